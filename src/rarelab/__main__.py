@@ -1,0 +1,8 @@
+"""``python -m rarelab`` is the same as ``rarelab``."""
+
+import sys
+
+from rarelab.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
