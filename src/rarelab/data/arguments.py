@@ -1,0 +1,33 @@
+"""Checks of a dataset's arguments that need no data, and the text that names generated data."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rarelab.errors import RequestError, nearest
+
+
+def between(key: str, value: float, low: float, high: float, *, include_low: bool = False) -> None:
+    """Refuse a number outside (low, high), or [low, high) with ``include_low``."""
+    if not (low < value < high or (include_low and value == low)):
+        bracket = "[" if include_low else "("
+        raise RequestError(
+            f"{key}={value} is out of range: expected a number in {bracket}{low}, {high})"
+        )
+
+
+def at_least(key: str, value: float, low: float, why: str = "") -> None:
+    """Refuse a number below ``low``."""
+    if not value >= low:
+        reason = f" ({why})" if why else ""
+        raise RequestError(f"{key}={value} is too small: expected at least {low}{reason}")
+
+
+def one_of(key: str, value: str | None, valid: Sequence[str]) -> None:
+    """Refuse a word that is not one of ``valid``."""
+    if value not in valid:
+        raise RequestError(f"{key}={value} is not known: {nearest(str(value), valid)}")
+
+
+def label_of(name: str, arguments: Mapping[str, Any]) -> str:
+    """The identity of generated data: ``name(a=1, b=x)``, arguments in alphabetical order."""
+    return f"{name}({', '.join(f'{key}={arguments[key]}' for key in sorted(arguments))})"

@@ -1,0 +1,170 @@
+"""What a dataset hands to training: three tables of one task, and the facts that identify them."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+IGNORE_INDEX = -100
+FEW_VALIDATION_POSITIVES = 20
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one split, in memory.
+
+    x: float32 [N, F], or [N, T, F] for sequences. y: int64 class indices [N] or [N, T]; a padded
+    step is -100. sample_weight: float32 [N], or None when every row counts the same.
+    """
+
+    x: Tensor
+    y: Tensor
+    sample_weight: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.x.dtype != torch.float32 or self.y.dtype != torch.int64:
+            raise TypeError(
+                f"a Table holds float32 features and int64 targets, not {self.x.dtype} and"
+                f" {self.y.dtype}"
+            )
+        if self.x.shape[:-1] != self.y.shape:
+            raise ValueError(
+                f"features {tuple(self.x.shape)} and targets {tuple(self.y.shape)} do not match:"
+                " every target needs one feature vector"
+            )
+        weight = self.sample_weight
+        if weight is not None and (
+            weight.dtype != torch.float32 or weight.shape != self.y.shape[:1]
+        ):
+            raise ValueError(
+                f"sample_weight must be float32 of shape ({len(self.y)},), not {weight.dtype} of"
+                f" {tuple(weight.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def labels(self) -> Tensor:
+        """The targets that count, flat: int64 [M], padding left out."""
+        flat = self.y.reshape(-1)
+        return flat[flat != IGNORE_INDEX]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Train, validation and test tables of one task.
+
+    ``classes`` are the names of the class indices (binary: negative, positive), ``features`` those
+    of the columns of x. ``digest`` is the sha256 of the arrays. ``notes`` are sentences the user
+    must see (few positives, duplicated rows). ``preprocessor`` turns a new frame of raw columns
+    into features (its ``transform(frame)`` gives float32 [N, F]), None where there is none.
+    """
+
+    train: Table
+    val: Table
+    test: Table
+    classes: tuple[str, ...]
+    features: tuple[str, ...]
+    digest: str
+    name: str
+    notes: tuple[str, ...] = ()
+    preprocessor: Any = None
+
+    @property
+    def task(self) -> Literal["binary", "multiclass"]:
+        return "binary" if len(self.classes) == 2 else "multiclass"
+
+    @property
+    def num_outputs(self) -> int:
+        """Columns of the logits: 1 for a binary task, else the number of classes."""
+        return 1 if self.task == "binary" else len(self.classes)
+
+    @property
+    def in_features(self) -> int:
+        return self.train.x.shape[-1]
+
+    @cached_property
+    def prevalence(self) -> dict[str, Any]:
+        """Split -> rate of positives; of a multi-class task, split -> {class name: rate}."""
+        return {name: self._rates(table) for name, table in self.tables()}
+
+    def _rates(self, table: Table) -> Any:
+        counts = torch.bincount(table.labels(), minlength=len(self.classes)).double()
+        rates = (counts / counts.sum()).tolist()
+        return rates[1] if self.task == "binary" else dict(zip(self.classes, rates, strict=True))
+
+    def tables(self) -> Iterator[tuple[str, Table]]:
+        """The three splits with their names, in the order train, val, test."""
+        yield from (("train", self.train), ("val", self.val), ("test", self.test))
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """What a ``dataset`` leaf of the configuration builds.
+
+    ``splits(seed)`` draws or reads the data; only generated data uses ``seed``. ``identity()`` is a
+    short stable text that names the data without reading or downloading it: the arguments of a
+    generator, the hashes of an archive and its member, or the hash of a file.
+    """
+
+    def splits(self, seed: int) -> Splits: ...
+
+    def identity(self) -> str: ...
+
+
+def make_splits(
+    train: Table,
+    val: Table,
+    test: Table,
+    *,
+    classes: Sequence[str],
+    features: Sequence[str],
+    name: str,
+    notes: Sequence[str] = (),
+    preprocessor: Any = None,
+) -> Splits:
+    """Splits with their digest, and a note where validation has too few rows of a class."""
+    return Splits(
+        train=train,
+        val=val,
+        test=test,
+        classes=tuple(classes),
+        features=tuple(features),
+        digest=digest(train, val, test),
+        name=name,
+        notes=(*notes, *few_positives(val, classes)),
+        preprocessor=preprocessor,
+    )
+
+
+def digest(*tables: Table) -> str:
+    """sha256 over the bytes, types and shapes of every array of the tables, in order."""
+    total = hashlib.sha256()
+    for table in tables:
+        for tensor in (table.x, table.y, table.sample_weight):
+            if tensor is None:
+                total.update(b"none")
+                continue
+            total.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+            total.update(tensor.contiguous().numpy().data)
+    return total.hexdigest()
+
+
+def few_positives(val: Table, classes: Sequence[str]) -> tuple[str, ...]:
+    """The note on a validation split that is too small to choose an epoch by."""
+    counts = torch.bincount(val.labels(), minlength=len(classes)).tolist()
+    rare = dict(zip(classes, counts, strict=True))
+    if len(classes) == 2:
+        rare.pop(classes[0])
+    rare = {name: count for name, count in rare.items() if count < FEW_VALIDATION_POSITIVES}
+    if not rare:
+        return ()
+    advice = f"fewer than {FEW_VALIDATION_POSITIVES}, so choosing an epoch by it is mostly noise"
+    if len(classes) == 2:
+        return (f"validation has {next(iter(rare.values()))} positives: {advice}",)
+    shown = ", ".join(f"{name} {count}" for name, count in sorted(rare.items(), key=lambda r: r[1]))
+    return (f"validation has few rows of {len(rare)} classes ({shown}): {advice}",)

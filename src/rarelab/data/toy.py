@@ -1,0 +1,58 @@
+"""The toy problem: Gaussian clusters on a hypercube, one class very rare."""
+
+from dataclasses import asdict, dataclass
+
+from rarelab.data.arguments import at_least, between, label_of
+from rarelab.data.splits import Splits
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Binary toy problem of scikit-learn's ``make_classification`` (after Guyon 2003, NIPS).
+
+    One draw of ``n_samples`` rows: clusters of unit Gaussians around vertices of a hypercube of
+    side 2 * class_sep in ``n_informative`` dimensions, ``n_redundant`` linear combinations of them,
+    the rest of the ``n_features`` columns noise; a share ``pos_rate`` is positive and a share
+    ``flip_y`` gets a random label. Divided 60 / 15 / 25 by class, standardised on train. The seed
+    given to ``splits`` moves the clusters, the rows and the division.
+    """
+
+    n_samples: int = 40_000
+    n_features: int = 20
+    n_informative: int = 10
+    n_redundant: int = 5
+    n_clusters_per_class: int = 2
+    class_sep: float = 1.0
+    flip_y: float = 0.0
+    pos_rate: float = 0.005
+
+    def __post_init__(self) -> None:
+        between("dataset.pos_rate", self.pos_rate, 0, 1)
+        at_least("dataset.n_informative", self.n_informative, 1)
+        at_least("dataset.n_redundant", self.n_redundant, 0)
+        at_least("dataset.n_clusters_per_class", self.n_clusters_per_class, 1)
+        at_least("dataset.n_features", self.n_features, self.n_informative + self.n_redundant)
+        between("dataset.flip_y", self.flip_y, 0, 1, include_low=True)
+        rarest = min(self.pos_rate, 1 - self.pos_rate)
+        at_least("dataset.n_samples", self.n_samples, round(4 / rarest), "4 rows of the rare class")
+
+    def identity(self) -> str:
+        return label_of("toy", asdict(self))
+
+    def splits(self, seed: int) -> Splits:
+        from sklearn.datasets import make_classification
+
+        from rarelab.data.generated import standardised, stratified_draw
+
+        x, y = make_classification(
+            n_samples=self.n_samples,
+            n_features=self.n_features,
+            n_informative=self.n_informative,
+            n_redundant=self.n_redundant,
+            n_clusters_per_class=self.n_clusters_per_class,
+            class_sep=self.class_sep,
+            flip_y=self.flip_y,
+            weights=[1 - self.pos_rate, self.pos_rate],
+            random_state=seed,
+        )
+        return standardised(stratified_draw(x, y, seed), name="toy")
