@@ -1,5 +1,4 @@
-"""Data sets: one file per source, each giving train, validation and test tables with facts."""
+"""Data sets: one file per source, each giving the train, validation and test tables of `splits`.
 
-from rarelab.data.splits import IGNORE_INDEX, Dataset, Splits, Table, make_splits
-
-__all__ = ["IGNORE_INDEX", "Dataset", "Splits", "Table", "make_splits"]
+Nothing is imported here, so that listing the sets needs neither torch nor scikit-learn.
+"""

@@ -2,6 +2,8 @@
 
 from dataclasses import asdict, dataclass
 
+import numpy as np
+
 from rarelab.data.arguments import at_least, between, label_of
 from rarelab.data.splits import Splits
 
@@ -55,4 +57,4 @@ class Toy:
             weights=[1 - self.pos_rate, self.pos_rate],
             random_state=seed,
         )
-        return standardised(stratified_draw(x, y, seed), name="toy")
+        return standardised(stratified_draw(np.asarray(x), np.asarray(y), seed), name="toy")
