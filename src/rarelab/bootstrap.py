@@ -1,0 +1,123 @@
+"""How much average precision would move with other test rows: a percentile bootstrap.
+
+A resample of N rows with replacement gives each row an integer weight. Average precision only looks
+at the rows between one positive tie group and the next, so the weights are drawn for these cells,
+not for rows: the counts of cells under a multinomial over rows are a multinomial over cells.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rarelab.tie_groups import as_array
+
+# Above this many cells, one integer per row is drawn faster than one binomial per cell.
+_BINOMIALS_PER_ROW = 8
+_CHUNK_ENTRIES = 2_000_000
+
+
+def bootstrap_interval(
+    scores: Tensor,
+    positives: Tensor,
+    *,
+    seed: int,
+    n: int = 1000,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """Percentile interval of the average precision over resampled rows (Efron 1979).
+
+    scores [N] or [N, C] raw, positives bool of the same shape; with columns, the macro average over
+    the columns that have a positive in the resample, all columns under one set of row weights. The
+    ``(1 ± level)/2`` quantiles of ``n`` multinomial resamples; ties are handled as weighted average
+    precision does (scikit-learn with ``sample_weight``). Resamples without any positive are left
+    out. (NaN, NaN) if none is left or a score is NaN. Depends on ``seed`` alone and draws from its
+    own generator.
+
+    Raises ValueError unless n >= 1 and 0 < level < 1.
+    """
+    if n < 1 or not 0 < level < 1:
+        raise ValueError(f"expected n >= 1 and 0 < level < 1, got n={n} and level={level}")
+    values = as_array(scores)
+    mask = positives.detach().cpu().numpy().astype(bool)
+    if values.ndim == 1:
+        values, mask = values[:, None], mask[:, None]
+    if values.shape != mask.shape:
+        raise ValueError(f"scores {values.shape} and positives {mask.shape} differ in shape")
+    if not mask.any() or np.isnan(values).any():
+        return float("nan"), float("nan")
+    found = resampled_precision(values, mask, np.random.default_rng(seed), n)
+    found = found[~np.isnan(found)]
+    if not len(found):
+        return float("nan"), float("nan")
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def resampled_precision(
+    scores: NDArray, positives: NDArray, rng: np.random.Generator, n: int
+) -> NDArray[np.float64]:
+    """Macro average precision of ``n`` resamples, [n]; NaN where no column has a positive."""
+    columns = [
+        _Cells(scores[:, c], positives[:, c])
+        for c in range(scores.shape[1])
+        if positives[:, c].any()
+    ]
+    if len(columns) == 1 and len(columns[0].sizes) * _BINOMIALS_PER_ROW < len(scores):
+        cells = columns[0]
+        counts = rng.multinomial(len(scores), cells.sizes / len(scores), size=n)
+        return weighted_precision(counts[:, 0:-1:2], counts[:, 1:-1:2])
+    chunks = [_macro(columns, weights) for weights in _row_weights(rng, len(scores), n)]
+    return np.concatenate(chunks)
+
+
+def weighted_precision(positives: NDArray, negatives: NDArray) -> NDArray[np.float64]:
+    """Average precision [B] from the weight of each tie group's positives and of the negatives
+    between the previous group and the end of this one, [B, G] each, best group first."""
+    hits = np.cumsum(positives, axis=1)
+    rows = np.cumsum(negatives, axis=1) + hits
+    precision = hits / np.maximum(rows, 1)
+    total = hits[:, -1].astype(np.float64)
+    area = np.einsum("bg,bg->b", positives.astype(np.float64), precision)
+    return np.divide(area, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+class _Cells:
+    """Rows sorted into cells: positives of group 1, negatives down to its end, ..., the rest."""
+
+    def __init__(self, scores: NDArray, positives: NDArray) -> None:
+        unique = np.unique(scores[positives])
+        # The best group whose score the row reaches: from there on it is counted in the rank.
+        group = len(unique) - np.searchsorted(unique, scores, side="right")
+        cell = np.minimum(2 * group + ~positives, 2 * len(unique))
+        self.sizes = np.bincount(cell, minlength=2 * len(unique) + 1)
+        self._order = np.argsort(cell, kind="stable")
+        self._edges = np.concatenate([[0], np.cumsum(self.sizes)])
+
+    def counts(self, weights: NDArray) -> NDArray:
+        """Weight of every cell, [B, cells], from the weights of the rows [B, N]."""
+        cumulative = np.zeros((len(weights), weights.shape[1] + 1), dtype=np.int64)
+        np.cumsum(weights[:, self._order], axis=1, out=cumulative[:, 1:])
+        return np.diff(cumulative[:, self._edges], axis=1)
+
+
+def _row_weights(rng: np.random.Generator, rows: int, n: int) -> Iterator[NDArray]:
+    step = max(1, _CHUNK_ENTRIES // rows)
+    for start in range(0, n, step):
+        yield np.stack(
+            [
+                np.bincount(rng.integers(0, rows, size=rows), minlength=rows)
+                for _ in range(min(step, n - start))
+            ]
+        )
+
+
+def _macro(columns: list[_Cells], weights: NDArray) -> NDArray[np.float64]:
+    total, present = np.zeros(len(weights)), np.zeros(len(weights))
+    for cells in columns:
+        counts = cells.counts(weights)
+        value = weighted_precision(counts[:, 0:-1:2], counts[:, 1:-1:2])
+        total += np.nan_to_num(value)
+        present += ~np.isnan(value)
+    return np.divide(total, present, out=np.full(len(total), np.nan), where=present > 0)

@@ -1,0 +1,238 @@
+"""Exact ranking metrics on raw scores, with ties, and the calibration errors beside them.
+
+Scores are logits: nothing here but the calibration errors passes them through a sigmoid or softmax,
+since float32 probabilities tie where large logits do not. Rows to be ignored (padding) are removed
+by the caller. A NaN score makes every metric of its class NaN.
+
+Multi-class metrics are one against the rest on ``logits[:, c]`` and averaged over the classes that
+are present (macro); a class without a row in ``targets`` has no say in them.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rarelab import tie_groups as ties
+from rarelab.bootstrap import bootstrap_interval
+from rarelab.tie_groups import TieGroups, tie_groups, top_size
+
+LEVELS = (0.001, 0.005, 0.01, 0.05)
+ECE_BINS = 15
+
+
+def average_precision(scores: Tensor, positives: Tensor) -> float:
+    """Average precision (area under the precision-recall steps) of scores [N], positives [N] bool.
+
+    AP = Σ_g (R_g − R_{g−1}) · P_g over the groups of tied scores: scikit-learn's
+    ``average_precision_score``. NaN without a positive.
+    """
+    return ties.average_precision(tie_groups(scores, positives))
+
+
+def auroc(scores: Tensor, positives: Tensor) -> float:
+    """Area under the ROC curve, ties counted half. NaN without a positive or a negative."""
+    return ties.auroc(tie_groups(scores, positives))
+
+
+def recall_at_quantile(scores: Tensor, positives: Tensor, *, quantile: float) -> float:
+    """Share of the positives among the top ⌈qN⌉ rows, expected over random order among ties.
+
+    It cannot exceed ⌈qN⌉ / P, so it stays below 1 when q is below the positive rate. NaN without a
+    positive. Raises ValueError unless 0 < quantile <= 1.
+    """
+    return _recall(tie_groups(scores, positives), quantile)
+
+
+def precision_at_quantile(scores: Tensor, positives: Tensor, *, quantile: float) -> float:
+    """Share of positives in the top ⌈qN⌉ rows, expected over random order among ties.
+
+    0 without a positive, NaN without a row. Raises ValueError unless 0 < quantile <= 1.
+    """
+    return _precision(tie_groups(scores, positives), quantile)
+
+
+def recall_at_fpr(scores: Tensor, positives: Tensor, *, fpr: float) -> float:
+    """Largest recall over the thresholds "score >= t" with false-positive rate at most ``fpr``.
+
+    No interpolation: a group of ties is taken whole or left out. NaN without a positive or without
+    a negative.
+    """
+    return ties.recall_at_fpr(tie_groups(scores, positives), fpr)
+
+
+def brier(probabilities: Tensor, positives: Tensor) -> float:
+    """Mean of (p − y)² over rows, [N] each (Brier 1950, for one class). NaN without a row."""
+    error = probabilities.double() - positives.double()
+    return float(error.square().mean()) if len(error) else math.nan
+
+
+def expected_calibration_error(
+    probabilities: Tensor, positives: Tensor, *, bins: int = ECE_BINS
+) -> float:
+    """Σ_b (n_b / N) · |mean p − mean y| over ``bins`` equal-width bins of p in [0, 1].
+
+    p is the probability of the class itself, not of the top label (Naeini et al. 2015 in the binary
+    case; classwise, Kull et al. 2019). Bin b holds b/bins <= p < (b+1)/bins, the last one p = 1
+    too. With rare positives nearly all rows share the first bin, so read it beside the prevalence.
+    NaN without a row or with a NaN probability.
+    """
+    p, y = probabilities.double(), positives.double()
+    if len(p) == 0 or bool(p.isnan().any()):
+        return math.nan
+    index = (p * bins).long().clamp(0, bins - 1)
+    gap = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, p - y)
+    return float(gap.abs().sum() / len(p))
+
+
+def validation_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
+    """``val/aucpr`` and ``val/recall_at_q/0.005`` of logits [N, C] (or [N]) and targets [N].
+
+    One sort per class serves both. Class indices in ``targets``; with C = 1 they are 0 or 1.
+    """
+    groups = _groups_of_classes(logits, targets)
+    return {
+        "val/aucpr": _macro(groups, ties.average_precision),
+        "val/recall_at_q/0.005": _macro(groups, lambda g: _recall(g, 0.005)),
+    }
+
+
+def evaluate(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    classes: Sequence[str],
+    prefix: str = "test",
+    bootstrap_seed: int = 0,
+    bootstrap_samples: int = 1000,
+) -> dict[str, float]:
+    """Every recorded metric of logits [N, C] (or [N]) and targets [N], keyed ``prefix/...``.
+
+    ``classes`` are the names by index (two names in the binary case, C = 1). Multi-class values are
+    macro averages over the classes present, with ``prefix/class/<name>/aucpr`` beside them, where
+    ``aucpr_lo`` and ``aucpr_hi`` bound the average. ``prevalence`` is the average precision of a
+    random scorer. ``bootstrap_samples=0`` leaves the interval out.
+
+    Raises ValueError when the shapes or the number of names do not fit, or a target is no class.
+    """
+    scores, positives = one_vs_rest(logits, targets)
+    if scores.shape[1] > 1 and len(classes) != scores.shape[1]:
+        raise ValueError(f"{len(classes)} class names for {scores.shape[1]} columns of logits")
+    groups = _groups_of_classes(logits, targets)
+    found = {key: _macro(groups, metric) for key, metric in _ranking_table().items()}
+    found |= _calibration(scores, positives)
+    if bootstrap_samples:
+        found["aucpr_lo"], found["aucpr_hi"] = bootstrap_interval(
+            scores, positives, seed=bootstrap_seed, n=bootstrap_samples
+        )
+    if scores.shape[1] > 1:
+        for name, group in zip(safe_names(classes), groups, strict=True):
+            found[f"class/{name}/aucpr"] = ties.average_precision(group)
+    return {f"{prefix}/{key}": value for key, value in found.items()}
+
+
+def one_vs_rest(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores [N, C] and positives [N, C] bool: one ranking problem a column, on the CPU.
+
+    C = 1 (or logits [N]) is the binary case, where the positives are the rows with target 1.
+    Raises ValueError for other shapes and for targets that are no class (padding not removed).
+    """
+    logits, targets = logits.detach().cpu(), targets.detach().cpu()
+    scores = logits.unsqueeze(1) if logits.ndim == 1 else logits
+    targets = targets.squeeze(1) if targets.ndim == 2 and targets.shape[1] == 1 else targets
+    if scores.ndim != 2 or targets.ndim != 1 or len(scores) != len(targets):
+        raise ValueError(
+            f"logits must be [N, C] and targets [N], got {list(logits.shape)} "
+            f"and {list(targets.shape)}"
+        )
+    labels = targets.long()
+    n_classes = max(scores.shape[1], 2)
+    if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= n_classes):
+        raise ValueError(
+            f"targets must lie in 0..{n_classes - 1} (remove ignored rows first), "
+            f"found {int(labels.min())}..{int(labels.max())}"
+        )
+    first = 1 if scores.shape[1] == 1 else 0
+    return scores, labels.unsqueeze(1) == torch.arange(first, n_classes)
+
+
+def safe_names(names: Sequence[str]) -> list[str]:
+    """Class names as parts of a metric key, in order and pairwise different.
+
+    MLflow takes letters, digits, ``_ - . : /`` and space, 250 characters a key. Other characters
+    (and ``/``, which would nest the key) become ``_``; names are cut to 200 characters, and those
+    that would then collide are told apart by ``:2``, ``:3``, ...
+    """
+    taken: set[str] = set()
+    safe = []
+    for name in names:
+        stem = re.sub(r"[^A-Za-z0-9_\-.: ]", "_", str(name))[:200].strip(" .") or "_"
+        unique, count = stem, 1
+        while unique in taken:
+            count += 1
+            unique = f"{stem}:{count}"
+        taken.add(unique)
+        safe.append(unique)
+    return safe
+
+
+def _ranking_table() -> dict[str, Callable[[TieGroups], float]]:
+    table: dict[str, Callable[[TieGroups], float]] = {
+        "aucpr": ties.average_precision,
+        "auroc": ties.auroc,
+        "prevalence": lambda g: g.n_positives / g.rows if g.rows else math.nan,
+    }
+    for level in LEVELS:
+        table[f"recall_at_q/{level}"] = lambda g, q=level: _recall(g, q)
+        table[f"precision_at_q/{level}"] = lambda g, q=level: _precision(g, q)
+        table[f"recall_at_fpr/{level}"] = lambda g, q=level: ties.recall_at_fpr(g, q)
+    return table
+
+
+def _calibration(scores: Tensor, positives: Tensor) -> dict[str, float]:
+    wide = scores.double()
+    probabilities = wide.sigmoid() if scores.shape[1] == 1 else wide.softmax(dim=1)
+    present = [c for c in range(scores.shape[1]) if bool(positives[:, c].any())]
+    columns = [(probabilities[:, c], positives[:, c]) for c in present or range(scores.shape[1])]
+    return {
+        "brier": _mean(brier(p, y) for p, y in columns),
+        "ece": _mean(expected_calibration_error(p, y) for p, y in columns),
+    }
+
+
+def _groups_of_classes(logits: Tensor, targets: Tensor) -> list[TieGroups]:
+    scores, positives = one_vs_rest(logits, targets)
+    return [tie_groups(scores[:, c], positives[:, c]) for c in range(scores.shape[1])]
+
+
+def _macro(groups: Sequence[TieGroups], metric: Callable[[TieGroups], float]) -> float:
+    if any(g.has_nan for g in groups):
+        return math.nan
+    present = [g for g in groups if g.n_positives] or groups
+    return _mean(metric(g) for g in present)
+
+
+def _mean(values) -> float:
+    values = list(values)
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+def _recall(groups: TieGroups, quantile: float) -> float:
+    found = _hits(groups, quantile)
+    return found / groups.n_positives if groups.n_positives else math.nan
+
+
+def _precision(groups: TieGroups, quantile: float) -> float:
+    found = _hits(groups, quantile)
+    return found / top_size(quantile, groups.rows) if groups.rows else math.nan
+
+
+def _hits(groups: TieGroups, quantile: float) -> float:
+    if not 0 < quantile <= 1:
+        raise ValueError(f"quantile must lie in (0, 1], got {quantile}")
+    sizes: NDArray[np.int64] = np.array([top_size(quantile, groups.rows)])
+    return float(ties.hits_in_top(groups, sizes)[0])

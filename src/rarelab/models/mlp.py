@@ -1,0 +1,78 @@
+"""Logistic regression and the multi-layer perceptron, over rows of features."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from rarelab.errors import RequestError, nearest
+from rarelab.models.shapes import check_dropout, check_input, check_sizes
+
+ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+
+
+class Linear(nn.Module):
+    """Logistic (or softmax) regression: logits = x Wᵀ + b.
+
+    in_features: F; num_outputs: 1 for two classes, else C; prior_bias: the builder sets b from the
+    class frequencies. Forward takes x [N, F] and returns logits [N, num_outputs]. Raises
+    RequestError for another input shape.
+    """
+
+    input_ndim: ClassVar[int] = 2
+
+    def __init__(self, in_features: int, num_outputs: int, prior_bias: bool = True) -> None:
+        super().__init__()
+        check_sizes("linear", in_features=in_features, num_outputs=num_outputs)
+        self.prior_bias = prior_bias
+        self.head = nn.Linear(in_features, num_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [N, num_outputs] of rows [N, F]."""
+        check_input(x, model="linear", input_ndim=2, in_features=self.head.in_features)
+        return self.head(x)
+
+
+class MLP(nn.Module):
+    """Multi-layer perceptron: [linear, activation, dropout] per hidden width, then a linear head.
+
+    in_features: F; num_outputs: 1 for two classes, else C; hidden: widths of the hidden layers
+    (empty: a linear model); dropout: rate in [0, 1); activation: relu, gelu, silu or tanh;
+    prior_bias: the builder sets the head's bias from the class frequencies. Forward takes x [N, F]
+    and returns logits [N, num_outputs]. Raises RequestError for another input shape or for values
+    out of range.
+    """
+
+    input_ndim: ClassVar[int] = 2
+
+    def __init__(
+        self,
+        in_features: int,
+        num_outputs: int,
+        hidden: Sequence[int] = (64, 64),
+        dropout: float = 0.0,
+        activation: Literal["relu", "gelu", "silu", "tanh"] = "relu",
+        prior_bias: bool = True,
+    ) -> None:
+        super().__init__()
+        check_sizes("mlp", in_features=in_features, num_outputs=num_outputs)
+        check_sizes("mlp", **{f"hidden[{i}]": width for i, width in enumerate(hidden)})
+        check_dropout("mlp", dropout=dropout)
+        if activation not in ACTIVATIONS:
+            raise RequestError(
+                f"model mlp: unknown activation {activation!r}, {nearest(activation, ACTIVATIONS)}"
+            )
+        self.in_features, self.prior_bias = in_features, prior_bias
+        widths = [in_features, *hidden]
+        layers: list[nn.Module] = []
+        for narrow, wide in pairwise(widths):
+            layers += [nn.Linear(narrow, wide), ACTIVATIONS[activation]()]
+            layers += [nn.Dropout(dropout)] if dropout else []
+        self.body = nn.Sequential(*layers)
+        self.head = nn.Linear(widths[-1], num_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits [N, num_outputs] of rows [N, F]."""
+        check_input(x, model="mlp", input_ndim=2, in_features=self.in_features)
+        return self.head(self.body(x))

@@ -1,0 +1,41 @@
+"""Start a network at the class frequencies, so that training need not first find them."""
+
+import torch
+from torch import Tensor, nn
+
+from rarelab.errors import RequestError
+
+# An absent class starts at odds of one in a hundred million instead of a bias of minus infinity.
+_SMALLEST = 1e-8
+
+
+def set_output_prior(model: object, prior: Tensor) -> bool:
+    """Set the bias of ``model.head`` to the log-odds (one output) or the logs (C) of the prior.
+
+    Binary: b = log(p / (1 − p)) with prior [1 − p, p]; multi-class: b_c = log p_c, prior [C]. With
+    zero weights the model then predicts the prior exactly (Lin et al. 2017, section 3.3, for rare
+    positives). Returns False, and changes nothing, for a model without a ``head`` that is a
+    Linear with bias, or with ``prior_bias`` false.
+
+    Raises RequestError when the number of frequencies does not fit the head, or they are no
+    distribution.
+    """
+    head = getattr(model, "head", None)
+    if not getattr(model, "prior_bias", False) or not isinstance(head, nn.Linear):
+        return False
+    if head.bias is None:
+        return False
+    expected = max(head.out_features, 2)
+    frequencies = torch.as_tensor(prior, dtype=torch.float64).flatten()
+    if len(frequencies) != expected:
+        raise RequestError(
+            f"output prior: expected {expected} class frequencies, found {len(frequencies)}"
+        )
+    if bool((frequencies < 0).any()) or abs(float(frequencies.sum()) - 1) > 1e-4:
+        raise RequestError(
+            f"output prior: frequencies must be >= 0 and sum to 1, found {frequencies.tolist()}"
+        )
+    logs = frequencies.clamp_min(_SMALLEST).log()
+    with torch.no_grad():
+        head.bias.copy_(logs[1:] - logs[:1] if head.out_features == 1 else logs)
+    return True
