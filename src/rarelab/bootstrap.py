@@ -13,9 +13,10 @@ from torch import Tensor
 
 from rarelab.tie_groups import as_array
 
-# Above this many cells, one integer per row is drawn faster than one binomial per cell.
-_BINOMIALS_PER_ROW = 8
-_CHUNK_ENTRIES = 2_000_000
+# With fewer rows to a cell, an integer per row is drawn faster than a binomial per cell.
+_ROWS_PER_CELL = 12
+# Small enough to stay in the cache.
+_CHUNK_ENTRIES = 100_000
 
 
 def bootstrap_interval(
@@ -64,12 +65,13 @@ def resampled_precision(
         for c in range(scores.shape[1])
         if positives[:, c].any()
     ]
-    if len(columns) == 1 and len(columns[0].sizes) * _BINOMIALS_PER_ROW < len(scores):
+    rows = len(scores)
+    if len(columns) == 1:
         cells = columns[0]
-        counts = rng.multinomial(len(scores), cells.sizes / len(scores), size=n)
-        return weighted_precision(counts[:, 0:-1:2], counts[:, 1:-1:2])
-    chunks = [_macro(columns, weights) for weights in _row_weights(rng, len(scores), n)]
-    return np.concatenate(chunks)
+        if len(cells.sizes) * _ROWS_PER_CELL < rows:
+            return np.concatenate([_precision(c) for c in _cell_counts(rng, cells.sizes, n)])
+        cells.renumber()
+    return np.concatenate([_macro(columns, weights) for weights in _row_weights(rng, rows, n)])
 
 
 def weighted_precision(positives: NDArray, negatives: NDArray) -> NDArray[np.float64]:
@@ -92,32 +94,48 @@ class _Cells:
         group = len(unique) - np.searchsorted(unique, scores, side="right")
         cell = np.minimum(2 * group + ~positives, 2 * len(unique))
         self.sizes = np.bincount(cell, minlength=2 * len(unique) + 1)
-        self._order = np.argsort(cell, kind="stable")
+        self._order: NDArray | None = np.argsort(cell, kind="stable")
         self._edges = np.concatenate([[0], np.cumsum(self.sizes)])
+
+    def renumber(self) -> None:
+        """Take the rows as numbered by cell. Which row is which matters to several columns only."""
+        self._order = None
 
     def counts(self, weights: NDArray) -> NDArray:
         """Weight of every cell, [B, cells], from the weights of the rows [B, N]."""
+        if self._order is not None:
+            weights = np.take(weights, self._order, axis=1)
         cumulative = np.zeros((len(weights), weights.shape[1] + 1), dtype=np.int64)
-        np.cumsum(weights[:, self._order], axis=1, out=cumulative[:, 1:])
-        return np.diff(cumulative[:, self._edges], axis=1)
+        np.cumsum(weights, axis=1, out=cumulative[:, 1:])
+        return np.diff(np.take(cumulative, self._edges, axis=1), axis=1)
+
+
+def _cell_counts(rng: np.random.Generator, sizes: NDArray, n: int) -> Iterator[NDArray]:
+    rows = int(sizes.sum())
+    for resamples in _chunks(n, len(sizes)):
+        yield rng.multinomial(rows, sizes / rows, size=resamples)
 
 
 def _row_weights(rng: np.random.Generator, rows: int, n: int) -> Iterator[NDArray]:
-    step = max(1, _CHUNK_ENTRIES // rows)
+    for resamples in _chunks(n, rows):
+        draws = (rng.integers(0, rows, size=rows) for _ in range(resamples))
+        yield np.stack([np.bincount(draw, minlength=rows) for draw in draws])
+
+
+def _chunks(n: int, width: int) -> Iterator[int]:
+    step = max(1, _CHUNK_ENTRIES // width)
     for start in range(0, n, step):
-        yield np.stack(
-            [
-                np.bincount(rng.integers(0, rows, size=rows), minlength=rows)
-                for _ in range(min(step, n - start))
-            ]
-        )
+        yield min(step, n - start)
+
+
+def _precision(counts: NDArray) -> NDArray[np.float64]:
+    return weighted_precision(counts[:, 0:-1:2], counts[:, 1:-1:2])
 
 
 def _macro(columns: list[_Cells], weights: NDArray) -> NDArray[np.float64]:
     total, present = np.zeros(len(weights)), np.zeros(len(weights))
     for cells in columns:
-        counts = cells.counts(weights)
-        value = weighted_precision(counts[:, 0:-1:2], counts[:, 1:-1:2])
+        value = _precision(cells.counts(weights))
         total += np.nan_to_num(value)
         present += ~np.isnan(value)
     return np.divide(total, present, out=np.full(len(total), np.nan), where=present > 0)
