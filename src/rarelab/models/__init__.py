@@ -1,6 +1,19 @@
 """Models: torch modules from inputs to raw logits, and estimators that fit themselves."""
 
+from rarelab.models.boosting import HistGradientBoosting
+from rarelab.models.estimator import Estimator
+from rarelab.models.gru import GRU
 from rarelab.models.mlp import MLP, Linear
 from rarelab.models.prior import set_output_prior
+from rarelab.models.tabular import FTTransformer, TabularResNet
 
-__all__ = ["MLP", "Linear", "set_output_prior"]
+__all__ = [
+    "GRU",
+    "MLP",
+    "Estimator",
+    "FTTransformer",
+    "HistGradientBoosting",
+    "Linear",
+    "TabularResNet",
+    "set_output_prior",
+]

