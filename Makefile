@@ -1,0 +1,45 @@
+# Every target does its own set-up. PIP_ARGS reaches pip (see the README: a CPU-only torch).
+PYTHON ?= python3
+PIP_ARGS ?=
+PY := .venv/bin/python
+
+.PHONY: run test test-slow lint check bench clean
+
+run: .venv/.with-run ## the main job: fetch creditcard, train Smooth-AP after a warmup, show the test table
+	@if $(PY) -m rarelab data fetch creditcard; then \
+	  exec $(PY) -m rarelab train experiments=creditcard; \
+	else \
+	  echo "creditcard cannot be had here: training on the generated toy data instead"; \
+	  exec $(PY) -m rarelab train; \
+	fi
+
+test: .venv/.with-test ## all tests but the slow ones
+	$(PY) -m pytest
+
+test-slow: .venv/.with-test ## what needs servers, several processes, downloads or minutes
+	$(PY) -m pytest -m slow
+
+lint: .venv/.with-check ## style and types
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m pyright
+
+check: lint test ## style, types and tests
+
+bench: .venv/.with-bench ## the measurements under experiments/bench_*
+	$(PY) experiments/bench_trainer/run.py
+
+clean: ## remove the environment; the records in outputs/ stay
+	rm -rf .venv
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+# One stamp per set of extras; a changed requirement installs again.
+.venv/.with-run: pyproject.toml constraints.txt | .venv/bin/python
+	$(PY) -m pip install $(PIP_ARGS) -c constraints.txt -e .
+	@touch $@
+
+.venv/.with-%: pyproject.toml constraints.txt | .venv/bin/python
+	$(PY) -m pip install $(PIP_ARGS) -c constraints.txt -e ".[$*]"
+	@touch $@

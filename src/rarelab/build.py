@@ -1,0 +1,219 @@
+"""From configuration to objects: the only place that instantiates, after checking every leaf."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import hydra.utils
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from rarelab.check import check_leaf, load_target, parameters
+from rarelab.data.splits import Dataset, Splits, Table
+from rarelab.errors import RequestError
+from rarelab.losses.protocols import Sampling
+from rarelab.models import Estimator, set_output_prior
+from rarelab.streams import drawing_from, stream_seed
+from rarelab.training.loop import Trainer, Work
+
+COMPONENTS = (
+    "dataset",
+    "model",
+    "loss",
+    "warmup_loss",
+    "schedule",
+    "optimizer",
+    "lr_schedule",
+    "trainer",
+    "tracking",
+)
+"""The groups whose leaf is a ``_target_`` with its parameters."""
+
+FROM_BUILDER = frozenset({"warmup_loss", "main_loss", "params", "optimizer"})
+"""Parameters that are other components: no leaf lists them."""
+
+FROM_DATA = frozenset(
+    {
+        "in_features",
+        "num_outputs",
+        "num_classes",
+        "pos_weight",
+        "temp_decay_steps",
+        "T_max",
+        "total_iters",
+        "experiment",
+        "home",
+    }
+)
+"""Parameters that a leaf may leave null: the data or the place of the run decides them."""
+
+SUPPLIED = FROM_BUILDER | FROM_DATA
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse, before anything is built, a target, key or value that cannot be meant.
+
+    Raises:
+        RequestError: with the key, what was found, what was expected and the nearest valid name.
+    """
+    for group in COMPONENTS:
+        if cfg.get(group):
+            leaf = OmegaConf.to_container(cfg[group], resolve=True)
+            check_leaf(group, leaf, allow=list(cfg.allow_targets), supplied=SUPPLIED)
+
+
+def instantiate(cfg: DictConfig, group: str, facts: Mapping[str, Any] | None = None) -> Any:
+    """Build the component of a group; its nulls (and what it leaves out) come from ``facts``."""
+    leaf = cfg[group]
+    if not leaf:
+        return None
+    target = load_target(f"{group}._target_", leaf["_target_"], allow=list(cfg.allow_targets))
+    names = parameters(target)
+    filled = {
+        name: value
+        for name, value in (facts or {}).items()
+        if name in names and leaf.get(name) is None
+    }
+    try:
+        # Hydra copies what it is given; a partial keeps parameters and modules the same objects.
+        return hydra.utils.instantiate(leaf, _partial_=True, _convert_="all")(**filled)
+    except (InstantiationException, ValueError, TypeError) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        if isinstance(cause, RequestError):
+            raise cause from None
+        raise RequestError(f"{group}: {_first_line(cause or error)}") from error
+
+
+def dataset(cfg: DictConfig) -> Dataset:
+    built = instantiate(cfg, "dataset")
+    if not isinstance(built, Dataset):
+        raise RequestError(
+            f"dataset._target_: {cfg.dataset._target_} gives a {type(built).__name__} without "
+            "identity() and splits(seed); see rarelab.data.Dataset"
+        )
+    return built
+
+
+def trainer(cfg: DictConfig) -> Trainer:
+    return instantiate(cfg, "trainer")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the data decides about the other components."""
+
+    splits: Splits
+    trainer: Trainer
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.trainer.steps_per_epoch(len(self.splits.train))
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps_per_epoch * self.trainer.max_epochs
+
+    def class_counts(self) -> torch.Tensor:
+        labels = self.splits.train.labels()
+        return torch.bincount(labels, minlength=len(self.splits.classes))
+
+    def facts(self) -> dict[str, Any]:
+        counts = self.class_counts()
+        return {
+            "in_features": self.splits.in_features,
+            "num_outputs": self.splits.num_outputs,
+            "num_classes": self.splits.num_outputs,
+            "pos_weight": (counts[0] / counts[1].clamp_min(1)).item(),
+            "T_max": self.total_steps,
+            "total_iters": self.total_steps,
+        }
+
+
+def model(cfg: DictConfig, sizes: Sizes) -> nn.Module | Estimator:
+    """The model with initial weights from the stream ``init`` and the training prior as bias."""
+    splits = sizes.splits
+    with drawing_from(cfg.seed, "init"):
+        built = instantiate(cfg, "model", sizes.facts())
+    if isinstance(built, nn.Module):
+        expected = getattr(built, "input_ndim", splits.train.x.ndim)
+        if expected != splits.train.x.ndim:
+            kinds = {2: "rows [N, F]", 3: "sequences [N, T, F]"}
+            raise RequestError(
+                f"model: {type(built).__name__} takes {kinds[expected]}, data set "
+                f"{splits.name!r} has {kinds[splits.train.x.ndim]}"
+            )
+        counts = sizes.class_counts().double()
+        set_output_prior(built, counts / counts.sum())
+    return built
+
+
+def loss(cfg: DictConfig, sizes: Sizes) -> nn.Module:
+    """The scheduled loss, tried once on two rows so that a misfit shows before training."""
+    facts = sizes.facts()
+    main = instantiate(cfg, "loss", facts)
+    warmup = instantiate(cfg, "warmup_loss", facts)
+    if type(main) is type(warmup):
+        built = main  # a loss that is its own warmup has nothing to blend
+    else:
+        facts |= {"main_loss": main, "warmup_loss": warmup}
+        facts["temp_decay_steps"] = max(1, sizes.total_steps - _warmup_steps(cfg, sizes))
+        built = instantiate(cfg, "schedule", facts)
+    if isinstance(built, Sampling):
+        built.seed(stream_seed(cfg.seed, "loss"))
+    for name, part in (("warmup_loss", warmup), ("loss", main)):
+        _try_loss(name, part, sizes.splits)
+    return built
+
+
+def work(cfg: DictConfig, sizes: Sizes, network: nn.Module, device: torch.device) -> Work:
+    """Everything the loop needs, on its device."""
+    network, objective = network.to(device), loss(cfg, sizes).to(device)
+    parameters = [*network.parameters(), *objective.parameters()]
+    optimizer = instantiate(cfg, "optimizer", {"params": parameters})
+    lr_schedule = instantiate(cfg, "lr_schedule", sizes.facts() | {"optimizer": optimizer})
+    return Work(
+        model=network,
+        loss=objective,
+        optimizer=optimizer,
+        lr_schedule=lr_schedule,
+        train=_moved(sizes.splits.train, device),
+        val=sizes.splits.val,
+        rare_class=int(sizes.class_counts().argmin()),
+    )
+
+
+def _moved(table: Table, device: torch.device) -> Table:
+    weight = None if table.sample_weight is None else table.sample_weight.to(device)
+    return Table(table.x.to(device), table.y.to(device), weight)
+
+
+def _warmup_steps(cfg: DictConfig, sizes: Sizes) -> int:
+    steps = cfg.schedule.get("warmup_steps")
+    if steps is not None:
+        return int(steps)
+    return int(cfg.schedule.get("warmup_epochs") or 0) * sizes.steps_per_epoch
+
+
+def _try_loss(key: str, part: nn.Module, splits: Splits) -> None:
+    logits = torch.zeros(2, splits.num_outputs, requires_grad=True)
+    targets = torch.tensor([0, len(splits.classes) - 1])
+    weight = {} if splits.train.sample_weight is None else {"sample_weight": torch.ones(2)}
+    try:
+        value = copy.deepcopy(part)(logits, targets, **weight)
+    except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        raise RequestError(
+            f"{key}: {type(part).__name__} cannot train on the {splits.task} data set "
+            f"{splits.name!r} ({splits.num_outputs} outputs): {_first_line(error)}"
+        ) from error
+    if value.ndim:
+        raise RequestError(
+            f"{key}.reduction: training needs one number, {type(part).__name__} gave a tensor of "
+            f"shape {list(value.shape)}; use reduction=mean"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

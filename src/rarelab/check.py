@@ -1,0 +1,170 @@
+"""Can this leaf be built? Its target, names and values, checked before anything is."""
+
+import functools
+import importlib
+import inspect
+import json
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+from rarelab.errors import RequestError, nearest
+
+ALLOWED_TARGETS = ("rarelab.", "torch.nn.", "torch.optim.", "sklearn.")
+"""Where a ``_target_`` may come from; ``allow_targets`` adds the user's own modules."""
+
+_HYDRA_KEYS = {"_target_", "_convert_", "_recursive_", "_partial_"}
+
+
+def check_leaf(
+    key: str, leaf: Any, *, allow: Iterable[str], supplied: frozenset[str] = frozenset()
+) -> None:
+    """Check one leaf ``{"_target_": ..., name: value, ...}`` against its target's signature.
+
+    Args:
+        key: where the leaf stands, for the message (``loss``).
+        leaf: plain containers, interpolations resolved.
+        allow: prefixes of modules besides the shipped ones that a target may come from.
+        supplied: parameters that may be null or missing because the builder fills them in.
+
+    Raises:
+        RequestError: naming the key, the value, what was expected and the nearest valid name.
+    """
+    if not isinstance(leaf, Mapping) or "_target_" not in leaf:
+        raise RequestError(f"{key}: expected a group choice with a _target_, found {leaf!r}")
+    target = load_target(f"{key}._target_", leaf["_target_"], allow=allow)
+    known = parameters(target)
+    hints = _hints(target)
+    for name, value in leaf.items():
+        if name in _HYDRA_KEYS:
+            continue
+        if name not in known:
+            raise RequestError(
+                f"{key}.{name}: {leaf['_target_']} has no such parameter; "
+                f"{nearest(name, known.keys() - supplied)}"
+            )
+        if isinstance(value, Mapping) and "_target_" in value:
+            check_leaf(f"{key}.{name}", value, allow=allow, supplied=supplied)
+        elif not (value is None and name in supplied):
+            _check_value(f"{key}.{name}", value, _expected(known[name], hints.get(name)))
+    _check_required(key, leaf, known, supplied)
+
+
+def load_target(key: str, path: str, *, allow: Iterable[str]) -> Callable[..., Any]:
+    """The class or function at a dotted path, if it comes from a place that may be built from.
+
+    The place is judged by where the object was defined, not only by how it was spelt: a path can
+    walk through one module's imports into another.
+    """
+    prefixes = (*ALLOWED_TARGETS, *(f"{name.rstrip('.')}." for name in allow))
+    if not isinstance(path, str) or not f"{path}.".startswith(prefixes):
+        raise _refused(key, path, prefixes)
+    target = _locate(key, path)
+    home = f"{getattr(target, '__module__', '')}.{getattr(target, '__qualname__', '')}"
+    if not callable(target) or not home.startswith(prefixes):
+        raise _refused(key, path, prefixes)
+    return target
+
+
+def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The named parameters of a class or function, in order."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    signature = inspect.signature(target).parameters
+    return {name: parameter for name, parameter in signature.items() if parameter.kind in named}
+
+
+def _refused(key: str, path: Any, prefixes: Iterable[str]) -> RequestError:
+    shown = ", ".join(f"{prefix}*" for prefix in prefixes)
+    return RequestError(
+        f"{key}: {path!r} is not among the allowed targets ({shown}); "
+        "name your own module in allow_targets=[...] if you trust it"
+    )
+
+
+def _locate(key: str, path: str) -> Any:
+    parts = path.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:cut])
+        try:
+            found: Any = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name and f"{module}.".startswith(f"{error.name}."):
+                continue
+            raise RequestError(f"{key}: importing {module!r} failed: {error}") from error
+        for part in parts[cut:]:
+            if not hasattr(found, part):
+                names = [name for name in vars(found) if not name.startswith("_")]
+                raise RequestError(f"{key}: {path!r} does not exist; {nearest(part, names)}")
+            found = getattr(found, part)
+        return found
+    raise RequestError(f"{key}: no module named {parts[0]!r} (is it in this folder?)")
+
+
+def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    function = target.__init__ if inspect.isclass(target) else target
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError):
+        return {}
+
+
+def _expected(parameter: inspect.Parameter, hint: Any) -> Any:
+    if hint is not None:
+        return hint
+    default = parameter.default
+    plain = (bool, int, float, str)
+    if isinstance(default, plain):
+        return float if type(default) in (int, float) else type(default)
+    return Any
+
+
+def _check_required(
+    key: str, leaf: Mapping[str, Any], known: Mapping[str, inspect.Parameter], supplied: frozenset
+) -> None:
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in leaf and name not in supplied:
+            raise RequestError(f"{key}.{name}: {leaf['_target_']} needs it, and it is not given")
+
+
+def _check_value(key: str, value: Any, expected: Any) -> None:
+    adapter = _adapter(expected)
+    if adapter is None:
+        return
+    try:
+        adapter.validate_json(json.dumps(value), strict=True)
+    except ValidationError:
+        meant = f"{_describe(expected)}{_nearest_literal(value, expected)}"
+        raise RequestError(f"{key}={_shown(value)}: expected {meant}") from None
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _nearest_literal(value: Any, expected: Any) -> str:
+    options = [expected, *typing.get_args(expected)]
+    literals = [typing.get_args(o) for o in options if typing.get_origin(o) is typing.Literal]
+    if not literals or not isinstance(value, str):
+        return ""
+    return f"; {nearest(value, literals[0])}"
+
+
+@functools.cache
+def _adapter(expected: Any) -> TypeAdapter | None:
+    try:
+        return TypeAdapter(expected, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError:
+        return None
+
+
+def _describe(expected: Any) -> str:
+    if typing.get_origin(expected) is typing.Literal:
+        return f"one of {', '.join(map(str, typing.get_args(expected)))}"
+    if typing.get_origin(expected) in (typing.Union, types.UnionType):
+        return " or ".join(map(_describe, typing.get_args(expected)))
+    names = {type(None): "null", bool: "true or false", int: "a whole number", float: "a number"}
+    names[str] = "text"
+    return names.get(expected) or getattr(expected, "__name__", None) or str(expected)

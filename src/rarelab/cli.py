@@ -1,0 +1,120 @@
+"""The command line: thin entry points that import what they need when they need it."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from rarelab import __version__
+from rarelab.errors import RarelabError, RequestError, nearest
+
+USAGE = """\
+rarelab: does training on a ranking loss beat cross-entropy on your rare positives?
+
+  rarelab train [OVERRIDES]            train one configured run and record it
+  rarelab train experiments=NAME       a named study (experiments/NAME.yaml)
+  rarelab data list                    the real data sets, and which are here
+  rarelab data fetch NAME...           download them with pinned hashes
+  rarelab data path NAME               where one lies
+  rarelab sync                         push to MLflow what is only on disk
+  rarelab ui                           MLflow's dashboard on the recorded runs, on 127.0.0.1
+
+`rarelab train --help` lists the groups of the configuration; `rarelab train --cfg job` shows it.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; the exit code is 0, 1 (something that ran failed) or 2 (a wrong request)."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0
+    if arguments[0] == "--version":
+        print(f"rarelab {__version__}")
+        return 0
+    try:
+        return _command(arguments[0])(arguments[1:])
+    except RarelabError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _command(name: str) -> Callable[[list[str]], int]:
+    commands = {"train": _train, "data": _data, "sync": _sync, "ui": _ui}
+    if name not in commands:
+        raise RequestError(f"{name}: there is no such command; {nearest(name, commands)}")
+    return commands[name]
+
+
+def _train(arguments: list[str]) -> int:
+    import hydra
+
+    from rarelab.compose import CONFIG_NAME, config_dir, current_choices, one_line_errors
+
+    def job(cfg: Any) -> None:
+        from rarelab.console import configure_console
+        from rarelab.run import run
+
+        configure_console()
+        run(cfg, current_choices())
+
+    overrides = [item for item in arguments if not item.startswith("-")]
+    # Hydra would print many lines and exit with 1; its documented switch lets errors through.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = ["rarelab train", *arguments]
+    with one_line_errors(overrides):
+        hydra.main(version_base="1.3", config_path=config_dir(), config_name=CONFIG_NAME)(job)()
+    return 0
+
+
+def _data(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="rarelab data")
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="the data sets, and which are here")
+    fetch = actions.add_parser("fetch", help="download with pinned hashes")
+    fetch.add_argument("names", nargs="+", metavar="NAME")
+    actions.add_parser("path", help="where one lies").add_argument("name", metavar="NAME")
+    chosen = parser.parse_args(arguments)
+
+    from rarelab.data import commands
+
+    if chosen.action == "list":
+        print(commands.list_datasets())
+    elif chosen.action == "fetch":
+        commands.fetch(chosen.names)
+    else:
+        print(commands.path(chosen.name))
+    return 0
+
+
+def _sync(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="rarelab sync")
+    parser.add_argument("--home", help="the records; default: RARELAB_HOME, else outputs/")
+    parser.add_argument("--uri", help="the MLflow store or server; default: the records' own")
+    chosen = parser.parse_args(arguments)
+
+    from rarelab.paths import home
+    from rarelab.tracking import sync
+
+    print(sync(home(chosen.home), chosen.uri))
+    return 0
+
+
+def _ui(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="rarelab ui")
+    parser.add_argument("--home", help="the records; default: RARELAB_HOME, else outputs/")
+    parser.add_argument("--port", type=int, default=5000)
+    chosen = parser.parse_args(arguments)
+
+    from rarelab.paths import home
+    from rarelab.tracking import serve
+
+    return serve(home(chosen.home), port=chosen.port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

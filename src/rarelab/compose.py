@@ -1,0 +1,92 @@
+"""Hydra's half: overrides to a composed configuration, and its refusals in one line."""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rarelab.errors import RequestError, nearest
+from rarelab.paths import config_root
+
+CONFIG_NAME = "train"
+
+
+def config_dir() -> str:
+    return str(config_root() / "conf")
+
+
+def compose_train(overrides: list[str]) -> tuple[DictConfig, dict[str, str | None]]:
+    """The configuration that the overrides give, and the option chosen in each group.
+
+    Raises:
+        RequestError: an override that does not parse, or a key or option that does not exist.
+    """
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir(), version_base="1.3"), one_line_errors(overrides):
+        cfg = compose(CONFIG_NAME, overrides, return_hydra_config=True)
+    return split_choices(cfg)
+
+
+def split_choices(cfg: DictConfig) -> tuple[DictConfig, dict[str, str | None]]:
+    """Separate Hydra's own node from the configuration of the run."""
+    choices = dict(cfg.hydra.runtime.choices)
+    plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    return plain, {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
+
+
+def current_choices() -> dict[str, str | None]:
+    """The option chosen in each group of the Hydra application that is running."""
+    choices = HydraConfig.get().runtime.choices
+    return {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
+
+
+@contextmanager
+def one_line_errors(overrides: list[str]) -> Iterator[None]:
+    """Turn what Hydra raises about a request into one line that names the nearest valid name."""
+    try:
+        yield
+    except MissingConfigException as error:
+        raise RequestError(_missing_option(error)) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RequestError(_wrong_override(error, overrides)) from error
+
+
+def _missing_option(error: MissingConfigException) -> str:
+    missing = error.missing_cfg_file or ""
+    group, _, option = missing.rpartition("/")
+    if not group or not error.options:
+        return str(error).splitlines()[0]
+    return f"{group}={option}: there is no such choice; {nearest(option, error.options)}"
+
+
+def _wrong_override(error: Exception, overrides: list[str]) -> str:
+    found = re.search(r"[Cc]ould not (?:override|find) '([^']+)'", str(error))
+    if found is None:
+        return " ".join(str(error).split("\n")[:2]).strip()
+    key = found.group(1).partition("@")[0]
+    others = [item for item in overrides if item.lstrip("+~").partition("=")[0] != key]
+    return f"{key}: there is no such key; {nearest(key, _known_keys(others))}"
+
+
+def _known_keys(overrides: list[str]) -> set[str]:
+    """Every key and group that a command line could have meant, under its other overrides."""
+    try:
+        cfg, choices = compose_train(overrides)
+    except RequestError:
+        cfg, choices = compose_train([])
+    return set(_leaves(cfg)) | set(choices)
+
+
+def _leaves(node: DictConfig, prefix: str = "") -> Iterable[str]:
+    for key in node:
+        path = f"{prefix}{key}"
+        yield path
+        child = OmegaConf.to_container(node, resolve=False).get(key)  # type: ignore[union-attr]
+        if isinstance(child, dict):
+            yield from _leaves(OmegaConf.create(child), f"{path}.")

@@ -1,0 +1,29 @@
+"""Where things lie: the shipped configuration, and the home of the records."""
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+_CHECKOUT = _PACKAGE.parent.parent
+
+
+def checkout() -> Path | None:
+    """The repository that this package runs from, or None when it was installed as a wheel."""
+    return _CHECKOUT if (_CHECKOUT / "conf" / "train.yaml").is_file() else None
+
+
+def config_root() -> Path:
+    """The folder that holds ``conf/`` and ``experiments/``."""
+    return checkout() or _PACKAGE
+
+
+def home(configured: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of the records, absolute.
+
+    ``paths.home`` wins over ``RARELAB_HOME``, which wins over ``outputs/`` of the checkout; from a
+    wheel it is ``./outputs``.
+    """
+    chosen = configured or os.environ.get("RARELAB_HOME")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return (checkout() or Path.cwd()) / "outputs"

@@ -1,0 +1,168 @@
+"""One job from configuration to record: build, train, score the test rows, write it all down."""
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from rarelab import build
+from rarelab.data.splits import Splits
+from rarelab.errors import RequestError
+from rarelab.evaluation import evaluate_and_write
+from rarelab.models import Estimator
+from rarelab.record import Record
+from rarelab.streams import drawing_from, generator, stream_seed
+from rarelab.summary import test_table
+from rarelab.training import Trainer, Work
+from rarelab.training.checkpoint import save
+from rarelab.training.loop import reaches_main, real_rows, validation_row
+from rarelab.training.progress import epoch_lines
+
+log = logging.getLogger("rarelab")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is left of a run: its MLflow id (None without tracking), status, metrics and folder."""
+
+    run_id: str | None
+    status: str
+    metrics: dict[str, float] = field(repr=False)
+    directory: Path
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived: leave as after Ctrl-C, with the exit code that tells them apart."""
+
+
+def run(cfg: DictConfig, choices: Mapping[str, str | None]) -> Outcome:
+    """Train and record the run that a composed configuration describes.
+
+    Args:
+        cfg: the composed configuration (``conf/train.yaml`` and overrides).
+        choices: the option chosen in each group, for the run's readable name.
+
+    Raises:
+        RequestError: something asked for cannot be meant; nothing was written.
+        Diverged: the loss stopped being finite; the run is recorded as ``diverged``.
+    """
+    if cfg.allow_targets and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # the user's module lies where they stand
+    build.check(cfg)
+    trainer = build.trainer(cfg)
+    with _threads(trainer.threads), _sigterm_raises():
+        dataset = build.dataset(cfg)
+        splits = dataset.splits(stream_seed(cfg.seed, "draw"))
+        sizes = build.Sizes(splits, trainer)
+        model = build.model(cfg, sizes)
+        work = None
+        if not isinstance(model, Estimator):
+            work = build.work(cfg, sizes, model, trainer.torch_device())
+        _warn_before(trainer, splits, work)
+        with Record(cfg, choices, dataset.identity(), splits) as record:
+            log.info("%s", record.introduction())
+            if work is None:
+                _fit_estimator(cfg.seed, model, splits, record)
+            else:
+                _fit(cfg.seed, trainer, work, record)
+            metrics = _evaluate(cfg, trainer, model, splits, record)
+    log.info("\n%s\n%s", test_table(metrics, splits), record.whereabouts())
+    return Outcome(record.run_id, record.status, record.metrics, record.directory)
+
+
+def _fit(seed: int, trainer: Trainer, work: Work, record: Record) -> None:
+    final_weight = getattr(work.loss, "final_main_weight", 1.0)
+    record.listen(epoch_lines(trainer.max_epochs, final_weight))
+    with drawing_from(seed, "model"):
+        selection = trainer.fit(work, record.history, generator(seed, "batches"))
+    assert selection.best_state is not None and selection.best_epoch is not None
+    work.model.load_state_dict(selection.best_state)
+    record.append(selection.best_epoch, selection.metrics())
+    save(record.directory / "checkpoint.pt", model=selection.best_state, **selection.metrics())
+
+
+def _fit_estimator(seed: int, model: Estimator, splits: Splits, record: Record) -> None:
+    model.fit(splits.train, splits.val, stream_seed(seed, "model"))
+    row = validation_row(model.scores(splits.val.x), splits.val.y)
+    record.append(0, row)
+    log.info("fitted  val AUCPR %.4f", row["val/aucpr"])
+    record.append(0, {"best/val_aucpr": row["val/aucpr"], "best/epoch": 0.0})
+
+
+def _evaluate(
+    cfg: DictConfig,
+    trainer: Trainer,
+    model: nn.Module | Estimator,
+    splits: Splits,
+    record: Record,
+) -> dict[str, float]:
+    scored = {
+        name: real_rows(_scores(trainer, model, table.x), table.y)
+        for name, table in (("val", splits.val), ("test", splits.test))
+    }
+    metrics = evaluate_and_write(
+        record.directory, scored, splits.classes, seed=stream_seed(cfg.seed, "bootstrap")
+    )
+    record.append(int(record.metrics["best/epoch"]), metrics)
+    return metrics
+
+
+def _scores(trainer: Trainer, model: nn.Module | Estimator, x: Tensor) -> Tensor:
+    return model.scores(x) if isinstance(model, Estimator) else trainer.scores(model, x)
+
+
+def _warn_before(trainer: Trainer, splits: Splits, work: Work | None) -> None:
+    """Say what can be foreseen; refuse a schedule that never reaches what is to be selected."""
+    for note in splits.notes:
+        log.warning("note: %s", note)
+    if work is None:
+        return
+    labels = splits.train.labels()
+    expected = trainer.batch_size * (labels == work.rare_class).double().mean().item()
+    if expected < 1:
+        log.warning(
+            "warning: a batch of %d rows is expected to hold %.2f rows of the rarest class; "
+            "raise trainer.batch_size",
+            trainer.batch_size,
+            expected,
+        )
+    if trainer.select == "main" and not reaches_main(trainer, work):
+        raise RequestError(
+            f"trainer.max_epochs={trainer.max_epochs}: the schedule's warmup and blend leave no "
+            "epoch at the final main weight; raise it, shorten schedule.warmup_epochs or "
+            "schedule.blend_epochs, or set trainer.select=any"
+        )
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    def terminate(*_: Any) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,34 @@
+"""One seed, split into random streams by name, so that no component disturbs another's draws."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+STREAMS = ("draw", "init", "batches", "model", "loss", "bootstrap")
+
+
+def stream_seed(seed: int, name: str) -> int:
+    """The 32-bit seed of the stream ``name`` under ``seed``: a hash, so that neighbours differ."""
+    if name not in STREAMS:
+        raise KeyError(f"unknown random stream {name!r}; known: {', '.join(STREAMS)}")
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:4], "little")
+
+
+def generator(seed: int, name: str) -> torch.Generator:
+    """A CPU generator at the start of the stream ``name``."""
+    return torch.Generator().manual_seed(stream_seed(seed, name))
+
+
+@contextmanager
+def drawing_from(seed: int, name: str) -> Iterator[None]:
+    """Let torch's global generators draw from the stream ``name``, and put them back afterwards.
+
+    torch's own initialisers and dropout know the global generator only.
+    """
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(stream_seed(seed, name))
+        yield

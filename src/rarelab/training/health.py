@@ -1,0 +1,45 @@
+"""Is the loss teaching anything? Shares of the steps of one epoch that could not."""
+
+import torch
+from torch import Tensor
+
+DEAD_GRADIENT = 1e-6
+"""A step whose largest |dL/dlogit| is below this moves no weight worth the name."""
+
+_ADVICE = {
+    "train/zero_grad_frac": "raise the temperature or take temperature_unit=iqr",
+    "train/no_positive_batch_frac": "raise trainer.batch_size",
+    "train/no_positive_pool_frac": "raise loss.queue_size or trainer.batch_size",
+}
+
+
+class Health:
+    """Counts of dead gradients, of batches and of pools without a row of the rarest class."""
+
+    def __init__(self) -> None:
+        self._gradients: list[Tensor] = []
+        self._batches: list[Tensor] = []
+        self._pools: list[Tensor] = []
+
+    def step(self, gradient: Tensor, batch_positive: Tensor, pool_positive: Tensor) -> None:
+        """Take the gradient at the logits [N, C] and two scalar booleans; nothing is computed."""
+        self._gradients.append(torch.linalg.vector_norm(gradient, torch.inf))
+        self._batches.append(batch_positive)
+        self._pools.append(pool_positive)
+
+    def metrics(self) -> dict[str, float]:
+        """The three shares, each in [0, 1], under the keys that runs are compared by."""
+        dead = torch.stack(self._gradients) < DEAD_GRADIENT
+        shares = (dead, ~torch.stack(self._batches), ~torch.stack(self._pools))
+        return {
+            key: share.double().mean().item() for key, share in zip(_ADVICE, shares, strict=True)
+        }
+
+
+def advice(metrics: dict[str, float]) -> list[str]:
+    """One line for each share above one half, with what to change."""
+    return [
+        f"{key} = {metrics[key]:.2f}: more than half of the steps; {what}"
+        for key, what in _ADVICE.items()
+        if metrics.get(key, 0.0) > 0.5
+    ]

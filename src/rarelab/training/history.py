@@ -1,0 +1,40 @@
+"""The copy of record: rows of metrics, appended to a JSONL file as they happen."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+Listener = Callable[[Row], None]
+
+
+class History:
+    """An append-only list of rows ``{"step", "time", "metrics"}``, one JSON line each.
+
+    ``step`` is the epoch, ``time`` milliseconds since 1970, ``metrics`` maps a key to a float. A
+    row is on disk before any listener (the console, a tracker) hears of it.
+    """
+
+    def __init__(self, path: Path, listeners: list[Listener] | None = None) -> None:
+        self._path = path
+        self._listeners = listeners or []
+
+    def append(self, step: int, metrics: dict[str, float]) -> None:
+        row: Row = {"step": step, "time": time.time_ns() // 1_000_000, "metrics": metrics}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        for listener in self._listeners:
+            listener(row)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a history file, oldest first; a last line cut short by a crash is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

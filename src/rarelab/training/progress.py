@@ -1,0 +1,48 @@
+"""A line per epoch on the console and in the run's log."""
+
+import logging
+from collections.abc import Callable
+
+from rarelab.training.health import advice
+from rarelab.training.history import Row
+
+log = logging.getLogger("rarelab")
+
+
+def epoch_lines(max_epochs: int, final_weight: float) -> Callable[[Row], None]:
+    """A history listener that prints phase, weight, temperature, loss and val AUCPR of an epoch.
+
+    Advice about an unhealthy loss is given once for each kind.
+    """
+    given: set[str] = set()
+
+    def listen(row: Row) -> None:
+        metrics = row["metrics"]
+        if "val/aucpr" not in metrics or "train/loss" not in metrics:
+            return
+        log.info(_line(row["step"], max_epochs, metrics, final_weight))
+        for line in advice(metrics):
+            kind = line.split(" ", 1)[0]
+            if kind not in given:
+                given.add(kind)
+                log.warning("  warning: %s", line)
+
+    return listen
+
+
+def phase(ap_weight: float, final_weight: float = 1.0) -> str:
+    """``warmup`` at weight 0, ``main`` once the final weight is reached, ``blend`` between."""
+    if ap_weight == 0.0:
+        return "warmup"
+    return "main" if ap_weight >= final_weight else "blend"
+
+
+def _line(epoch: int, max_epochs: int, metrics: dict[str, float], final_weight: float) -> str:
+    weight = metrics["train/ap_weight"]
+    temperature = metrics.get("train/temperature")
+    shown = "    -" if temperature is None else f"{temperature:5.3f}"
+    return (
+        f"epoch {epoch + 1:>{len(str(max_epochs))}}/{max_epochs}  "
+        f"{phase(weight, final_weight):<6}  ap_weight {weight:4.2f}  temperature {shown}  "
+        f"loss {metrics['train/loss']:9.5f}  val AUCPR {metrics['val/aucpr']:6.4f}"
+    )

@@ -1,0 +1,52 @@
+"""Validation chooses: which epoch's weights are kept, and when to stop looking."""
+
+import copy
+from typing import Any, Literal
+
+from torch import nn
+
+METRIC = "val/aucpr"
+
+
+class Selection:
+    """Keeps the weights of the best epoch by ``val/aucpr``.
+
+    ``select="main"`` looks only at epochs trained at the loss's final main weight, so that an arm
+    named after a ranking loss is never one of its warmup's checkpoints; ``"any"`` looks at all.
+    Patience counts epochs in the same set, hence never across the warmup switch.
+    """
+
+    def __init__(self, select: Literal["main", "any"], patience: int | None) -> None:
+        self._select = select
+        self._patience = patience
+        self.best_epoch: int | None = None
+        self.best_value = float("-inf")
+        self.best_state: dict[str, Any] | None = None
+        self.best_warmup_value = float("nan")
+        self._since_best = 0
+
+    def see(self, epoch: int, value: float, model: nn.Module, *, main: bool) -> bool:
+        """Take an epoch into account; True if it is the best so far."""
+        if not main and not value <= self.best_warmup_value:
+            self.best_warmup_value = value
+        if not (main or self._select == "any"):
+            return False
+        if value > self.best_value or self.best_epoch is None:
+            self.best_epoch, self.best_value, self._since_best = epoch, value, 0
+            self.best_state = copy.deepcopy(model.state_dict())
+            return True
+        self._since_best += 1
+        return False
+
+    @property
+    def exhausted(self) -> bool:
+        return self._patience is not None and self._since_best >= self._patience
+
+    def metrics(self) -> dict[str, float]:
+        """The ``best/...`` keys; the warmup's best is NaN where there was no warmup."""
+        assert self.best_epoch is not None
+        return {
+            "best/val_aucpr": self.best_value,
+            "best/epoch": float(self.best_epoch),
+            "best/warmup_val_aucpr": self.best_warmup_value,
+        }

@@ -1,0 +1,142 @@
+"""Every shipped leaf: composes, names what exists, and lists every parameter of its target."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from rarelab import build
+from rarelab.check import check_leaf, load_target, parameters
+from rarelab.compose import compose_train
+from rarelab.errors import RequestError
+from rarelab.paths import config_root
+
+CONF = config_root() / "conf"
+LEAVES = sorted(
+    path.relative_to(CONF) for group in build.COMPONENTS for path in (CONF / group).glob("*.yaml")
+)
+STUDIES = sorted(path.stem for path in (config_root() / "experiments").glob("*.yaml"))
+
+
+def read(leaf: Path) -> dict:
+    return yaml.safe_load((CONF / leaf).read_text(encoding="utf-8"))
+
+
+def test_every_group_of_the_configuration_has_leaves() -> None:
+    assert {leaf.parts[0] for leaf in LEAVES} == set(build.COMPONENTS)
+    assert len(LEAVES) > 30
+    assert STUDIES
+
+
+@pytest.mark.parametrize("leaf", LEAVES, ids=str)
+def test_a_leaf_is_its_targets_signature(leaf: Path) -> None:
+    content = read(leaf)
+    if not content:
+        assert leaf == Path("lr_schedule/constant.yaml")
+        return
+    target = load_target("_target_", content.pop("_target_"), allow=[])
+    expected = set(parameters(target)) - build.FROM_BUILDER
+    assert set(content) == expected
+
+
+@pytest.mark.parametrize("leaf", LEAVES, ids=str)
+def test_a_leaf_composes_and_passes_its_own_check(leaf: Path) -> None:
+    cfg, choices = compose_train([f"{leaf.parts[0]}={leaf.stem}", *REQUIRED.get(str(leaf), [])])
+    assert choices[leaf.parts[0]] == leaf.stem
+    build.check(cfg)
+
+
+REQUIRED = {"dataset/file.yaml": ["dataset.path=x.csv", "dataset.target=y"]}
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_composes_and_its_values_win_over_the_defaults(study: str) -> None:
+    cfg, _ = compose_train([f"experiments={study}"])
+    build.check(cfg)
+    own = yaml.safe_load((config_root() / "experiments" / f"{study}.yaml").read_text())
+    own.pop("defaults")
+    assert OmegaConf.to_container(OmegaConf.merge(cfg, own)) == OmegaConf.to_container(cfg)
+    cfg, _ = compose_train([f"experiments={study}", "seed=7"])
+    assert cfg.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("override", "answer"),
+    [
+        ("trainer.max_epoch=5", "trainer.max_epochs"),
+        ("loss=smoth_ap", "smooth_ap"),
+        ("datset=toy", "dataset"),
+        ("optimizer.lrr=1", "optimizer.lr"),
+        ("experiments=toy_dmo", "toy_demo"),
+        ("seed==", "seed"),
+    ],
+)
+def test_a_mistyped_name_is_answered_with_the_nearest(override: str, answer: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        compose_train([override])
+    assert answer in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("loss.temperature=abc", "loss.temperature=abc: expected a number"),
+        ("loss.reduction=foo", "loss.reduction=foo: expected one of mean, sum, none"),
+        ("optimizer.lr=abc", "optimizer.lr=abc: expected a number"),
+        ("loss.max_pool_size=x", "loss.max_pool_size=x: expected a whole number or null"),
+        ("loss.max_pool_size=2.5", "loss.max_pool_size=2.5: expected a whole number or null"),
+        ("trainer.max_epochs=true", "trainer.max_epochs=true: expected a whole number"),
+        ("trainer.select=mian", "did you mean 'main'?"),
+        ("+loss.tau=1", "loss.tau: rarelab.losses.SmoothAPLoss has no such parameter"),
+        ("+loss.temprature=1", "did you mean 'temperature'?"),
+        ("optimizer.betas=[0.9]", "optimizer.betas=[0.9]: expected"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_was_expected(override: str, expected: str) -> None:
+    cfg, _ = compose_train([override])
+    with pytest.raises(RequestError) as caught:
+        build.check(cfg)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "subprocess.run",
+        "torch.hub.load_state_dict_from_url",
+        "torch.nn.functional.torch.hub.load_state_dict_from_url",
+        "rarelab.cli.os.system",
+        "torch.nnx.Linear",
+        "sklearnx.Thing",
+    ],
+)
+def test_a_target_outside_the_allow_list_is_refused(target: str) -> None:
+    with pytest.raises(RequestError, match="allowed targets"):
+        check_leaf("loss", {"_target_": target}, allow=[])
+
+
+def test_a_target_that_does_not_exist_names_the_nearest() -> None:
+    with pytest.raises(RequestError, match="SmoothAPLoss"):
+        check_leaf("loss", {"_target_": "rarelab.losses.SmothAPLoss"}, allow=[])
+
+
+def test_the_users_own_module_is_allowed_by_name(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "mine_a.py").write_text("class Loss:\n    def __init__(self, a: int): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    check_leaf("loss", {"_target_": "mine_a.Loss", "a": 1}, allow=["mine_a"])
+    with pytest.raises(RequestError, match="needs it"):
+        check_leaf("loss", {"_target_": "mine_a.Loss"}, allow=["mine_a"])
+    with pytest.raises(RequestError, match="allow_targets"):
+        check_leaf("loss", {"_target_": "mine_a.Loss", "a": 1}, allow=[])
+
+
+def test_parameters_filled_in_by_the_builder_exist_somewhere() -> None:
+    targets = [load_target("t", read(leaf)["_target_"], allow=[]) for leaf in LEAVES if read(leaf)]
+    known = {name for target in targets for name in inspect.signature(target).parameters}
+    assert known >= build.SUPPLIED
