@@ -1,0 +1,199 @@
+"""The losses that ranking losses are compared with: cross-entropy, binary and multi-class.
+
+Both leave out rows whose target is ``ignore_index``, weigh rows by ``sample_weight`` and reduce
+alike: 'mean' is the weighted mean over the rows that count, 'sum' their weighted sum, 'none' one
+entry per row with 0 for a row left out. With no row left, 'mean' and 'sum' are a zero that is still
+attached to the graph.
+"""
+
+from typing import Literal, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rarelab.losses.rows import (
+    as_column,
+    as_labels,
+    as_logits,
+    as_weights,
+    check_reduction,
+    kept_rows,
+)
+
+
+@final
+class BinaryCrossEntropy(nn.Module):
+    """−[t log σ(s) + (1 − t) log(1 − σ(s))] of logits s [N] or [N, 1] and targets t in [0, 1].
+
+    Args:
+        reduction: over rows, 'mean', 'sum' or 'none'.
+        ignore_index: target of rows that are left out.
+    """
+
+    def __init__(
+        self, reduction: Literal["mean", "sum", "none"] = "mean", ignore_index: int = -100
+    ) -> None:
+        super().__init__()
+        self.reduction = check_reduction(reduction)
+        self.ignore_index = ignore_index
+
+    def forward(
+        self, logits: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """The loss; ``sample_weight`` [N] weighs rows."""
+        return _binary(logits, targets, sample_weight, None, self.reduction, self.ignore_index)
+
+
+@final
+class WeightedBinaryCrossEntropy(nn.Module):
+    """−[ω t log σ(s) + (1 − t) log(1 − σ(s))], with ω the weight of a positive.
+
+    Args:
+        pos_weight: ω; negatives per positive in the training rows makes both sides weigh the same.
+        reduction: over rows, 'mean', 'sum' or 'none'.
+        ignore_index: target of rows that are left out.
+    """
+
+    pos_weight: Tensor
+
+    def __init__(
+        self,
+        pos_weight: float,
+        reduction: Literal["mean", "sum", "none"] = "mean",
+        ignore_index: int = -100,
+    ) -> None:
+        super().__init__()
+        if not 0 < pos_weight < float("inf"):
+            raise ValueError(f"pos_weight is {pos_weight}, expected a positive number")
+        self.reduction = check_reduction(reduction)
+        self.ignore_index = ignore_index
+        weight = torch.tensor(float(pos_weight), dtype=torch.float64)
+        self.register_buffer("pos_weight", weight, persistent=False)
+
+    def forward(
+        self, logits: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """The loss; ``sample_weight`` [N] weighs rows, on top of ω."""
+        return _binary(
+            logits, targets, sample_weight, self.pos_weight, self.reduction, self.ignore_index
+        )
+
+
+@final
+class CrossEntropy(nn.Module):
+    """−log softmax(s)_t of logits s [N, C] at targets t in {0, .., C − 1}.
+
+    Args:
+        num_classes: C, at least 2.
+        label_smoothing: share of the target spread evenly over the classes, in [0, 1).
+        reduction: over rows, 'mean', 'sum' or 'none'.
+        ignore_index: target of rows that are left out.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        label_smoothing: float = 0.0,
+        reduction: Literal["mean", "sum", "none"] = "mean",
+        ignore_index: int = -100,
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(
+                f"num_classes is {num_classes}, expected at least 2 (one logit: BinaryCrossEntropy)"
+            )
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing is {label_smoothing}, expected [0, 1)")
+        self.num_classes = num_classes
+        self.label_smoothing = float(label_smoothing)
+        self.reduction = check_reduction(reduction)
+        self.ignore_index = ignore_index
+
+    def forward(
+        self, logits: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """The loss; ``sample_weight`` [N] weighs rows."""
+        logits = as_logits(logits, self.num_classes)
+        labels = as_labels(targets, logits.size(0), self.num_classes, self.ignore_index)
+        weights = as_weights(sample_weight, logits)
+        if labels.device.type == "cpu":
+            keep = kept_rows(labels, self.num_classes, self.ignore_index)
+        else:
+            # On an accelerator a mask costs less than waiting for the answer whether one is needed.
+            keep = labels != self.ignore_index
+        if keep is not None:
+            # What stands in a row left out must not reach the gradient, not even as NaN · 0.
+            logits = torch.where(keep.unsqueeze(1), logits, 0)
+            labels = torch.where(keep, labels, 0)
+        plain = keep is None and weights is None and labels.numel() > 0
+        reduction = self.reduction if plain else "none"
+        losses = functional.cross_entropy(
+            logits, labels, reduction=reduction, label_smoothing=self.label_smoothing
+        )
+        return losses if plain else row_loss(losses, keep, weights, self.reduction)
+
+
+def plain_loss(num_classes: int) -> BinaryCrossEntropy | CrossEntropy:
+    """The cross-entropy of the task: binary for one logit, multi-class for more."""
+    return BinaryCrossEntropy() if num_classes == 1 else CrossEntropy(num_classes)
+
+
+def row_loss(losses: Tensor, keep: Tensor | None, weights: Tensor | None, reduction: str) -> Tensor:
+    """Reduce row losses [N] over the rows in ``keep`` (None: all) under ``weights`` [N]."""
+    if keep is not None:
+        kept = keep.to(losses.dtype)
+        weights = kept if weights is None else torch.where(keep, weights, 0)
+    if weights is not None:
+        losses = losses * weights
+    if reduction == "none":
+        return losses
+    total = losses.sum()
+    if reduction == "sum":
+        return total
+    mass = total.new_tensor(losses.numel()) if weights is None else weights.sum()
+    return total / torch.where(mass > 0, mass, 1)
+
+
+def _binary(
+    logits: Tensor,
+    targets: Tensor,
+    sample_weight: Tensor | None,
+    pos_weight: Tensor | None,
+    reduction: str,
+    ignore_index: int,
+) -> Tensor:
+    logits = as_logits(logits, 1)
+    weights = as_weights(sample_weight, logits)
+    scores = logits.squeeze(1)
+    goals = as_column(targets, scores.size(0), "targets").to(scores.dtype)
+    keep = _kept_goals(goals, ignore_index)
+    if keep is not None:
+        # What stands in a row left out must not reach the gradient, not even as NaN · 0.
+        scores, goals = torch.where(keep, scores, 0), torch.where(keep, goals, 0)
+    plain = keep is None and weights is None and goals.numel() > 0
+    if pos_weight is not None:
+        pos_weight = pos_weight.to(scores.dtype)
+    losses = functional.binary_cross_entropy_with_logits(
+        scores, goals, pos_weight=pos_weight, reduction=reduction if plain else "none"
+    )
+    return losses if plain else row_loss(losses, keep, weights, reduction)
+
+
+def _kept_goals(goals: Tensor, ignore_index: int) -> Tensor | None:
+    """Mask of the rows that count, or None when all do; refuses targets outside [0, 1]."""
+    if goals.numel() == 0:
+        return None
+    if goals.device.type != "cpu":
+        # There a mask costs less than waiting for the answer whether one is needed.
+        return goals != ignore_index
+    low, high = (float(bound) for bound in torch.aminmax(goals))
+    inside = low >= 0 and high <= 1
+    if inside and not low <= ignore_index <= high:
+        return None
+    keep = goals != ignore_index
+    outside = keep & ~((goals >= 0) & (goals <= 1))
+    if not inside and bool(outside.any()):
+        bad = goals[outside][:8].tolist()
+        raise ValueError(f"targets hold {bad}, expected 0 to 1 (or ignore_index {ignore_index})")
+    return keep

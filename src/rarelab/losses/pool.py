@@ -1,0 +1,177 @@
+"""The pool a ranking loss ranks: this batch's rows, then a memory of earlier ones."""
+
+import logging
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rarelab.distributed import gather_rows, row_counts, should_gather
+from rarelab.losses.ring import Ring
+from rarelab.losses.rows import as_column, as_labels, as_logits, as_weights, kept_rows
+from rarelab.losses.sampling import quota_sample
+
+log = logging.getLogger("rarelab")
+
+
+class Rows(NamedTuple):
+    """Rows with their classes leading, as the kernels take them.
+
+    ``scores`` [C, M]; ``labels`` int64 [M]; ``weights`` [M], or None when all are 1; ``iid`` bool
+    [M], or None when all are independent draws. Only the first ``live`` rows belong to this batch
+    and carry a gradient.
+    """
+
+    scores: Tensor
+    labels: Tensor
+    weights: Tensor | None
+    iid: Tensor | None
+    live: int
+
+    def select(self, index: Tensor, live: int) -> "Rows":
+        """The rows that a mask [M] or an index selects, of which the first ``live`` are live."""
+        weights = None if self.weights is None else self.weights[index]
+        iid = None if self.iid is None else self.iid[index]
+        return Rows(self.scores[:, index], self.labels[index], weights, iid, live)
+
+
+class RankingPool(nn.Module):
+    """Merge a batch with the queue of earlier rows, then let the batch join the queue.
+
+    The queue is a ring of ``queue_size`` rows (0: none), filled with detached logits. Rows whose
+    target is ``ignore_index`` take their place in the ring but never stand in a pool. The pool of a
+    step is its own batch and the queue as it was before that batch.
+
+    The whole state travels in ``state_dict``: ring, write position and the generator of the loss's
+    own random stream, which ``max_pool_size`` draws from and nothing else does.
+    """
+
+    def __init__(self, num_classes: int, queue_size: int) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes is {num_classes}, expected at least 1")
+        if queue_size < 0:
+            raise ValueError(f"queue_size is {queue_size}, expected at least 0")
+        self.num_classes = num_classes
+        self.ring = Ring(queue_size, num_classes)
+        self.has_positive: Tensor | None = None
+        self._generator = torch.Generator()
+        self._said_sampled = False
+
+    def forward(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        iid_mask: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+        *,
+        ignore_index: int,
+        max_pool_size: int | None,
+        gather_distributed: bool | None,
+        update_queue: bool,
+    ) -> tuple[Rows, Tensor]:
+        """The pool of this step and its positives, bool [C, M], one class against the rest."""
+        batch = self._read(logits, targets, iid_mask, sample_weight, ignore_index)
+        if should_gather(gather_distributed):
+            batch = _gather(batch)
+        keep = kept_rows(batch.labels, max(2, self.num_classes), ignore_index)
+        pool = self._merge(batch, keep, ignore_index)
+        if update_queue:
+            self.ring.write(batch.scores, batch.labels, batch.weights, batch.iid, keep is not None)
+        if max_pool_size is not None and pool.labels.size(0) > max_pool_size:
+            pool = self._cap(pool, max_pool_size)
+        return pool, self._positives(pool.labels)
+
+    def reset(self) -> None:
+        """Forget every earlier row."""
+        self.ring.reset()
+
+    def seed(self, seed: int) -> None:
+        """Start the stream that `max_pool_size` draws from at ``seed``."""
+        self._generator.manual_seed(seed)
+
+    def get_extra_state(self) -> dict:
+        return {"generator": self._generator.get_state()}
+
+    def set_extra_state(self, state: dict) -> None:
+        self._generator.set_state(state["generator"].cpu())
+
+    def _read(self, logits, targets, iid_mask, sample_weight, ignore_index) -> Rows:
+        logits = as_logits(logits, self.num_classes)
+        rows = logits.size(0)
+        labels = as_labels(targets, rows, max(2, self.num_classes), ignore_index)
+        weights = as_weights(sample_weight, logits)
+        iid = None
+        if iid_mask is not None:
+            iid = as_column(iid_mask.detach(), rows, "iid_mask").to(logits.device, torch.bool)
+        return Rows(logits.t(), labels.to(logits.device), weights, iid, rows)
+
+    def _merge(self, batch: Rows, keep: Tensor | None, ignore_index: int) -> Rows:
+        live = batch if keep is None else batch.select(keep, int(keep.sum()))
+        old = self.ring.read(like=batch.scores)
+        if old is None:
+            return live
+        scores, labels, weights, iid = old
+        if self.ring.has_ignored:
+            index = (labels != ignore_index).nonzero().squeeze(1)
+            scores, labels, weights, iid = (
+                scores[:, index],
+                labels[index],
+                weights[index],
+                iid[index],
+            )
+        if live.weights is None and not self.ring.has_weights:
+            pool_weights = None
+        else:
+            ours = weights.new_ones(live.live) if live.weights is None else live.weights
+            pool_weights = torch.cat([ours, weights])
+        if live.iid is None and not self.ring.has_iid:
+            pool_iid = None
+        else:
+            ours = iid.new_ones(live.live) if live.iid is None else live.iid
+            pool_iid = torch.cat([ours, iid])
+        return Rows(
+            torch.cat([live.scores, scores], dim=1),
+            torch.cat([live.labels, labels]),
+            pool_weights,
+            pool_iid,
+            live.live,
+        )
+
+    def _cap(self, pool: Rows, size: int) -> Rows:
+        if not self._said_sampled:
+            self._said_sampled = True
+            log.warning(
+                "a pool of %d rows exceeds max_pool_size=%d: from here on the loss is computed on "
+                "a random subset with a minimum per class",
+                pool.labels.size(0),
+                size,
+            )
+        index = quota_sample(pool.labels, size, self._generator)
+        return pool.select(index, int((index < pool.live).sum()))
+
+    def _positives(self, labels: Tensor) -> Tensor:
+        if self.num_classes == 1:
+            positives = labels.to(torch.bool).unsqueeze(0)
+        else:
+            classes = torch.arange(self.num_classes, device=labels.device)
+            positives = labels == classes.unsqueeze(1)
+        self.has_positive = positives.any(dim=1)
+        return positives
+
+
+def _gather(batch: Rows) -> Rows:
+    """The rows of all ranks. A rank without weights or mask joins those that have them."""
+    has = (batch.weights is not None, batch.iid is not None)
+    facts = row_counts(batch.live, *has, device=batch.labels.device)
+    counts = facts[:, 0].tolist()
+    any_weights, any_iid = (bool(flag) for flag in facts[:, 1:].any(dim=0))
+    weights, iid = batch.weights, batch.iid
+    if any_weights:
+        ones = batch.scores.new_ones(batch.live)
+        weights = gather_rows(ones if weights is None else weights, counts)
+    if any_iid:
+        ones = torch.ones_like(batch.labels, dtype=torch.bool)
+        iid = gather_rows(ones if iid is None else iid, counts)
+    scores = gather_rows(batch.scores.t(), counts).t()
+    return Rows(scores, gather_rows(batch.labels, counts), weights, iid, sum(counts))

@@ -1,0 +1,137 @@
+"""What every loss over a pool of rows has in common: its parameters, its queue, its reduction."""
+
+from abc import ABC, abstractmethod
+from math import inf, nan
+
+import torch
+from torch import Tensor, nn
+
+from rarelab.functional.order import iqr
+from rarelab.losses.pool import RankingPool, Rows
+from rarelab.losses.reduce import class_loss
+from rarelab.losses.rows import check_reduction
+
+PerClass = tuple[Tensor, Tensor, Tensor]
+
+
+class PooledLoss(nn.Module, ABC):
+    """A loss 1 − v_c per class, where v_c in [0, 1] is measured on batch and queue together.
+
+    Subclasses give v as ``class_values``; NaN there marks a class that cannot be evaluated.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        queue_size: int,
+        temperature: float,
+        reduction: str,
+        ignore_index: int,
+        update_queue_in_eval: bool,
+        gather_distributed: bool | None,
+        max_pool_size: int | None,
+    ) -> None:
+        super().__init__()
+        if not 0 < temperature < inf:
+            raise ValueError(f"temperature is {temperature}, expected a positive number")
+        if max_pool_size is not None and max_pool_size < 1:
+            raise ValueError(f"max_pool_size is {max_pool_size}, expected at least 1 or None")
+        self.num_classes = num_classes
+        self.queue_size = queue_size
+        self.temperature = float(temperature)
+        self.reduction = check_reduction(reduction)
+        self.ignore_index = ignore_index
+        self.update_queue_in_eval = update_queue_in_eval
+        self.gather_distributed = gather_distributed
+        self.max_pool_size = max_pool_size
+        self.pool = RankingPool(num_classes, queue_size)
+
+    @abstractmethod
+    def class_values(self, rows: Rows, positives: Tensor, weights: Tensor | None) -> Tensor:
+        """v [C] of the pool, NaN where a class is degenerate, differentiable in the live rows."""
+
+    @property
+    def pool_has_positive(self) -> Tensor | None:
+        """Which classes had a positive in the last pool, bool [C]; None before the first one."""
+        return self.pool.has_positive
+
+    def reset_queue(self) -> None:
+        """Forget all earlier rows, as between training and another set of rows."""
+        self.pool.reset()
+
+    def seed(self, seed: int) -> None:
+        """Start this loss's own random stream, which `max_pool_size` draws from."""
+        self.pool.seed(seed)
+
+    def evaluate(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        iid_mask: Tensor | None,
+        return_per_class: bool,
+        sample_weight: Tensor | None,
+    ) -> Tensor | PerClass:
+        """The reduced loss; with ``return_per_class`` also the class losses and which are valid."""
+        rows, positives = self.pool(
+            logits,
+            targets,
+            iid_mask,
+            sample_weight,
+            ignore_index=self.ignore_index,
+            max_pool_size=self.max_pool_size,
+            gather_distributed=self.gather_distributed,
+            update_queue=self.training or self.update_queue_in_eval,
+        )
+        losses = 1 - self._values(rows, positives)
+        loss = class_loss(losses, rows.scores, self.reduction)
+        if not return_per_class:
+            return loss
+        return loss, losses, ~losses.isnan()
+
+    def _values(self, rows: Rows, positives: Tensor) -> Tensor:
+        if rows.labels.numel() == 0:
+            return rows.scores.sum(dim=1) * nan
+        if rows.weights is None:
+            return self.class_values(rows, positives, None)
+        # A class whose positives weigh nothing has nothing to be measured on. The kernel is given
+        # unit weights for it, so that no 0/0 reaches a gradient.
+        counted = (rows.weights * positives).sum(dim=1) > 0
+        weights = torch.where(counted.unsqueeze(1), rows.weights, 1)
+        values = self.class_values(rows, positives, weights)
+        return torch.where(counted | ~positives.any(dim=1), values, nan)
+
+    def get_extra_state(self) -> dict:
+        return {"temperature": self.temperature}
+
+    def set_extra_state(self, state: dict) -> None:
+        self.temperature = state["temperature"]
+
+    def extra_repr(self) -> str:
+        return (
+            f"num_classes={self.num_classes}, queue_size={self.queue_size}, "
+            f"temperature={self.temperature}, reduction={self.reduction!r}"
+        )
+
+
+def check_unit(temperature_unit: str) -> str:
+    """The unit itself.
+
+    Raises:
+        ValueError: when it is neither 'logit' nor 'iqr'.
+    """
+    if temperature_unit not in ("logit", "iqr"):
+        raise ValueError(f"temperature_unit is {temperature_unit!r}, expected 'logit' or 'iqr'")
+    return temperature_unit
+
+
+def tau_in(unit: str, temperature: float, scores: Tensor) -> float | Tensor:
+    """The temperature in units of the logits: itself, or a multiple of the pool's spread, τ [C].
+
+    Under 'iqr' the unit is the inter-quartile range of the class's pooled scores [C, M], without
+    gradient. Where that is 0 (half of the scores equal) there is no spread to measure by, and the
+    unit is the logit.
+    """
+    if unit == "logit":
+        return temperature
+    spread = iqr(scores.detach())
+    return temperature * torch.where((spread > 0) & spread.isfinite(), spread, 1)

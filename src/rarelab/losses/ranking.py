@@ -1,0 +1,182 @@
+"""Losses that rank: smooth average precision, and recall among the top-scored quantile."""
+
+from typing import Literal, final
+
+from torch import Tensor
+
+from rarelab.functional.recall import recall_at_quantile
+from rarelab.functional.smooth_ap import smooth_ap
+from rarelab.losses.pool import Rows
+from rarelab.losses.pooled import PerClass, PooledLoss, check_unit, tau_in
+
+INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")
+
+
+@final
+class SmoothAPLoss(PooledLoss):
+    """1 − smooth average precision (Brown et al., ECCV 2020, eq. 5–7), one class against the rest.
+
+        A_i = 1 + Σ_{j≠i} σ((s_j − s_i)/τ),   B_i = 1 + Σ_{j≠i, j∈P} σ((s_j − s_i)/τ)
+        loss = 1 − (1/|P|) Σ_{i∈P} B_i / A_i
+
+    over a pool of the batch and the last ``queue_size`` rows before it. A class needs a positive
+    and a negative in the pool; under 'none' its entry is NaN otherwise, under 'mean' and 'sum' it
+    is left out.
+
+    Args:
+        num_classes: columns of the logits; 1 for binary targets in {0, 1}.
+        queue_size: earlier rows remembered; 0 for none.
+        temperature: τ, in units of ``temperature_unit``. Smaller is closer to the exact ranks, with
+            gradients that reach fewer rows.
+        reduction: over classes, 'mean', 'sum' or 'none' ([C]).
+        ignore_index: target of rows that are left out of everything.
+        update_queue_in_eval: let batches join the queue in eval mode too.
+        gather_distributed: rank the rows of all processes: None if there are several, False never.
+        max_pool_size: rows of the pool at most, drawn with a minimum per class; None for no limit.
+        temperature_unit: 'logit', or 'iqr' for multiples of the pool's own inter-quartile range.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        queue_size: int = 1024,
+        temperature: float = 0.01,
+        reduction: Literal["mean", "sum", "none"] = "mean",
+        ignore_index: int = -100,
+        update_queue_in_eval: bool = False,
+        gather_distributed: bool | None = None,
+        max_pool_size: int | None = None,
+        temperature_unit: Literal["logit", "iqr"] = "logit",
+    ) -> None:
+        super().__init__(
+            num_classes,
+            queue_size,
+            temperature,
+            reduction,
+            ignore_index,
+            update_queue_in_eval,
+            gather_distributed,
+            max_pool_size,
+        )
+        self.temperature_unit = check_unit(temperature_unit)
+
+    def forward(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        iid_mask: Tensor | None = None,
+        return_per_class: bool = False,
+        *,
+        sample_weight: Tensor | None = None,
+    ) -> Tensor | PerClass:
+        """The loss of logits [N, C] ([N] when binary) at targets [N] or [N, 1].
+
+        Args:
+            iid_mask: which rows are independent draws, [N]; remembered, and of no effect here.
+            return_per_class: also return the class losses [C] and which are valid, bool [C].
+            sample_weight: weights [N]; a positive's weight is its share in the mean over P.
+        """
+        return self.evaluate(logits, targets, iid_mask, return_per_class, sample_weight)
+
+    def class_values(self, rows: Rows, positives: Tensor, weights: Tensor | None) -> Tensor:
+        tau = tau_in(self.temperature_unit, self.temperature, rows.scores)
+        return smooth_ap(rows.scores, positives, tau=tau, weights=weights, live=rows.live)
+
+
+@final
+class RecallAtQuantileLoss(PooledLoss):
+    """1 − soft recall among the top ``quantile`` of the pooled scores, one class against the rest.
+
+        θ = quantile(s, 1 − q), without gradient;   loss = 1 − (1/|P|) Σ_{i∈P} σ((s_i − θ)/τ)
+
+    Only positives receive a gradient, and it vanishes for those further than some ten τ from θ:
+    with τ = 0.01 in logits that is nearly every batch, with ``temperature_unit='iqr'`` hardly any.
+    When q is below the positive rate, recall cannot exceed q / rate. A class needs a positive.
+
+    Args:
+        num_classes: columns of the logits; 1 for binary targets in {0, 1}.
+        quantile: q, the share of rows that an alert budget allows, in (0, 1).
+        queue_size: earlier rows remembered; 0 for none. A pool of 1/q rows is the least that θ can
+            be read from.
+        temperature: τ, in units of ``temperature_unit``.
+        reduction: over classes, 'mean', 'sum' or 'none' ([C]).
+        ignore_index: target of rows that are left out of everything.
+        update_queue_in_eval: let batches join the queue in eval mode too.
+        gather_distributed: rank the rows of all processes: None if there are several, False never.
+        quantile_interpolation: as `torch.quantile` has it; 'higher' never undershoots the cutoff.
+        max_pool_size: rows of the pool at most, drawn with a minimum per class; None for no limit.
+        temperature_unit: 'logit', or 'iqr' for multiples of the pool's own inter-quartile range.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        quantile: float = 0.005,
+        queue_size: int = 1024,
+        temperature: float = 0.01,
+        reduction: Literal["mean", "sum", "none"] = "mean",
+        ignore_index: int = -100,
+        update_queue_in_eval: bool = False,
+        gather_distributed: bool | None = None,
+        quantile_interpolation: Literal[
+            "linear", "lower", "higher", "nearest", "midpoint"
+        ] = "higher",
+        max_pool_size: int | None = None,
+        temperature_unit: Literal["logit", "iqr"] = "logit",
+    ) -> None:
+        super().__init__(
+            num_classes,
+            queue_size,
+            temperature,
+            reduction,
+            ignore_index,
+            update_queue_in_eval,
+            gather_distributed,
+            max_pool_size,
+        )
+        if not 0 < quantile < 1:
+            raise ValueError(f"quantile is {quantile}, expected a share strictly between 0 and 1")
+        self.quantile = float(quantile)
+        self.quantile_interpolation = check_interpolation(quantile_interpolation)
+        self.temperature_unit = check_unit(temperature_unit)
+
+    def forward(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        iid_mask: Tensor | None = None,
+        return_per_class: bool = False,
+        *,
+        sample_weight: Tensor | None = None,
+    ) -> Tensor | PerClass:
+        """The loss of logits [N, C] ([N] when binary) at targets [N] or [N, 1].
+
+        Args:
+            iid_mask: which rows are independent draws, [N]; remembered, and of no effect here.
+            return_per_class: also return the class losses [C] and which are valid, bool [C].
+            sample_weight: weights [N]; a positive's weight is its share in the mean over P.
+        """
+        return self.evaluate(logits, targets, iid_mask, return_per_class, sample_weight)
+
+    def class_values(self, rows: Rows, positives: Tensor, weights: Tensor | None) -> Tensor:
+        return recall_at_quantile(
+            rows.scores,
+            positives,
+            quantile=self.quantile,
+            tau=tau_in(self.temperature_unit, self.temperature, rows.scores),
+            interpolation=self.quantile_interpolation,
+            weights=weights,
+            live=rows.live,
+        )
+
+
+def check_interpolation(interpolation: str) -> str:
+    """The interpolation rule itself.
+
+    Raises:
+        ValueError: when `torch.quantile` has no such rule.
+    """
+    if interpolation not in INTERPOLATIONS:
+        expected = ", ".join(INTERPOLATIONS)
+        raise ValueError(f"quantile_interpolation is {interpolation!r}, expected one of {expected}")
+    return interpolation

@@ -1,0 +1,30 @@
+"""From one value per class to the loss: the one place where degenerate classes are decided."""
+
+import torch
+from torch import Tensor
+
+
+def class_loss(values: Tensor, pool_scores: Tensor, reduction: str) -> Tensor:
+    """Reduce class losses [C], in which NaN marks a class that cannot be evaluated.
+
+    Under 'none' the NaN stays. Under 'mean' and 'sum' such a class is left out; with nothing left
+    the loss is a zero that is still attached to the graph. A NaN that comes from the scores
+    themselves (``pool_scores`` [C, M]) is no degenerate class and is never left out.
+    """
+    if reduction == "none":
+        return values
+    if values.numel() == 1 and values.device.type == "cpu":
+        return _one_class(values, pool_scores)
+    # Any NaN among the scores makes their sum NaN.
+    counted = ~values.isnan() | pool_scores.detach().sum(dim=1).isnan()
+    total = torch.where(counted, values, 0).sum()
+    if reduction == "sum":
+        return total
+    return total / counted.sum().clamp(min=1)
+
+
+def _one_class(values: Tensor, pool_scores: Tensor) -> Tensor:
+    # Asking the CPU costs less than the arithmetic that would avoid the question.
+    if values.item() == values.item() or pool_scores.isnan().any():
+        return values.squeeze(0)
+    return torch.where(values.isnan(), 0, values).squeeze(0)

@@ -1,0 +1,240 @@
+"""Train on a plain loss first, then blend a ranking loss in and let its temperature fall."""
+
+import inspect
+import logging
+
+from torch import Tensor, nn
+
+from rarelab.losses import schedule
+from rarelab.losses.protocols import Pooled, Queued, Sampling, Tempered
+
+log = logging.getLogger("rarelab")
+
+
+class LossWarmupWrapper(nn.Module):
+    """A warmup loss, a linear blend into the main loss, and a geometric temperature decay.
+
+        loss = (1 − w) · warmup + w · main,   w = 0 in the warmup, f·k/(B + 1) in the blend, then f
+        τ(t) = temp_start · (temp_end / temp_start)^(t / temp_decay_steps)
+
+    The clock t counts optimiser steps from the first step of the blend (or of the main phase when
+    there is no blend); at that step the main loss's queue is emptied. A loss of weight 0 is not
+    evaluated. Phases follow the epochs, or the steps when ``warmup_steps`` is given; either way the
+    training loop must call `on_train_epoch_start` and `on_train_batch_start`. The position, the
+    clock and the temperature are part of ``state_dict``.
+
+    Args:
+        warmup_loss: called as ``(logits, targets)``; here and in the main loss, ``sample_weight``
+            is passed on to a loss that declares it and refused for one that does not.
+        main_loss: called as ``(logits, targets, **kwargs)``. Its ``temperature`` and
+            ``reset_queue()`` are used if it has them.
+        warmup_epochs: epochs of the warmup loss alone.
+        temp_start: τ at the start of the blend.
+        temp_end: τ from ``temp_decay_steps`` steps later on.
+        temp_decay_steps: steps between the two.
+        blend_epochs: B, epochs of the blend; 0 switches at once.
+        warmup_steps: as ``warmup_epochs``, in steps; excludes it.
+        blend_steps: B in steps; needs ``warmup_steps``, excludes ``blend_epochs``.
+        final_main_weight: f in (0, 1], the weight after the blend.
+        reset_queue_each_epoch: empty the queue at the start of every epoch after the warmup.
+        gather_distributed: given to the main loss, unless None.
+    """
+
+    def __init__(
+        self,
+        warmup_loss: nn.Module,
+        main_loss: nn.Module,
+        warmup_epochs: int = 0,
+        temp_start: float = 0.05,
+        temp_end: float = 0.005,
+        temp_decay_steps: int = 10_000,
+        *,
+        blend_epochs: int = 0,
+        warmup_steps: int | None = None,
+        blend_steps: int | None = None,
+        final_main_weight: float = 1.0,
+        reset_queue_each_epoch: bool = False,
+        gather_distributed: bool | None = None,
+    ) -> None:
+        super().__init__()
+        schedule.check_phases(warmup_epochs, blend_epochs, warmup_steps, blend_steps)
+        schedule.check_values(temp_start, temp_end, temp_decay_steps, final_main_weight)
+        self.warmup_loss = warmup_loss
+        self.main_loss = main_loss
+        self.warmup_epochs = warmup_epochs
+        self.temp_start = float(temp_start)
+        self.temp_end = float(temp_end)
+        self.temp_decay_steps = temp_decay_steps
+        self.blend_epochs = blend_epochs
+        self.warmup_steps = warmup_steps
+        self.blend_steps = blend_steps
+        self.final_main_weight = float(final_main_weight)
+        self.reset_queue_each_epoch = reset_queue_each_epoch
+        if gather_distributed is not None and hasattr(main_loss, "gather_distributed"):
+            main_loss.gather_distributed = gather_distributed  # pyright: ignore
+        self._main_takes_weights = _declares(main_loss, "sample_weight")
+        self._warmup_takes_weights = _declares(warmup_loss, "sample_weight")
+        self._epoch = 0
+        self._step = 0
+        self._switch_step: int | None = None
+        self._said_unclocked = False
+        if not self.in_warmup:
+            # Without a warmup the switch is the start of training.
+            self._switch_step = 0
+            self._set_temperature(self.temp_start)
+
+    @property
+    def in_warmup(self) -> bool:
+        """Whether the warmup loss is used alone."""
+        return self.ap_weight == 0.0
+
+    @property
+    def in_blend(self) -> bool:
+        """Whether the main loss's weight is on its way up."""
+        return not self.in_warmup and not self.at_final_weight
+
+    @property
+    def ap_weight(self) -> float:
+        """The main loss's weight now, from 0 to ``final_main_weight``."""
+        if self.warmup_steps is None:
+            phases = self._epoch, self.warmup_epochs, self.blend_epochs
+        else:
+            phases = self._step, self.warmup_steps, self.blend_steps or 0
+        return schedule.main_weight(*phases, final=self.final_main_weight)
+
+    @property
+    def main_weight(self) -> float:
+        """The same as `ap_weight`, for main losses that are not average precision."""
+        return self.ap_weight
+
+    @property
+    def at_final_weight(self) -> bool:
+        """Whether the main loss has reached ``final_main_weight``."""
+        return self.ap_weight == self.final_main_weight
+
+    @property
+    def current_temperature(self) -> float | None:
+        """The main loss's temperature, or None when it has none."""
+        return float(self.main_loss.temperature) if isinstance(self.main_loss, Tempered) else None
+
+    @property
+    def pool_has_positive(self) -> Tensor | None:
+        """What the main loss says of its last pool; None in the warmup, or when it has no pool."""
+        if self.in_warmup or not isinstance(self.main_loss, Pooled):
+            return None
+        return self.main_loss.pool_has_positive
+
+    def on_train_epoch_start(self, epoch: int) -> None:
+        """Take note of the epoch, counted from 0; to be called before its first batch."""
+        self._epoch = epoch
+        if self.reset_queue_each_epoch and not self.in_warmup:
+            self.reset_queue()
+
+    def on_train_batch_start(self, global_step: int) -> None:
+        """Take note of the optimiser steps done so far, and set the temperature that follows.
+
+        At the first step after the warmup the clock starts and the queue is emptied.
+        """
+        self._step = global_step
+        if self.in_warmup:
+            # A training that starts over goes through the switch again.
+            self._switch_step = None
+            return
+        if self._switch_step is None:
+            self._switch_step = global_step
+            self.reset_queue()
+        elapsed = global_step - self._switch_step
+        decay = self.temp_start, self.temp_end, self.temp_decay_steps
+        self._set_temperature(schedule.temperature(elapsed, *decay))
+
+    def reset_queue(self) -> None:
+        """Empty the main loss's queue, if it has one."""
+        if isinstance(self.main_loss, Queued):
+            self.main_loss.reset_queue()
+
+    def seed(self, seed: int) -> None:
+        """Start the main loss's random stream, if it has one."""
+        if isinstance(self.main_loss, Sampling):
+            self.main_loss.seed(seed)
+
+    def forward(self, logits: Tensor, targets: Tensor, **kwargs):
+        """The loss of the current phase.
+
+        Of the keyword arguments, tensors (``sample_weight``, ``iid_mask``) belong to the rows and
+        reach the main loss in every phase that evaluates it; the others may change what it returns
+        (``return_per_class=True``) and reach it once ``ap_weight`` is final. What it then returns
+        besides the loss is passed through.
+
+        Raises:
+            ValueError: when ``sample_weight`` is given and a loss still to be used would drop it.
+        """
+        weight = self.ap_weight
+        if kwargs.get("sample_weight") is None:
+            kwargs.pop("sample_weight", None)
+        else:
+            self._check_weights(uses_warmup=weight < 1.0)
+        if weight == 0.0:
+            return self._warmup(logits, targets, kwargs)
+        self._check_clock()
+        if not self.at_final_weight:
+            kwargs = {name: v for name, v in kwargs.items() if isinstance(v, Tensor)}
+        main = self.main_loss(logits, targets, **kwargs)
+        if weight == 1.0:
+            return main
+        value, *rest = main if isinstance(main, tuple) else (main,)
+        value = (1 - weight) * self._warmup(logits, targets, kwargs) + weight * value
+        return (value, *rest) if rest else value
+
+    def _warmup(self, logits: Tensor, targets: Tensor, kwargs: dict) -> Tensor:
+        if "sample_weight" in kwargs:
+            return self.warmup_loss(logits, targets, sample_weight=kwargs["sample_weight"])
+        return self.warmup_loss(logits, targets)
+
+    def _check_weights(self, uses_warmup: bool) -> None:
+        for loss, takes, used in (
+            (self.warmup_loss, self._warmup_takes_weights, uses_warmup),
+            (self.main_loss, self._main_takes_weights, True),
+        ):
+            if used and not takes:
+                raise ValueError(
+                    f"sample_weight would be dropped: {type(loss).__name__} does not take it"
+                )
+
+    def _check_clock(self) -> None:
+        if self._switch_step is None and self.training and not self._said_unclocked:
+            self._said_unclocked = True
+            log.warning(
+                "the temperature of %s does not change: call on_train_batch_start(global_step) "
+                "before every training batch",
+                type(self.main_loss).__name__,
+            )
+
+    def _set_temperature(self, value: float) -> None:
+        if isinstance(self.main_loss, Tempered):
+            self.main_loss.temperature = value
+
+    def get_extra_state(self) -> dict:
+        return {
+            "epoch": self._epoch,
+            "step": self._step,
+            "switch_step": self._switch_step,
+            "temperature": self.current_temperature,
+        }
+
+    def set_extra_state(self, state: dict) -> None:
+        self._epoch, self._step = state["epoch"], state["step"]
+        self._switch_step = state["switch_step"]
+        if state["temperature"] is not None:
+            self._set_temperature(state["temperature"])
+
+
+def constant(warmup_loss: nn.Module, main_loss: nn.Module) -> nn.Module:
+    """No schedule: the main loss from the first step on, at its own temperature throughout."""
+    return main_loss
+
+
+def _declares(loss: nn.Module, name: str) -> bool:
+    """Whether a loss takes a keyword argument, by name or among ``**kwargs``."""
+    called = loss.forward if isinstance(loss, nn.Module) else loss
+    parameters = inspect.signature(called).parameters.values()
+    return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)
