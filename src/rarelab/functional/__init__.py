@@ -1,0 +1,1 @@
+"""Pure ranking kernels: tensors in, tensors out; no state, no configuration."""

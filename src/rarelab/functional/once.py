@@ -1,0 +1,71 @@
+"""What the ranking kernels share: their checks, and values that come with their gradient."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Evaluate = Callable[[Tensor, bool, tuple], tuple[Tensor, Tensor | None]]
+
+
+def apply_once(evaluate: Evaluate, scores: Tensor, arguments: tuple) -> Tensor:
+    """Differentiable ``evaluate(scores, wants_gradient, arguments)[0]``.
+
+    ``evaluate`` returns a value [...] and d value/d scores [..., M] (None if not wanted), each
+    leading index depending on its own scores only. It is called once, without a graph.
+    """
+    if scores.requires_grad and torch.is_grad_enabled():
+        return _Once.apply(scores, evaluate, arguments)  # type: ignore[return-value]
+    with torch.no_grad():
+        return evaluate(scores, False, arguments)[0]
+
+
+def check_ranked_lists(name: str, scores: Tensor, positives: Tensor, tau: float | Tensor) -> None:
+    """Refuse what no ranking kernel takes.
+
+    Raises:
+        TypeError: scores are not float32 or float64, or positives are not bool.
+        ValueError: the shapes differ or have no last dimension, or ``tau`` is not positive.
+    """
+    if scores.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"{name}: scores are {scores.dtype}, expected float32 or float64")
+    if positives.dtype != torch.bool:
+        raise TypeError(f"{name}: positives are {positives.dtype}, expected bool")
+    if scores.shape != positives.shape or not scores.dim():
+        raise ValueError(
+            f"{name}: scores {tuple(scores.shape)} and positives {tuple(positives.shape)} "
+            "must have one shape [..., M]"
+        )
+    if not isinstance(tau, Tensor) and not tau > 0:
+        raise ValueError(f"{name}: tau is {tau}, expected a number > 0")
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, evaluate: Evaluate, arguments: tuple) -> Tensor:
+        value, gradient = evaluate(scores, True, arguments)
+        ctx.save_for_backward(gradient, scores)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
+        gradient, scores = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _NoSecondDerivative.apply(gradient, upstream, scores), None, None
+        return gradient * upstream.unsqueeze(-1), None, None
+
+
+class _NoSecondDerivative(torch.autograd.Function):
+    """The same product for ``create_graph=True``: an error only once it is differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, upstream: Tensor, scores: Tensor) -> Tensor:
+        return gradient * upstream.unsqueeze(-1)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> Any:
+        raise RuntimeError(
+            "this ranking kernel has no second derivative: its gradient is computed in closed form "
+            "without a graph, so gradients of gradients (create_graph=True) are not available"
+        )

@@ -1,0 +1,91 @@
+"""Order statistics over the last dimension by partial selection, all leading indices at once."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")
+_FLOAT32_COUNTS_TO = 1 << 24
+
+
+def quantile(x: Tensor, q: float, *, interpolation: str = "linear") -> Tensor:
+    """The ``q`` quantile of ``x`` [..., n] over its last dimension, without gradient.
+
+    Bit for bit the value of ``torch.quantile``, whose limits it does not share: half precision
+    and more than 16 M elements are fine, and nothing is sorted. A NaN makes its row's quantile NaN.
+
+    Raises:
+        ValueError: ``x`` is empty, ``q`` is outside [0, 1] or ``interpolation`` is unknown.
+    """
+    if not 0.0 <= q <= 1.0 or interpolation not in INTERPOLATIONS or not x.shape[-1]:
+        raise ValueError(
+            f"quantile: q={q}, interpolation={interpolation!r}, {x.shape[-1]} values; expected "
+            f"0 <= q <= 1, one of {', '.join(INTERPOLATIONS)}, and at least one value"
+        )
+    x = x.detach()
+    below, above, weight = _ranks(x, q, interpolation)
+    low, high = _neighbours(x, below, above)
+    working = torch.promote_types(x.dtype, torch.float32)
+    value = low.to(working)
+    if above > below:
+        value = torch.lerp(value, high.to(working), value.new_tensor(weight))
+    return value.to(x.dtype) if x.is_floating_point() else value
+
+
+def iqr(x: Tensor) -> Tensor:
+    """Inter-quartile range of ``x`` [..., n] over its last dimension, without gradient."""
+    return quantile(x, 0.75) - quantile(x, 0.25)
+
+
+def masked_quantiles(
+    x: Tensor, where: Tensor, q: Sequence[float], *, interpolation: str = "linear"
+) -> Tensor:
+    """The quantiles ``q`` of the entries of ``x`` [..., n] that ``where`` selects: [..., len(q)].
+
+    Equal to ``torch.quantile(x[where], q)`` row by row, whatever the number selected in each;
+    NaN where none is. One selection serves all of ``q``; no gradient.
+    """
+    x = x.detach().masked_fill(~where, -torch.inf)
+    deepest = int((1.0 - min(q)) * (x.shape[-1] - 1)) + 2
+    top = x.topk(min(deepest, x.shape[-1])).values
+    last = where.sum(-1, keepdim=True) - 1
+    rank = last * torch.tensor(q, dtype=x.dtype, device=x.device)
+    rank = {"lower": torch.floor, "higher": torch.ceil, "nearest": torch.round}.get(
+        interpolation, lambda rank: rank
+    )(rank)
+    below, above = rank.floor().long(), rank.ceil().long()
+    low, high = (top.gather(-1, (last - r).clamp_(0, top.shape[-1] - 1)) for r in (below, above))
+    if interpolation in ("linear", "midpoint"):
+        weight = torch.full_like(rank, 0.5) if interpolation == "midpoint" else rank - below
+        low = torch.lerp(low, high, weight)
+    return low.masked_fill((last < 0) | top[..., :1].isnan(), torch.nan)
+
+
+def _ranks(x: Tensor, q: float, interpolation: str) -> tuple[int, int, float]:
+    """Ascending ranks (below, above) and the weight of the latter, rounded as torch does."""
+    last = x.shape[-1] - 1
+    wide = x.dtype == torch.float64 or last >= _FLOAT32_COUNTS_TO
+    number = np.float64 if wide else np.float32  # torch forms q (n − 1) in the input's precision
+    rank = number(q) * number(last)
+    rounded = {"lower": np.floor, "higher": np.ceil, "nearest": np.rint}.get(interpolation)
+    if rounded:
+        return int(rounded(rank)), int(rounded(rank)), 0.0
+    below = np.floor(rank)
+    return int(below), int(np.ceil(rank)), 0.5 if interpolation == "midpoint" else rank - below
+
+
+def _neighbours(x: Tensor, below: int, above: int) -> tuple[Tensor, Tensor]:
+    """The values of ascending rank ``below`` and ``above`` (equal, or the next one up)."""
+    count = x.shape[-1]
+    if 2 * below >= count:  # nearer to the top, where a NaN is selected too and amin returns it
+        top = x.topk(count - below, sorted=False).values
+        low = top.amin(-1)
+        return low, top if above == below else top.topk(2, largest=False).values[..., 1]
+    bottom = x.topk(above + 1, largest=False, sorted=False).values
+    high = bottom.amax(-1)
+    low = high if above == below else bottom.topk(2).values[..., 1]
+    if x.is_floating_point():
+        low = low.masked_fill(x.isnan().any(-1), torch.nan)
+    return low, high

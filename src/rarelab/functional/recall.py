@@ -1,0 +1,76 @@
+"""Soft recall among the top fraction of the scores."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rarelab.functional.once import apply_once, check_ranked_lists
+from rarelab.functional.order import quantile as order_quantile
+from rarelab.functional.steps import sigmoid, sigmoid_slope
+
+
+def recall_at_quantile(
+    scores: Tensor,
+    positives: Tensor,
+    *,
+    quantile: float,
+    tau: float | Tensor,
+    interpolation: str = "higher",
+    weights: Tensor | None = None,
+    live: int | None = None,
+) -> Tensor:
+    """Soft share of the positives among the top ``quantile`` of each list.
+
+    ::
+
+        θ = (1 − quantile) quantile of all scores, a constant for the gradient
+        recall = Σ_{i∈P} w_i σ((s_i − θ)/τ)  /  Σ_{i∈P} w_i
+
+    Args:
+        scores: [..., M] float32 or float64; −inf ranks below everything (and counts as a row).
+        positives: [..., M] bool, same shape.
+        quantile: the alerted fraction, in (0, 1). Below the rate of positives, recall cannot
+            exceed quantile / rate.
+        tau: temperature > 0 in units of the scores; a tensor broadcasts to [...].
+        interpolation: as in :func:`rarelab.functional.order.quantile`.
+        weights: weights of the positives, [M] or [..., M]; θ is unweighted.
+        live: only the first ``live`` columns get a gradient; None = all.
+
+    Returns:
+        [...], in the scores' precision. NaN with zero gradient where there is no positive (or
+        no weight, or no temperature); NaN where a score is NaN.
+
+    Raises:
+        TypeError, ValueError: as :func:`rarelab.functional.smooth_ap.smooth_ap`.
+        RuntimeError: on a second derivative.
+
+    Source: the loss as published with the packages proxy-losses and imbalanced-losses.
+    """
+    check_ranked_lists("recall_at_quantile", scores, positives, tau)
+    if not 0.0 < quantile < 1.0:
+        raise ValueError(f"recall_at_quantile: quantile is {quantile}, expected inside (0, 1)")
+    live = scores.shape[-1] if live is None else min(live, scores.shape[-1])
+    arguments = (positives, quantile, tau, interpolation, weights, live)
+    return apply_once(_evaluate, scores, arguments)
+
+
+def _evaluate(scores: Tensor, wants_gradient: bool, arguments: tuple) -> tuple[Tensor, Any]:
+    positives, quantile, tau, interpolation, weights, live = arguments
+    if isinstance(tau, Tensor):
+        tau = tau.to(scores.dtype).expand(scores.shape[:-1]).unsqueeze(-1)
+    above = scores - order_quantile(scores, 1.0 - quantile, interpolation=interpolation)[..., None]
+    mass = positives if weights is None else positives * weights.to(scores.dtype)
+    total = mass.sum(-1)
+    valid = total > 0
+    if isinstance(tau, Tensor):
+        valid &= tau.squeeze(-1) > 0
+    recall = (sigmoid(above, tau) * mass).sum(-1) / total
+    recall = torch.where(valid, recall, torch.nan)
+    if not wants_gradient:
+        return recall, None
+    slope = sigmoid_slope(above[..., :live], tau) * mass[..., :live]
+    slope = torch.where(valid[..., None], slope / (total[..., None] * tau), 0.0)
+    gradient = torch.zeros_like(scores)
+    gradient[..., :live] = slope
+    return recall, gradient

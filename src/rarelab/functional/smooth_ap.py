@@ -1,0 +1,79 @@
+"""Smooth-AP, the differentiable average precision of Brown et al. (ECCV 2020)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rarelab.functional import dense
+from rarelab.functional.once import apply_once, check_ranked_lists
+from rarelab.functional.ranking import ranking
+
+PATHS = ("auto", "dense", "grid", "window")
+CHUNK = 1 << 18
+
+
+def smooth_ap(
+    scores: Tensor,
+    positives: Tensor,
+    *,
+    tau: float | Tensor,
+    weights: Tensor | None = None,
+    live: int | None = None,
+    path: str = "auto",
+    chunk: int = CHUNK,
+) -> Tensor:
+    """Soft average precision of each ranked list; its gradient comes with it, in one pass.
+
+    ::
+
+        B_i = 1 + Σ_{j≠i, j∈P} σ((s_j − s_i)/τ)      soft rank among the positives P
+        N_i =     Σ_{j∉P}      σ((s_j − s_i)/τ)      soft number of negatives above
+        AP  = Σ_{i∈P} w_i B_i / (B_i + N_i)  /  Σ_{i∈P} w_i
+
+    Args:
+        scores: [..., M] float32 or float64, any finite value; −inf takes a point out of the list.
+        positives: [..., M] bool, same shape.
+        tau: temperature > 0 in units of the scores; a tensor broadcasts to [...].
+        weights: weights of the positives, [M] or [..., M]; ranks are counted unweighted.
+        live: only the first ``live`` columns get a gradient (the rest is a queue); None = all.
+        path: "dense" (all pairs), "grid" (near-linear), "window" (sorted, for scores far apart
+            in units of τ), or "auto", the one with the least estimated cost.
+        chunk: pairs held in memory at a time.
+
+    Returns:
+        [...], in the scores' precision. NaN with zero gradient where there is no positive, no
+        negative, no weight or no temperature; NaN where a score is NaN.
+
+    Raises:
+        TypeError: scores are not float32 or float64, or positives are not bool.
+        ValueError: shapes differ, ``tau`` is not positive, ``path`` is not one of the above.
+        RuntimeError: on a second derivative.
+
+    Source: Brown, Xie, Kalogeiton, Zisserman, "Smooth-AP: Smoothing the Path Towards Large-Scale
+    Image Retrieval", ECCV 2020, eq. 6 and 7.
+    """
+    check_ranked_lists("smooth_ap", scores, positives, tau)
+    if path not in PATHS:
+        raise ValueError(f"smooth_ap: path is {path!r}, expected one of {', '.join(PATHS)}")
+    live = scores.shape[-1] if live is None else min(live, scores.shape[-1])
+    return apply_once(_evaluate, scores, (positives, tau, weights, live, path, chunk))
+
+
+def _evaluate(scores: Tensor, wants_gradient: bool, arguments: tuple) -> tuple[Tensor, Any]:
+    positives, tau, weights, live, path, chunk = arguments
+    shape, points = scores.shape[:-1], scores.shape[-1]
+    if isinstance(tau, Tensor):
+        tau = tau.expand(shape).reshape(-1)
+    if weights is not None:
+        weights = weights.expand(scores.shape).reshape(-1, points)
+    problem = ranking(
+        scores.reshape(-1, points), positives.reshape(-1, points), tau, weights, live, torch.float64
+    )
+    average, gradient = dense.value_and_gradient(problem, chunk, wants_gradient)
+    average = torch.where(problem.valid, average, torch.nan).view(shape).to(scores.dtype)
+    if not wants_gradient:
+        return average, None
+    slope = problem.valid[:, None] / (tau[:, None] if isinstance(tau, Tensor) else tau)
+    gradient = torch.where(problem.valid[:, None], gradient * slope, 0.0)
+    return average, gradient.view(scores.shape).to(scores.dtype)
