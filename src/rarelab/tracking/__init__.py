@@ -1,0 +1,24 @@
+"""The history's way into MLflow, and what is recorded about a run besides its metrics."""
+
+from rarelab.tracking.environment import provenance, write_environment
+from rarelab.tracking.record import RunRecord, read_status, write_status
+from rarelab.tracking.replay import sync, sync_run
+from rarelab.tracking.sink import MlflowSink, NoSink
+from rarelab.tracking.store import client, ensure_store, resolve_uri
+from rarelab.tracking.ui import serve
+
+__all__ = [
+    "MlflowSink",
+    "NoSink",
+    "RunRecord",
+    "client",
+    "ensure_store",
+    "provenance",
+    "read_status",
+    "resolve_uri",
+    "serve",
+    "sync",
+    "sync_run",
+    "write_environment",
+    "write_status",
+]

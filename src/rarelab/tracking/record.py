@@ -1,0 +1,108 @@
+"""What a run directory says about its run, so that MLflow can be brought level from it alone."""
+
+import json
+import os
+import time
+import uuid
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rarelab.tracking.environment import run_tags
+from rarelab.tracking.redact import redact_setting, redact_uri
+
+RECORD = "record.json"
+STATUS = "status.json"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as its tracker first hears of it.
+
+    ``params`` is the flattened resolved configuration, ``tags`` the ``rarelab.*`` tags,
+    ``directory`` the run's own folder, ``parent`` the parent run's id (MLflow's, or what ``open``
+    returned where MLflow could not be reached) or None.
+    """
+
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    directory: Path
+    parent: str | None = None
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass
+class Entry:
+    """``record.json``: a run's record, and which MLflow run it became.
+
+    ``uid`` is the run's own id and a tag of its MLflow run, so that a run whose creation was never
+    confirmed is found again instead of made twice. ``uri`` is the store, without its password; None
+    for ``mlflow.db`` of the home. ``tracked`` is false for a run that was not to be recorded in
+    MLflow. ``level`` says what the last complete push has covered.
+    """
+
+    name: str
+    experiment: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    parent: str | None = None
+    uri: str | None = None
+    tracked: bool = True
+    run_id: str | None = None
+    uid: str = field(default_factory=lambda: uuid.uuid4().hex)
+    started: int = field(default_factory=now_ms)
+    level: dict[str, Any] = field(default_factory=dict)
+
+
+def new_entry(record: RunRecord, experiment: str, uri: str | None, *, tracked: bool) -> Entry:
+    """The entry of a run that starts now in this process; secrets are left out."""
+    return Entry(
+        name=record.name,
+        experiment=experiment,
+        params={key: redact_setting(key, str(value)) for key, value in record.params.items()},
+        tags={**run_tags(), "rarelab.directory": str(record.directory), **record.tags},
+        parent=record.parent,
+        uri=None if uri is None else redact_uri(uri),
+        tracked=tracked,
+    )
+
+
+def load_entry(directory: Path) -> Entry | None:
+    """The entry of a run directory; None where there is none, or none that can be read."""
+    try:
+        return Entry(**json.loads((directory / RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def save_entry(directory: Path, entry: Entry) -> None:
+    """Write ``record.json``, whole or not at all."""
+    _write_json(directory / RECORD, asdict(entry))
+
+
+def write_status(directory: Path, status: str) -> None:
+    """Write ``status.json``: how the run ended, and when (milliseconds since 1970)."""
+    _write_json(directory / STATUS, {"status": status, "ended": now_ms()})
+
+
+def read_status(directory: Path) -> dict[str, Any] | None:
+    """``{"status", "ended"}`` of a run that has ended; None for one that has not."""
+    try:
+        return json.loads((directory / STATUS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

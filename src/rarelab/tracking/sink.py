@@ -1,0 +1,191 @@
+"""What listens to the trainer's history: MLflow, which may fail, while training may not."""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rarelab import paths
+from rarelab.tracking import store
+from rarelab.tracking.record import (
+    STATUS,
+    Entry,
+    RunRecord,
+    load_entry,
+    new_entry,
+    now_ms,
+    read_status,
+    save_entry,
+    write_status,
+)
+from rarelab.tracking.redact import redact_command, redact_uri
+from rarelab.tracking.writer import DeletedRun, Point, RunWriter, Target, row_points
+
+_logger = logging.getLogger("rarelab")
+
+_SHARE = 1 / 20
+"""The part of the elapsed time that writing to the store may take while training runs."""
+
+_FIRST_COST = 0.06
+
+
+class MlflowSink:
+    """Writes a run and its history to MLflow, and never raises because MLflow does.
+
+    Rows are kept until writing them would hold training up by no more than a twentieth of the time
+    since the start, and written at the end in any case. After a failure there is one warning; later
+    attempts are silent and under the same limit, so a store that comes back is brought level, and
+    one that does not is brought level by ``rarelab sync`` from the run directory.
+
+    ``uri`` None means ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` under ``home``; ``experiment`` is
+    the name of the MLflow experiment; ``home`` None is the default home of the records.
+
+    Raises:
+        RequestError: on construction, for an address that is none.
+    """
+
+    def __init__(
+        self, uri: str | None = None, experiment: str = "rarelab", home: str | None = None
+    ) -> None:
+        self.experiment = experiment
+        self.home = paths.home(home)
+        self.uri = store.resolve_uri(self.home, uri)
+        self._pending: list[Point] = []
+        self._warned = False
+        self._start = time.monotonic()
+        self._spent = 0.0
+        self._cost = _FIRST_COST
+
+    def open(self, record: RunRecord) -> str:
+        """Start the run, or continue the one that the directory holds; its id.
+
+        The id is MLflow's; if MLflow cannot be reached, the ``uid`` of ``record.json``, which the
+        run will carry as the tag ``rarelab.uid``.
+        """
+        self._record = record
+        known = load_entry(record.directory)
+        self._use(known or self._new_entry(), fresh=known is None)
+        if known:
+            self._pending.extend(history_points(record.directory))
+        began = time.monotonic()
+        self._attempt(self._begin)
+        # Opening is a fixed cost; the share counts what comes after it, and failed attempts.
+        self._start = time.monotonic()
+        self._spent = 0.0 if self._writer.run_id else self._start - began
+        self._cost = max(self._spent, _FIRST_COST)
+        return self._writer.run_id or self._entry.uid
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        """Take a row of the history ``{"step", "time", "metrics"}``."""
+        self._pending.extend(row_points(row))
+        if self._spent + self._cost <= _SHARE * (time.monotonic() - self._start):
+            self._attempt(self._flush)
+
+    def close(self, status: str, directory: Path | None = None) -> None:
+        """End the run as ``done``, ``diverged``, ``error`` or ``interrupted``.
+
+        Rows, curves and the files of the run directory go to MLflow first: a run that reads
+        FINISHED there is complete.
+        """
+        self._attempt(lambda: write_status(self._record.directory, status))
+        self._attempt(lambda: self._end(status))
+
+    def _new_entry(self) -> Entry:
+        recorded = Target(self.uri, self.home).recorded
+        return new_entry(self._record, self.experiment, recorded, tracked=True)
+
+    def _use(self, entry: Entry, *, fresh: bool) -> None:
+        target = Target(self.uri, self.home)
+        self._entry = entry
+        self._writer = RunWriter(target, self._record.directory, entry, fresh=fresh)
+
+    def _begin(self) -> None:
+        save_entry(self._record.directory, self._entry)
+        (self._record.directory / STATUS).unlink(missing_ok=True)
+        self._attach()
+
+    def _attach(self) -> None:
+        if self._writer.run_id:
+            return
+        try:
+            found = self._writer.attach()
+        except DeletedRun:
+            # Someone threw the run away and now trains it on: a new one.
+            self._use(self._new_entry(), fresh=True)
+            found = self._writer.attach()
+        if found:
+            self._writer.reopen()
+
+    def _flush(self) -> None:
+        self._attach()
+        self._writer.push(self._pending)
+        self._pending.clear()
+
+    def _end(self, status: str) -> None:
+        self._flush()
+        ending = read_status(self._record.directory) or {"ended": now_ms()}
+        self._writer.finish(status, ending["ended"])
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        """Do something with the store; a failure is said once and never raised."""
+        began = time.monotonic()
+        try:
+            action()
+        except Exception as error:
+            if not self._warned:
+                _logger.warning("%s", self._excuse(error))
+            self._warned = True
+        cost = time.monotonic() - began
+        self._spent += cost
+        # What the next write is expected to cost: a slow one is remembered for a while.
+        self._cost = max(cost, self._cost / 2)
+
+    def _excuse(self, error: Exception) -> str:
+        reason = redact_command(first_line(error))
+        return (
+            f"MLflow ({redact_uri(self.uri)}) does not take the record: {reason}; the run goes on, "
+            "its history is on disk, and `rarelab sync` brings MLflow level"
+        )
+
+
+class NoSink:
+    """Keeps the run directory's own record and nothing else; same parameters as MlflowSink."""
+
+    def __init__(
+        self, uri: str | None = None, experiment: str = "rarelab", home: str | None = None
+    ) -> None:
+        self.experiment = experiment
+        self.home = paths.home(home)
+        self.uri = uri
+
+    def open(self, record: RunRecord) -> str:
+        """Write ``record.json``; the run's ``uid``."""
+        self._directory = record.directory
+        known = load_entry(record.directory)
+        entry = known or new_entry(record, self.experiment, None, tracked=False)
+        save_entry(record.directory, entry)
+        (record.directory / STATUS).unlink(missing_ok=True)
+        return entry.uid
+
+    def __call__(self, row: dict[str, Any]) -> None:
+        """Take a row of the history, which is on disk already."""
+
+    def close(self, status: str, directory: Path | None = None) -> None:
+        """Write ``status.json``."""
+        write_status(self._directory, status)
+
+
+def history_points(directory: Path) -> list[Point]:
+    """The points of a run directory's history, oldest first."""
+    from rarelab.training.history import read_rows
+
+    path = directory / "history.jsonl"
+    rows = read_rows(path) if path.is_file() else []
+    return [point for row in rows for point in row_points(row)]
+
+
+def first_line(error: BaseException) -> str:
+    """An exception as one line: its class and the first line of what it says."""
+    text = str(error).strip().split("\n", maxsplit=1)[0][:300]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

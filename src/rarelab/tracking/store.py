@@ -1,0 +1,208 @@
+"""Where the records live: one absolute address, and a first start that many may make at once."""
+
+import hashlib
+import logging
+import os
+import re
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlsplit
+
+from rarelab.errors import RequestError, nearest
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+_EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
+# Seconds that a writer waits for the others; sqlite's own 5 are few when 8 processes write at once.
+_SQLITE_TIMEOUT = 30
+_LOCK_TIMEOUT = 120
+
+# Read by mlflow when it is first imported, which may be by someone else. What the user set wins.
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    # MLflow's own 7 retries of 120 s would hold a training run for a quarter of an hour.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+}
+for _name, _value in _ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
+
+
+def resolve_uri(home: Path, uri: str | None = None) -> str:
+    """The tracking URI: ``uri``, else ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` under ``home``.
+
+    An sqlite path comes back absolute, whatever the working directory and whatever lies in it.
+
+    Raises:
+        RequestError: for an address that MLflow cannot write runs to.
+    """
+    origin = "tracking.uri" if uri else "MLFLOW_TRACKING_URI"
+    chosen = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if not chosen:
+        return sqlite_uri(home / "mlflow.db")
+    scheme = re.split(r"[+:]", chosen, maxsplit=1)[0]
+    if scheme not in _SCHEMES or (scheme != "databricks" and "://" not in chosen):
+        raise RequestError(
+            f"{origin}={chosen}: expected sqlite:///PATH, a database or a server "
+            f"(http://HOST:PORT), {nearest(scheme, _SCHEMES)}"
+        )
+    path = sqlite_path(chosen)
+    return chosen if path is None else sqlite_uri(path)
+
+
+def sqlite_uri(path: Path) -> str:
+    """The sqlite URI of a file, absolute.
+
+    Raises:
+        RequestError: if the path holds what a URI reads as something else (``?``, ``%20``).
+    """
+    absolute = path.expanduser().absolute()
+    if "?" in str(absolute) or unquote(str(absolute)) != str(absolute):
+        raise RequestError(
+            f"{absolute}: an sqlite URI cannot carry a path with '?' or '%' and two digits; "
+            "choose another folder with paths.home="
+        )
+    return f"sqlite:///{absolute.as_posix()}"
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file behind an sqlite URI; None for any other URI."""
+    if not uri.startswith("sqlite:"):
+        return None
+    return Path(uri.split("?", maxsplit=1)[0].removeprefix("sqlite:///")).absolute()
+
+
+def artifact_root(uri: str, home: Path) -> Path | None:
+    """The folder of the artifacts: beside an sqlite file, under ``home`` for another database.
+
+    None for a server, which decides for itself.
+    """
+    path = sqlite_path(uri)
+    if path is not None:
+        return path.parent / "artifacts"
+    return None if uri.startswith(("http", "databricks")) else home / "artifacts"
+
+
+def client(uri: str, home: Path | None = None) -> "MlflowClient":
+    """An MLflow client on a store that exists; touches none of MLflow's global state."""
+    ensure_store(uri, home)
+    from mlflow import MlflowClient
+
+    return MlflowClient(_with_timeout(uri))
+
+
+def ensure_store(uri: str, home: Path | None = None) -> None:
+    """Make a store's schema if it has none, safe against processes that do the same just now.
+
+    MLflow makes its tables without a lock, and two first starts at once can leave an sqlite file
+    that never opens again. Here one process makes them, in a file that takes its place in one step;
+    the others wait. Servers (http) look after themselves.
+    """
+    if uri.startswith(("http", "databricks")):
+        return
+    root = artifact_root(uri, home or Path.cwd())
+    path = sqlite_path(uri)
+    if path is None:
+        with lock(Path(tempfile.gettempdir()) / f"rarelab-{_digest(uri)}.lock"):
+            _open_store(uri, root)
+    elif not _is_ready(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with lock(path.with_name(f"{path.name}.lock")):
+            if not _is_ready(path):
+                _make_sqlite(path, root)
+
+
+def ensure_experiment(tracker: "MlflowClient", name: str, uri: str, home: Path) -> str:
+    """The id of the experiment ``name``: made once, whoever comes first, and tagged for MLflow's
+    model-training view. One that was deleted is restored."""
+    from mlflow.exceptions import MlflowException
+
+    found = tracker.get_experiment_by_name(name)
+    if found is None:
+        root = artifact_root(uri, home)
+        location = None if root is None else (root / _folder(name)).as_uri()
+        try:
+            return tracker.create_experiment(name, location, tags=_EXPERIMENT_KIND)
+        except MlflowException:
+            found = tracker.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        tracker.restore_experiment(found.experiment_id)
+    for key, value in _EXPERIMENT_KIND.items():
+        if found.tags.get(key) != value:
+            tracker.set_experiment_tag(found.experiment_id, key, value)
+    return found.experiment_id
+
+
+def _is_ready(path: Path) -> bool:
+    """Whether a file holds a finished schema, asked without mlflow and without making the file."""
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+            revision = db.execute("SELECT version_num FROM alembic_version").fetchone()
+            default = db.execute("SELECT 1 FROM experiments WHERE experiment_id = 0").fetchone()
+    except sqlite3.OperationalError:
+        return False
+    return bool(revision and default)
+
+
+def _make_sqlite(path: Path, root: Path | None) -> None:
+    if path.exists() and path.stat().st_size:
+        # MLflow would try for 100 s before it says that a file cannot be opened or written.
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("BEGIN IMMEDIATE")
+        # Someone's file: MLflow adds what is missing, or says why it cannot.
+        _open_store(sqlite_uri(path), root)
+        return
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.unlink(missing_ok=True)
+    try:
+        _open_store(sqlite_uri(part), root)
+        with closing(sqlite3.connect(part)) as db:
+            db.execute("PRAGMA journal_mode=WAL").fetchone()
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _open_store(uri: str, root: Path | None) -> None:
+    """Let MLflow make its tables and its default experiment, and let go of the file again."""
+    _quieten()
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    store = SqlAlchemyStore(uri, root.as_uri() if root else "artifacts")
+    SqlAlchemyStore._engine_map.pop(uri, None)
+    store.engine.dispose()
+
+
+def _quieten() -> None:
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def lock(path: Path) -> Any:
+    """A file lock to be entered with ``with``; Timeout after two minutes."""
+    from filelock import FileLock
+
+    return FileLock(path, timeout=_LOCK_TIMEOUT)
+
+
+def _with_timeout(uri: str) -> str:
+    if not uri.startswith("sqlite:") or "?" in uri:
+        return uri
+    return f"{uri}?timeout={_SQLITE_TIMEOUT}"
+
+
+def _folder(experiment: str) -> str:
+    folder = quote(experiment, safe=" ")
+    return folder if folder.strip(". ") else folder.replace(".", "%2E").replace(" ", "%20")
+
+
+def _digest(uri: str) -> str:
+    return hashlib.sha256(urlsplit(uri)._replace(query="").geturl().encode()).hexdigest()[:12]

@@ -1,0 +1,227 @@
+"""One run's way into one MLflow store. Everything here raises; the sink and the replay decide what
+a failure means."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rarelab.tracking import store
+from rarelab.tracking.naming import MAX_PARAM, MAX_TAG, Names, clean_values, metric_value
+from rarelab.tracking.record import Entry, load_entry, save_entry
+from rarelab.tracking.redact import redact_uri
+
+UID_TAG = "rarelab.uid"
+STATUS_TAG = "rarelab.status"
+ENDINGS = {"done": "FINISHED", "diverged": "FAILED", "error": "FAILED", "interrupted": "KILLED"}
+"""What MLflow calls our statuses."""
+
+CURVES = ("recall_at_q", "precision_at_recall")
+ARTIFACTS = (
+    "config.yaml",
+    "environment.json",
+    "diff.patch",
+    "history.jsonl",
+    "curves.json",
+    "predictions.parquet",
+    "checkpoint.pt",
+    "train.log",
+)
+"""The files of a run directory that are uploaded, besides all of ``figures/``."""
+
+MAX_ARTIFACT_BYTES = 50_000_000
+"""A larger file stays in the run directory, where the tag ``rarelab.directory`` points."""
+
+_BATCH = 1000
+
+
+class Point(NamedTuple):
+    """One value of one metric; ``time`` in milliseconds since 1970."""
+
+    key: str
+    step: int
+    value: float
+    time: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a run is written: a store, and the home that its files and its parent lie in."""
+
+    uri: str
+    home: Path
+
+    @property
+    def recorded(self) -> str | None:
+        """The store as ``record.json`` names it: None for the home's own, and no password."""
+        own = store.sqlite_uri(self.home / "mlflow.db")
+        return None if self.uri == own else redact_uri(self.uri)
+
+
+class DeletedRun(Exception):
+    """The run is in MLflow's bin, where someone has put it."""
+
+
+class RunWriter:
+    """Writes a run so that every step may be repeated: after a failure, an unanswered request, a
+    resume or in another store, nothing is there twice.
+
+    A point is known by (key, step); its first value and time are kept. Parameters that are there
+    are left alone.
+    """
+
+    def __init__(self, target: Target, directory: Path, entry: Entry, *, fresh: bool) -> None:
+        self._target = target
+        self._directory = directory
+        self._entry = entry
+        # A creation that failed may still have happened: look before the next one.
+        self._look = not fresh
+        self._sent: set[tuple[str, int]] = set()
+        self._unread: set[str] = set()
+        self._names = Names()
+        self._client: Any = None
+        self.run_id: str | None = None
+
+    def attach(self) -> bool:
+        """Find the run in the store, or make it; whether it was there.
+
+        Raises:
+            DeletedRun: if it was there and has been deleted.
+        """
+        self._client = store.client(self._target.uri, self._target.home)
+        experiment = store.ensure_experiment(
+            self._client, self._entry.experiment, self._target.uri, self._target.home
+        )
+        found = self._find(experiment) if self._look else None
+        self._look = True
+        if found is not None and found.info.lifecycle_stage == "deleted":
+            raise DeletedRun(found.info.run_id)
+        run = found or self._create(experiment)
+        self._add_params(run)
+        self._unread = set(run.data.metrics)
+        self.run_id = run.info.run_id
+        self._entry.uri, self._entry.run_id = self._target.recorded, self.run_id
+        save_entry(self._directory, self._entry)
+        return found is not None
+
+    def reopen(self) -> None:
+        """Mark a run that is being continued as running."""
+        self._client.update_run(self.run_id, status="RUNNING")
+        self._client.set_tag(self.run_id, STATUS_TAG, "running")
+
+    def push(self, points: Iterable[Point]) -> int:
+        """Write the points that are not there yet; how many these were."""
+        from mlflow.entities import Metric
+
+        named = [point._replace(key=self._names(point.key)) for point in points]
+        for key in self._unread & {point.key for point in named}:
+            stored = self._client.get_metric_history(self.run_id, key)
+            self._sent.update((key, metric.step) for metric in stored)
+            self._unread.discard(key)
+        new: dict[tuple[str, int], Metric] = {}
+        for key, step, value, time in named:
+            if (key, step) not in self._sent:
+                new.setdefault((key, step), Metric(key, metric_value(value), time, step))
+        items = list(new.items())
+        for start in range(0, len(items), _BATCH):
+            batch = dict(items[start : start + _BATCH])
+            self._client.log_batch(self.run_id, metrics=list(batch.values()))
+            self._sent.update(batch)
+        return len(items)
+
+    def finish(self, status: str, ended: int) -> int:
+        """Write the curves and the files, then the end; how many points were not there yet."""
+        written = self.push(curve_points(self._directory, ended))
+        self._upload()
+        self._client.set_tag(self.run_id, STATUS_TAG, status)
+        ending = ENDINGS.get(status, "FAILED")
+        self._client.set_terminated(self.run_id, ending, end_time=ended)
+        self._entry.level = level(self._directory, status, ended)
+        save_entry(self._directory, self._entry)
+        return written
+
+    def _find(self, experiment: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        if self._entry.run_id and self._entry.uri == self._target.recorded:
+            try:
+                return self._client.get_run(self._entry.run_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+        return self._by_uid(experiment, self._entry.uid)
+
+    def _by_uid(self, experiment: str, uid: str) -> Any:
+        from mlflow.entities import ViewType
+
+        found = self._client.search_runs(
+            [experiment], f"tags.`{UID_TAG}` = '{uid}'", ViewType.ALL, max_results=1
+        )
+        return found[0] if found else None
+
+    def _create(self, experiment: str) -> Any:
+        tags = {**self._entry.tags, STATUS_TAG: "running", UID_TAG: self._entry.uid}
+        if self._entry.parent:
+            tags["mlflow.parentRunId"] = self._parent(experiment, self._entry.parent)
+        return self._client.create_run(
+            experiment,
+            start_time=self._entry.started,
+            tags=clean_values(tags, MAX_TAG),
+            run_name=self._entry.name,
+        )
+
+    def _parent(self, experiment: str, parent: str) -> str:
+        """The parent's id in this store, which need not be the one it had elsewhere."""
+        for directory in self._directory.parents:
+            if not directory.is_relative_to(self._target.home):
+                break
+            entry = load_entry(directory)
+            if entry and parent in (entry.run_id, entry.uid):
+                parent = entry.uid
+                break
+        run = self._by_uid(experiment, parent)
+        return run.info.run_id if run else parent
+
+    def _add_params(self, run: Any) -> None:
+        from mlflow.entities import Param
+
+        # A parameter cannot be changed, and one that differs would drop the whole batch.
+        params = clean_values(self._entry.params, MAX_PARAM).items()
+        missing = [Param(key, value) for key, value in params if key not in run.data.params]
+        self._client.log_batch(run.info.run_id, params=missing)
+
+    def _upload(self) -> None:
+        for name in ARTIFACTS:
+            path = self._directory / name
+            if path.is_file() and path.stat().st_size <= MAX_ARTIFACT_BYTES:
+                self._client.log_artifact(self.run_id, str(path))
+        figures = self._directory / "figures"
+        if figures.is_dir():
+            self._client.log_artifacts(self.run_id, str(figures), "figures")
+
+
+def level(directory: Path, status: str, ended: int) -> dict[str, Any]:
+    """What a complete push of a run directory covers, to compare with what an earlier one did."""
+    history = directory / "history.jsonl"
+    size = history.stat().st_size if history.is_file() else 0
+    return {"status": status, "ended": ended, "history": size}
+
+
+def row_points(row: dict[str, Any]) -> list[Point]:
+    """The points of one row of a history."""
+    return [Point(key, row["step"], value, row["time"]) for key, value in row["metrics"].items()]
+
+
+def curve_points(directory: Path, time: int) -> list[Point]:
+    """The run's curves as metrics ``curve/NAME``, whose integer step is the x value."""
+    path = directory / "curves.json"
+    if not path.is_file():
+        return []
+    curves = json.loads(path.read_text(encoding="utf-8"))
+    return [
+        Point(f"curve/{name}", int(step), float("nan") if value is None else value, time)
+        for name in CURVES
+        if name in curves
+        for step, value in zip(curves[name]["step"], curves[name]["value"], strict=True)
+    ]
