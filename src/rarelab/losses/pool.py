@@ -32,7 +32,7 @@ class Rows(NamedTuple):
         """The rows that a mask [M] or an index selects, of which the first ``live`` are live."""
         weights = None if self.weights is None else self.weights[index]
         iid = None if self.iid is None else self.iid[index]
-        return Rows(self.scores[:, index], self.labels[index], weights, iid, live)
+        return Rows(self.scores[:, index].contiguous(), self.labels[index], weights, iid, live)
 
 
 class RankingPool(nn.Module):
@@ -110,7 +110,7 @@ class RankingPool(nn.Module):
         live = batch if keep is None else batch.select(keep, int(keep.sum()))
         old = self.ring.read(like=batch.scores)
         if old is None:
-            return live
+            return live._replace(scores=live.scores.contiguous())
         scores, labels, weights, iid = old
         if self.ring.has_ignored:
             index = (labels != ignore_index).nonzero().squeeze(1)

@@ -47,7 +47,7 @@ class PooledLoss(nn.Module, ABC):
         self.pool = RankingPool(num_classes, queue_size)
 
     @abstractmethod
-    def class_values(self, rows: Rows, positives: Tensor, weights: Tensor | None) -> Tensor:
+    def class_values(self, rows: Rows, positives: Tensor) -> Tensor:
         """v [C] of the pool, NaN where a class is degenerate, differentiable in the live rows."""
 
     @property
@@ -91,14 +91,7 @@ class PooledLoss(nn.Module, ABC):
     def _values(self, rows: Rows, positives: Tensor) -> Tensor:
         if rows.labels.numel() == 0:
             return rows.scores.sum(dim=1) * nan
-        if rows.weights is None:
-            return self.class_values(rows, positives, None)
-        # A class whose positives weigh nothing has nothing to be measured on. The kernel is given
-        # unit weights for it, so that no 0/0 reaches a gradient.
-        counted = (rows.weights * positives).sum(dim=1) > 0
-        weights = torch.where(counted.unsqueeze(1), rows.weights, 1)
-        values = self.class_values(rows, positives, weights)
-        return torch.where(counted | ~positives.any(dim=1), values, nan)
+        return self.class_values(rows, positives)
 
     def get_extra_state(self) -> dict:
         return {"temperature": self.temperature}

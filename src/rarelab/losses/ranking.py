@@ -4,12 +4,11 @@ from typing import Literal, final
 
 from torch import Tensor
 
+from rarelab.functional.order import INTERPOLATIONS
 from rarelab.functional.recall import recall_at_quantile
 from rarelab.functional.smooth_ap import smooth_ap
 from rarelab.losses.pool import Rows
 from rarelab.losses.pooled import PerClass, PooledLoss, check_unit, tau_in
-
-INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")
 
 
 @final
@@ -78,9 +77,9 @@ class SmoothAPLoss(PooledLoss):
         """
         return self.evaluate(logits, targets, iid_mask, return_per_class, sample_weight)
 
-    def class_values(self, rows: Rows, positives: Tensor, weights: Tensor | None) -> Tensor:
+    def class_values(self, rows: Rows, positives: Tensor) -> Tensor:
         tau = tau_in(self.temperature_unit, self.temperature, rows.scores)
-        return smooth_ap(rows.scores, positives, tau=tau, weights=weights, live=rows.live)
+        return smooth_ap(rows.scores, positives, tau=tau, weights=rows.weights, live=rows.live)
 
 
 @final
@@ -158,14 +157,14 @@ class RecallAtQuantileLoss(PooledLoss):
         """
         return self.evaluate(logits, targets, iid_mask, return_per_class, sample_weight)
 
-    def class_values(self, rows: Rows, positives: Tensor, weights: Tensor | None) -> Tensor:
+    def class_values(self, rows: Rows, positives: Tensor) -> Tensor:
         return recall_at_quantile(
             rows.scores,
             positives,
             quantile=self.quantile,
             tau=tau_in(self.temperature_unit, self.temperature, rows.scores),
             interpolation=self.quantile_interpolation,
-            weights=weights,
+            weights=rows.weights,
             live=rows.live,
         )
 

@@ -1,0 +1,103 @@
+"""Every loss of the package in one list, with what may be expected of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rarelab import losses
+
+
+@dataclass(frozen=True)
+class Case:
+    """How a loss is made and fed, and which degenerate batches it can be evaluated on."""
+
+    name: str
+    make: Callable[..., nn.Module]  # takes reduction= and ignore_index=
+    width: int  # columns of the logits
+    pooled: bool = False
+    shift_invariant: bool = True
+    needs_positive: bool = False
+    needs_negative: bool = False
+
+    def batch(self, rows: int = 24, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """Logits [rows, width] that need a gradient, and labels that hold every class."""
+        generator = torch.Generator().manual_seed(seed)
+        logits = torch.randn(rows, self.width, generator=generator).requires_grad_()
+        classes = max(2, self.width)
+        return logits, torch.arange(rows) * 7 % rows % classes
+
+
+def pooled(name: str, make: Callable[..., nn.Module], **facts: Any) -> list[Case]:
+    """A loss of ``num_classes``: once binary, once with three classes."""
+    return [
+        Case(f"{name}[{width}]", _with_classes(make, width), width, pooled=True, **facts)
+        for width in (1, 3)
+    ]
+
+
+def _with_classes(make: Callable[..., nn.Module], width: int) -> Callable[..., nn.Module]:
+    return lambda **arguments: make(width, **arguments)
+
+
+def _sampled(width: int, **arguments: Any) -> nn.Module:
+    return losses.SmoothAPLoss(width, queue_size=64, max_pool_size=48, **arguments)
+
+
+def _warmed(**arguments: Any) -> nn.Module:
+    loss = losses.LossWarmupWrapper(
+        losses.BinaryCrossEntropy(**arguments),
+        losses.SmoothAPLoss(1, queue_size=64, **arguments),
+        warmup_epochs=1,
+        blend_epochs=1,
+    )
+    loss.on_train_epoch_start(1)
+    loss.on_train_batch_start(10)
+    return loss
+
+
+CASES = [
+    Case("BinaryCrossEntropy", losses.BinaryCrossEntropy, 1, shift_invariant=False),
+    Case(
+        "WeightedBinaryCrossEntropy",
+        lambda **arguments: losses.WeightedBinaryCrossEntropy(3.0, **arguments),
+        1,
+        shift_invariant=False,
+    ),
+    Case("CrossEntropy", _with_classes(losses.CrossEntropy, 3), 3),
+    Case("LossWarmupWrapper", _warmed, 1, pooled=True, shift_invariant=False),
+    *pooled("SmoothAPLoss", losses.SmoothAPLoss, needs_positive=True, needs_negative=True),
+    *pooled("SmoothAPLoss.sampled", _sampled, needs_positive=True, needs_negative=True),
+    *pooled("RecallAtQuantileLoss", losses.RecallAtQuantileLoss, needs_positive=True),
+    *pooled(
+        "SmoothAPLoss.iqr",
+        lambda width, **arguments: losses.SmoothAPLoss(
+            width, temperature=0.1, temperature_unit="iqr", **arguments
+        ),
+        needs_positive=True,
+        needs_negative=True,
+    ),
+    *pooled(
+        "RecallAtQuantileLoss.iqr",
+        lambda width, **arguments: losses.RecallAtQuantileLoss(
+            width, temperature=0.1, temperature_unit="iqr", **arguments
+        ),
+        needs_positive=True,
+    ),
+]
+
+
+def public_losses() -> set[str]:
+    """The names of the package's public loss classes."""
+    return {
+        name
+        for name in losses.__all__
+        if isinstance(made := getattr(losses, name), type) and issubclass(made, nn.Module)
+    }
+
+
+def covered(case: Case) -> str:
+    """The class a case stands for."""
+    return case.name.partition("[")[0].partition(".")[0]
