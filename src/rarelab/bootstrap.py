@@ -61,7 +61,7 @@ def resampled_precision(
 ) -> NDArray[np.float64]:
     """Macro average precision of ``n`` resamples, [n]; NaN where no column has a positive."""
     columns = [
-        _Cells(scores[:, c], positives[:, c])
+        Cells(scores[:, c], positives[:, c])
         for c in range(scores.shape[1])
         if positives[:, c].any()
     ]
@@ -85,7 +85,7 @@ def weighted_precision(positives: NDArray, negatives: NDArray) -> NDArray[np.flo
     return np.divide(area, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
-class _Cells:
+class Cells:
     """Rows sorted into cells: positives of group 1, negatives down to its end, ..., the rest."""
 
     def __init__(self, scores: NDArray, positives: NDArray) -> None:
@@ -132,7 +132,7 @@ def _precision(counts: NDArray) -> NDArray[np.float64]:
     return weighted_precision(counts[:, 0:-1:2], counts[:, 1:-1:2])
 
 
-def _macro(columns: list[_Cells], weights: NDArray) -> NDArray[np.float64]:
+def _macro(columns: list[Cells], weights: NDArray) -> NDArray[np.float64]:
     total, present = np.zeros(len(weights)), np.zeros(len(weights))
     for cells in columns:
         value = _precision(cells.counts(weights))

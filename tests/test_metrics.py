@@ -1,0 +1,238 @@
+"""The exact metrics against loops over rows, against scikit-learn, and under transformations."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+import metric_reference as reference
+from rarelab import metrics
+from rarelab.tie_groups import top_size
+
+METRICS = {
+    "average_precision": metrics.average_precision,
+    "auroc": metrics.auroc,
+    "recall_at_quantile": lambda s, y: metrics.recall_at_quantile(s, y, quantile=0.3),
+    "precision_at_quantile": lambda s, y: metrics.precision_at_quantile(s, y, quantile=0.3),
+    "recall_at_fpr": lambda s, y: metrics.recall_at_fpr(s, y, fpr=0.25),
+}
+small = settings(deadline=None, max_examples=60)
+
+
+@st.composite
+def ranked(draw, max_rows=40, both=True):
+    """Scores on a coarse grid (many ties) with a positive and, if ``both``, a negative."""
+    n = draw(st.integers(2, max_rows))
+    scores = draw(st.lists(st.integers(-4, 4), min_size=n, max_size=n))
+    positives = draw(st.lists(st.booleans(), min_size=n, max_size=n))
+    positives[0] = True
+    positives[-1] = positives[-1] and not both
+    return torch.tensor(scores, dtype=torch.float32), torch.tensor(positives)
+
+
+def rows(n, rate, seed, step=None, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    positives = torch.rand(n, generator=generator) < rate
+    positives[0] = True
+    scores = torch.randn(n, generator=generator, dtype=dtype) + 1.5 * positives
+    return (scores / step).round() * step if step else scores, positives
+
+
+@pytest.mark.parametrize("step", [None, 0.01, 0.5, 100.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_average_precision_and_auroc_are_those_of_scikit_learn(step, dtype):
+    for seed, (n, rate) in enumerate([(30, 0.3), (999, 0.01), (20_000, 0.002), (5_000, 0.9)]):
+        scores, positives = rows(n, rate, seed, step, dtype)
+        expected = average_precision_score(positives, scores)
+        assert abs(metrics.average_precision(scores, positives) - expected) < 1e-12
+        assert abs(metrics.auroc(scores, positives) - roc_auc_score(positives, scores)) < 1e-12
+
+
+@given(ranked())
+@small
+def test_average_precision_and_auroc_follow_their_definitions(case):
+    scores, positives = case
+    s, y = scores.tolist(), positives.tolist()
+    assert metrics.average_precision(*case) == pytest.approx(reference.average_precision(s, y))
+    assert metrics.auroc(*case) == pytest.approx(reference.auroc(s, y))
+
+
+@given(ranked(max_rows=6, both=False), st.sampled_from(["0.1", "0.25", "0.5", "0.7", "1.0"]))
+@settings(deadline=None, max_examples=25)
+def test_top_of_the_list_is_the_mean_over_every_order_of_ties(case, quantile):
+    scores, positives = case
+    size = reference.top_size(quantile, len(scores))
+    hits = reference.hits_in_top(scores.tolist(), positives.tolist(), size)
+    recall = metrics.recall_at_quantile(scores, positives, quantile=float(quantile))
+    precision = metrics.precision_at_quantile(scores, positives, quantile=float(quantile))
+    assert recall == pytest.approx(hits / int(positives.sum()), abs=1e-12)
+    assert precision == pytest.approx(hits / size, abs=1e-12)
+
+
+@given(ranked(), st.sampled_from(["0.0", "0.05", "0.2", "0.5", "1.0"]))
+@small
+def test_recall_at_fpr_is_the_best_admissible_threshold(case, fpr):
+    expected = reference.recall_at_fpr(case[0].tolist(), case[1].tolist(), fpr)
+    assert metrics.recall_at_fpr(*case, fpr=float(fpr)) == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40))
+@small
+def test_calibration_errors_follow_their_definitions(pairs):
+    p, y = [a for a, _ in pairs], [b for _, b in pairs]
+    probabilities, positives = torch.tensor(p, dtype=torch.float64), torch.tensor(y)
+    assert metrics.brier(probabilities, positives) == pytest.approx(reference.brier(p, y))
+    for bins in (1, 7, 15):
+        expected = reference.expected_calibration_error(p, y, bins)
+        found = metrics.expected_calibration_error(probabilities, positives, bins=bins)
+        assert found == pytest.approx(expected, abs=1e-12)
+
+
+@given(ranked(), st.randoms(use_true_random=False))
+@small
+def test_order_of_rows_does_not_matter(case, random):
+    order = list(range(len(case[0])))
+    random.shuffle(order)
+    for name, metric in METRICS.items():
+        assert metric(case[0][order], case[1][order]) == metric(*case), name
+
+
+@given(ranked(), st.sampled_from([lambda s: 8 * s - 3, torch.exp, lambda s: s.double() ** 3]))
+@small
+def test_only_the_order_of_scores_matters(case, increasing):
+    for name, metric in METRICS.items():
+        assert metric(increasing(case[0]), case[1]) == metric(*case), name
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_perfect_ranking_of_huge_logits_is_perfect(name):
+    scores = torch.tensor([1e4, 9e3, 200.0, 100.0, 90.0, 80.0, -1e4, -2e4, -3e4, -4e4])
+    positives = torch.arange(10) < 3
+    assert METRICS[name](scores, positives) == 1.0
+
+
+def test_negative_logits_count_like_any_other():
+    scores, positives = rows(500, 0.1, seed=3)
+    for name, metric in METRICS.items():
+        assert metric(scores - 1000, positives) == pytest.approx(metric(scores, positives)), name
+
+
+def test_half_precision_is_ranked_as_it_is():
+    scores, positives = rows(200, 0.2, seed=4)
+    half = scores.bfloat16()
+    expected = average_precision_score(positives, half.float())
+    assert metrics.average_precision(half, positives) == pytest.approx(expected, abs=1e-12)
+
+
+def test_undefined_values_are_nan():
+    scores = torch.tensor([1.0, 2.0, 3.0])
+    none, all_of_them = torch.zeros(3, dtype=torch.bool), torch.ones(3, dtype=torch.bool)
+    for name, metric in METRICS.items():
+        if name == "precision_at_quantile":
+            assert metric(scores, none) == 0.0
+        else:
+            assert math.isnan(metric(scores, none)), name
+        assert math.isnan(metric(scores[:0], none[:0])), name
+    assert math.isnan(metrics.auroc(scores, all_of_them))
+    assert math.isnan(metrics.recall_at_fpr(scores, all_of_them, fpr=0.1))
+    assert metrics.average_precision(scores, all_of_them) == 1.0
+
+
+def test_a_nan_score_is_not_hidden():
+    scores, positives = rows(50, 0.3, seed=5)
+    for at in (int(positives.nonzero()[0]), int((~positives).nonzero()[0])):
+        broken = scores.clone()
+        broken[at] = math.nan
+        for name, metric in METRICS.items():
+            assert math.isnan(metric(broken, positives)), name
+        found = metrics.evaluate(broken[:, None], positives, classes=("a", "b"))
+        assert all(math.isnan(v) for k, v in found.items() if k != "test/prevalence")
+
+
+def test_infinite_scores_rank_at_the_ends():
+    scores = torch.tensor([math.inf, 0.0, -math.inf, -math.inf])
+    positives = torch.tensor([True, False, True, False])
+    assert metrics.average_precision(scores, positives) == pytest.approx((1 + 2 / 4) / 2)
+
+
+def test_quantile_sizes_are_those_of_the_written_decimal():
+    assert 0.07 * 100 > 7
+    assert top_size(0.07, 100) == 7
+    assert top_size(0.005, 71_000) == 355
+    assert top_size(0.001, 10) == 1
+    assert top_size(1, 10) == 10
+
+
+@pytest.mark.parametrize("quantile", [0.0, -0.1, 1.5])
+def test_a_quantile_outside_its_range_is_refused(quantile):
+    with pytest.raises(ValueError, match="quantile must lie in"):
+        metrics.recall_at_quantile(torch.zeros(3), torch.ones(3), quantile=quantile)
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"\[3, 1\]"):
+        metrics.average_precision(torch.zeros(3, 1), torch.ones(3, 1))
+    with pytest.raises(ValueError, match="remove ignored rows"):
+        metrics.validation_metrics(torch.zeros(3, 1), torch.tensor([0, 1, -100]))
+    with pytest.raises(ValueError, match=r"targets must lie in 0\.\.2"):
+        metrics.validation_metrics(torch.zeros(2, 3), torch.tensor([0, 3]))
+    with pytest.raises(ValueError, match="2 class names for 3 columns"):
+        metrics.evaluate(torch.zeros(2, 3), torch.tensor([0, 2]), classes=("a", "b"))
+
+
+def test_validation_metrics_equal_the_single_ones():
+    scores, positives = rows(2_000, 0.01, seed=6, step=0.1)
+    for logits, targets in [(scores, positives), (scores[:, None], positives.long()[:, None])]:
+        assert metrics.validation_metrics(logits, targets) == {
+            "val/aucpr": metrics.average_precision(scores, positives),
+            "val/recall_at_q/0.005": metrics.recall_at_quantile(scores, positives, quantile=0.005),
+        }
+
+
+def test_evaluate_gives_the_recorded_keys_of_a_binary_run():
+    scores, positives = rows(3_000, 0.02, seed=7)
+    found = metrics.evaluate(scores[:, None], positives.long(), classes=("no", "yes"))
+    levels = ("0.001", "0.005", "0.01", "0.05")
+    single = ("aucpr", "aucpr_lo", "aucpr_hi", "auroc", "prevalence", "brier", "ece")
+    by_level = ("recall_at_q", "precision_at_q", "recall_at_fpr")
+    assert set(found) == {f"test/{key}" for key in single} | {
+        f"test/{key}/{level}" for key in by_level for level in levels
+    }
+    assert found["test/aucpr_lo"] < found["test/aucpr"] < found["test/aucpr_hi"]
+    assert found["test/prevalence"] == pytest.approx(float(positives.double().mean()))
+    assert found["test/brier"] == metrics.brier(scores.double().sigmoid(), positives)
+    assert found["test/recall_at_fpr/0.05"] == metrics.recall_at_fpr(scores, positives, fpr=0.05)
+
+
+def test_multi_class_values_are_averages_over_the_classes_present():
+    generator = torch.Generator().manual_seed(8)
+    logits = torch.randn(600, 4, generator=generator)
+    targets = torch.randint(0, 3, (600,), generator=generator)  # class 3 never occurs
+    logits[torch.arange(600), targets] += 1.0
+    names = ("a", "b", "c", "d")
+    found = metrics.evaluate(logits, targets, classes=names, prefix="val")
+    single = [average_precision_score(targets == c, logits[:, c]) for c in range(3)]
+    assert found["val/aucpr"] == pytest.approx(np.mean(single), abs=1e-12)
+    assert found["val/aucpr_lo"] < found["val/aucpr"] < found["val/aucpr_hi"]
+    assert found["val/class/b/aucpr"] == pytest.approx(single[1], abs=1e-12)
+    assert math.isnan(found["val/class/d/aucpr"])
+    assert found["val/prevalence"] == pytest.approx(1 / 3)
+    probabilities = logits.double().softmax(dim=1)
+    briers = [metrics.brier(probabilities[:, c], targets == c) for c in range(3)]
+    assert found["val/brier"] == pytest.approx(np.mean(briers))
+    roc = [roc_auc_score(targets == c, logits[:, c]) for c in range(3)]
+    assert found["val/auroc"] == pytest.approx(np.mean(roc), abs=1e-12)
+    assert sum("/class/" not in key for key in found) <= 40
+
+
+def test_class_names_fit_into_keys_and_stay_apart():
+    names = metrics.safe_names(["draw", "a/b", "a?b", "a*b", "größe", "", "x" * 300])
+    assert names[:4] == ["draw", "a_b", "a_b:2", "a_b:3"]
+    assert len(set(names)) == 7
+    assert all(len(name) <= 210 for name in names)
+    allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.: ")
+    assert all(name and set(name) <= allowed for name in names)
