@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rarelab import __version__
-from rarelab.errors import RarelabError, RequestError, nearest
+from rarelab.errors import RarelabError, RequestError, Terminated, nearest
 
 USAGE = """\
 rarelab: does training on a ranking loss beat cross-entropy on your rare positives?
@@ -38,9 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     except RarelabError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated) as error:
         print("interrupted", file=sys.stderr)
-        return 130
+        return 143 if isinstance(error, Terminated) else 130
 
 
 def _command(name: str) -> Callable[[list[str]], int]:
@@ -55,12 +55,17 @@ def _train(arguments: list[str]) -> int:
 
     from rarelab.compose import CONFIG_NAME, config_dir, current_choices, one_line_errors
 
+    failures: list[Exception] = []
+
     def job(cfg: Any) -> None:
         from rarelab.console import configure_console
         from rarelab.run import run
 
         configure_console()
-        run(cfg, current_choices())
+        try:
+            run(cfg, current_choices())
+        except Exception as error:
+            failures.append(error)  # Hydra would wrap it in its own frames
 
     overrides = [item for item in arguments if not item.startswith("-")]
     # Hydra would print many lines and exit with 1; its documented switch lets errors through.
@@ -68,6 +73,8 @@ def _train(arguments: list[str]) -> int:
     sys.argv = ["rarelab train", *arguments]
     with one_line_errors(overrides):
         hydra.main(version_base="1.3", config_path=config_dir(), config_name=CONFIG_NAME)(job)()
+    if failures:
+        raise failures[0]
     return 0
 
 

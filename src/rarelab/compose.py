@@ -1,8 +1,9 @@
 """Hydra's half: overrides to a composed configuration, and its refusals in one line."""
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -27,8 +28,13 @@ def compose_train(overrides: list[str]) -> tuple[DictConfig, dict[str, str | Non
     Raises:
         RequestError: an override that does not parse, or a key or option that does not exist.
     """
+    with one_line_errors(overrides):
+        return _compose(overrides)
+
+
+def _compose(overrides: list[str]) -> tuple[DictConfig, dict[str, str | None]]:
     GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir(), version_base="1.3"), one_line_errors(overrides):
+    with initialize_config_dir(config_dir(), version_base="1.3"):
         cfg = compose(CONFIG_NAME, overrides, return_hydra_config=True)
     return split_choices(cfg)
 
@@ -70,23 +76,20 @@ def _wrong_override(error: Exception, overrides: list[str]) -> str:
     if found is None:
         return " ".join(str(error).split("\n")[:2]).strip()
     key = found.group(1).partition("@")[0]
-    others = [item for item in overrides if item.lstrip("+~").partition("=")[0] != key]
-    return f"{key}: there is no such key; {nearest(key, _known_keys(others))}"
+    return f"{key}: there is no such key; {nearest(key, _known_keys(overrides))}"
 
 
 def _known_keys(overrides: list[str]) -> set[str]:
-    """Every key and group that a command line could have meant, under its other overrides."""
-    try:
-        cfg, choices = compose_train(overrides)
-    except RequestError:
-        cfg, choices = compose_train([])
-    return set(_leaves(cfg)) | set(choices)
+    """Every key and group that a command line could have meant, under its own group choices."""
+    cfg, groups = _compose([])
+    chosen = [item for item in overrides if item.partition("=")[0] in groups]
+    with suppress(HydraException, OmegaConfBaseException):
+        cfg, _ = _compose(chosen)
+    return {*_keys(OmegaConf.to_container(cfg)), *groups}
 
 
-def _leaves(node: DictConfig, prefix: str = "") -> Iterable[str]:
-    for key in node:
-        path = f"{prefix}{key}"
-        yield path
-        child = OmegaConf.to_container(node, resolve=False).get(key)  # type: ignore[union-attr]
-        if isinstance(child, dict):
-            yield from _leaves(OmegaConf.create(child), f"{path}.")
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield f"{prefix}{key}"
+            yield from _keys(value, f"{prefix}{key}.")

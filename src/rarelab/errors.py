@@ -20,6 +20,10 @@ class RequestError(RarelabError, ValueError):
     exit_code = 2
 
 
+class Terminated(BaseException):
+    """SIGTERM arrived: leave as after Ctrl-C, with the exit code (143) that tells them apart."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A clause naming the valid name closest to ``name``, or the short list of valid ones."""
     valid = sorted(map(str, valid))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from rarelab import build
 from rarelab.data.splits import Splits
-from rarelab.errors import RequestError
+from rarelab.errors import RequestError, Terminated
 from rarelab.evaluation import evaluate_and_write
 from rarelab.models import Estimator
 from rarelab.record import Record
@@ -38,10 +38,6 @@ class Outcome:
     status: str
     metrics: dict[str, float] = field(repr=False)
     directory: Path
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived: leave as after Ctrl-C, with the exit code that tells them apart."""
 
 
 def run(cfg: DictConfig, choices: Mapping[str, str | None]) -> Outcome:

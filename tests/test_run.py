@@ -1,0 +1,220 @@
+"""The whole program, as its users drive it."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+import rarelab as package
+from rarelab.errors import RequestError
+
+SMALL = [
+    "dataset.n_samples=2000",
+    "dataset.pos_rate=0.05",
+    "trainer.max_epochs=3",
+    "trainer.batch_size=256",
+    "schedule.warmup_epochs=1",
+    "schedule.blend_epochs=1",
+]
+FILES = {
+    "config.yaml",
+    "history.jsonl",
+    "checkpoint.pt",
+    "predictions.parquet",
+    "train.log",
+    "curves.json",
+    "figures",
+}
+KEYS = {
+    *("train/loss", "train/ap_weight", "train/temperature", "train/zero_grad_frac"),
+    *("train/no_positive_batch_frac", "train/no_positive_pool_frac"),
+    *("val/aucpr", "val/recall_at_q/0.005"),
+    *("best/val_aucpr", "best/epoch", "best/warmup_val_aucpr"),
+    *("test/aucpr", "test/aucpr_lo", "test/aucpr_hi", "test/auroc", "test/prevalence"),
+    *("test/brier", "test/ece"),
+    *(
+        f"test/{name}_at_{what}/{q}"
+        for name, what in (("recall", "q"), ("precision", "q"), ("recall", "fpr"))
+        for q in ("0.001", "0.005", "0.01", "0.05")
+    ),
+    *("curve/recall_at_q", "curve/precision_at_recall"),
+}
+TAGS = {"signature", "code", "data", "status"}
+
+
+def client(home: Path) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(f"sqlite:///{home}/mlflow.db")
+
+
+def runs(home: Path, experiment: str = "rarelab") -> list:
+    found = client(home).get_experiment_by_name(experiment)
+    assert found is not None
+    return list(client(home).search_runs([found.experiment_id]))
+
+
+def test_the_command_trains_and_records_a_run(rarelab, home: Path) -> None:
+    done = rarelab("train", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("val AUCPR") == 3
+    for word in ("warmup", "blend", "main", "AUCPR", "chance", "recall", "rarelab ui"):
+        assert word in done.stdout
+    (run,) = runs(home)
+    assert run.info.status == "FINISHED"
+    assert set(run.data.metrics) == KEYS
+    assert {f"rarelab.{name}" for name in TAGS} <= set(run.data.tags)
+    assert run.data.params["loss.queue_size"] == "1024"
+    assert run.data.params["loss"] == "smooth_ap"
+    curve = client(home).get_metric_history(run.info.run_id, "curve/recall_at_q")
+    assert 50 < len(curve) <= 320
+    assert (min(point.step for point in curve), max(point.step for point in curve)) == (1, 1000)
+    (directory,) = (home / "runs" / "rarelab").iterdir()
+    assert {path.name for path in directory.iterdir()} >= FILES
+    assert len(list((directory / "figures").glob("*.png"))) == 4
+
+
+def test_python_runs_what_the_command_runs(home: Path) -> None:
+    overrides = [*SMALL, "tracking=none", "seed=3"]
+    first, second = package.train(overrides), package.train(overrides)
+    assert first.status == "done"
+    assert first.run_id is None
+    assert first.directory != second.directory
+    assert first.metrics == second.metrics
+    assert first.metrics["test/aucpr"] > first.metrics["test/prevalence"]
+
+
+def test_predictions_give_the_recorded_metric(home: Path) -> None:
+    from sklearn.metrics import average_precision_score
+
+    done = package.train([*SMALL, "tracking=none"])
+    rows = pd.read_parquet(done.directory / "predictions.parquet")
+    test = rows[rows["split"] == "test"]
+    again = average_precision_score(test["target"], test["score"])
+    assert again == pytest.approx(done.metrics["test/aucpr"], abs=1e-9)
+
+
+def test_a_run_that_cannot_be_meant_writes_nothing(rarelab, home: Path) -> None:
+    for wrong in (["trainer.max_epoch=5"], ["loss.temperature=abc"], ["schedule.warmup_epochs=9"]):
+        done = rarelab("train", *SMALL, *wrong)
+        assert done.returncode == 2, done.stdout
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert not home.exists()
+
+
+def test_a_csv_never_seen_before_trains(rarelab, tmp_path: Path, home: Path) -> None:
+    draw = np.random.default_rng(0)
+    amount = draw.lognormal(3, 1, 900)
+    frame = pd.DataFrame(
+        {
+            "amount": np.where(draw.random(900) < 0.1, np.nan, amount),
+            "country": draw.choice(["DE", "FR", "IT", None], 900),
+            "when": pd.date_range("2026-01-01", periods=900, freq="h").astype(str),
+            "verdict": np.where(amount > np.quantile(amount, 0.93), "fraud", "fine"),
+        }
+    )
+    frame.to_csv(tmp_path / "my transactions.csv", index=False)
+    request = ["dataset=file", f"dataset.path='{tmp_path / 'my transactions.csv'}'"]
+    request += ["dataset.target=verdict", "trainer.max_epochs=4", "schedule.warmup_epochs=2"]
+    request += ["schedule.blend_epochs=1", "dataset.drop=[when]", "trainer.batch_size=128"]
+    refused = rarelab("train", *request)
+    assert refused.returncode == 2
+    assert "positive_label" in refused.stderr
+    done = rarelab("train", *request, "dataset.positive_label=fraud")
+    assert done.returncode == 0, done.stderr
+    (run,) = runs(home)
+    assert run.data.metrics["test/aucpr"] > 0.5
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["dataset=sequence_toy", "model=gru"],
+        ["dataset=longtail_toy", "loss=smooth_ap"],
+        ["dataset=longtail_toy", "loss=cross_entropy"],
+        ["dataset=digits8", "loss=recall_at_quantile", "schedule=hard_switch"],
+        ["dataset=digits8", "model=hist_gradient_boosting"],
+        ["dataset=digits8", "model=tabular_resnet", "loss=smooth_ap_iqr"],
+        ["dataset=digits8", "loss=weighted_bce", "model=linear"],
+    ],
+    ids=lambda overrides: " ".join(overrides),
+)
+def test_data_models_and_losses_go_together(overrides: list[str]) -> None:
+    small = ["trainer.max_epochs=2", "trainer.select=any", "tracking=none"]
+    done = package.train([*overrides, *small])
+    assert done.status == "done"
+    assert 0 < done.metrics["test/aucpr"] <= 1
+
+
+def test_the_users_own_loss_trains_from_their_own_folder(rarelab, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "my_losses.py").write_text(
+        "from torch import nn\n\n\nclass Hinge(nn.Module):\n"
+        "    def __init__(self, margin: float = 1.0):\n"
+        "        super().__init__()\n        self.margin = margin\n\n"
+        "    def forward(self, logits, targets):\n"
+        "        sign = 2.0 * targets.view(-1, 1) - 1.0\n"
+        "        return (self.margin - sign * logits).clamp_min(0).mean()\n"
+    )
+    leaf = folder / "conf" / "loss" / "hinge.yaml"
+    leaf.parent.mkdir(parents=True)
+    leaf.write_text("_target_: my_losses.Hinge\nmargin: 2.0\n")
+    request = ["train", "--config-dir", "conf", "loss=hinge", "schedule=constant", *SMALL[:4]]
+    refused = rarelab(*request, cwd=folder)
+    assert refused.returncode == 2
+    assert "allow_targets" in refused.stderr
+    done = rarelab(*request, "allow_targets=[my_losses]", cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_diverged_run_is_recorded_as_such(rarelab, home: Path) -> None:
+    done = rarelab("train", *SMALL, "optimizer=sgd", "optimizer.lr=1e30")
+    assert done.returncode == 1
+    assert "at epoch" in done.stderr
+    assert "Traceback" not in done.stderr
+    (run,) = runs(home)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["rarelab.status"] == "diverged"
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_is_recorded_as_such(home: Path, sent: int, code: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rarelab", "train", "trainer.max_epochs=5000"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch" in line:
+            break
+    process.send_signal(sent)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    (directory,) = (home / "runs" / "rarelab").iterdir()
+    assert json.loads((directory / "status.json").read_text())["status"] == "interrupted"
+    (run,) = runs(home)
+    assert run.info.status == "KILLED"
+
+
+def test_help_and_a_mistyped_key_do_not_import_the_heavy_libraries() -> None:
+    for arguments in (["--help"], ["train", "--help"], ["train", "trainer.max_epoch=5"]):
+        script = (
+            "import sys, rarelab.cli\n"
+            f"try:\n    rarelab.cli.main({arguments!r})\nexcept SystemExit:\n    pass\n"
+            "print(sorted({'torch', 'mlflow', 'pandas', 'sklearn'} & set(sys.modules)))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_refusals_come_before_training_through_python_too() -> None:
+    with pytest.raises(RequestError, match=r"trainer\.max_epochs"):
+        package.train(["trainer.max_epoch=5"])

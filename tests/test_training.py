@@ -1,0 +1,219 @@
+"""The loop: the same seed gives the same bits, validation chooses, and a broken loss ends it."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rarelab import build
+from rarelab.compose import compose_train
+from rarelab.errors import RequestError
+from rarelab.losses import SmoothAPLoss
+from rarelab.streams import drawing_from, generator, stream_seed
+from rarelab.training import Diverged, Selection, Trainer, Work
+from rarelab.training.health import Health, advice
+from rarelab.training.history import History, read_rows
+from rarelab.training.loop import reaches_main
+
+SMALL = [
+    "dataset.n_samples=1500",
+    "dataset.pos_rate=0.05",
+    "trainer.max_epochs=3",
+    "trainer.batch_size=128",
+    "schedule.warmup_epochs=1",
+    "schedule.blend_epochs=1",
+]
+
+
+def built(*overrides: str) -> tuple[Trainer, Work]:
+    cfg, _ = compose_train([*SMALL, *overrides])
+    trainer = build.trainer(cfg)
+    sizes = build.Sizes(build.dataset(cfg).splits(stream_seed(cfg.seed, "draw")), trainer)
+    return trainer, build.work(cfg, sizes, build.model(cfg, sizes), torch.device("cpu"))
+
+
+def fit(folder: Path, *overrides: str, seed: int = 0) -> tuple[list[dict], Selection, Work]:
+    trainer, work = built(*overrides, f"seed={seed}")
+    path = folder / "history.jsonl"
+    path.unlink(missing_ok=True)
+    with drawing_from(seed, "model"):
+        selection = trainer.fit(work, History(path), generator(seed, "batches"))
+    return [row["metrics"] for row in read_rows(path)], selection, work
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tmp_path: Path) -> None:
+    first, *_ = fit(tmp_path, "model.dropout=0.2")
+    again, *_ = fit(tmp_path, "model.dropout=0.2")
+    other, *_ = fit(tmp_path, "model.dropout=0.2", seed=1)
+    assert first == again
+    assert first != other
+
+
+def test_another_loss_sees_the_same_rows_weights_and_batch_order() -> None:
+    trainer, ranking = built()
+    _, plain = built("loss=bce")
+    for a, b in zip(ranking.model.parameters(), plain.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert torch.equal(ranking.train.x, plain.train.x)
+    orders = [
+        [y for _, y, _, _ in trainer._batches(work, generator(0, "batches"))]
+        for work in (ranking, plain)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(*orders, strict=True))
+
+
+def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
+    before = torch.random.get_rng_state()
+    fit(tmp_path, "model.dropout=0.2")
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_rows_carry_the_recorded_keys(tmp_path: Path) -> None:
+    rows, *_ = fit(tmp_path)
+    assert [row["train/ap_weight"] for row in rows] == [0.0, 0.5, 1.0]
+    for row in rows:
+        assert set(row) == {
+            "train/loss",
+            "train/ap_weight",
+            "train/temperature",
+            "train/zero_grad_frac",
+            "train/no_positive_batch_frac",
+            "train/no_positive_pool_frac",
+            "val/aucpr",
+            "val/recall_at_q/0.005",
+        }
+
+
+def test_only_epochs_at_the_final_weight_are_selected(tmp_path: Path) -> None:
+    _, selection, _ = fit(tmp_path)
+    assert selection.best_epoch == 2
+    rows, selection, _ = fit(tmp_path, "trainer.select=any")
+    values = [row["val/aucpr"] for row in rows]
+    assert selection.best_epoch == values.index(max(values))
+
+
+def test_selection_restores_the_best_and_patience_never_looks_across_the_switch() -> None:
+    model = nn.Linear(1, 1)
+    selection = Selection("main", patience=2)
+    for epoch, (value, main) in enumerate(
+        [(0.9, False), (0.8, False), (0.1, True), (0.3, True), (0.2, True)]
+    ):
+        nn.init.constant_(model.weight, epoch)
+        selection.see(epoch, value, model, main=main)
+        assert not selection.exhausted
+    selection.see(5, 0.2, model, main=True)
+    assert selection.exhausted
+    assert selection.metrics() == {
+        "best/val_aucpr": 0.3,
+        "best/epoch": 3.0,
+        "best/warmup_val_aucpr": 0.9,
+    }
+    assert selection.best_state is not None
+    assert selection.best_state["weight"].item() == 3
+
+
+def test_a_schedule_that_never_reaches_the_main_weight_is_seen_beforehand() -> None:
+    trainer, work = built("schedule.warmup_epochs=2")
+    before = copy.deepcopy(work.loss.state_dict())
+    assert not reaches_main(trainer, work)
+    assert reaches_main(*built())
+    after = work.loss.state_dict()
+    assert before.keys() == after.keys()
+
+
+class Breaks(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        self.calls += 1
+        return logits.mean() * (float("nan") if self.calls == 3 else 1.0)
+
+
+def test_a_loss_that_is_not_finite_ends_training_with_the_facts(tmp_path: Path) -> None:
+    trainer, work = built()
+    work.loss = Breaks()
+    weights = [p.clone() for p in work.model.parameters()]
+    with pytest.raises(Diverged, match=r"nan at epoch 0, step 2 \(batch of 128 rows, \d+ of the"):
+        trainer.fit(work, History(tmp_path / "h.jsonl"), generator(0, "batches"))
+    assert work.loss.calls == 3
+    assert all(p.isfinite().all() for p in work.model.parameters())
+    assert not all(torch.equal(a, b) for a, b in zip(weights, work.model.parameters(), strict=True))
+
+
+def test_gradients_are_clipped(tmp_path: Path) -> None:
+    _, _, free = fit(tmp_path, "optimizer=sgd")
+    _, _, clipped = fit(tmp_path, "optimizer=sgd", "trainer.gradient_clip_norm=1e-9")
+    _, start = built()
+    distance = [
+        sum(
+            (a - b).norm().item()
+            for a, b in zip(w.model.parameters(), start.model.parameters(), strict=True)
+        )
+        for w in (free, clipped)
+    ]
+    assert distance[1] < 1e-6 < distance[0]
+
+
+def test_the_learning_rate_follows_its_schedule(tmp_path: Path) -> None:
+    _, _, work = fit(tmp_path, "lr_schedule=cosine")
+    assert work.optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_half_precision_forward_trains(tmp_path: Path) -> None:
+    rows, *_ = fit(tmp_path, "trainer.precision=bf16")
+    assert all(row["train/loss"] < 10 for row in rows)
+
+
+def test_health_counts_dead_gradients_and_missing_positives() -> None:
+    health = Health()
+    yes, no = torch.tensor(True), torch.tensor(False)
+    health.step(torch.zeros(4, 1), no, yes)
+    health.step(torch.full((4, 1), 1e-7), no, yes)
+    health.step(torch.ones(4, 1), yes, no)
+    metrics = health.metrics()
+    assert metrics["train/zero_grad_frac"] == pytest.approx(2 / 3)
+    assert metrics["train/no_positive_batch_frac"] == pytest.approx(2 / 3)
+    assert metrics["train/no_positive_pool_frac"] == pytest.approx(1 / 3)
+    assert [line.split(" ")[0] for line in advice(metrics)] == [
+        "train/zero_grad_frac",
+        "train/no_positive_batch_frac",
+    ]
+
+
+def test_a_pool_remembers_positives_that_the_batch_lacks(tmp_path: Path) -> None:
+    rows, *_ = fit(
+        tmp_path, "dataset.pos_rate=0.01", "trainer.batch_size=16", "loss.queue_size=1024"
+    )
+    assert rows[-1]["train/no_positive_batch_frac"] > 0.5
+    assert rows[-1]["train/no_positive_pool_frac"] < 0.2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "answer"),
+    [
+        (["loss=cross_entropy"], "loss: "),
+        (["loss.reduction=none", "schedule=constant"], "loss.reduction: training needs one number"),
+        (["dataset=longtail_toy", "loss=bce"], "loss: BinaryCrossEntropy cannot train"),
+        (["model=gru"], "model: GRU takes sequences"),
+        (["dataset=sequence_toy"], "model: MLP takes rows"),
+    ],
+)
+def test_a_misfit_is_refused_before_training(overrides: list[str], answer: str) -> None:
+    with pytest.raises(RequestError, match="(?s).*" + answer.replace("(", r"\(")):
+        cfg, _ = compose_train(overrides)
+        trainer = build.trainer(cfg)
+        sizes = build.Sizes(build.dataset(cfg).splits(0), trainer)
+        build.work(cfg, sizes, build.model(cfg, sizes), torch.device("cpu"))
+
+
+def test_the_data_fills_in_what_leaves_leave_open() -> None:
+    _, work = built("loss=weighted_bce")
+    labels = work.train.labels()
+    assert work.loss.pos_weight == pytest.approx(((labels == 0).sum() / (labels == 1).sum()).item())
+    _, work = built()
+    assert isinstance(work.loss.main_loss, SmoothAPLoss)
+    assert work.loss.temp_decay_steps == 2 * 8  # 900 training rows at batch 128, two epochs left
