@@ -165,9 +165,11 @@ def _binary(
 ) -> Tensor:
     logits = as_logits(logits, 1)
     weights = as_weights(sample_weight, logits)
-    scores = logits.squeeze(1)
-    goals = as_column(targets, scores.size(0), "targets").to(scores.dtype)
+    goals = as_column(targets, logits.size(0), "targets")
+    if targets.dtype != logits.dtype:
+        goals = goals.to(logits.dtype)
     keep = _kept_goals(goals, ignore_index)
+    scores = logits.squeeze(1)
     if keep is not None:
         # What stands in a row left out must not reach the gradient, not even as NaN · 0.
         scores, goals = torch.where(keep, scores, 0), torch.where(keep, goals, 0)
@@ -187,7 +189,8 @@ def _kept_goals(goals: Tensor, ignore_index: int) -> Tensor | None:
     if goals.device.type != "cpu":
         # There a mask costs less than waiting for the answer whether one is needed.
         return goals != ignore_index
-    low, high = (float(bound) for bound in torch.aminmax(goals))
+    low, high = torch.aminmax(goals)
+    low, high = float(low), float(high)
     inside = low >= 0 and high <= 1
     if inside and not low <= ignore_index <= high:
         return None

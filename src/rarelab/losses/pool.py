@@ -108,35 +108,20 @@ class RankingPool(nn.Module):
 
     def _merge(self, batch: Rows, keep: Tensor | None, ignore_index: int) -> Rows:
         live = batch if keep is None else batch.select(keep, int(keep.sum()))
-        old = self.ring.read(like=batch.scores)
-        if old is None:
+        ring = self.ring
+        if not len(ring):
             return live._replace(scores=live.scores.contiguous())
-        scores, labels, weights, iid = old
-        if self.ring.has_ignored:
-            index = (labels != ignore_index).nonzero().squeeze(1)
-            scores, labels, weights, iid = (
-                scores[:, index],
-                labels[index],
-                weights[index],
-                iid[index],
-            )
-        if live.weights is None and not self.ring.has_weights:
-            pool_weights = None
-        else:
-            ours = weights.new_ones(live.live) if live.weights is None else live.weights
-            pool_weights = torch.cat([ours, weights])
-        if live.iid is None and not self.ring.has_iid:
-            pool_iid = None
-        else:
-            ours = iid.new_ones(live.live) if live.iid is None else live.iid
-            pool_iid = torch.cat([ours, iid])
-        return Rows(
-            torch.cat([live.scores, scores], dim=1),
-            torch.cat([live.labels, labels]),
-            pool_weights,
-            pool_iid,
-            live.live,
-        )
+        scores, labels = ring.read(like=live.scores)
+        weights = iid = None
+        if live.weights is not None or ring.has_weights:
+            weights = _joined(live.weights, ring.read_weights(like=live.scores), live.live)
+        if live.iid is not None or ring.has_iid:
+            iid = _joined(live.iid, ring.read_iid(), live.live)
+        scores = torch.cat([live.scores, scores], dim=1)
+        pool = Rows(scores, torch.cat([live.labels, labels]), weights, iid, live.live)
+        if not ring.has_ignored:
+            return pool
+        return pool.select(pool.labels != ignore_index, live.live)
 
     def _cap(self, pool: Rows, size: int) -> Rows:
         if not self._said_sampled:
@@ -158,6 +143,11 @@ class RankingPool(nn.Module):
             positives = labels == classes.unsqueeze(1)
         self.has_positive = positives.any(dim=1)
         return positives
+
+
+def _joined(live: Tensor | None, queued: Tensor, rows: int) -> Tensor:
+    """Live values before queued ones; rows that came without any count as 1."""
+    return torch.cat([queued.new_ones(rows) if live is None else live, queued])
 
 
 def _gather(batch: Rows) -> Rows:

@@ -1,5 +1,7 @@
 """From one value per class to the loss: the one place where degenerate classes are decided."""
 
+from math import isnan
+
 import torch
 from torch import Tensor
 
@@ -25,6 +27,6 @@ def class_loss(values: Tensor, pool_scores: Tensor, reduction: str) -> Tensor:
 
 def _one_class(values: Tensor, pool_scores: Tensor) -> Tensor:
     # Asking the CPU costs less than the arithmetic that would avoid the question.
-    if values.item() == values.item() or pool_scores.isnan().any():
+    if not isnan(values.item()) or pool_scores.isnan().any():
         return values.squeeze(0)
     return torch.where(values.isnan(), 0, values).squeeze(0)

@@ -1,18 +1,7 @@
 """A ring buffer of earlier rows, whose bookkeeping never waits for the device."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
-
-
-class Stored(NamedTuple):
-    """Views of the filled part: scores [C, F], labels [F], weights [F], iid [F]."""
-
-    scores: Tensor
-    labels: Tensor
-    weights: Tensor
-    iid: Tensor
 
 
 class Ring(nn.Module):
@@ -35,14 +24,20 @@ class Ring(nn.Module):
         self.register_buffer("labels", torch.zeros(size, dtype=torch.int64))
         self.register_buffer("weights", torch.ones(size))
         self.register_buffer("iid", torch.ones(size, dtype=torch.bool))
+        # How many more rows must be written before the last special one is certainly overwritten.
+        # At 0 every slot, filled or not, holds the ordinary value.
+        self._left = {"ignored": 0, "weighted": 0, "marked": 0}
         self.reset()
 
     def reset(self) -> None:
         """Forget all rows."""
         self._position = 0
         self._filled = 0
-        # How many more rows must be written before the last special one is certainly overwritten.
-        self._left = {"ignored": 0, "weighted": 0, "marked": 0}
+        if self.has_weights:
+            self.weights.fill_(1)
+        if self.has_iid:
+            self.iid.fill_(True)
+        self._left = dict.fromkeys(self._left, 0)
 
     def __len__(self) -> int:
         return self._filled
@@ -62,19 +57,22 @@ class Ring(nn.Module):
         """Whether a stored row may be one that is not an independent draw."""
         return self._left["marked"] > 0
 
-    def read(self, like: Tensor) -> Stored | None:
-        """The stored rows, scores and weights in the dtype of ``like``; None if there are none."""
-        if self._filled == 0:
-            return None
+    def read(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The stored scores [C, F], in the dtype of ``like``, and labels [F]."""
         if self.scores.device != like.device:
             self.to(like.device)
-        n = self._filled
-        return Stored(
-            self.scores[:, :n].to(like.dtype),
-            self.labels[:n],
-            self.weights[:n].to(like.dtype),
-            self.iid[:n],
-        )
+        scores, labels = self.scores, self.labels
+        if self._filled < self.size:
+            scores, labels = scores[:, : self._filled], labels[: self._filled]
+        return (scores if scores.dtype == like.dtype else scores.to(like.dtype)), labels
+
+    def read_weights(self, like: Tensor) -> Tensor:
+        """The stored weights [F], in the dtype of ``like``."""
+        return self.weights[: self._filled].to(like.dtype)
+
+    def read_iid(self) -> Tensor:
+        """Which stored rows are independent draws, bool [F]."""
+        return self.iid[: self._filled]
 
     @torch.no_grad()
     def write(
@@ -90,6 +88,8 @@ class Ring(nn.Module):
         if self.size == 0 or rows == 0:
             return
         self._adopt(scores)
+        write_weights = self.has_weights or weights is not None
+        write_iid = self.has_iid or iid is not None
         self._note(rows, has_ignored, weights is not None, iid is not None)
         skipped = max(0, rows - self.size)
         start = 0 if skipped else self._position
@@ -98,13 +98,17 @@ class Ring(nn.Module):
         if skipped + first < rows:
             spans.append((0, skipped + first, rows - skipped - first))
         for at, source, length in spans:
-            self.scores[:, at : at + length] = scores[:, source : source + length]
-            self.labels[at : at + length] = labels[source : source + length]
-            if self._left["weighted"]:
+            whole = length == rows
+            self.scores[:, at : at + length] = (
+                scores if whole else scores[:, source : source + length]
+            )
+            self.labels[at : at + length] = labels if whole else labels[source : source + length]
+            if write_weights:
                 ours = 1.0 if weights is None else weights[source : source + length]
                 self.weights[at : at + length] = ours
-            if self._left["marked"]:
-                self.iid[at : at + length] = True if iid is None else iid[source : source + length]
+            if write_iid:
+                ours = True if iid is None else iid[source : source + length]
+                self.iid[at : at + length] = ours
         self._position = 0 if skipped else (start + rows) % self.size
         self._filled = min(self.size, self._filled + rows)
 

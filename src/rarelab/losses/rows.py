@@ -68,7 +68,8 @@ def kept_rows(labels: Tensor, classes: int, ignore_index: int) -> Tensor | None:
     """
     if labels.numel() == 0:
         return None
-    low, high = (int(bound) for bound in torch.aminmax(labels))
+    low, high = torch.aminmax(labels)
+    low, high = int(low), int(high)
     inside = low >= 0 and high < classes
     if inside and not low <= ignore_index <= high:
         return None
@@ -91,7 +92,8 @@ def as_weights(sample_weight: Tensor | None, like: Tensor) -> Tensor | None:
         return None
     weights = as_column(sample_weight.detach(), like.size(0), "sample_weight")
     if weights.numel():
-        low, high = (float(bound) for bound in torch.aminmax(weights))
+        low, high = torch.aminmax(weights)
+        low, high = float(low), float(high)
         # Written so that NaN, for which every comparison is false, is refused too.
         if not (low >= 0 and high < float("inf")):
             raise ValueError(
