@@ -6,7 +6,7 @@ entry per row with 0 for a row left out. With no row left, 'mean' and 'sum' are 
 attached to the graph.
 """
 
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,8 @@ class BinaryCrossEntropy(nn.Module):
         ignore_index: target of rows that are left out.
     """
 
+    needs_warmup: ClassVar[bool] = False
+
     def __init__(
         self, reduction: Literal["mean", "sum", "none"] = "mean", ignore_index: int = -100
     ) -> None:
@@ -54,6 +56,8 @@ class WeightedBinaryCrossEntropy(nn.Module):
         reduction: over rows, 'mean', 'sum' or 'none'.
         ignore_index: target of rows that are left out.
     """
+
+    needs_warmup: ClassVar[bool] = False
 
     pos_weight: Tensor
 
@@ -90,6 +94,8 @@ class CrossEntropy(nn.Module):
         reduction: over rows, 'mean', 'sum' or 'none'.
         ignore_index: target of rows that are left out.
     """
+
+    needs_warmup: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -18,7 +18,9 @@ def quota_sample(labels: Tensor, size: int, generator: torch.Generator) -> Tenso
     quota = max(1, size // (2 * int((counts > 0).sum())))
     within_class = torch.arange(rows, device=labels.device)
     within_class = within_class - (counts.cumsum(0) - counts)[by_class.values]
-    # In shuffled order again: reserved rows go first, both kinds in random order among themselves.
     last = torch.ones(rows, dtype=torch.bool, device=labels.device)
-    last[by_class.indices] = within_class >= quota
-    return shuffle[torch.sort(last, stable=True).indices[:size]].sort().values
+    last[shuffle[by_class.indices]] = within_class >= quota
+    # Reserved rows first, then the rest. A second shuffle, since the first one has the rest of a
+    # small class at its end.
+    shuffle = torch.randperm(rows, generator=generator).to(labels.device)
+    return shuffle[torch.sort(last[shuffle], stable=True).indices[:size]].sort().values
