@@ -61,17 +61,28 @@ def test_values_follow_the_formula_batch_after_batch(
         queue = (queue + joining)[-queue_size:] if queue_size else []
 
 
-@each_loss
-def test_the_gradient_is_that_of_the_value(kind: str) -> None:
-    # Recall's threshold is a constant for its gradient; many old rows make it one for the value.
-    loss, stream = LOSSES[kind](3, queue_size=200), torch.Generator().manual_seed(5)
-    loss(*batch(3, 200, stream)[:2])
+def test_the_gradient_of_smooth_ap_is_that_of_its_value() -> None:
+    loss, stream = SmoothAPLoss(3, queue_size=20, temperature=TAU), torch.Generator().manual_seed(5)
+    loss(*batch(3, 20, stream)[:2])
     loss.eval()
-    logits, labels, weights = batch(3, 6, stream)
+    logits, labels, weights = batch(3, 11, stream)
     logits.requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda x: loss(x, labels, sample_weight=weights), (logits,), atol=1e-7
-    )
+    assert torch.autograd.gradcheck(lambda x: loss(x, labels, sample_weight=weights), (logits,))
+
+
+def test_the_gradient_of_recall_takes_the_threshold_for_a_constant() -> None:
+    stream = torch.Generator().manual_seed(5)
+    (queued, old, _), (logits, labels, weights) = batch(1, 20, stream), batch(1, 11, stream)
+    loss = RecallAtQuantileLoss(1, QUANTILE, temperature=TAU)
+    loss(queued, old)
+    logits.requires_grad_()
+    (ours,) = torch.autograd.grad(loss(logits, labels, sample_weight=weights), logits)
+    pool = torch.cat([logits[labels >= 0], queued[old >= 0]]).detach()
+    threshold = torch.quantile(pool, 1 - QUANTILE, interpolation="higher")
+    mass = weights[labels == 1].sum() + (old == 1).sum()
+    soft = torch.sigmoid((logits[:, 0] - threshold) / TAU) * weights * (labels == 1)
+    (wanted,) = torch.autograd.grad(-soft.sum() / mass, logits)
+    torch.testing.assert_close(ours, wanted)
 
 
 def test_a_second_derivative_is_refused() -> None:
