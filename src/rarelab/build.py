@@ -155,8 +155,8 @@ def loss(cfg: DictConfig, sizes: Sizes) -> nn.Module:
     facts = sizes.facts()
     main = instantiate(cfg, "loss", facts)
     warmup = instantiate(cfg, "warmup_loss", facts)
-    if type(main) is type(warmup):
-        built = main  # a loss that is its own warmup has nothing to blend
+    if not getattr(main, "needs_warmup", True):
+        built = main  # a plain loss trains from the first step, whatever the default schedule says
     else:
         facts |= {"main_loss": main, "warmup_loss": warmup}
         facts["temp_decay_steps"] = max(1, sizes.total_steps - _warmup_steps(cfg, sizes))
