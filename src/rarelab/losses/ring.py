@@ -1,15 +1,31 @@
 """A ring buffer of earlier rows, whose bookkeeping never waits for the device."""
 
+from dataclasses import asdict, dataclass
+
 import torch
 from torch import Tensor, nn
+
+
+@dataclass
+class Marks:
+    """Where the next row goes, how many are filled, and what kinds of row may be among them.
+
+    Of each kind: how many more rows must be written before the last such row is certainly
+    overwritten. At 0 every slot, filled or not, holds the ordinary value.
+    """
+
+    position: int = 0
+    filled: int = 0
+    ignored: int = 0
+    weighted: int = 0
+    dependent: int = 0
 
 
 class Ring(nn.Module):
     """The last ``size`` rows written, in buffers of fixed size.
 
-    The write position, the number of filled rows and what kind of rows may be inside are kept as
-    Python integers, so that neither reading nor writing synchronises with an accelerator. They
-    travel in ``state_dict`` as extra state.
+    The bookkeeping (`Marks`) is kept in Python integers, so that neither reading nor writing waits
+    for an accelerator. It travels in ``state_dict`` as extra state.
     """
 
     scores: Tensor
@@ -24,55 +40,51 @@ class Ring(nn.Module):
         self.register_buffer("labels", torch.zeros(size, dtype=torch.int64))
         self.register_buffer("weights", torch.ones(size))
         self.register_buffer("iid", torch.ones(size, dtype=torch.bool))
-        # How many more rows must be written before the last special one is certainly overwritten.
-        # At 0 every slot, filled or not, holds the ordinary value.
-        self._left = {"ignored": 0, "weighted": 0, "marked": 0}
-        self.reset()
+        self._marks = Marks()
 
     def reset(self) -> None:
         """Forget all rows."""
-        self._position = 0
-        self._filled = 0
         if self.has_weights:
             self.weights.fill_(1)
         if self.has_iid:
             self.iid.fill_(True)
-        self._left = dict.fromkeys(self._left, 0)
+        self._marks = Marks()
 
     def __len__(self) -> int:
-        return self._filled
+        return self._marks.filled
 
     @property
     def has_ignored(self) -> bool:
         """Whether a stored row may be one to ignore."""
-        return self._left["ignored"] > 0
+        return self._marks.ignored > 0
 
     @property
     def has_weights(self) -> bool:
         """Whether a stored row may weigh other than 1."""
-        return self._left["weighted"] > 0
+        return self._marks.weighted > 0
 
     @property
     def has_iid(self) -> bool:
         """Whether a stored row may be one that is not an independent draw."""
-        return self._left["marked"] > 0
+        return self._marks.dependent > 0
 
     def read(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """The stored scores [C, F], in the dtype of ``like``, and labels [F]."""
-        if self.scores.device != like.device:
-            self.to(like.device)
         scores, labels = self.scores, self.labels
-        if self._filled < self.size:
-            scores, labels = scores[:, : self._filled], labels[: self._filled]
+        if scores.device != like.device:
+            self.to(like.device)
+            scores, labels = self.scores, self.labels
+        if self._marks.filled < self.size:
+            scores, labels = scores[:, : self._marks.filled], labels[: self._marks.filled]
         return (scores if scores.dtype == like.dtype else scores.to(like.dtype)), labels
 
     def read_weights(self, like: Tensor) -> Tensor:
         """The stored weights [F], in the dtype of ``like``."""
-        return self.weights[: self._filled].to(like.dtype)
+        return self.weights[: self._marks.filled].to(like.dtype)
 
     def read_iid(self) -> Tensor:
         """Which stored rows are independent draws, bool [F]."""
-        return self.iid[: self._filled]
+        return self.iid[: self._marks.filled]
 
     @torch.no_grad()
     def write(
@@ -88,46 +100,45 @@ class Ring(nn.Module):
         if self.size == 0 or rows == 0:
             return
         self._adopt(scores)
-        write_weights = self.has_weights or weights is not None
-        write_iid = self.has_iid or iid is not None
+        spans = self._advance(rows)
+        _put(self.scores, scores, spans)
+        _put(self.labels, labels, spans)
+        if weights is not None or self.has_weights:
+            _put(self.weights, 1.0 if weights is None else weights, spans)
+        if iid is not None or self.has_iid:
+            _put(self.iid, True if iid is None else iid, spans)
         self._note(rows, has_ignored, weights is not None, iid is not None)
+
+    def _advance(self, rows: int) -> list[tuple[int, int, int]]:
+        """Move on by ``rows``; where they go: (slot, first row, number of rows), at most twice."""
         skipped = max(0, rows - self.size)
-        start = 0 if skipped else self._position
+        start = 0 if skipped else self._marks.position
         first = min(rows - skipped, self.size - start)
+        self._marks.position = 0 if skipped else (start + rows) % self.size
+        self._marks.filled = min(self.size, self._marks.filled + rows)
         spans = [(start, skipped, first)]
         if skipped + first < rows:
             spans.append((0, skipped + first, rows - skipped - first))
-        for at, source, length in spans:
-            whole = length == rows
-            self.scores[:, at : at + length] = (
-                scores if whole else scores[:, source : source + length]
-            )
-            self.labels[at : at + length] = labels if whole else labels[source : source + length]
-            if write_weights:
-                ours = 1.0 if weights is None else weights[source : source + length]
-                self.weights[at : at + length] = ours
-            if write_iid:
-                ours = True if iid is None else iid[source : source + length]
-                self.iid[at : at + length] = ours
-        self._position = 0 if skipped else (start + rows) % self.size
-        self._filled = min(self.size, self._filled + rows)
+        return spans
 
     def _adopt(self, scores: Tensor) -> None:
-        if self.scores.device != scores.device:
+        mine = self.scores
+        if mine.device != scores.device:
             self.to(scores.device)
-        if scores.dtype == torch.float64 and self.scores.dtype != torch.float64:
+        if scores.dtype == torch.float64 and mine.dtype != torch.float64:
             self.to(torch.float64)
 
-    def _note(self, rows: int, ignored: bool, weighted: bool, marked: bool) -> None:
-        for kind, now in (("ignored", ignored), ("weighted", weighted), ("marked", marked)):
-            self._left[kind] = self.size if now else max(0, self._left[kind] - rows)
+    def _note(self, rows: int, ignored: bool, weighted: bool, dependent: bool) -> None:
+        marks = self._marks
+        marks.ignored = self.size if ignored else max(0, marks.ignored - rows)
+        marks.weighted = self.size if weighted else max(0, marks.weighted - rows)
+        marks.dependent = self.size if dependent else max(0, marks.dependent - rows)
 
-    def get_extra_state(self) -> dict:
-        return {"position": self._position, "filled": self._filled, "left": dict(self._left)}
+    def get_extra_state(self) -> dict[str, int]:
+        return asdict(self._marks)
 
-    def set_extra_state(self, state: dict) -> None:
-        self._position, self._filled = state["position"], state["filled"]
-        self._left = dict(state["left"])
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self._marks = Marks(**state)
 
     def _load_from_state_dict(self, state_dict, prefix, *rest) -> None:
         # A ring that has met float64 logits holds float64: loading must not round it.
@@ -135,3 +146,14 @@ class Ring(nn.Module):
         if saved is not None:
             self.to(saved.dtype)
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def _put(buffer: Tensor, values: Tensor | float, spans: list[tuple[int, int, int]]) -> None:
+    for slot, row, rows in spans:
+        place = buffer.narrow(-1, slot, rows)
+        if not isinstance(values, Tensor):
+            place.fill_(values)
+        elif rows == values.size(-1):
+            place.copy_(values)
+        else:
+            place.copy_(values.narrow(-1, row, rows))
