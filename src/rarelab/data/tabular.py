@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from pandas.core.util.hashing import hash_pandas_object
 
 from rarelab.data import divide
 from rarelab.data.preprocess import Preprocessor
@@ -97,7 +96,8 @@ def _refuse_columns(frame: pd.DataFrame, roles: Roles) -> None:
 
 
 def _row_hashes(features: pd.DataFrame) -> NDArray[np.uint64]:
-    return hash_pandas_object(features, index=False).to_numpy()
+    hashes: Any = pd.util.hash_pandas_object(features, index=False)  # pyright: ignore
+    return hashes.to_numpy()
 
 
 def _deduplicated(data: Labelled) -> tuple[Labelled, str]:

@@ -1,0 +1,59 @@
+"""A multi-class toy with a long tail: the classes' rates fall geometrically."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rarelab.data.arguments import at_least, label_of
+from rarelab.data.splits import Splits
+
+
+@dataclass(frozen=True)
+class LongtailToy:
+    """One Gaussian a class, the rarest ``imbalance`` times as rare as the commonest.
+
+    Law: class c of C has the rate p_c proportional to imbalance^(-c / (C - 1)), the long tail of
+    Cui et al. 2019 (CVPR, section 5.1); round(n_samples * p_c) rows of it are drawn. Its features
+    are N(m_c, I) with m_c of length ``separation`` in a random direction. By default the rates are
+    65.5, 22.7, 7.9, 2.7, 0.94 and 0.33 %. Divided 60 / 15 / 25 by class, standardised on train; the
+    seed given to ``splits`` moves the directions, the rows and the division.
+    """
+
+    n_samples: int = 40_000
+    n_classes: int = 6
+    n_features: int = 20
+    imbalance: float = 200.0
+    separation: float = 3.0
+
+    def __post_init__(self) -> None:
+        at_least("dataset.n_classes", self.n_classes, 3)
+        at_least("dataset.n_features", self.n_features, 2)
+        at_least("dataset.imbalance", self.imbalance, 1)
+        rarest = float(self.rates()[-1])
+        at_least(
+            "dataset.n_samples", self.n_samples, round(4 / rarest), "4 rows of the rarest class"
+        )
+
+    def rates(self) -> NDArray[np.float64]:
+        """p_c of the law, float64 [C], the commonest class first."""
+        weights = self.imbalance ** -(np.arange(self.n_classes) / (self.n_classes - 1))
+        return weights / weights.sum()
+
+    def identity(self) -> str:
+        return label_of("longtail_toy", asdict(self))
+
+    def splits(self, seed: int) -> Splits:
+        from rarelab.data.generated import standardised, stratified_draw
+
+        x, y = self.draw(np.random.default_rng(seed))
+        names = [f"c{c}" for c in range(self.n_classes)]
+        return standardised(stratified_draw(x, y, seed), name="longtail_toy", classes=names)
+
+    def draw(self, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+        """Features [N, F] and class indices [N], rows in random order."""
+        directions = rng.standard_normal((self.n_classes, self.n_features))
+        means = self.separation * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+        counts = np.round(self.n_samples * self.rates()).astype(np.int64)
+        y = rng.permutation(np.repeat(np.arange(self.n_classes), counts))
+        return means[y] + rng.standard_normal((len(y), self.n_features)), y

@@ -1,0 +1,88 @@
+"""Any table of openml.org, by number or by name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from rarelab.data.archives import data_home
+from rarelab.data.recipe import Numeric, Recipe
+from rarelab.data.source import Roles
+from rarelab.data.splits import Splits
+from rarelab.errors import RarelabError, RequestError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+@dataclass(frozen=True)
+class OpenML:
+    """A set of OpenML (Vanschoren et al. 2014, SIGKDD Explorations 15(2)), kept in the data home.
+
+    data_id: its number, or ``name`` with ``version``. target: the label column, null for the set's
+    own. positive_label: as for a file. The other parameters are those of
+    :class:`rarelab.data.recipe.Recipe`. Columns that OpenML calls categorical are one-hot.
+    """
+
+    data_id: int | None = None
+    name: str | None = None
+    version: int = 1
+    target: str | None = None
+    positive_label: str | int | float | bool | None = None
+    drop: Sequence[str] = ()
+    split_seed: int = 0
+    numeric: Numeric = "quantile"
+    max_categories: int = 32
+    deduplicate: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.data_id is None) == (self.name is None):
+            raise RequestError("dataset=openml needs dataset.data_id=NUMBER or dataset.name=NAME")
+        self.recipe.check(Roles(target=""))
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        return Recipe(
+            "stratified", self.split_seed, self.numeric, self.max_categories, self.deduplicate
+        )
+
+    def identity(self) -> str:
+        if self.data_id is not None:
+            return f"openml(data_id={self.data_id})"
+        return f"openml(name={self.name}, version={self.version})"
+
+    def splits(self, seed: int) -> Splits:
+        """The splits; ``seed`` changes nothing here, ``split_seed`` does."""
+        from rarelab.data.tabular import prepare
+
+        frame, target, categorical = self._fetch()
+        label = self.positive_label
+        roles = Roles(
+            target=self.target or target,
+            positive=None if label is None else str(label),
+            drop=tuple(self.drop),
+            categorical=tuple(name for name in categorical if name != (self.target or target)),
+        )
+        return prepare(frame, roles, self.recipe, name=self.identity())
+
+    def _fetch(self) -> "tuple[DataFrame, str, list[str]]":
+        """The frame, its default target and its categorical columns, from the cache or the web."""
+        from sklearn.datasets import fetch_openml
+
+        asked: dict[str, Any] = {"data_id": self.data_id}
+        if self.name is not None:
+            asked = {"name": self.name, "version": self.version}
+        folder = data_home() / "openml"
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            bunch: Any = fetch_openml(
+                **asked, as_frame=True, data_home=str(folder), parser="auto", n_retries=1
+            )
+        except (OSError, ValueError) as error:
+            first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise RarelabError(
+                f"{self.identity()} cannot be fetched ({first}): check the network and the number,"
+                " or use dataset=file dataset.path=YOUR.csv, or dataset=toy"
+            ) from error
+        kinds = bunch.frame.dtypes
+        return bunch.frame, bunch.target_names[0], list(kinds.index[kinds == "category"])
