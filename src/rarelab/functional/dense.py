@@ -1,48 +1,97 @@
-"""Smooth-AP over every (positive, point) pair: the path for small pools.
+"""Smooth-AP of one list over all (positive, point) pairs: the path for small pools.
 
-Value and gradient come from one sweep over blocks of positives. No block outlives its turn.
+Value and gradient come from one sweep over blocks of positives; no block outlives its turn.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rarelab.functional.ranking import Ranking, precision_and_slopes
-from rarelab.functional.tiles import Tiles, tiles
-
-TILE = 16  # positives of one class to a block row when there are several classes
+from rarelab.functional.ranking import precision
 
 
-def value_and_gradient(problem: Ranking, chunk: int, wants_gradient: bool) -> tuple[Tensor, Tensor]:
-    """AP [C] and dAP/ds [C, M] (zeros if not wanted), in blocks of about ``chunk`` pairs."""
-    classes, points = problem.scores.shape
-    size = max(1, chunk // points)
-    positives = tiles(problem.chosen, size if classes == 1 else min(size, TILE))
-    average = problem.scores.new_zeros(classes)
-    gradient = torch.zeros_like(problem.scores)
-    for block in positives.split(max(1, size // positives.column.shape[1])):
-        _block(problem, block, average, gradient if wants_gradient else None)
-    gradient[:, problem.live :] = 0
+def single(
+    scores: Tensor,
+    at: Tensor,
+    tau: float | Tensor,
+    weights: Tensor | None,
+    live: int,
+    chunk: int,
+    wants_gradient: bool,
+) -> tuple[Tensor, Tensor]:
+    """AP and dAP/ds [M] of one list, in its own precision: NaN and zeros if it cannot be ranked.
+
+    ``scores`` [M]; ``at`` [P], the positives' columns; ``weights`` [M]; the rest as in smooth_ap.
+    """
+    if len(at) and float(scores.amin()) == -torch.inf:
+        return _without_excluded(scores, at, tau, weights, live, chunk, wants_gradient)
+    if not 0 < len(at) < len(scores):
+        return scores.new_tensor(torch.nan), torch.zeros_like(scores)
+    working = scores.to(precision(scores.device))
+    share, valid = 1.0 / len(at), None
+    if weights is not None:
+        mass = weights[at].to(working)
+        share, valid = mass / mass.sum(), mass.sum() > 0
+    if isinstance(tau, Tensor):
+        tau = tau.to(working).view(())
+        valid = (tau > 0) if valid is None else valid & (tau > 0)
+    average, gradient = value_and_gradient(working, at, share, tau, live, chunk, wants_gradient)
+    if valid is not None:
+        average, gradient = average.where(valid, torch.nan), gradient.where(valid, 0.0)
+    return average.to(scores), gradient.to(scores)
+
+
+def _without_excluded(
+    scores: Tensor, at: Tensor, tau: float | Tensor, weights: Tensor | None, live: int, *rest: Any
+) -> tuple[Tensor, Tensor]:
+    """``single`` of the points that are not at −inf."""
+    kept = scores != -torch.inf
+    at = (kept.cumsum(0) - 1)[at[kept[at]]]
+    weights, live = None if weights is None else weights[kept], int(kept[:live].sum())
+    average, gradient = single(scores[kept], at, tau, weights, live, *rest)
+    return average, torch.zeros_like(scores).masked_scatter_(kept, gradient)
+
+
+def value_and_gradient(
+    scores: Tensor,
+    at: Tensor,
+    share: float | Tensor,
+    tau: float | Tensor,
+    live: int,
+    chunk: int,
+    wants_gradient: bool,
+) -> tuple[Tensor, Tensor]:
+    """AP and dAP/ds [M] of one list, exact up to rounding.
+
+    ``scores`` [M] in working precision (finite, or +inf at negatives), ``at`` [P] the positives'
+    columns, ``share`` their weights divided by the sum of weights, ``tau`` a number or 0-d.
+    About ``chunk`` pairs are in memory at a time. Columns from ``live`` on get 0.
+
+    With A = B + N:  dAP = Σ_i share_i (N_i dB_i − B_i dN_i)/A_i², and every σ((s_j − s_i)/τ)
+    in B_i or N_i moves j up by σ'/τ and i down by as much.
+    """
+    centre, inverse = scores[at], 1.0 / tau
+    average = scores.new_zeros(())
+    gradient, gain = torch.zeros_like(scores), torch.zeros_like(centre)
+    rows = max(1, chunk // len(scores))
+    for start in range(0, len(at), rows):
+        block = slice(start, start + rows)
+        step = (scores - centre[block, None]).mul_(inverse).sigmoid_()
+        rank = step.sum(1).add_(0.5)  # a point's tie with itself adds one half, and 1 is due
+        among = step[:, at].sum(1).add_(0.5)
+        part = share if isinstance(share, float) else share[block]
+        average += (among / rank).mul_(part).sum()
+        if not wants_gradient:
+            continue
+        bump = torch.addcmul(step, step, step, value=-1)  # σ' = σ − σ²
+        inner = bump[:, at]
+        scale = part * inverse / (rank * rank)
+        up, down = (rank - among).mul_(scale), among.mul_(scale)  # share N/A²τ, share B/A²τ
+        gradient[:live].addmv_(bump[:, :live].T, down, alpha=-1)
+        gain.addmv_(inner.T, up)
+        moved = inner.sum(1)
+        gain[block] += (bump.sum(1) - moved).mul_(down) - up.mul_(moved)
+    gradient[at] = gain
+    gradient[live:] = 0
     return average, gradient
-
-
-def _block(problem: Ranking, block: Tiles, average: Tensor, gradient: Tensor | None) -> None:
-    """Add the positives of ``block`` to ``average`` [C] and ``gradient`` [C, M]."""
-    single = len(average) == 1
-    scores, sides = (x if single else x[block.owner] for x in (problem.scores, problem.sides))
-    at = block.take(problem.scores, torch.inf)
-    step = problem.scaled(scores[:, None] - at[..., None], block.owner).sigmoid_()
-    counts = step @ sides.mT  # [n, size, 2]; a point's tie with itself adds one half
-    counts[..., 0] += 0.5
-    share = block.take(problem.mass, 0.0) / problem.total[block.owner, None]
-    part, slopes = precision_and_slopes(counts, share)
-    average.index_add_(0, block.owner, part.sum(-1))
-    if gradient is None:
-        return
-    bump = torch.addcmul(step, step, step, value=-1)  # σ' = σ − σ²
-    into = bump @ sides.mT
-    own = slopes[..., 0] * into[..., 1] - slopes[..., 1] * into[..., 0]
-    gradient.view(-1).index_add_(0, block.flat(gradient.shape[1]).view(-1), own.view(-1))
-    live = slice(problem.live)
-    pull = slopes.mT @ bump[..., live]  # [n, 2, live]: Σ_i w B/A² σ', Σ_i w N/A² σ'
-    others = sides[:, 0, live] * pull[:, 1] - sides[:, 1, live] * pull[:, 0]
-    gradient[:, live].index_add_(0, block.owner, others)

@@ -1,73 +1,119 @@
-"""A batch of one-vs-rest ranking problems, and the part of Smooth-AP that every path shares."""
+"""Smooth-AP of a batch of lists, written with the six soft sums that it is made of.
 
-from typing import NamedTuple
+How a sum Σ_j mass_j k((s_j − s_i)/τ) is computed is the affair of ``Sums``: on a grid
+(:mod:`rarelab.functional.grid`) or over the pairs within reach (:mod:`rarelab.functional.window`).
+A point is named by its place in the flattened [C, M] scores.
+"""
+
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 
-class Ranking(NamedTuple):
-    """C problems over M ranked points each.
+class Sources(Protocol):
+    """Masses [q] at some points of the lists, ready to be summed at others of the same list."""
 
-    ``scores`` [C, M], working precision; ``sides`` [C, 2, M], 1 where a point is positive
-    (side 0) or negative (side 1), both 0 where it is excluded; ``chosen`` [C, M] bool, the
-    positives; ``mass`` [C, M], the positives' weights, 0 elsewhere; ``total`` [C], their sum;
-    ``valid`` [C] bool; ``tau`` a number or [C]; only the first ``live`` columns want a gradient.
+    def steps(self, at: Tensor) -> Tensor:
+        """Σ_j mass_j σ((s_j − s_i)/τ) for the points i in ``at`` [k]: [q, k]."""
+        ...
+
+    def bumps(self, at: Tensor) -> Tensor:
+        """Σ_j mass_j σ'((s_j − s_i)/τ), likewise."""
+        ...
+
+
+class Sums(Protocol):
+    """Scores and temperatures of C lists of M points."""
+
+    def everyone(self) -> Sources:
+        """All points, with mass (1, 0) at a positive and (0, 1) at a negative."""
+        ...
+
+    def sources(self, point: Tensor, mass: Tensor) -> Sources:
+        """The points ``point`` [k] with ``mass`` [q, k]."""
+        ...
+
+
+class Lists(NamedTuple):
+    """C lists of M points.
+
+    ``scores`` [C, M], finite; ``chosen`` and ``others`` [C, M] bool, the positives and the
+    negatives (an excluded point is neither); ``at`` [P], the positives as places; ``share`` [P],
+    w_i / Σ w of its list, and ``tau`` [C], > 0, in working precision; ``valid`` and ``sane`` [C]
+    bool: there is something to rank, and no score was NaN or +inf.
     """
 
     scores: Tensor
-    sides: Tensor
     chosen: Tensor
-    mass: Tensor
-    total: Tensor
+    others: Tensor
+    at: Tensor
+    share: Tensor
+    tau: Tensor
     valid: Tensor
-    tau: float | Tensor
-    live: int
+    sane: Tensor
 
-    def scaled(self, difference: Tensor, owner: Tensor) -> Tensor:
-        """``difference`` [n, ...] / τ in place, row n belonging to class ``owner[n]``."""
-        if not isinstance(self.tau, Tensor):
-            return difference.mul_(1.0 / self.tau)
-        return difference.div_(self.tau[owner].view(-1, *[1] * (difference.dim() - 1)))
+    def owner(self, point: Tensor) -> Tensor:
+        """The list that each of ``point`` belongs to."""
+        return point // self.scores.shape[1]
 
 
-def ranking(
-    scores: Tensor,
-    positives: Tensor,
-    tau: float | Tensor,
-    weights: Tensor | None,
-    live: int,
-    dtype: torch.dtype,
-) -> Ranking:
-    """Set the problems up from ``scores`` [C, M] and ``positives`` [C, M]; −inf excludes a point.
+def precision(device: torch.device) -> torch.dtype:
+    """What ranks are counted in: float64, on devices that have it."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
-    A problem is valid if it has a positive, a negative, positive weight and a temperature > 0.
+
+def lists(scores: Tensor, positives: Tensor, tau: Tensor, weights: Tensor | None) -> Lists:
+    """Set up lists from ``scores`` and ``positives`` [C, M] and ``tau`` [C]; −inf excludes a point.
+
+    A list is valid if it has a positive, a negative, positive weight and a temperature > 0.
     """
-    present = scores != -torch.inf
-    chosen = positives & present
-    sides = torch.stack((chosen, present ^ chosen), 1).to(dtype)
-    counts = sides.sum(-1)
-    mass, total = sides[:, 0], counts[:, 0]
-    valid = counts.amin(-1) > 0
+    working = precision(scores.device)
+    lowest, highest = scores.aminmax(dim=-1)
+    sane = highest < torch.inf  # false for NaN too
+    chosen, others = positives, ~positives
+    if not bool(((lowest > -torch.inf) & sane).all()):
+        present = scores != -torch.inf
+        chosen, others = chosen & present, others & present
+        scores = torch.where(present & sane[:, None], scores, 0.0)
+    at = chosen.flatten().nonzero().squeeze(1)
+    owner = at // scores.shape[1]
+    mass = scores.new_ones(len(at), dtype=working)
     if weights is not None:
-        mass = torch.where(chosen, weights.to(dtype), 0.0)
-        total = mass.sum(-1)
-        valid &= total > 0
-    if isinstance(tau, Tensor):
-        tau = tau.to(dtype).expand(scores.shape[:1])
-        valid &= tau > 0
-    return Ranking(scores.to(dtype), sides, chosen, mass, total, valid, tau, live)
+        mass = weights.flatten()[at].to(working)
+    total = mass.new_zeros(len(scores)).index_add_(0, owner, mass)
+    valid = (total > 0) & others.any(-1) & (tau > 0)
+    share = torch.where(valid[owner], mass / total[owner], 0.0)
+    tau = torch.where(tau > 0, tau, 1.0).to(working)
+    return Lists(scores, chosen, others, at, share, tau, valid, sane)
 
 
-def precision_and_slopes(counts: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """Each positive's part of AP, and how AP moves with its soft counts.
+def value_and_gradient(
+    lists: Lists, sums: Sums, live: int, wants_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """AP [C] and dAP/ds [C, M]; columns from ``live`` on get 0.
 
-    ``counts`` [..., 2] = (B_i, N_i): soft rank among the positives (self included as 1) and soft
-    number of negatives above; ``share`` [...] = w_i / Σ w. The part is w B/(B + N); its
-    derivatives are w N/(B + N)² in B and −w B/(B + N)² in N. Returned as (part [...],
-    (w B/A², w N/A²) [..., 2]). Writing A = B + N keeps N's own relative accuracy: no difference
-    of nearly equal ranks is formed.
+    With A = B + N:  dAP = Σ_i share_i (N_i dB_i − B_i dN_i)/A_i², and every σ((s_j − s_i)/τ)
+    in B_i or N_i moves j up by σ'/τ and i down by as much.
     """
-    rank = counts.sum(-1)
-    part = share * counts[..., 0] / rank
-    return part, counts * (share / (rank * rank)).unsqueeze(-1)
+    everyone, at, count = sums.everyone(), lists.at, len(lists.scores)
+    among, outside = everyone.steps(at)
+    among = among + 0.5  # a point's tie with itself adds one half, and 1 is due
+    rank = among + outside
+    average = rank.new_zeros(count).index_add_(0, lists.owner(at), lists.share * among / rank)
+    average = torch.where(lists.valid & lists.sane, average, torch.nan)
+    gradient = torch.zeros_like(lists.scores)
+    if not wants_gradient:
+        return average, gradient
+
+    scale = lists.share / (lists.tau[lists.owner(at)] * rank * rank)
+    slopes = torch.stack((scale * outside, scale * among))
+    places = torch.arange(gradient.numel(), device=at.device).view(gradient.shape)[:, :live]
+    pull = sums.sources(at, slopes).bumps(places.flatten()).view(2, count, -1)
+    gradient[:, :live] = lists.chosen[:, :live] * pull[0] - lists.others[:, :live] * pull[1]
+
+    own = (at % lists.scores.shape[1] < live).nonzero().squeeze(1)
+    (up, down), (moved, pushed) = slopes[:, own], everyone.bumps(at[own])
+    gradient.view(-1).index_add_(0, at[own], (down * pushed - up * moved).to(gradient))
+    gradient[:, :live].masked_fill_(~lists.sane[:, None], torch.nan)
+    return average, gradient.masked_fill_(~lists.valid[:, None], 0.0)

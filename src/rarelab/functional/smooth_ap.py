@@ -5,12 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rarelab.functional import dense
+from rarelab.functional import choose, dense, ranking
 from rarelab.functional.once import apply_once, check_ranked_lists
-from rarelab.functional.ranking import ranking
 
 PATHS = ("auto", "dense", "grid", "window")
 CHUNK = 1 << 18
+SMALL = 1 << 18  # pairs of one list that no other path beats
 
 
 def smooth_ap(
@@ -63,17 +63,19 @@ def smooth_ap(
 def _evaluate(scores: Tensor, wants_gradient: bool, arguments: tuple) -> tuple[Tensor, Any]:
     positives, tau, weights, live, path, chunk = arguments
     shape, points = scores.shape[:-1], scores.shape[-1]
-    if isinstance(tau, Tensor):
-        tau = tau.expand(shape).reshape(-1)
+    lists, marks = scores.reshape(-1, points), positives.reshape(-1, points)
     if weights is not None:
         weights = weights.expand(scores.shape).reshape(-1, points)
-    problem = ranking(
-        scores.reshape(-1, points), positives.reshape(-1, points), tau, weights, live, torch.float64
-    )
-    average, gradient = dense.value_and_gradient(problem, chunk, wants_gradient)
-    average = torch.where(problem.valid, average, torch.nan).view(shape).to(scores.dtype)
-    if not wants_gradient:
-        return average, None
-    slope = problem.valid[:, None] / (tau[:, None] if isinstance(tau, Tensor) else tau)
-    gradient = torch.where(problem.valid[:, None], gradient * slope, 0.0)
-    return average, gradient.view(scores.shape).to(scores.dtype)
+    if len(lists) == 1 and path in ("auto", "dense"):
+        at = marks[0].nonzero().squeeze(1)
+        if path == "dense" or len(at) * points <= SMALL:
+            weight = None if weights is None else weights[0]
+            one = dense.single(lists[0], at, tau, weight, live, chunk, wants_gradient)
+            return one[0].view(shape), one[1].view(scores.shape)
+    if not isinstance(tau, Tensor):
+        tau = torch.tensor(tau, dtype=ranking.precision(scores.device), device=scores.device)
+    taus = tau.expand(shape).reshape(-1)
+    problem = ranking.lists(lists, marks, taus, weights)
+    sums = choose.sums(problem, path, chunk)
+    average, gradient = ranking.value_and_gradient(problem, sums, live, wants_gradient)
+    return average.view(shape).to(scores.dtype), gradient.view(scores.shape).to(scores.dtype)

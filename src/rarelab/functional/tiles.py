@@ -1,4 +1,4 @@
-"""Points of several classes laid out in rectangular tiles, so that ragged work runs in batches."""
+"""Points of several lists laid out in rectangular tiles, so that ragged work runs in batches."""
 
 from typing import NamedTuple
 
@@ -7,51 +7,41 @@ from torch import Tensor
 
 
 class Tiles(NamedTuple):
-    """``n`` tiles of ``size`` slots; a tile holds points of one class, in the order given.
+    """Members of C lists cut into tiles of ``size`` slots, list by list, in the order given.
 
-    ``owner`` [n]: the class. ``column`` [n, size]: the column of each point (0 in an empty slot).
-    ``filled`` [n, size]: False where a class did not fill its last tile; None if all are filled.
+    ``member`` [C, n, size]: a member's place in what was tiled, 0 in an empty slot; ``filled``
+    [C, n, size]: which slots hold a member. n is that of the longest list.
     """
 
-    owner: Tensor
-    column: Tensor
-    filled: Tensor | None
-
-    def split(self, count: int) -> list["Tiles"]:
-        """Runs of at most ``count`` tiles."""
-        if len(self.owner) <= count:
-            return [self]
-        starts = range(0, len(self.owner), count)
-        return [self._slice(slice(start, start + count)) for start in starts]
-
-    def _slice(self, part: slice) -> "Tiles":
-        filled = None if self.filled is None else self.filled[part]
-        return Tiles(self.owner[part], self.column[part], filled)
-
-    def flat(self, columns: int) -> Tensor:
-        """Index of every slot [n, size] in a flattened [C, columns] tensor."""
-        return self.owner[:, None] * columns + self.column
+    member: Tensor
+    filled: Tensor
 
     def take(self, values: Tensor, empty: float) -> Tensor:
-        """``values`` [C, M] at every slot [n, size]; ``empty`` where no point is."""
-        taken = values.reshape(-1)[self.flat(values.shape[-1])]
-        return taken if self.filled is None else taken.masked_fill_(~self.filled, empty)
+        """``values`` [k] in the slots, [C, n, size], and ``empty`` in the empty ones."""
+        return values.take(self.member).masked_fill_(~self.filled, empty)
+
+    def put(self, values: Tensor, count: int) -> Tensor:
+        """``values`` [C, n, size, q] back in the order of the ``count`` members: [q, count]."""
+        result = values.new_empty(count, values.shape[-1])
+        result[self.member[self.filled]] = values[self.filled]
+        return result.T
 
 
-def tiles(chosen: Tensor, size: int) -> Tiles:
-    """Tile the True entries of ``chosen`` [C, M], at most ``size`` to a tile, class by class."""
-    owner, column = chosen.nonzero(as_tuple=True)
-    if chosen.shape[0] == 1 and column.numel() <= size:
-        return Tiles(owner[:1], column[None] if column.numel() else column.view(0, size), None)
-    counts = chosen.sum(-1)
-    per_class = (counts + size - 1) // size
-    first_point, first_tile = counts.cumsum(0) - counts, per_class.cumsum(0) - per_class
-    rank = torch.arange(len(column), device=column.device) - first_point[owner]
-    tile = first_tile[owner] + rank // size
-    classes = torch.arange(chosen.shape[0], device=column.device)
-    tile_owner = classes.repeat_interleave(per_class)
-    columns = column.new_zeros(len(tile_owner), size)
-    filled = torch.zeros_like(columns, dtype=torch.bool)
-    columns[tile, rank % size] = column
-    filled[tile, rank % size] = True
-    return Tiles(tile_owner, columns, filled)
+def tiles(member: Tensor, owner: Tensor, lists: int, size: int) -> Tiles:
+    """Tile ``member`` [k], whose lists ``owner`` [k] ascend and are fewer than ``lists``."""
+    counts = owner.bincount(minlength=lists)
+    rank = torch.arange(len(member), device=member.device) - (counts.cumsum(0) - counts)[owner]
+    slots = -(-int(counts.max()) // size) * size
+    members = member.new_zeros(lists, slots)
+    members[owner, rank] = member
+    filled = torch.arange(slots, device=member.device) < counts[:, None]
+    return Tiles(members.view(lists, -1, size), filled.view(lists, -1, size))
+
+
+def even_tiles(member: Tensor, lists: int, size: int) -> Tiles:
+    """``tiles`` of lists of one length."""
+    length = len(member) // lists
+    member = torch.nn.functional.pad(member.view(lists, length), (0, -length % size))
+    filled = torch.arange(member.shape[1], device=member.device) < length
+    shape = lists, -1, size
+    return Tiles(member.view(shape), filled.expand(member.shape).reshape(shape))

@@ -1,0 +1,129 @@
+"""Soft sums over the pairs within reach of each other; farther pairs are counted, not evaluated.
+
+The points are sorted into bins once and cut into tiles. A tile of targets meets the tiles of
+sources whose scores come within reach of its own: σ is 0 below them, and 1 above.
+"""
+
+import torch
+from torch import Tensor
+
+from rarelab.functional.ranking import Lists
+from rarelab.functional.tiles import Tiles, even_tiles, tiles
+
+REACH = 44.0  # in units of τ: σ(−44) = 8e-20, so that a million points add less than 1e-13
+BINS_PER_REACH = 16
+TARGETS, SOURCES = 8, 64  # points to a tile, at most
+
+
+class Window:
+    """The sums of ``lists``, about ``chunk`` pairs at a time.
+
+    With ``all_pairs`` the reach is endless and nothing is sorted: the dense sums of a batch.
+    """
+
+    def __init__(self, lists: Lists, chunk: int, all_pairs: bool = False) -> None:
+        self.count, self.points = lists.scores.shape
+        self.score, self.tau, self.chunk = lists.scores.flatten(), lists.tau, chunk
+        self.sides = lists.chosen.flatten(), lists.others.flatten()
+        endless = torch.finfo(self.score.dtype).max / 4
+        self.reach = torch.full_like(self.tau, endless) if all_pairs else REACH * self.tau
+        self.key = None if all_pairs else order_key(lists.scores, self.reach / BINS_PER_REACH)
+
+    def everyone(self) -> "_Sources":
+        order = torch.arange(len(self.score), device=self.score.device)
+        if self.key is not None:
+            order = self.key.sort().indices
+        return _Sources(self, self.score, self.sides, even_tiles(order, self.count, SOURCES))
+
+    def sources(self, point: Tensor, mass: Tensor) -> "_Sources":
+        return _Sources(self, self.score.take(point), tuple(mass), self.tiles(point, SOURCES))
+
+    def tiles(self, point: Tensor, size: int) -> Tiles:
+        """``point`` [k] list by list, each in ascending order of score as far as bins tell."""
+        owner = point // self.points
+        if self.key is None:
+            return tiles(torch.arange(len(point), device=point.device), owner, self.count, size)
+        order = self.key.take(point).sort().indices
+        return tiles(order, owner.take(order), self.count, size)
+
+
+def order_key(scores: Tensor, width: Tensor) -> Tensor:
+    """Integers [C·M] that ascend with list, then with bins of ``width`` [C] of ``scores`` [C, M].
+
+    Integers, because a radix sort of them is several times faster than a sort of the scores.
+    """
+    bins = (scores / width.to(scores.dtype)[:, None]).floor_()
+    bins = bins.sub_(bins.amin(-1, keepdim=True)).clamp_(max=float(1 << 40))
+    most = int(bins.max()) + 1
+    narrow = torch.int32 if most * len(scores) < 1 << 31 else torch.int64
+    first = torch.arange(0, most * len(scores), most, dtype=narrow, device=scores.device)
+    return (bins.to(narrow) + first[:, None]).flatten()
+
+
+class _Sources:
+    """Tiled scores [C, m, SOURCES] and masses [C, m, q, SOURCES]."""
+
+    def __init__(self, window: Window, score: Tensor, mass: tuple, cut: Tiles) -> None:
+        self.window = window
+        self.score = cut.take(score, torch.inf)
+        self.mass = torch.stack([cut.take(side, 0) for side in mass], 2)
+        # Bins leave a tile's ends out of order by less than a bin: widen them until they ascend.
+        self.low = self.score.amin(-1).flip(1).cummin(1).values.flip(1)
+        self.high = self.score.amax(-1).cummax(1).values
+        self.score.masked_fill_(~cut.filled, -torch.inf)
+
+    def steps(self, at: Tensor) -> Tensor:
+        return self._sum(at, slope=False)
+
+    def bumps(self, at: Tensor) -> Tensor:
+        return self._sum(at, slope=True)
+
+    def _sum(self, at: Tensor, slope: bool) -> Tensor:
+        window, sides = self.window, self.mass.shape[2]
+        # Few targets lie far apart: smaller tiles of them span less, and meet fewer sources.
+        targets = window.tiles(at, min(TARGETS, max(1, len(at) // (8 * window.count))))
+        centre = targets.take(window.score.take(at), torch.inf)
+        total = centre.new_zeros(*centre.shape, sides, dtype=window.tau.dtype)
+        if centre.numel() and self.score.numel():
+            first, beyond = self._within_reach(centre)
+            if not slope:
+                total += self._above(beyond).unsqueeze(2)
+            self._add_pairs(total, centre, first, beyond, slope)
+        return targets.put(total, len(at))
+
+    def _within_reach(self, centre: Tensor) -> tuple[Tensor, Tensor]:
+        """First source tile in reach of each target tile [C, n], and the first one above reach."""
+        reach = self.window.reach.to(centre.dtype)[:, None]
+        lowest = centre.amin(-1)
+        highest = centre.masked_fill(centre == torch.inf, -torch.inf).amax(-1)
+        first = torch.searchsorted(self.high, lowest - reach)
+        return first, torch.searchsorted(self.low, highest + reach).maximum(first)
+
+    def _above(self, beyond: Tensor) -> Tensor:
+        """Masses [C, n, q] of the source tiles from ``beyond`` [C, n] on."""
+        whole = self.mass.sum(-1, dtype=self.window.tau.dtype).flip(1).cumsum(1).flip(1)
+        whole = torch.nn.functional.pad(whole, (0, 0, 0, 1))
+        return whole.gather(1, beyond.unsqueeze(-1).expand(-1, -1, whole.shape[-1]))
+
+    def _add_pairs(
+        self, total: Tensor, centre: Tensor, first: Tensor, beyond: Tensor, slope: bool
+    ) -> None:
+        """Add to ``total`` [C, n, size, q] the pairs of tiles (target, first ≤ source < beyond)."""
+        per_list, slots = centre.shape[1:]
+        together = max(1, self.window.chunk // (slots * SOURCES))
+        count = (beyond - first).flatten()
+        target = torch.arange(len(count), device=count.device).repeat_interleave(count)
+        rank = torch.arange(len(target), device=count.device) - (count.cumsum(0) - count)[target]
+        owner = target // per_list
+        source = owner * self.score.shape[1] + first.flatten()[target] + rank
+        inverse = (1.0 / self.window.tau)[owner, None, None]
+        total, centre = total.flatten(0, 1), centre.flatten(0, 1).unsqueeze(-1)
+        score, mass = self.score.flatten(0, 1).unsqueeze(1), self.mass.flatten(0, 1)
+        for start in range(0, len(target), together):
+            part = slice(start, start + together)
+            mine, theirs = target[part], source[part]
+            difference = score.index_select(0, theirs).to(total) - centre.index_select(0, mine)
+            step = difference.mul_(inverse[part]).sigmoid_()
+            if slope:
+                step.addcmul_(step, step, value=-1)  # σ' = σ − σ²
+            total.index_add_(0, mine, step @ mass.index_select(0, theirs).to(total).mT)
