@@ -49,17 +49,17 @@ class ContestedTop:
         return label_of("contested_top", asdict(self))
 
     def splits(self, seed: int) -> Splits:
-        from rarelab.data.generated import as_splits
+        from rarelab.data.generated import tabular_splits
 
         streams = np.random.SeedSequence(seed).spawn(3)
         sizes = (self.n_train, self.n_val, self.n_test)
         draws = [
             self.draw(n, np.random.default_rng(s)) for n, s in zip(sizes, streams, strict=True)
         ]
-        return as_splits([(x, y) for x, y, _ in draws], name="contested_top")
+        return tabular_splits([(x, y) for x, y, _ in draws], name="contested_top")
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[NDArray, NDArray, NDArray]:
-        """Features [n, 20], targets [n] and which rows are decoys [n], of ``n`` independent rows."""
+        """Features [n, 20], targets [n] and which rows are decoys [n], of independent rows."""
         x = rng.standard_normal((n, N_FEATURES), dtype=np.float32)
         positive = rng.random(n) < self.pos_rate
         decoy = ~positive & (rng.random(n) < self.decoy_rate)

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from rarelab.data.divide import stratified
+from rarelab.data.recipe import Numeric
 from rarelab.data.splits import Splits, Table, make_splits
 
 Arrays = Sequence[tuple[NDArray, NDArray]]
@@ -17,29 +18,40 @@ def stratified_draw(x: NDArray, y: NDArray, seed: int) -> Arrays:
     return [(x[rows], y[rows]) for rows in stratified(y, seed=seed)]
 
 
-def table(x: NDArray, y: NDArray) -> Table:
-    return Table(
-        torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)),
-        torch.from_numpy(np.ascontiguousarray(y, dtype=np.int64)),
+def tabular_splits(
+    arrays: Arrays, *, name: str, classes: Sequence[str] = ("0", "1"), numeric: Numeric = "none"
+) -> Splits:
+    """Splits of (features [N, F], targets [N]) for train, validation and test.
+
+    Features are named f0, f1, … and scaled as ``numeric`` says, fitted on train; the preprocessor
+    stays with the splits, so that a file with those columns can be scored later.
+    """
+    import pandas as pd
+
+    from rarelab.data.preprocess import Preprocessor
+
+    names = _names(arrays)
+    train, *others = (pd.DataFrame(x, columns=names) for x, _ in arrays)
+    preprocessor = Preprocessor(numeric)
+    features = [preprocessor.fit_transform(train), *map(preprocessor.transform, others)]
+    tables = [_table(x, y) for x, (_, y) in zip(features, arrays, strict=True)]
+    return make_splits(
+        *tables, classes=classes, features=names, name=name, preprocessor=preprocessor
     )
 
 
-def as_splits(
-    arrays: Arrays, *, name: str, classes: Sequence[str] = ("0", "1"), notes: Sequence[str] = ()
-) -> Splits:
-    """Splits of (features, targets) for train, validation and test, features named f0, f1, …"""
-    features = [f"f{column}" for column in range(arrays[0][0].shape[-1])]
-    train, val, test = (table(x, y) for x, y in arrays)
-    return make_splits(train, val, test, classes=classes, features=features, name=name, notes=notes)
+def sequence_splits(arrays: Arrays, *, name: str, classes: Sequence[str] = ("0", "1")) -> Splits:
+    """Splits of (features [N, T, F], targets [N, T]), as they are."""
+    tables = [_table(x, y) for x, y in arrays]
+    return make_splits(*tables, classes=classes, features=_names(arrays), name=name)
 
 
-def standardised(
-    arrays: Arrays, *, name: str, classes: Sequence[str] = ("0", "1"), notes: Sequence[str] = ()
-) -> Splits:
-    """As :func:`as_splits`, each feature with the mean 0 and the variance 1 it has on train."""
-    x = arrays[0][0]
-    mean, scale = x.mean(axis=0), x.std(axis=0)
-    scale[scale == 0] = 1.0
-    return as_splits(
-        [((x - mean) / scale, y) for x, y in arrays], name=name, classes=classes, notes=notes
+def _names(arrays: Arrays) -> list[str]:
+    return [f"f{column}" for column in range(arrays[0][0].shape[-1])]
+
+
+def _table(x: NDArray, y: NDArray) -> Table:
+    return Table(
+        torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)),
+        torch.from_numpy(np.ascontiguousarray(y, dtype=np.int64)),
     )

@@ -44,11 +44,13 @@ class LongtailToy:
         return label_of("longtail_toy", asdict(self))
 
     def splits(self, seed: int) -> Splits:
-        from rarelab.data.generated import standardised, stratified_draw
+        from rarelab.data.generated import stratified_draw, tabular_splits
 
         x, y = self.draw(np.random.default_rng(seed))
         names = [f"c{c}" for c in range(self.n_classes)]
-        return standardised(stratified_draw(x, y, seed), name="longtail_toy", classes=names)
+        return tabular_splits(
+            stratified_draw(x, y, seed), name="longtail_toy", classes=names, numeric="standard"
+        )
 
     def draw(self, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
         """Features [N, F] and class indices [N], rows in random order."""

@@ -46,7 +46,7 @@ class SequenceToy:
 
     def splits(self, seed: int) -> Splits:
         from rarelab.data.divide import TEST_SHARE, VAL_SHARE
-        from rarelab.data.generated import as_splits
+        from rarelab.data.generated import sequence_splits
 
         n_val, n_test = round(VAL_SHARE * self.n_sequences), round(TEST_SHARE * self.n_sequences)
         sizes = (self.n_sequences - n_val - n_test, n_val, n_test)
@@ -59,7 +59,7 @@ class SequenceToy:
                 "dataset=sequence_toy drew a split without a positive step: raise"
                 " dataset.n_sequences, dataset.arm_rate or dataset.trigger_rate"
             )
-        return as_splits(draws, name="sequence_toy")
+        return sequence_splits(draws, name="sequence_toy")
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
         """Features [n, max_length, F] and targets [n, max_length] of independent sequences."""

@@ -1,5 +1,6 @@
 """The toy problem: Gaussian clusters on a hypercube, one class very rare."""
 
+import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -30,9 +31,10 @@ class Toy:
 
     def __post_init__(self) -> None:
         between("dataset.pos_rate", self.pos_rate, 0, 1)
-        at_least("dataset.n_informative", self.n_informative, 1)
         at_least("dataset.n_redundant", self.n_redundant, 0)
         at_least("dataset.n_clusters_per_class", self.n_clusters_per_class, 1)
+        vertices = math.ceil(math.log2(2 * self.n_clusters_per_class))
+        at_least("dataset.n_informative", self.n_informative, vertices, "a vertex per cluster")
         at_least("dataset.n_features", self.n_features, self.n_informative + self.n_redundant)
         between("dataset.flip_y", self.flip_y, 0, 1, include_low=True)
         rarest = min(self.pos_rate, 1 - self.pos_rate)
@@ -44,7 +46,7 @@ class Toy:
     def splits(self, seed: int) -> Splits:
         from sklearn.datasets import make_classification
 
-        from rarelab.data.generated import standardised, stratified_draw
+        from rarelab.data.generated import stratified_draw, tabular_splits
 
         x, y = make_classification(
             n_samples=self.n_samples,
@@ -57,4 +59,6 @@ class Toy:
             weights=[1 - self.pos_rate, self.pos_rate],
             random_state=seed,
         )
-        return standardised(stratified_draw(np.asarray(x), np.asarray(y), seed), name="toy")
+        return tabular_splits(
+            stratified_draw(np.asarray(x), np.asarray(y), seed), name="toy", numeric="standard"
+        )
