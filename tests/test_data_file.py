@@ -1,0 +1,234 @@
+"""The user's own table: what is read, how it is divided, and what is refused in one line."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from rarelab.data.file import TableFile
+from rarelab.data.targets import encode
+from rarelab.errors import RequestError
+
+
+def claims(n: int = 400) -> pd.DataFrame:
+    """Numbers, text, missing values, an identifier, a group, a date and a weight."""
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "id": [f"c{i}" for i in range(n)],
+            "amount": np.where(rng.random(n) < 0.1, np.nan, rng.lognormal(size=n).round(3)),
+            "region": rng.choice(["north", "south", None], n),
+            "code": rng.integers(1, 4, n),
+            "customer": rng.integers(0, 60, n),
+            "day": pd.date_range("2024-01-01", periods=n)[rng.permutation(n)].strftime("%Y-%m-%d"),
+            "weight": rng.uniform(1, 2, n).round(2),
+            "fraud": np.where(rng.random(n) < 0.2, "yes", "no"),
+        }
+    )
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    path = tmp_path / "my claims.csv"
+    claims().to_csv(path, index=False)
+    return path
+
+
+def dataset(path: Path, **arguments) -> TableFile:
+    known = {"target": "fraud", "positive_label": "yes", "drop": ["id", "day", "weight"]}
+    return TableFile(str(path), **{**known, **arguments})
+
+
+def refusal(path: Path, **arguments) -> str:
+    with pytest.raises(RequestError) as error:
+        dataset(path, **arguments).splits(0)
+    assert "\n" not in str(error.value)
+    assert error.value.exit_code == 2
+    return str(error.value)
+
+
+def test_a_file_with_text_and_missing_values(csv: Path) -> None:
+    splits = dataset(csv, categorical=["code"]).splits(0)
+    assert [len(table) for _, table in splits.tables()] == [240, 60, 100]
+    assert (splits.classes, splits.name) == (("no", "yes"), "my claims.csv")
+    assert splits.features == (
+        *("amount", "customer", "missing(amount)"),
+        *("region=north", "region=south", "region=(missing)"),
+        *("code=1", "code=2", "code=3"),
+    )
+    rate = (claims()["fraud"] == "yes").mean()
+    assert splits.prevalence["test"] == pytest.approx(rate, abs=0.01)
+    assert any("validation has" in note for note in splits.notes)
+    new = splits.preprocessor.transform(claims().head(2).drop(columns="fraud"))
+    assert new.shape == (2, splits.in_features)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("t.tsv", lambda frame, path: frame.to_csv(path, sep="\t", index=False)),
+        ("t.csv.gz", lambda frame, path: frame.to_csv(path, index=False)),
+        ("T.PARQUET", lambda frame, path: frame.to_parquet(path, index=False)),
+    ],
+)
+def test_every_format_gives_the_same_data(csv: Path, tmp_path: Path, name: str, write) -> None:
+    other = tmp_path / name
+    write(claims(), other)
+    assert dataset(other).splits(0).digest == dataset(csv).splits(0).digest
+
+
+def test_identity_follows_the_bytes_not_the_place(csv: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.csv"
+    copy.write_bytes(csv.read_bytes())
+    assert dataset(csv).identity() == dataset(copy).identity()
+    copy.write_bytes(csv.read_bytes() + b"\n")
+    assert dataset(csv).identity() != dataset(copy).identity()
+
+
+def test_only_split_seed_moves_the_division(csv: Path) -> None:
+    base = dataset(csv)
+    assert base.splits(0).digest == base.splits(1).digest
+    assert base.splits(0).digest != dataset(csv, split_seed=1).splits(0).digest
+
+
+def test_groups_stay_together(tmp_path: Path) -> None:
+    frame = claims().assign(weight=np.arange(400))  # the weight tells which row it is
+    frame.to_csv(tmp_path / "grouped.csv", index=False)
+    splits = dataset(
+        tmp_path / "grouped.csv", group="customer", drop=["id", "day"], sample_weight="weight"
+    ).splits(0)
+    assert "customer" not in splits.features and "weight" not in splits.features
+    seen, rows = [], []
+    for _, table in splits.tables():
+        weight = table.sample_weight
+        assert weight is not None and weight.dtype == torch.float32
+        rows += weight.int().tolist()
+        seen.append(set(frame["customer"].iloc[weight.int().tolist()]))
+        assert 1 in table.y
+    assert sorted(rows) == list(range(400))
+    assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
+
+
+def test_time_divides_by_the_date(tmp_path: Path) -> None:
+    frame = claims().assign(row=np.arange(400))
+    frame.to_csv(tmp_path / "dated.csv", index=False)
+    splits = dataset(
+        tmp_path / "dated.csv", time="day", drop=["id", "weight"], numeric="none"
+    ).splits(0)
+    assert "day" not in splits.features
+    at = splits.features.index("row")
+    days = [frame["day"].iloc[table.x[:, at].int().tolist()] for _, table in splits.tables()]
+    assert [len(part) for part in days] == [240, 60, 100]
+    assert days[0].max() < days[1].min() <= days[1].max() < days[2].min()
+    assert any("time-ordered split leaves" in note for note in splits.notes)
+
+
+def test_duplicates_are_said_and_can_be_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "twice.csv"
+    pd.concat([claims(), claims()]).to_csv(path, index=False)
+    arguments = {"drop": ["day", "weight"], "categorical": []}
+    (note, *_) = dataset(path, **arguments).splits(0).notes
+    assert "test rows" in note and "also stand in train or val" in note
+    splits = dataset(path, deduplicate=True, **arguments).splits(0)
+    assert "400 of 800 rows repeat an earlier row and were left out" in splits.notes
+    assert sum(len(table) for _, table in splits.tables()) == 400
+
+
+def test_more_than_two_values_are_classes(csv: Path) -> None:
+    splits = dataset(csv, target="code", positive_label=None, drop=["id", "day"]).splits(0)
+    assert (splits.task, splits.classes, splits.num_outputs) == ("multiclass", ("1", "2", "3"), 3)
+    against = dataset(csv, target="code", positive_label=3, drop=["id", "day"]).splits(0)
+    assert (against.task, against.classes) == ("binary", ("not 3", "3"))
+
+
+@pytest.mark.parametrize(
+    ("values", "positive", "classes", "y"),
+    [
+        ([0, 1, 1], None, ("0", "1"), [0, 1, 1]),
+        ([True, False, True], None, ("0", "1"), [1, 0, 1]),
+        ([1.0, 0.0, 0.0], None, ("0", "1"), [1, 0, 0]),
+        (["0", "1", "0"], None, ("0", "1"), [0, 1, 0]),
+        ([-1, 1, 1], "1", ("-1", "1"), [0, 1, 1]),
+        ([1, 2, 2], "2.0", ("1", "2"), [0, 1, 1]),
+        ([True, False, False], "False", ("1", "0"), [0, 1, 1]),
+        ([10, 9, 2], None, ("2", "9", "10"), [2, 1, 0]),
+        (["b", "a", "c"], None, ("a", "b", "c"), [1, 0, 2]),
+    ],
+)
+def test_targets_become_classes(values, positive, classes, y) -> None:
+    codes, names = encode(pd.Series(values, name="t"), positive)
+    assert names == classes and codes.tolist() == y
+
+
+def test_a_text_target_needs_its_positive_label(csv: Path) -> None:
+    message = refusal(csv, positive_label=None)
+    assert "'no', 'yes'" in message and "dataset.positive_label=yes" in message
+
+
+def test_numbers_that_are_not_0_and_1_need_it_too() -> None:
+    with pytest.raises(RequestError, match=r"'-1', '1'.*dataset.positive_label"):
+        encode(pd.Series([-1, 1, -1], name="t"), None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"target": "frad"}, "dataset.target=frad is not a column: did you mean 'fraud'?"),
+        ({"drop": ["idd"]}, "dataset.drop=idd is not a column: did you mean 'id'?"),
+        ({"group": "custmer"}, "dataset.group=custmer is not a column: did you mean 'customer'?"),
+        ({"categorical": ["coed"]}, "dataset.categorical=coed is not a column"),
+        ({"positive_label": "yess"}, "did you mean 'yes'?"),
+        ({"target": "amount", "positive_label": None}, "target 'amount' is missing in"),
+        ({"target": "weight", "positive_label": None}, "numbers that are not whole"),
+        ({"target": "id", "positive_label": None, "drop": []}, "400 different values"),
+        ({"time": "region", "drop": []}, "time column 'region'"),
+        ({"group": "region", "drop": []}, "group column 'region' is missing in"),
+        ({"sample_weight": "region"}, "dataset.sample_weight=region"),
+        ({"split": "time"}, "dataset.split=time is not possible here"),
+        ({"split": "temporal"}, "dataset.split=temporal is not known"),
+        ({"numeric": "quantil"}, "did you mean 'quantile'?"),
+        ({"max_categories": 1}, "dataset.max_categories=1 is too small"),
+        ({"group": "customer", "time": "day"}, "both given"),
+        ({"target": None}, "dataset=file needs dataset.target"),
+    ],
+)
+def test_a_wrong_request_is_refused_in_one_line(csv: Path, arguments, message: str) -> None:
+    assert message in refusal(csv, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("a,fraud\n", "a header but no rows"),
+        ("a,a,fraud\n" + "1,2,yes\n1,2,no\n" * 9, "column name 'a' occurs more than once"),
+        ("a,fraud\n" + "1,yes\n" * 9, "one value only ('yes')"),
+        ("a,fraud\n" + "1,no\n" * 9 + "2,yes\n2,yes\n", "class 'yes' has 2 rows"),
+        ("a,fraud\n" + "1,no\n2,yes\n" * 9 + "inf,no\n", "column 'a' has 1 infinite values"),
+        ("fraud\n" + "no\nyes\n" * 9, "no feature is left"),
+        ("a,fraud\n1,no\n1,2,3,yes\n", "cannot be read as csv"),
+    ],
+)
+def test_an_unusable_file_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    assert message in refusal(path, drop=[])
+
+
+def test_an_infinite_value_is_refused_wherever_it_stands(tmp_path: Path) -> None:
+    for row in range(20):
+        frame = pd.DataFrame({"a": np.arange(20.0), "fraud": ["no", "yes"] * 10})
+        frame.loc[row, "a"] = -np.inf
+        frame.to_parquet(tmp_path / "inf.parquet")
+        assert "column 'a' has 1 infinite values" in refusal(tmp_path / "inf.parquet", drop=[])
+
+
+def test_a_missing_file_names_the_nearest(csv: Path, tmp_path: Path) -> None:
+    assert "did you mean 'my claims.csv'?" in refusal(tmp_path / "my_claims.csv")
+    assert "there is no folder" in refusal(tmp_path / "nowhere" / "x.csv")
+    (tmp_path / "x.xlsx").write_bytes(b"")
+    assert "expected a name that ends in .csv" in refusal(tmp_path / "x.xlsx")
+    (tmp_path / "x.parquet").write_bytes(b"no parquet")
+    assert "cannot be read as parquet" in refusal(tmp_path / "x.parquet")

