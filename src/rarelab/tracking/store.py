@@ -1,11 +1,13 @@
 """Where the records live: one absolute address, and a first start that many may make at once."""
 
 import hashlib
+import importlib
 import logging
 import os
 import re
 import sqlite3
 import tempfile
+import warnings
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +32,9 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
 }
+# The first schema that this process made, as a file's bytes: MLflow's migrations take seconds.
+_schema: list[bytes] = []
+
 for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)
 
@@ -91,6 +96,7 @@ def artifact_root(uri: str, home: Path) -> Path | None:
 
 def client(uri: str, home: Path | None = None) -> "MlflowClient":
     """An MLflow client on a store that exists; touches none of MLflow's global state."""
+    _import_mlflow(uri)
     ensure_store(uri, home)
     from mlflow import MlflowClient
 
@@ -163,17 +169,29 @@ def _make_sqlite(path: Path, root: Path | None) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.unlink(missing_ok=True)
     try:
-        _open_store(sqlite_uri(part), root)
-        with closing(sqlite3.connect(part)) as db:
-            db.execute("PRAGMA journal_mode=WAL").fetchone()
+        _fill_sqlite(part, root)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
 
+def _fill_sqlite(path: Path, root: Path | None) -> None:
+    if not _schema:
+        _open_store(sqlite_uri(path), root)
+        with closing(sqlite3.connect(path)) as db:
+            # Readers and the writer then do not wait for each other.
+            db.execute("PRAGMA journal_mode=WAL").fetchone()
+        _schema.append(path.read_bytes())
+        return
+    path.write_bytes(_schema[0])
+    with closing(sqlite3.connect(path)) as db, db:
+        location = (root / "0").as_uri() if root else None
+        db.execute("UPDATE experiments SET artifact_location = ?", [location])
+
+
 def _open_store(uri: str, root: Path | None) -> None:
     """Let MLflow make its tables and its default experiment, and let go of the file again."""
-    _quieten()
+    _import_mlflow(uri)
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     store = SqlAlchemyStore(uri, root.as_uri() if root else "artifacts")
@@ -181,7 +199,14 @@ def _open_store(uri: str, root: Path | None) -> None:
     store.engine.dispose()
 
 
-def _quieten() -> None:
+def _import_mlflow(uri: str) -> None:
+    """Import what a store needs, without the chatter of its parts about each other."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("mlflow")
+        if not uri.startswith(("http", "databricks")):
+            importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
+            importlib.import_module("sqlalchemy.orm").configure_mappers()
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

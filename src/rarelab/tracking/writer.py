@@ -223,5 +223,5 @@ def curve_points(directory: Path, time: int) -> list[Point]:
         Point(f"curve/{name}", int(step), float("nan") if value is None else value, time)
         for name in CURVES
         if name in curves
-        for step, value in zip(curves[name]["step"], curves[name]["value"], strict=True)
+        for step, value in zip(curves[name]["steps"], curves[name]["values"], strict=True)
     ]
