@@ -44,7 +44,7 @@ def prepare(frame: pd.DataFrame, roles: Roles, recipe: Recipe, *, name: str) -> 
         notes.append(note)
     rows = _divided(data, roles, recipe)
     _refuse_empty(data, rows, recipe.split)
-    notes += [*_twin_notes(data, rows), *_time_notes(data, rows, recipe.split)]
+    notes += [*_twin_notes(data, rows, recipe), *_time_notes(data, rows, recipe.split)]
     preprocessor = Preprocessor(recipe.numeric, recipe.max_categories, roles.categorical)
     train = preprocessor.fit_transform(data.features.iloc[rows[0]])
     others = [preprocessor.transform(data.features.iloc[part]) for part in rows[1:]]
@@ -183,7 +183,7 @@ def _refuse_empty(data: Labelled, rows: divide.Indices, split: str) -> None:
             )
 
 
-def _twin_notes(data: Labelled, rows: divide.Indices) -> Iterable[str]:
+def _twin_notes(data: Labelled, rows: divide.Indices, recipe: Recipe) -> Iterable[str]:
     """Say when test rows have the features of a row used in training."""
     train, val, test = rows
     seen = pd.Series(data.twins[test]).isin(data.twins[np.concatenate([train, val])]).to_numpy()
@@ -193,7 +193,8 @@ def _twin_notes(data: Labelled, rows: divide.Indices) -> Iterable[str]:
     if len(data.classes) == 2:
         positive = data.y[test] == 1
         note += f", {(seen & positive).sum()} of its {positive.sum()} positives among them"
-    yield f"{note} (dataset.deduplicate=true leaves repeated rows out)"
+    way_out = "with another label" if recipe.deduplicate else "dataset.deduplicate=true drops them"
+    yield f"{note} ({way_out})"
 
 
 def _time_notes(data: Labelled, rows: divide.Indices, split: str) -> Iterable[str]:
