@@ -17,7 +17,7 @@ CONF = config_root() / "conf"
 LEAVES = sorted(
     path.relative_to(CONF) for group in build.COMPONENTS for path in (CONF / group).glob("*.yaml")
 )
-STUDIES = sorted(path.stem for path in (config_root() / "experiments").glob("*.yaml"))
+STUDIES = sorted(path.stem for path in (CONF / "experiments").glob("*.yaml"))
 
 
 def read(leaf: Path) -> dict:
@@ -55,7 +55,7 @@ REQUIRED = {"dataset/file.yaml": ["dataset.path=x.csv", "dataset.target=y"]}
 def test_a_study_composes_and_its_values_win_over_the_defaults(study: str) -> None:
     cfg, _ = compose_train([f"experiments={study}"])
     build.check(cfg)
-    own = yaml.safe_load((config_root() / "experiments" / f"{study}.yaml").read_text())
+    own = yaml.safe_load((CONF / "experiments" / f"{study}.yaml").read_text())
     own.pop("defaults")
     assert OmegaConf.to_container(OmegaConf.merge(cfg, own)) == OmegaConf.to_container(cfg)
     cfg, _ = compose_train([f"experiments={study}", "seed=7"])

@@ -92,7 +92,7 @@ def dataset(cfg: DictConfig) -> Dataset:
     if not isinstance(built, Dataset):
         raise RequestError(
             f"dataset._target_: {cfg.dataset._target_} gives a {type(built).__name__} without "
-            "identity() and splits(seed); see rarelab.data.Dataset"
+            "identity() and splits(seed); see rarelab.data.splits.Dataset"
         )
     return built
 

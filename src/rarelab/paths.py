@@ -13,7 +13,7 @@ def checkout() -> Path | None:
 
 
 def config_root() -> Path:
-    """The folder that holds ``conf/`` and ``experiments/``."""
+    """The folder that holds ``conf/``, where ``experiments`` is a group like the others."""
     return checkout() or _PACKAGE
 
 

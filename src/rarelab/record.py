@@ -35,7 +35,7 @@ class Record:
         self._splits = splits
         self.status = "running"
         self.metrics: dict[str, float] = {}
-        self.run_id: str | None = None
+        self.run_id = ""
         self.home = paths.home(cfg.paths.home)
         self.experiment = cfg.tracking.experiment or choices.get("experiments") or "rarelab"
         job_signature = signature(cfg)

@@ -32,9 +32,9 @@ log = logging.getLogger("rarelab")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is left of a run: its MLflow id (None without tracking), status, metrics and folder."""
+    """What is left of a run: its id (MLflow's, if it tracks), status, metrics and folder."""
 
-    run_id: str | None
+    run_id: str
     status: str
     metrics: dict[str, float] = field(repr=False)
     directory: Path
