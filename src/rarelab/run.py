@@ -66,10 +66,10 @@ def run(cfg: DictConfig, choices: Mapping[str, str | None]) -> Outcome:
         _warn_before(trainer, splits, work)
         with Record(cfg, choices, dataset.identity(), splits) as record:
             log.info("%s", record.introduction())
-            if work is None:
-                _fit_estimator(cfg.seed, model, splits, record)
-            else:
+            if work is not None:
                 _fit(cfg.seed, trainer, work, record)
+            elif isinstance(model, Estimator):
+                _fit_estimator(cfg.seed, model, splits, record)
             metrics = _evaluate(cfg, trainer, model, splits, record)
     log.info("\n%s\n%s", test_table(metrics, splits), record.whereabouts())
     return Outcome(record.run_id, record.status, record.metrics, record.directory)

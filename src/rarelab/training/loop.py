@@ -148,11 +148,19 @@ class Trainer:
         self, work: Work, batches: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor]]:
         table, device = work.train, work.train.x.device
-        order = torch.randperm(len(table.y), generator=batches).to(device)
-        rare = (table.y == work.rare_class).reshape(len(table.y), -1).any(-1)
-        for rows in order.split(self.batch_size):
-            weight = None if table.sample_weight is None else table.sample_weight[rows]
-            yield table.x[rows], table.y[rows], weight, rare[rows].any()
+        order = torch.randperm(len(table), generator=batches).to(device)
+        holds_rare = self._any_per_batch(_rows_with(table.y, work.rare_class)[order])
+        for rows, has_positive in zip(order.split(self.batch_size), holds_rare, strict=True):
+            weight = None
+            if table.sample_weight is not None:
+                weight = table.sample_weight.index_select(0, rows)
+            x, y = table.x.index_select(0, rows), table.y.index_select(0, rows)
+            yield x, y, weight, has_positive
+
+    def _any_per_batch(self, flags: Tensor) -> tuple[Tensor, ...]:
+        """Is any flag [N] of a batch set? All batches of an epoch at once, a scalar for each."""
+        padded = nn.functional.pad(flags, (0, -len(flags) % self.batch_size))
+        return padded.view(-1, self.batch_size).any(1).unbind()
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.precision == "32":
@@ -165,6 +173,10 @@ def real_rows(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     logits, y = logits.flatten(0, -2), y.flatten().cpu()
     kept = y != IGNORE_INDEX
     return (logits, y) if bool(kept.all()) else (logits[kept], y[kept])
+
+
+def _rows_with(y: Tensor, label: int) -> Tensor:
+    return (y == label).reshape(len(y), -1).any(-1)
 
 
 def validation_row(logits: Tensor, y: Tensor) -> dict[str, float]:
