@@ -1,0 +1,70 @@
+"""What the documents tell a reader to type works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from rarelab import build
+from rarelab.compose import compose_train
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+COMMANDS = sorted(
+    {line for block in blocks("console") for line in block.splitlines() if "rarelab train" in line}
+)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "--config-dir" not in c])
+def test_a_command_of_the_readme_composes_and_passes_the_checks(command: str) -> None:
+    cfg, _ = compose_train(shlex.split(command)[2:])
+    build.check(cfg)
+
+
+def test_the_readmes_own_loss_trains_as_written(rarelab, tmp_path: Path) -> None:
+    folder = tmp_path / "reader"
+    (folder / "my_conf" / "loss").mkdir(parents=True)
+    (hinge,) = [block for block in blocks("python") if "class Hinge" in block]
+    (leaf,) = blocks("yaml")
+    (folder / "my_losses.py").write_text(hinge, encoding="utf-8")
+    (folder / "my_conf" / "loss" / "hinge.yaml").write_text(leaf, encoding="utf-8")
+    (command,) = [c for c in COMMANDS if "--config-dir" in c]
+    small = ["dataset.n_samples=2000", "dataset.pos_rate=0.05", "trainer.max_epochs=1"]
+    done = rarelab(*shlex.split(command)[1:], *small, "tracking=none", cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_readmes_loss_is_built_as_written() -> None:
+    (code,) = [block for block in blocks("python") if "LossWarmupWrapper(" in block]
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    assert names["loss"].in_warmup
+
+
+def test_the_toy_demos_flags_are_overrides_with_the_stated_defaults() -> None:
+    cfg, _ = compose_train(["experiments=toy_demo"])
+    rows = re.findall(r"^\| `--[\w-]+` \| `([\w.]+)` \| ([\d.]+) \|$", README, flags=re.MULTILINE)
+    assert len(rows) == 10
+    for key, default in rows:
+        value = cfg
+        for part in key.split("."):
+            value = value[part]
+        assert float(value) == float(default), key
+
+
+def test_every_option_of_the_configuration_is_in_the_readme() -> None:
+    for group in ("dataset", "model", "loss", "schedule", "optimizer", "lr_schedule"):
+        for leaf in (ROOT / "conf" / group).glob("*.yaml"):
+            assert f"`{leaf.stem.removesuffix('_iqr')}`" in README, leaf
+
+
+def test_files_the_readme_shows_exist() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
