@@ -4,7 +4,7 @@ import torch
 
 from rarelab.functional.grid import BIN, PER_TAU, Grid
 from rarelab.functional.ranking import Lists, Sums
-from rarelab.functional.window import REACH, Window
+from rarelab.functional.window import Window, reach
 
 # Nanoseconds on one core, roughly: a pair evaluated, a point put in order and in tiles, a point
 # spread and read back, a grid point transformed; and what it takes to start.
@@ -48,6 +48,6 @@ def _near_and_span(lists: Lists) -> tuple[float, float]:
     columns = torch.arange(0, points, max(1, points // SAMPLE), device=at.device)
     others = lists.scores[:, columns][owner]
     distance = (others - lists.scores.view(-1)[at][:, None]).abs_()
-    near = (distance < REACH * lists.tau[owner, None]).double().mean()
+    near = (distance < reach(points) * lists.tau[owner, None]).double().mean()
     near, span = torch.stack((near, span.double())).tolist()
     return near, span

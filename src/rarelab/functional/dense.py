@@ -71,22 +71,21 @@ def value_and_gradient(
     With A = B + N:  dAP = Σ_i share_i (N_i dB_i − B_i dN_i)/A_i², and every σ((s_j − s_i)/τ)
     in B_i or N_i moves j up by σ'/τ and i down by as much.
     """
-    centre, inverse = scores[at], 1.0 / tau
-    average = scores.new_zeros(())
-    gradient, gain = torch.zeros_like(scores), torch.zeros_like(centre)
+    centre, inverse = scores.index_select(0, at), 1.0 / tau
+    precisions, gain = torch.empty_like(centre), torch.zeros_like(centre)
+    gradient = torch.zeros_like(scores)
     rows = max(1, chunk // len(scores))
     for start in range(0, len(at), rows):
         block = slice(start, start + rows)
         step = (scores - centre[block, None]).mul_(inverse).sigmoid_()
         rank = step.sum(1).add_(0.5)  # a point's tie with itself adds one half, and 1 is due
-        among = step[:, at].sum(1).add_(0.5)
-        part = share if isinstance(share, float) else share[block]
-        average += (among / rank).mul_(part).sum()
+        among = step.index_select(1, at).sum(1).add_(0.5)
+        torch.div(among, rank, out=precisions[block])
         if not wants_gradient:
             continue
-        bump = torch.addcmul(step, step, step, value=-1)  # σ' = σ − σ²
-        inner = bump[:, at]
-        scale = part * inverse / (rank * rank)
+        bump = step.addcmul_(step, step, value=-1)  # σ' = σ − σ²
+        inner = bump.index_select(1, at)
+        scale = (share if isinstance(share, float) else share[block]) * inverse / (rank * rank)
         up, down = (rank - among).mul_(scale), among.mul_(scale)  # share N/A²τ, share B/A²τ
         gradient[:live].addmv_(bump[:, :live].T, down, alpha=-1)
         gain.addmv_(inner.T, up)
@@ -94,4 +93,4 @@ def value_and_gradient(
         gain[block] += (bump.sum(1) - moved).mul_(down) - up.mul_(moved)
     gradient[at] = gain
     gradient[live:] = 0
-    return average, gradient
+    return (precisions * share).sum(), gradient

@@ -36,7 +36,7 @@ class Grid:
 
     def __init__(self, lists: Lists) -> None:
         self.count, self.points = lists.scores.shape
-        self.lists = lists
+        self.present = lists.present
         position = positions(lists)
         first = position.floor()
         self.cell = first.long().flatten()
@@ -45,10 +45,11 @@ class Grid:
         self.length = _fast_length(2 * (self.cells + POINTS))
 
     def everyone(self) -> "_Sources":
-        lists = self.lists
-        row = 2 * torch.arange(self.count, device=self.cell.device)[:, None] + lists.others
-        mass = (lists.chosen | lists.others).flatten().to(lists.tau)
-        return _Sources(self, self._spread(row.flatten(), self.cell, self.middle, mass, 2))
+        row = torch.arange(self.count, device=self.cell.device).repeat_interleave(self.points)
+        mass = torch.ones_like(self.middle)
+        if self.present is not None:
+            mass = self.present.flatten().to(mass)
+        return _Sources(self, self._spread(row, self.cell, self.middle, mass, 1))
 
     def sources(self, point: Tensor, mass: Tensor) -> "_Sources":
         sides = len(mass)

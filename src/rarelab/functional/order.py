@@ -1,6 +1,7 @@
 """Order statistics over the last dimension by partial selection, all leading indices at once."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -25,7 +26,8 @@ def quantile(x: Tensor, q: float, *, interpolation: str = "linear") -> Tensor:
             f"0 <= q <= 1, one of {', '.join(INTERPOLATIONS)}, and at least one value"
         )
     x = x.detach()
-    below, above, weight = _ranks(x, q, interpolation)
+    wide = x.dtype == torch.float64 or x.shape[-1] > _FLOAT32_COUNTS_TO
+    below, above, weight = _ranks(x.shape[-1] - 1, q, interpolation, wide)
     low, high = _neighbours(x, below, above)
     working = torch.promote_types(x.dtype, torch.float32)
     value = low.to(working)
@@ -63,17 +65,17 @@ def masked_quantiles(
     return low.masked_fill((last < 0) | top[..., :1].isnan(), torch.nan)
 
 
-def _ranks(x: Tensor, q: float, interpolation: str) -> tuple[int, int, float]:
+@lru_cache
+def _ranks(last: int, q: float, interpolation: str, wide: bool) -> tuple[int, int, float]:
     """Ascending ranks (below, above) and the weight of the latter, rounded as torch does."""
-    last = x.shape[-1] - 1
-    wide = x.dtype == torch.float64 or last >= _FLOAT32_COUNTS_TO
     number = np.float64 if wide else np.float32  # torch forms q (n − 1) in the input's precision
     rank = number(q) * number(last)
     rounded = {"lower": np.floor, "higher": np.ceil, "nearest": np.rint}.get(interpolation)
     if rounded:
         return int(rounded(rank)), int(rounded(rank)), 0.0
     below = np.floor(rank)
-    return int(below), int(np.ceil(rank)), 0.5 if interpolation == "midpoint" else rank - below
+    weight = 0.5 if interpolation == "midpoint" else float(rank - below)
+    return int(below), int(np.ceil(rank)), weight
 
 
 def _neighbours(x: Tensor, below: int, above: int) -> tuple[Tensor, Tensor]:

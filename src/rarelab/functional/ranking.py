@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class Sources(Protocol):
-    """Masses [q] at some points of the lists, ready to be summed at others of the same list."""
+    """Points with q masses each, ready to be summed at other points of the same list."""
 
     def steps(self, at: Tensor) -> Tensor:
         """Σ_j mass_j σ((s_j − s_i)/τ) for the points i in ``at`` [k]: [q, k]."""
@@ -27,7 +27,7 @@ class Sums(Protocol):
     """Scores and temperatures of C lists of M points."""
 
     def everyone(self) -> Sources:
-        """All points, with mass (1, 0) at a positive and (0, 1) at a negative."""
+        """All points but the excluded ones, with a mass of 1 (q = 1)."""
         ...
 
     def sources(self, point: Tensor, mass: Tensor) -> Sources:
@@ -38,15 +38,15 @@ class Sums(Protocol):
 class Lists(NamedTuple):
     """C lists of M points.
 
-    ``scores`` [C, M], finite; ``chosen`` and ``others`` [C, M] bool, the positives and the
-    negatives (an excluded point is neither); ``at`` [P], the positives as places; ``share`` [P],
+    ``scores`` [C, M], finite; ``present`` [C, M] bool, the points that are not excluded, None if
+    all are; ``chosen`` [C, M] bool, the positives, and ``at`` [P] as places; ``share`` [P],
     w_i / Σ w of its list, and ``tau`` [C], > 0, in working precision; ``valid`` and ``sane`` [C]
     bool: there is something to rank, and no score was NaN or +inf.
     """
 
     scores: Tensor
+    present: Tensor | None
     chosen: Tensor
-    others: Tensor
     at: Tensor
     share: Tensor
     tau: Tensor
@@ -71,10 +71,10 @@ def lists(scores: Tensor, positives: Tensor, tau: Tensor, weights: Tensor | None
     working = precision(scores.device)
     lowest, highest = scores.aminmax(dim=-1)
     sane = highest < torch.inf  # false for NaN too
-    chosen, others = positives, ~positives
+    present, chosen, count = None, positives, scores.shape[1]
     if not bool(((lowest > -torch.inf) & sane).all()):
         present = scores != -torch.inf
-        chosen, others = chosen & present, others & present
+        chosen, count = chosen & present, present.sum(-1)
         scores = torch.where(present & sane[:, None], scores, 0.0)
     at = chosen.flatten().nonzero().squeeze(1)
     owner = at // scores.shape[1]
@@ -82,10 +82,10 @@ def lists(scores: Tensor, positives: Tensor, tau: Tensor, weights: Tensor | None
     if weights is not None:
         mass = weights.flatten()[at].to(working)
     total = mass.new_zeros(len(scores)).index_add_(0, owner, mass)
-    valid = (total > 0) & others.any(-1) & (tau > 0)
+    valid = (total > 0) & (chosen.sum(-1) < count) & (tau > 0)
     share = torch.where(valid[owner], mass / total[owner], 0.0)
     tau = torch.where(tau > 0, tau, 1.0).to(working)
-    return Lists(scores, chosen, others, at, share, tau, valid, sane)
+    return Lists(scores, present, chosen, at, share, tau, valid, sane)
 
 
 def value_and_gradient(
@@ -96,10 +96,10 @@ def value_and_gradient(
     With A = B + N:  dAP = Σ_i share_i (N_i dB_i − B_i dN_i)/A_i², and every σ((s_j − s_i)/τ)
     in B_i or N_i moves j up by σ'/τ and i down by as much.
     """
-    everyone, at, count = sums.everyone(), lists.at, len(lists.scores)
-    among, outside = everyone.steps(at)
-    among = among + 0.5  # a point's tie with itself adds one half, and 1 is due
-    rank = among + outside
+    at, count = lists.at, len(lists.scores)
+    everyone, positives = sums.everyone(), sums.sources(at, torch.ones_like(lists.share)[None])
+    (rank,), (among,) = everyone.steps(at), positives.steps(at)
+    rank, among = rank + 0.5, among + 0.5  # a tie with itself adds one half, and 1 is due
     average = rank.new_zeros(count).index_add_(0, lists.owner(at), lists.share * among / rank)
     average = torch.where(lists.valid & lists.sane, average, torch.nan)
     gradient = torch.zeros_like(lists.scores)
@@ -107,13 +107,20 @@ def value_and_gradient(
         return average, gradient
 
     scale = lists.share / (lists.tau[lists.owner(at)] * rank * rank)
-    slopes = torch.stack((scale * outside, scale * among))
+    slopes = torch.stack((scale * (rank - among), scale * among))
     places = torch.arange(gradient.numel(), device=at.device).view(gradient.shape)[:, :live]
-    pull = sums.sources(at, slopes).bumps(places.flatten()).view(2, count, -1)
-    gradient[:, :live] = lists.chosen[:, :live] * pull[0] - lists.others[:, :live] * pull[1]
-
-    own = (at % lists.scores.shape[1] < live).nonzero().squeeze(1)
-    (up, down), (moved, pushed) = slopes[:, own], everyone.bumps(at[own])
-    gradient.view(-1).index_add_(0, at[own], (down * pushed - up * moved).to(gradient))
+    raised, lowered = sums.sources(at, slopes).bumps(places.flatten())
+    own = lists.chosen[:, :live].flatten().nonzero().squeeze(1)
+    mine = (at % gradient.shape[1] < live).nonzero().squeeze(1)
+    (up, down), (near,), (moved,) = (
+        slopes[:, mine],
+        everyone.bumps(at[mine]),
+        positives.bumps(at[mine]),
+    )
+    raised[own] += down * (near - moved) - up * moved
+    raised, lowered = raised.view(places.shape), lowered.view(places.shape)
+    gradient[:, :live] = torch.where(lists.chosen[:, :live], raised, -lowered)
+    if lists.present is not None:
+        gradient.masked_fill_(~lists.present, 0.0)
     gradient[:, :live].masked_fill_(~lists.sane[:, None], torch.nan)
     return average, gradient.masked_fill_(~lists.valid[:, None], 0.0)

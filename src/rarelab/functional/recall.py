@@ -7,7 +7,6 @@ from torch import Tensor
 
 from rarelab.functional.once import apply_once, check_ranked_lists
 from rarelab.functional.order import quantile as order_quantile
-from rarelab.functional.steps import sigmoid, sigmoid_slope
 
 
 def recall_at_quantile(
@@ -57,20 +56,19 @@ def recall_at_quantile(
 
 def _evaluate(scores: Tensor, wants_gradient: bool, arguments: tuple) -> tuple[Tensor, Any]:
     positives, quantile, tau, interpolation, weights, live = arguments
-    if isinstance(tau, Tensor):
+    if isinstance(tau, Tensor):  # no temperature: NaN, and no gradient
         tau = tau.to(scores.dtype).expand(scores.shape[:-1]).unsqueeze(-1)
-    above = scores - order_quantile(scores, 1.0 - quantile, interpolation=interpolation)[..., None]
-    mass = positives if weights is None else positives * weights.to(scores.dtype)
-    total = mass.sum(-1)
-    valid = total > 0
-    if isinstance(tau, Tensor):
-        valid &= tau.squeeze(-1) > 0
-    recall = (sigmoid(above, tau) * mass).sum(-1) / total
-    recall = torch.where(valid, recall, torch.nan)
+        tau = torch.where(tau > 0, tau, torch.nan)
+    threshold = order_quantile(scores, 1.0 - quantile, interpolation=interpolation)
+    above = (scores - threshold.unsqueeze(-1)).mul_(1.0 / tau)
+    mass = positives.to(scores.dtype)
+    if weights is not None:
+        mass = torch.where(positives, weights.to(scores.dtype), 0.0)
+    step, each = above.sigmoid(), mass.sum(-1, keepdim=True).reciprocal_()
+    recall = (step * mass).sum(-1) * each.squeeze(-1)  # 0 · ∞ = NaN where nothing is positive
     if not wants_gradient:
         return recall, None
-    slope = sigmoid_slope(above[..., :live], tau) * mass[..., :live]
-    slope = torch.where(valid[..., None], slope / (total[..., None] * tau), 0.0)
-    gradient = torch.zeros_like(scores)
-    gradient[..., :live] = slope
-    return recall, gradient
+    slope = above.neg_().sigmoid_().mul_(step).mul_(mass)  # σ' = σ(x) σ(−x), accurate for all x
+    slope.mul_(each.mul_(1.0 / tau).nan_to_num_(0.0, 0.0))
+    slope[..., live:] = 0
+    return recall, slope

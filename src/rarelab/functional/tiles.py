@@ -18,7 +18,8 @@ class Tiles(NamedTuple):
 
     def take(self, values: Tensor, empty: float) -> Tensor:
         """``values`` [k] in the slots, [C, n, size], and ``empty`` in the empty ones."""
-        return values.take(self.member).masked_fill_(~self.filled, empty)
+        taken = values.index_select(0, self.member.flatten()).view(self.member.shape)
+        return taken.masked_fill_(~self.filled, empty)
 
     def put(self, values: Tensor, count: int) -> Tensor:
         """``values`` [C, n, size, q] back in the order of the ``count`` members: [q, count]."""

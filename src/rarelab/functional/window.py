@@ -4,15 +4,16 @@ The points are sorted into bins once and cut into tiles. A tile of targets meets
 sources whose scores come within reach of its own: σ is 0 below them, and 1 above.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
 from rarelab.functional.ranking import Lists
 from rarelab.functional.tiles import Tiles, even_tiles, tiles
 
-REACH = 44.0  # in units of τ: σ(−44) = 8e-20, so that a million points add less than 1e-13
-BINS_PER_REACH = 16
-TARGETS, SOURCES = 8, 64  # points to a tile, at most
+BINS_PER_REACH = 8
+TARGETS, SOURCES = 16, 64  # points to a tile, at most
 
 
 class Window:
@@ -24,19 +25,26 @@ class Window:
     def __init__(self, lists: Lists, chunk: int, all_pairs: bool = False) -> None:
         self.count, self.points = lists.scores.shape
         self.score, self.tau, self.chunk = lists.scores.flatten(), lists.tau, chunk
-        self.sides = lists.chosen.flatten(), lists.others.flatten()
+        self.present = lists.present
         endless = torch.finfo(self.score.dtype).max / 4
-        self.reach = torch.full_like(self.tau, endless) if all_pairs else REACH * self.tau
+        self.reach = (
+            torch.full_like(self.tau, endless) if all_pairs else reach(self.points) * self.tau
+        )
         self.key = None if all_pairs else order_key(lists.scores, self.reach / BINS_PER_REACH)
 
     def everyone(self) -> "_Sources":
+        if self.present is not None:
+            point = self.present.flatten().nonzero().squeeze(1)
+            return _Sources(self, self.score.take(point), None, self.tiles(point, SOURCES))
         order = torch.arange(len(self.score), device=self.score.device)
         if self.key is not None:
             order = self.key.sort().indices
-        return _Sources(self, self.score, self.sides, even_tiles(order, self.count, SOURCES))
+        return _Sources(self, self.score, None, even_tiles(order, self.count, SOURCES))
 
     def sources(self, point: Tensor, mass: Tensor) -> "_Sources":
-        return _Sources(self, self.score.take(point), tuple(mass), self.tiles(point, SOURCES))
+        # As with targets: few lie far apart, and smaller tiles of them are in reach of fewer.
+        size = min(SOURCES, max(SOURCES // 4, len(point) // (8 * self.count)))
+        return _Sources(self, self.score.take(point), mass, self.tiles(point, size))
 
     def tiles(self, point: Tensor, size: int) -> Tiles:
         """``point`` [k] list by list, each in ascending order of score as far as bins tell."""
@@ -45,6 +53,11 @@ class Window:
             return tiles(torch.arange(len(point), device=point.device), owner, self.count, size)
         order = self.key.take(point).sort().indices
         return tiles(order, owner.take(order), self.count, size)
+
+
+def reach(points: int) -> float:
+    """Distance in τ at which ``points`` steps σ, or slopes σ', add up to e^−28 = 7e-13 at most."""
+    return 28.0 + math.log(points)
 
 
 def order_key(scores: Tensor, width: Tensor) -> Tensor:
@@ -61,16 +74,19 @@ def order_key(scores: Tensor, width: Tensor) -> Tensor:
 
 
 class _Sources:
-    """Tiled scores [C, m, SOURCES] and masses [C, m, q, SOURCES]."""
+    """Scores in tiles [C, m, size]; masses [C, m, q, size], None if all are 1."""
 
-    def __init__(self, window: Window, score: Tensor, mass: tuple, cut: Tiles) -> None:
-        self.window = window
+    def __init__(self, window: Window, score: Tensor, mass: Tensor | None, cut: Tiles) -> None:
+        self.window, working = window, window.tau.dtype
         self.score = cut.take(score, torch.inf)
-        self.mass = torch.stack([cut.take(side, 0) for side in mass], 2)
+        self.mass, self.whole = None, cut.filled.sum(-1, keepdim=True).to(working)
+        if mass is not None:
+            self.mass = torch.stack([cut.take(side, 0.0) for side in mass], 2)
+            self.whole = self.mass.sum(-1)
         # Bins leave a tile's ends out of order by less than a bin: widen them until they ascend.
         self.low = self.score.amin(-1).flip(1).cummin(1).values.flip(1)
         self.high = self.score.amax(-1).cummax(1).values
-        self.score.masked_fill_(~cut.filled, -torch.inf)
+        self.score.masked_fill_(~cut.filled, -torch.inf)  # below everything: σ and σ' are 0
 
     def steps(self, at: Tensor) -> Tensor:
         return self._sum(at, slope=False)
@@ -79,7 +95,7 @@ class _Sources:
         return self._sum(at, slope=True)
 
     def _sum(self, at: Tensor, slope: bool) -> Tensor:
-        window, sides = self.window, self.mass.shape[2]
+        window, sides = self.window, self.whole.shape[-1]
         # Few targets lie far apart: smaller tiles of them span less, and meet fewer sources.
         targets = window.tiles(at, min(TARGETS, max(1, len(at) // (8 * window.count))))
         centre = targets.take(window.score.take(at), torch.inf)
@@ -101,8 +117,7 @@ class _Sources:
 
     def _above(self, beyond: Tensor) -> Tensor:
         """Masses [C, n, q] of the source tiles from ``beyond`` [C, n] on."""
-        whole = self.mass.sum(-1, dtype=self.window.tau.dtype).flip(1).cumsum(1).flip(1)
-        whole = torch.nn.functional.pad(whole, (0, 0, 0, 1))
+        whole = torch.nn.functional.pad(self.whole.flip(1).cumsum(1).flip(1), (0, 0, 0, 1))
         return whole.gather(1, beyond.unsqueeze(-1).expand(-1, -1, whole.shape[-1]))
 
     def _add_pairs(
@@ -110,7 +125,7 @@ class _Sources:
     ) -> None:
         """Add to ``total`` [C, n, size, q] the pairs of tiles (target, first ≤ source < beyond)."""
         per_list, slots = centre.shape[1:]
-        together = max(1, self.window.chunk // (slots * SOURCES))
+        together = max(1, self.window.chunk // (slots * self.score.shape[2]))
         count = (beyond - first).flatten()
         target = torch.arange(len(count), device=count.device).repeat_interleave(count)
         rank = torch.arange(len(target), device=count.device) - (count.cumsum(0) - count)[target]
@@ -118,7 +133,8 @@ class _Sources:
         source = owner * self.score.shape[1] + first.flatten()[target] + rank
         inverse = (1.0 / self.window.tau)[owner, None, None]
         total, centre = total.flatten(0, 1), centre.flatten(0, 1).unsqueeze(-1)
-        score, mass = self.score.flatten(0, 1).unsqueeze(1), self.mass.flatten(0, 1)
+        score = self.score.flatten(0, 1).unsqueeze(1)
+        mass = None if self.mass is None else self.mass.flatten(0, 1).mT
         for start in range(0, len(target), together):
             part = slice(start, start + together)
             mine, theirs = target[part], source[part]
@@ -126,4 +142,5 @@ class _Sources:
             step = difference.mul_(inverse[part]).sigmoid_()
             if slope:
                 step.addcmul_(step, step, value=-1)  # σ' = σ − σ²
-            total.index_add_(0, mine, step @ mass.index_select(0, theirs).to(total).mT)
+            sums = step.sum(-1, keepdim=True) if mass is None else step @ mass[theirs]
+            total.index_add_(0, mine, sums)
