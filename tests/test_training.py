@@ -198,6 +198,7 @@ def test_a_pool_remembers_positives_that_the_batch_lacks(tmp_path: Path) -> None
         (["loss=cross_entropy"], "loss: "),
         (["loss.reduction=none", "schedule=constant"], "loss.reduction: training needs one number"),
         (["dataset=longtail_toy", "loss=bce"], "loss: BinaryCrossEntropy cannot train"),
+        (["trainer.device=tpu"], "trainer.device=tpu: not to be had here"),
         (["model=gru"], "model: GRU takes sequences"),
         (["dataset=sequence_toy"], "model: MLP takes rows"),
     ],
@@ -207,7 +208,7 @@ def test_a_misfit_is_refused_before_training(overrides: list[str], answer: str) 
         cfg, _ = compose_train(overrides)
         trainer = build.trainer(cfg)
         sizes = build.Sizes(build.dataset(cfg).splits(0), trainer)
-        build.work(cfg, sizes, build.model(cfg, sizes), torch.device("cpu"))
+        build.work(cfg, sizes, build.model(cfg, sizes), trainer.torch_device())
 
 
 def test_the_data_fills_in_what_leaves_leave_open() -> None:

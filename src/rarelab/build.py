@@ -11,9 +11,9 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from rarelab.check import check_leaf, load_target, parameters
+from rarelab.check import check_leaf, check_value, load_target, parameters
 from rarelab.data.splits import Dataset, Splits, Table
-from rarelab.errors import RequestError
+from rarelab.errors import RequestError, nearest
 from rarelab.losses.protocols import Sampling
 from rarelab.models import Estimator, set_output_prior
 from rarelab.streams import drawing_from, stream_seed
@@ -31,6 +31,9 @@ COMPONENTS = (
     "tracking",
 )
 """The groups whose leaf is a ``_target_`` with its parameters."""
+
+TOP_LEVEL = {"seed": int, "allow_targets": list[str], "paths": dict[str, str | None]}
+"""The keys that are not a component, with their types."""
 
 FROM_BUILDER = frozenset({"warmup_loss", "main_loss", "params", "optimizer"})
 """Parameters that are other components: no leaf lists them."""
@@ -59,6 +62,12 @@ def check(cfg: DictConfig) -> None:
     Raises:
         RequestError: with the key, what was found, what was expected and the nearest valid name.
     """
+    for key in cfg:
+        if key not in (*COMPONENTS, *TOP_LEVEL):
+            known = nearest(str(key), (*COMPONENTS, *TOP_LEVEL))
+            raise RequestError(f"{key}: there is no such key; {known}")
+    for key, expected in TOP_LEVEL.items():
+        check_value(key, OmegaConf.to_container(cfg)[key], expected)  # type: ignore[index]
     for group in COMPONENTS:
         if cfg.get(group):
             leaf = OmegaConf.to_container(cfg[group], resolve=True)

@@ -1,5 +1,6 @@
 """Can this leaf be built? Its target, names and values, checked before anything is."""
 
+import collections.abc
 import functools
 import importlib
 import inspect
@@ -49,7 +50,7 @@ def check_leaf(
         if isinstance(value, Mapping) and "_target_" in value:
             check_leaf(f"{key}.{name}", value, allow=allow, supplied=supplied)
         elif not (value is None and name in supplied):
-            _check_value(f"{key}.{name}", value, _expected(known[name], hints.get(name)))
+            check_value(f"{key}.{name}", value, _expected(known[name], hints.get(name)))
     _check_required(key, leaf, known, supplied)
 
 
@@ -129,7 +130,8 @@ def _check_required(
             raise RequestError(f"{key}.{name}: {leaf['_target_']} needs it, and it is not given")
 
 
-def _check_value(key: str, value: Any, expected: Any) -> None:
+def check_value(key: str, value: Any, expected: Any) -> None:
+    """Refuse a value that is not of the expected type, by JSON's rules: no text for a number."""
     adapter = _adapter(expected)
     if adapter is None:
         return
@@ -163,6 +165,8 @@ def _adapter(expected: Any) -> TypeAdapter | None:
 def _describe(expected: Any) -> str:
     if typing.get_origin(expected) is typing.Literal:
         return f"one of {', '.join(map(str, typing.get_args(expected)))}"
+    if typing.get_origin(expected) in (list, tuple, collections.abc.Sequence):
+        return "a list"
     if typing.get_origin(expected) in (typing.Union, types.UnionType):
         return " or ".join(map(_describe, typing.get_args(expected)))
     names = {type(None): "null", bool: "true or false", int: "a whole number", float: "a number"}

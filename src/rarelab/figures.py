@@ -1,4 +1,4 @@
-"""Pictures of one run: curves with their chance and best lines, training with its phases, scores."""
+"""Pictures of one run: curves with chance and best lines, training with its phases, scores."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -83,7 +83,9 @@ def _training(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     epochs = [row for row in rows if "val/aucpr" in row["metrics"]]
     steps = [row["step"] + 1 for row in epochs]
     _shade_phases(axes, epochs)
-    axes.plot(steps, [row["metrics"]["val/aucpr"] for row in epochs], "o-", color=BLUE, markersize=3)
+    axes.plot(
+        steps, [row["metrics"]["val/aucpr"] for row in epochs], "o-", color=BLUE, markersize=3
+    )
     axes.set(xlabel="epoch", ylim=(0, 1.03))
     axes.set_ylabel("validation AUCPR", color=BLUE)
     losses = [row["metrics"].get("train/loss", np.nan) for row in epochs]

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from rarelab.data.splits import IGNORE_INDEX, Table
-from rarelab.errors import RarelabError
+from rarelab.errors import RarelabError, RequestError
 from rarelab.losses.protocols import EpochAware, Pooled, Scheduled, StepAware
 from rarelab.metrics import validation_metrics
 from rarelab.training.health import Health
@@ -78,8 +78,19 @@ class Trainer:
         return math.ceil(rows / self.batch_size)
 
     def torch_device(self) -> torch.device:
+        """The device that ``device`` names.
+
+        Raises:
+            RequestError: torch does not know it, or it is not on this machine.
+        """
         if self.device != "auto":
-            return torch.device(self.device)
+            try:
+                return torch.empty(0, device=self.device).device
+            except (RuntimeError, AssertionError) as error:
+                reason = str(error).splitlines()[0][:80]
+                raise RequestError(
+                    f"trainer.device={self.device}: not to be had here ({reason}); use auto or cpu"
+                ) from error
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
     def fit(self, work: Work, history: History, batches: torch.Generator) -> Selection:
