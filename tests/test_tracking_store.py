@@ -31,12 +31,6 @@ sink.close("done")
 """
 
 
-@pytest.fixture
-def no_environment(monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-
-@pytest.mark.usefixtures("no_environment")
 def test_the_store_is_chosen_explicitly_then_by_the_environment_then_by_the_home(
     tmp_path, monkeypatch
 ):
@@ -46,7 +40,6 @@ def test_the_store_is_chosen_explicitly_then_by_the_environment_then_by_the_home
     assert resolve_uri(tmp_path, "postgresql+psycopg2://h/db") == "postgresql+psycopg2://h/db"
 
 
-@pytest.mark.usefixtures("no_environment")
 def test_a_relative_path_becomes_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert resolve_uri(Path("out")) == f"sqlite:///{tmp_path}/out/mlflow.db"

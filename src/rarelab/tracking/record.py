@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rarelab.tracking.environment import run_tags
-from rarelab.tracking.redact import redact_setting, redact_uri
+from rarelab.tracking.redact import redact_command, redact_setting, redact_uri
 
 RECORD = "record.json"
 STATUS = "status.json"
@@ -61,11 +61,12 @@ class Entry:
 
 def new_entry(record: RunRecord, experiment: str, uri: str | None, *, tracked: bool) -> Entry:
     """The entry of a run that starts now in this process; secrets are left out."""
+    tags = {**run_tags(), "rarelab.directory": str(record.directory), **record.tags}
     return Entry(
         name=record.name,
         experiment=experiment,
         params={key: redact_setting(key, str(value)) for key, value in record.params.items()},
-        tags={**run_tags(), "rarelab.directory": str(record.directory), **record.tags},
+        tags={key: redact_command(str(value)) for key, value in tags.items()},
         parent=record.parent,
         uri=None if uri is None else redact_uri(uri),
         tracked=tracked,

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 _EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
-# Seconds that a writer waits for the others; sqlite's own 5 are few when 8 processes write at once.
-_SQLITE_TIMEOUT = 30
 _LOCK_TIMEOUT = 120
 
 # Read by mlflow when it is first imported, which may be by someone else. What the user set wins.
@@ -100,7 +98,7 @@ def client(uri: str, home: Path | None = None) -> "MlflowClient":
     ensure_store(uri, home)
     from mlflow import MlflowClient
 
-    return MlflowClient(_with_timeout(uri))
+    return MlflowClient(uri)
 
 
 def ensure_store(uri: str, home: Path | None = None) -> None:
@@ -207,8 +205,9 @@ def _import_mlflow(uri: str) -> None:
         if not uri.startswith(("http", "databricks")):
             importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
             importlib.import_module("sqlalchemy.orm").configure_mappers()
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    # A database error is logged with its traceback, and then raised: once is enough.
+    logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)
 
 
 def lock(path: Path) -> Any:
@@ -216,12 +215,6 @@ def lock(path: Path) -> Any:
     from filelock import FileLock
 
     return FileLock(path, timeout=_LOCK_TIMEOUT)
-
-
-def _with_timeout(uri: str) -> str:
-    if not uri.startswith("sqlite:") or "?" in uri:
-        return uri
-    return f"{uri}?timeout={_SQLITE_TIMEOUT}"
 
 
 def _folder(experiment: str) -> str:

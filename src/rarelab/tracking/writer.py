@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from rarelab.tracking import store
 from rarelab.tracking.naming import MAX_PARAM, MAX_TAG, Names, clean_values, metric_value
-from rarelab.tracking.record import Entry, load_entry, save_entry
+from rarelab.tracking.record import Entry, save_entry
 from rarelab.tracking.redact import redact_uri
 
 UID_TAG = "rarelab.uid"
@@ -173,15 +173,17 @@ class RunWriter:
 
     def _parent(self, experiment: str, parent: str) -> str:
         """The parent's id in this store, which need not be the one it had elsewhere."""
-        for directory in self._directory.parents:
-            if not directory.is_relative_to(self._target.home):
-                break
-            entry = load_entry(directory)
-            if entry and parent in (entry.run_id, entry.uid):
-                parent = entry.uid
-                break
+        from mlflow.exceptions import MlflowException
+
         run = self._by_uid(experiment, parent)
-        return run.info.run_id if run else parent
+        if run is None:
+            try:
+                run = self._client.get_run(parent)
+            except MlflowException:
+                return parent
+            # By its uid the parent is found in every store.
+            self._entry.parent = run.data.tags.get(UID_TAG, parent)
+        return run.info.run_id
 
     def _add_params(self, run: Any) -> None:
         from mlflow.entities import Param

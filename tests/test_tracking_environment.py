@@ -1,0 +1,154 @@
+"""Provenance: what is known of the program and the machine, and what must not be."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rarelab.tracking import environment, provenance, write_environment
+from rarelab.tracking.naming import MAX_NAME, Names, clean_name, clean_values
+from rarelab.tracking.redact import redact_command, redact_setting, redact_text, redact_uri
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    for cached in (environment._state, environment._root):
+        cached.cache_clear()
+    yield
+    for cached in (environment._state, environment._root):
+        cached.cache_clear()
+
+
+def git(directory: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    command = ["git", "-C", str(directory), *identity, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """The working directory is a work tree with one commit; the package itself is in none."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    (folder / "loss.py").write_text("x = 1\n")
+    git(folder, "add", "loss.py")
+    git(folder, "commit", "-q", "-m", "one")
+    monkeypatch.chdir(folder)
+    package = tmp_path / "site-packages" / "rarelab"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(environment, "_PACKAGE", package)
+    return folder
+
+
+def test_the_facts_of_this_process():
+    facts = provenance()
+    packages = ("torch", "numpy", "scikit-learn", "mlflow", "hydra-core")
+    assert all(facts["packages"][name] for name in packages)
+    assert facts["rarelab"] and facts["python"].startswith("3.") and facts["threads"] >= 1
+    assert facts["platform"] and facts["cpu_capability"] and "pytest" in facts["command"]
+
+
+def test_a_clean_checkout_has_a_commit_and_no_diff(checkout):
+    facts = write_environment(checkout.parent)
+    [state] = facts["checkouts"]
+    assert state["commit"] == git(checkout, "rev-parse", "HEAD") and state["dirty"] is False
+    assert not (checkout.parent / "diff.patch").exists()
+    assert json.loads((checkout.parent / "environment.json").read_text()) == facts
+    assert environment.run_tags()["rarelab.dirty"] == "false"
+
+
+def test_a_dirty_checkout_can_be_made_again_from_commit_and_diff(checkout, tmp_path):
+    (checkout / "loss.py").write_text("x = 2\n")
+    (checkout / "new.py").write_text("y = 1\n")
+    [state] = write_environment(tmp_path)["checkouts"]
+    assert state["dirty"] is True and state["untracked"] == ["new.py"]
+    git(checkout, "checkout", "-q", "--", "loss.py")
+    git(checkout, "apply", str(tmp_path / "diff.patch"))
+    assert (checkout / "loss.py").read_text() == "x = 2\n"
+
+
+def test_a_diff_is_cut_and_holds_no_password(checkout, monkeypatch):
+    monkeypatch.setattr(environment, "_MAX_DIFF", 300)
+    (checkout / "loss.py").write_text("uri = 'postgresql://me:s3cr3t@host/db'\n" + "y = 1\n" * 500)
+    diff = provenance()["diff"]
+    assert "s3cr3t" not in diff and "***@host" in diff
+    assert len(diff) < 400 and "cut:" in diff
+
+
+def test_no_git_no_repository_and_no_commit_are_no_errors(checkout, tmp_path, monkeypatch):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    git(empty, "init", "-q")
+    for folder in (empty, tmp_path):
+        monkeypatch.chdir(folder)
+        assert provenance()["checkouts"] == []
+    monkeypatch.chdir(checkout)
+    environment._root.cache_clear()
+    monkeypatch.setenv("PATH", "")
+    assert provenance()["checkouts"] == [] and provenance()["diff"] == ""
+
+
+def test_a_package_installed_below_a_work_tree_is_not_taken_for_part_of_it(checkout, monkeypatch):
+    installed = checkout / ".venv" / "rarelab"
+    installed.mkdir(parents=True)
+    (installed / "__init__.py").touch()
+    monkeypatch.setattr(environment, "_PACKAGE", installed)
+    monkeypatch.chdir(checkout.parent)
+    assert environment.checkouts() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("postgresql://me:pw@host/db", "postgresql://***@host/db"),
+        ("http://token@host:5000/x", "http://***@host:5000/x"),
+        ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
+        ("https://host/path@2x", "https://host/path@2x"),
+        ("at a http://u:p@h and b http://v:q@i", "at a http://***@h and b http://***@i"),
+    ],
+)
+def test_passwords_leave_uris(text, expected):
+    assert redact_uri(text) == expected
+
+
+def test_settings_whose_name_is_a_secret_lose_their_value():
+    line = "rarelab train model.d_token=192 dataset.api_key='a b' x.password=hunter2,y=1"
+    expected = "rarelab train model.d_token=192 dataset.api_key=*** x.password=***,y=1"
+    assert redact_command(line) == expected
+    assert redact_setting("db.password", "null") == "null"
+
+
+def test_values_of_secret_environment_variables_are_found_anywhere(monkeypatch):
+    monkeypatch.setenv("SOME_API_TOKEN", "abcdefgh1234")
+    monkeypatch.setenv("SHORT_TOKEN", "on")
+    assert redact_text("say abcdefgh1234 on") == "say *** on"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("test/class/>50K/aucpr", "test/class/_50K/aucpr"),
+        ("optimizer.lr", "optimizer.lr"),
+        ("a@[b]=%c", "a__b___c"),
+        ("a//b", "a/_/b"),
+        ("../a", "__/a"),
+        ("naïve café", "na_ve caf_"),
+        ("", "_"),
+    ],
+)
+def test_names_become_what_mlflow_takes(name, expected):
+    from mlflow.utils.validation import _validate_metric_name
+
+    assert clean_name(name) == expected
+    _validate_metric_name(expected)
+
+
+def test_long_names_and_names_that_collide_stay_apart():
+    names = Names()
+    long = ["k" * 300, "k" * 301, ">50K", "<50K", "_50K"]
+    cleaned = [names(name) for name in long]
+    assert len(set(cleaned)) == 5 and max(map(len, cleaned)) == MAX_NAME
+    assert [names(name) for name in long] == cleaned
+    assert clean_values({"a@": "1", "a_": "2"}, 5)["a_"] == "2"

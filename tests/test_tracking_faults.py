@@ -1,0 +1,188 @@
+"""Tracking can fail, training cannot: every fault of a store, at every moment of a run."""
+
+import json
+import logging
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from rarelab.tracking import MlflowSink, RunRecord, client, sync
+from rarelab.tracking.store import ensure_store, sqlite_uri
+from rarelab.training.history import History, read_rows
+
+EPOCHS = 6
+FAULTS = [pytest.param("locked", marks=pytest.mark.slow), "full"]
+
+
+@contextmanager
+def locked(path: Path):
+    """Another process holds the write lock; MLflow waits 20 s for it at each attempt."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+@contextmanager
+def full(path: Path):
+    """Every write fails, as on a full disk or a read-only one."""
+    tables = ("runs", "metrics", "params", "tags")
+    with closing(sqlite3.connect(path)) as db:
+        for table in tables:
+            for event in ("INSERT", "UPDATE"):
+                db.execute(
+                    f"CREATE TRIGGER full_{table}_{event} BEFORE {event} ON {table} "
+                    "BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+                )
+        db.commit()
+        yield
+        for table in tables:
+            for event in ("INSERT", "UPDATE"):
+                db.execute(f"DROP TRIGGER full_{table}_{event}")
+        db.commit()
+
+
+broken_by = {"locked": locked, "full": full}
+
+
+def train(
+    home: Path, at: Callable[[str], None], uri: str | None = None, *, slow: bool = True
+) -> Path:
+    """A run that calls ``at`` with each moment of it; its directory."""
+    directory = home / "runs" / "rarelab" / "job"
+    directory.mkdir(parents=True)
+    at("start")
+    sink = MlflowSink(uri, home=str(home))
+    sink.open(RunRecord("job", {"a": "1"}, {}, directory))
+    history = History(directory / "history.jsonl", [sink])
+    for epoch in range(EPOCHS):
+        if epoch == EPOCHS // 2:
+            at("middle")
+        # As if epochs took long enough for each row to be written at once.
+        sink._start -= 1000 if slow else 0
+        history.append(epoch, {"train/loss": 1.0 - 0.1 * epoch})
+    curve = {"steps": [1, 2], "values": [0.1, 0.2]}
+    (directory / "curves.json").write_text(json.dumps({"recall_at_q": curve}))
+    at("end")
+    sink.close("done", directory)
+    return directory
+
+
+def assert_level(home: Path, directory: Path, uri: str | None = None) -> None:
+    rows = read_rows(directory / "history.jsonl")
+    assert [row["step"] for row in rows] == list(range(EPOCHS))
+    tracker = client(uri or sqlite_uri(home / "mlflow.db"), home)
+    experiment = tracker.get_experiment_by_name("rarelab")
+    assert experiment is not None
+    [run] = tracker.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED" and run.data.params == {"a": "1"}
+    assert run.data.tags["rarelab.status"] == "done"
+    stored = tracker.get_metric_history(run.info.run_id, "train/loss")
+    expected = [(row["step"], row["metrics"]["train/loss"], row["time"]) for row in rows]
+    assert [(m.step, m.value, m.timestamp) for m in stored] == expected
+    assert len(tracker.get_metric_history(run.info.run_id, "curve/recall_at_q")) == 2
+
+
+def warnings_of(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("moment", ["start", "middle", "end"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_one_warning_and_sync_brings_mlflow_level(tmp_path, caplog, fault, moment):
+    uri = sqlite_uri(tmp_path / "mlflow.db")
+    ensure_store(uri, tmp_path)
+    with ExitStack() as broken:
+
+        def at(now: str) -> None:
+            if now == moment:
+                broken.enter_context(broken_by[fault](tmp_path / "mlflow.db"))
+
+        directory = train(tmp_path, at)
+        [warning] = warnings_of(caplog)
+        assert "rarelab sync" in warning and "\n" not in warning
+    assert sync(tmp_path).startswith("1 runs brought level")
+    assert_level(tmp_path, directory)
+    assert sync(tmp_path) == "0 runs brought level (0 points), 1 were level"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_store_that_comes_back_is_level_at_the_end_without_help(tmp_path, caplog, fault):
+    ensure_store(sqlite_uri(tmp_path / "mlflow.db"), tmp_path)
+    broken = ExitStack()
+    moments = {
+        "start": lambda: broken.enter_context(broken_by[fault](tmp_path / "mlflow.db")),
+        "middle": broken.close,
+        "end": lambda: None,
+    }
+    directory = train(tmp_path, lambda now: moments[now]())
+    assert len(warnings_of(caplog)) == 1
+    assert_level(tmp_path, directory)
+
+
+def test_a_store_that_cannot_be_made_is_one_warning(tmp_path, caplog):
+    (tmp_path / "file").touch()
+    impossible = sqlite_uri(tmp_path / "file" / "mlflow.db")
+    directory = train(tmp_path, lambda now: None, impossible)
+    assert len(warnings_of(caplog)) == 1
+    uri = sqlite_uri(tmp_path / "mlflow.db")
+    sync(tmp_path, uri)
+    assert_level(tmp_path, directory, uri)
+
+
+@contextmanager
+def silent_server() -> Iterator[tuple[str, list[socket.socket]]]:
+    """A server that takes connections and never answers; its address and the connections."""
+    taken: list[socket.socket] = []
+
+    def take() -> None:
+        with suppress(OSError):
+            while True:
+                taken.append(listener.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=take)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", taken
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for connection in taken:
+        connection.close()
+
+
+def test_a_server_that_hangs_costs_one_timeout_an_attempt(tmp_path, caplog, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with silent_server() as (url, taken):
+        directory = train(tmp_path, lambda now: None, url.replace("//", "//me:s3cr3t@"), slow=False)
+    # No retries, and none while the timeout is more than a twentieth of the time: start and end.
+    assert len(taken) == 2
+    [warning] = warnings_of(caplog)
+    assert "s3cr3t" not in warning + (directory / "record.json").read_text()
+    uri = sqlite_uri(tmp_path / "mlflow.db")
+    sync(tmp_path, uri)
+    assert_level(tmp_path, directory, uri)
+
+
+def test_a_server_that_is_not_there_is_one_warning(tmp_path, caplog):
+    with silent_server() as (url, _):
+        pass
+    directory = train(tmp_path, lambda now: None, url)
+    assert len(warnings_of(caplog)) == 1
+    uri = sqlite_uri(tmp_path / "mlflow.db")
+    sync(tmp_path, uri)
+    assert_level(tmp_path, directory, uri)
+
+
+def test_an_interrupt_is_not_taken_for_a_fault_of_the_store(tmp_path, monkeypatch):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    sink = MlflowSink(home=str(tmp_path))
+    sink.open(RunRecord("job", {}, {}, tmp_path / "runs" / "job"))
+    monkeypatch.setattr(sink, "_flush", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sink.close("done")
