@@ -217,3 +217,15 @@ def test_help_and_a_mistyped_key_do_not_import_the_heavy_libraries() -> None:
 def test_refusals_come_before_training_through_python_too() -> None:
     with pytest.raises(RequestError, match=r"trainer\.max_epochs"):
         package.train(["trainer.max_epoch=5"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("turn", range(5))
+def test_four_processes_at_once_on_an_absent_store_all_finish(home: Path, turn: int) -> None:
+    command = [sys.executable, "-m", "rarelab", "train", *SMALL, f"seed={turn}"]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
+    for process in processes:
+        process.communicate(timeout=240)
+    assert [process.returncode for process in processes] == [0, 0, 0, 0]
+    assert [run.info.status for run in runs(home)] == ["FINISHED"] * 4
+    assert len(list((home / "runs" / "rarelab").iterdir())) == 4

@@ -1,0 +1,73 @@
+"""What does a run's record cost? Opening, logging every epoch, closing, curves and pictures.
+
+Run:  .venv/bin/python experiments/bench_record/run.py [--repeats 5]
+
+The toy run is trained several times against one real MLflow store (sqlite). Around each part of the
+record a clock is set; the first run also makes the store and is left out. Logging while training is
+given as a share of the training time, the rest in seconds a run. Importing MLflow is not counted.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import rarelab
+from rarelab import evaluation, run
+from rarelab.tracking import MlflowSink
+from rarelab.training import Trainer
+
+SPENT: dict[str, float] = {}
+
+
+def clocked(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with the seconds it takes added to its part."""
+
+    def timed(*arguments: Any, **options: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return function(*arguments, **options)
+        finally:
+            SPENT[part] = SPENT.get(part, 0.0) + time.perf_counter() - start
+
+    return timed
+
+
+def set_clocks() -> None:
+    Trainer.fit = clocked("training", Trainer.fit)
+    MlflowSink.open = clocked("open", MlflowSink.open)
+    MlflowSink.__call__ = clocked("logging", MlflowSink.__call__)
+    MlflowSink.close = clocked("close", MlflowSink.close)
+    run.evaluate_and_write = clocked("evaluation", run.evaluate_and_write)
+    evaluation.run_figures = clocked("figures", evaluation.run_figures)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    chosen = parser.parse_args()
+    set_clocks()
+    seen: dict[str, list[float]] = {}
+    with TemporaryDirectory() as home:
+        os.environ["RARELAB_HOME"] = home
+        for turn in range(chosen.repeats + 1):
+            SPENT.clear()
+            rarelab.train(["trainer.max_epochs=40", f"seed={turn}"])
+            if turn:
+                for part, seconds in SPENT.items():
+                    seen.setdefault(part, []).append(seconds)
+    median = {part: statistics.median(values) for part, values in seen.items()}
+    share = 100 * median["logging"] / (median["training"] - median["logging"])
+    print(f"\nlogging while training: {share:.1f} % of {median['training']:.1f} s, 40 epochs")
+    for part in ("open", "evaluation", "figures", "close"):
+        inside = " (part of evaluation)" if part == "figures" else ""
+        print(f"{part:<12}{median[part]:6.2f} s{inside}")
+    total = median["open"] + median["evaluation"] + median["close"]
+    print(f"{'in all':<12}{total:6.2f} s a run")
+
+
+if __name__ == "__main__":
+    main()
