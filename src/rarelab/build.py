@@ -162,7 +162,7 @@ def model(cfg: DictConfig, sizes: Sizes) -> nn.Module | Estimator:
 def loss(cfg: DictConfig, sizes: Sizes) -> nn.Module:
     """The scheduled loss, tried once on two rows so that a misfit shows before training."""
     facts = sizes.facts()
-    main = instantiate(cfg, "loss", facts)
+    main: nn.Module = instantiate(cfg, "loss", facts)
     warmup = instantiate(cfg, "warmup_loss", facts)
     if not getattr(main, "needs_warmup", True):
         built = main  # a plain loss trains from the first step, whatever the default schedule says
@@ -172,6 +172,7 @@ def loss(cfg: DictConfig, sizes: Sizes) -> nn.Module:
         built = instantiate(cfg, "schedule", facts)
     if isinstance(built, Sampling):
         built.seed(stream_seed(cfg.seed, "loss"))
+    assert isinstance(built, nn.Module)
     for name, part in (("warmup_loss", warmup), ("loss", main)):
         _try_loss(name, part, sizes.splits)
     return built

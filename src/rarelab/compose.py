@@ -42,7 +42,7 @@ def _compose(overrides: list[str]) -> tuple[DictConfig, dict[str, str | None]]:
 def split_choices(cfg: DictConfig) -> tuple[DictConfig, dict[str, str | None]]:
     """Separate Hydra's own node from the configuration of the run."""
     choices = dict(cfg.hydra.runtime.choices)
-    plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     return plain, {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
 
 

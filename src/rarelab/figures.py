@@ -1,22 +1,33 @@
-"""Pictures of one run: curves with chance and best lines, training with its phases, scores."""
+"""Pictures of one run: curves with their chance and best lines, training with its phases, scores."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle, groupby, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from torch import Tensor
 
 # Okabe and Ito's colours: told apart by colour-blind readers and in grey print.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
+CYCLE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 PHASES = {"warmup": "#E8E8E8", "blend": "#F3E3C3", "main": "#FFFFFF"}
+MAX_CLASSES = 10
+"""More classes than this are cut to the rarest, which are what a run is about."""
+
+BUDGETS = (0.1, 0.5, 1.0, 5.0)
+"""Alert budgets in per cent whose recall is written at the curve."""
+
+Row = Mapping[str, Any]
 
 
 def run_figures(
     directory: Path,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
     curves: Mapping[str, Any],
     scores: Tensor,
     targets: Tensor,
@@ -33,97 +44,208 @@ def run_figures(
         classes: names by class index.
     """
     folder = directory / "figures"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    values, labels = scores.double().cpu().numpy(), targets.cpu().numpy()
     drawings: dict[str, Callable[[Axes], None]] = {
-        "precision_recall": lambda axes: _precision_recall(axes, curves),
+        "precision_recall": lambda axes: _precision_recall(axes, curves, labels, classes),
         "recall_at_quantile": lambda axes: _recall_at_quantile(axes, curves["recall_at_q"]),
         "training": lambda axes: _training(axes, rows),
-        "scores": lambda axes: _scores(axes, scores, targets, classes),
+        "scores": lambda axes: _scores(axes, values, labels, classes),
     }
     return [_save(folder / f"{name}.png", draw) for name, draw in drawings.items()]
 
 
 def _save(path: Path, draw: Callable[[Axes], None]) -> Path:
-    figure = Figure(figsize=(5.6, 3.8), dpi=110, layout="constrained")
-    axes = figure.add_subplot()
+    # No pyplot: nothing global is touched, and no display is looked for.
+    figure = Figure(figsize=(6.4, 3.9), dpi=110)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.11, 0.14, 0.76, 0.76))
     axes.spines[["top", "right"]].set_visible(False)
     draw(axes)
     figure.savefig(path)
     return path
 
 
-def _precision_recall(axes: Axes, curves: Mapping[str, Any]) -> None:
-    exact = list(curves["exact"].items())
-    for name, points in exact[:10]:
-        label = name if len(exact) > 1 else "this model"
-        recall = [0.0, *points["recall"]]
-        precision = [*points["precision"][:1], *points["precision"]]
-        axes.step(recall, precision, where="pre", linewidth=1.4, label=label)
-    chance = curves["precision_at_recall"]["chance"]
-    level = float(np.mean(chance)) if np.ndim(chance) else float(chance)
-    axes.axhline(level, color=GREY, linestyle=":", label=f"chance ({level:.2g})")
+def _precision_recall(
+    axes: Axes, curves: Mapping[str, Any], labels: NDArray, classes: Sequence[str]
+) -> None:
+    exact = curves["exact"]
+    average = curves["precision_at_recall"]
+    if len(exact) == 1:
+        [points] = exact.values()
+        _operating_points(axes, points, color=BLUE, linewidth=1.8, label="this model")
+    else:
+        shown = [str(classes[c]) for c in _rarest(labels, classes)]
+        for name, style in zip(shown, _styles(), strict=False):
+            _operating_points(axes, exact[name], linewidth=1.1, label=_short(name), **style)
+        recall = np.asarray(average["steps"]) / 1000
+        axes.plot(recall, average["values"], color="black", linewidth=2.4, label="macro average")
+    chance = float(np.mean(average["chance"]))
+    axes.axhline(chance, color=GREY, linestyle=":", label=f"chance ({chance:.2g})")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
-    axes.set_title("Precision and recall, test rows", loc="left", fontsize=10)
-    axes.legend(frameon=False, fontsize=8)
+    _title(axes, "Precision and recall, test rows")
+    _legend(axes, beside=len(exact) > 1)
+
+
+def _operating_points(axes: Axes, points: Mapping[str, Any], **style: Any) -> None:
+    recall = [0.0, *points["recall"]]
+    precision = [*points["precision"][:1], *points["precision"]]
+    axes.step(recall, precision, where="pre", **style)
 
 
 def _recall_at_quantile(axes: Axes, curve: Mapping[str, Any]) -> None:
     alerts = np.asarray(curve["steps"]) / 100
-    axes.plot(alerts, curve["values"], color=BLUE, linewidth=1.8, label="this model")
+    recall = np.asarray(curve["values"], dtype=float)
     axes.plot(alerts, curve["best"], color=GREEN, linestyle="--", label="the best possible")
+    axes.plot(alerts, recall, color=BLUE, linewidth=1.8, label="this model")
     axes.plot(alerts, curve["chance"], color=GREY, linestyle=":", label="chance")
+    for budget in BUDGETS:
+        found = recall[np.isclose(alerts, budget)]
+        if len(found) and np.isfinite(found[0]):
+            axes.plot(budget, found[0], "o", color=BLUE, markersize=5)
+            at = (budget, found[0])
+            axes.annotate(f"{found[0]:.0%}", at, (4, -11), textcoords="offset points", fontsize=8)
     axes.set(xscale="log", xlabel="alert budget: share of rows flagged (%)", ylabel="recall")
     axes.set_ylim(0, 1.03)
-    axes.set_title("Recall at an alert budget, test rows", loc="left", fontsize=10)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.legend(frameon=False, fontsize=8)
+    _title(axes, "Recall at an alert budget, test rows")
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 
-def _training(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+def _training(axes: Axes, rows: Sequence[Row]) -> None:
     epochs = [row for row in rows if "val/aucpr" in row["metrics"]]
     steps = [row["step"] + 1 for row in epochs]
     _shade_phases(axes, epochs)
-    axes.plot(
-        steps, [row["metrics"]["val/aucpr"] for row in epochs], "o-", color=BLUE, markersize=3
-    )
+    scores = [row["metrics"]["val/aucpr"] for row in epochs]
+    marker = "o" if len(steps) <= 40 else None
+    axes.plot(steps, scores, color=BLUE, linewidth=1.8, marker=marker, markersize=3)
+    best = [row["metrics"]["best/epoch"] for row in rows if "best/epoch" in row["metrics"]]
+    if best and best[-1] + 1 in steps:
+        height = scores[steps.index(int(best[-1]) + 1)]
+        axes.plot(best[-1] + 1, height, "*", color=BLUE, markersize=13, label="selected epoch")
+        axes.legend(frameon=False, fontsize=8, loc="lower right")
     axes.set(xlabel="epoch", ylim=(0, 1.03))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("validation AUCPR", color=BLUE)
+    _title(axes, "Training")
     losses = [row["metrics"].get("train/loss", np.nan) for row in epochs]
+    if np.isfinite(losses).any():
+        _losses(axes, steps, losses)
+
+
+def _losses(axes: Axes, steps: Sequence[int], losses: Sequence[float]) -> None:
     right = axes.twinx()
-    right.plot(steps, losses, color=ORANGE, linestyle="--")
-    right.set_ylabel("training loss (its scale changes at a switch)", color=ORANGE, fontsize=8)
-    right.spines["top"].set_visible(False)
-    axes.set_title("Training", loc="left", fontsize=10)
+    right.plot(steps, losses, color=ORANGE, linestyle="--", linewidth=1.3)
+    right.set_ylabel("training loss (another scale after the switch)", color=ORANGE, fontsize=8)
+    right.spines[["top", "left"]].set_visible(False)
 
 
-def _shade_phases(axes: Axes, epochs: Sequence[Mapping[str, Any]]) -> None:
+def _shade_phases(axes: Axes, epochs: Sequence[Row]) -> None:
     weights = [row["metrics"].get("train/ap_weight", 1.0) for row in epochs]
     final = max(weights, default=1.0)
-    names = ["warmup" if w == 0 else "main" if w >= final else "blend" for w in weights]
-    for epoch, name in enumerate(names):
-        axes.axvspan(epoch + 0.5, epoch + 1.5, color=PHASES[name], linewidth=0, zorder=0)
-        if epoch == 0 or names[epoch - 1] != name:
-            axes.text(epoch + 0.55, 1.0, name, fontsize=7, color="#555555", va="top")
-    axes.set_xlim(0.5, len(names) + 0.5)
+    names = ["main" if w >= final else "warmup" if w == 0 else "blend" for w in weights]
+    first = epochs[0]["step"] if epochs else 0
+    begin = first + 0.5
+    for name, members in groupby(names):
+        width = len(list(members))
+        axes.axvspan(begin, begin + width, color=PHASES[name], linewidth=0, zorder=0)
+        narrow = width < 0.12 * len(names)
+        axes.text(
+            begin + width / 2,
+            1.01,
+            name,
+            fontsize=7,
+            color="#555555",
+            ha="center",
+            va="top",
+            rotation=90 if narrow else 0,
+        )
+        begin += width
+    axes.set_xlim(first + 0.5, begin)
 
 
-def _scores(axes: Axes, scores: Tensor, targets: Tensor, classes: Sequence[str]) -> None:
-    values = scores.double().numpy()
-    labels = targets.numpy()
+def _scores(axes: Axes, values: NDArray, labels: NDArray, classes: Sequence[str]) -> None:
     if values.shape[1] == 1:
         parts = {str(name): values[labels == c, 0] for c, name in enumerate(classes)}
+        _overlaid(axes, parts)
         axes.set_xlabel("score (logit)")
     else:
-        own = np.take_along_axis(values, labels[:, None], axis=1)[:, 0]
-        parts = {str(name): own[labels == c] for c, name in enumerate(classes[:10])}
-        axes.set_xlabel("score of the row's own class (logit)")
-    finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
-    bins = np.linspace(low, high if high > low else low + 1.0, 61)
-    for name, part in parts.items():
-        if len(part):
-            weights = np.full(len(part), 1 / len(part))
-            axes.hist(part, bins, weights=weights, histtype="step", linewidth=1.4, label=name)
-    axes.set(yscale="log", ylabel="share of the class")
-    axes.set_title("Scores by class, test rows", loc="left", fontsize=10)
+        margin = _margin(values, labels)
+        parts = {str(classes[c]): margin[labels == c] for c in _rarest(labels, classes)}
+        _ridges(axes, parts)
+        axes.set_xlabel("score of the own class minus the best other (right of 0: told right)")
+    _title(axes, "Scores by class, test rows")
+
+
+def _overlaid(axes: Axes, parts: Mapping[str, NDArray]) -> None:
+    bins = _bins(parts)
+    for (name, part), color in zip(parts.items(), CYCLE, strict=False):
+        shares = _shares(part, bins)
+        axes.stairs(shares, bins, fill=True, color=color, alpha=0.3)
+        axes.stairs(shares, bins, color=color, label=f"{_short(name)} ({len(part):,} rows)")
+    axes.set(ylabel="share of the class", xlim=(bins[0], bins[-1]))
     axes.legend(frameon=False, fontsize=8, title="class", title_fontsize=8)
+
+
+def _ridges(axes: Axes, parts: Mapping[str, NDArray]) -> None:
+    bins = _bins(parts)
+    for height, (part, style) in enumerate(zip(parts.values(), _styles(), strict=False)):
+        shares = _shares(part, bins)
+        scaled = height + 0.85 * shares / max(shares.max(), 1e-12)
+        axes.stairs(scaled, bins, baseline=height, fill=True, color=style["color"], alpha=0.6)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(parts)), [_short(name) for name in parts], fontsize=7, va="bottom")
+    axes.set(xlim=(bins[0], bins[-1]), ylim=(0, len(parts)))
+
+
+def _margin(values: NDArray, labels: NDArray) -> NDArray:
+    rows = np.arange(len(labels))
+    others = values.copy()
+    others[rows, labels] = -np.inf
+    return values[rows, labels] - others.max(axis=1)
+
+
+def _bins(parts: Mapping[str, NDArray]) -> NDArray:
+    """Bin edges over all but the outermost thousandth, which a few rows would stretch."""
+    joined = np.concatenate(list(parts.values()))
+    joined = joined[np.isfinite(joined)]
+    if not len(joined):
+        return np.linspace(0.0, 1.0, 41)
+    low, high = np.quantile(joined, [0.0005, 1.0])
+    return np.linspace(low, high if high > low else low + 1.0, 41)
+
+
+def _shares(part: NDArray, bins: NDArray) -> NDArray:
+    inside = np.clip(part[np.isfinite(part)], bins[0], bins[-1])
+    return np.histogram(inside, bins)[0] / max(len(part), 1)
+
+
+def _rarest(labels: NDArray, classes: Sequence[str]) -> list[int]:
+    counts = np.bincount(labels, minlength=len(classes))
+    present = [int(c) for c in np.argsort(counts, kind="stable") if counts[c]]
+    return sorted(present[:MAX_CLASSES])
+
+
+def _styles() -> list[dict[str, Any]]:
+    """Ten styles: the colours once, then again with broken lines."""
+    lines = ["-"] * len(CYCLE) + ["--"] * len(CYCLE)
+    return [
+        {"color": color, "linestyle": line}
+        for color, line in islice(zip(cycle(CYCLE), lines, strict=False), MAX_CLASSES)
+    ]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 14 else f"{name[:13]}…"
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=10)
+
+
+def _legend(axes: Axes, *, beside: bool) -> None:
+    if beside:
+        axes.set_position((0.11, 0.14, 0.64, 0.76))
+        axes.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    else:
+        axes.legend(frameon=False, fontsize=8)
