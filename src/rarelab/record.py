@@ -89,7 +89,7 @@ class Record:
         rate = f", {100 * prevalence:.3g} % positive" if isinstance(prevalence, float) else ""
         rows = " / ".join(f"{len(table):,}" for _, table in self._splits.tables())
         return (
-            f"{self.directory.name}\n"
+            f"run {self.directory}\n"
             f"data {self._splits.name}: {rows} train / validation / test rows{rate}"
         )
 
