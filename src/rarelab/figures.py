@@ -1,4 +1,4 @@
-"""Pictures of one run: curves with their chance and best lines, training with its phases, scores."""
+"""Pictures of one run: curves with chance and best lines, training with its phases, scores."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, groupby, islice
@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,6 +22,12 @@ MAX_CLASSES = 10
 
 BUDGETS = (0.1, 0.5, 1.0, 5.0)
 """Alert budgets in per cent whose recall is written at the curve."""
+
+# Left, bottom, width, height of the axes. Fixed: a computed layout draws everything twice.
+AREA = (0.1, 0.14, 0.87, 0.76)
+WITH_RIGHT_AXIS = (0.1, 0.14, 0.79, 0.76)
+WITH_NAMES = (0.18, 0.14, 0.79, 0.76)
+NARROW = (0.1, 0.14, 0.66, 0.76)
 
 Row = Mapping[str, Any]
 
@@ -59,7 +66,7 @@ def _save(path: Path, draw: Callable[[Axes], None]) -> Path:
     # No pyplot: nothing global is touched, and no display is looked for.
     figure = Figure(figsize=(6.4, 3.9), dpi=110)
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.11, 0.14, 0.76, 0.76))
+    axes = figure.add_axes(AREA)
     axes.spines[["top", "right"]].set_visible(False)
     draw(axes)
     figure.savefig(path)
@@ -88,7 +95,8 @@ def _precision_recall(
 
 
 def _operating_points(axes: Axes, points: Mapping[str, Any], **style: Any) -> None:
-    recall = [0.0, *points["recall"]]
+    # The curve starts at recall 0 with the precision of the first threshold, if there is one.
+    recall = [0.0, *points["recall"]] if points["recall"] else []
     precision = [*points["precision"][:1], *points["precision"]]
     axes.step(recall, precision, where="pre", **style)
 
@@ -114,6 +122,9 @@ def _recall_at_quantile(axes: Axes, curve: Mapping[str, Any]) -> None:
 
 def _training(axes: Axes, rows: Sequence[Row]) -> None:
     epochs = [row for row in rows if "val/aucpr" in row["metrics"]]
+    if not epochs:
+        axes.text(0.5, 0.5, "no epoch was scored", ha="center", va="center")
+        return
     steps = [row["step"] + 1 for row in epochs]
     _shade_phases(axes, epochs)
     scores = [row["metrics"]["val/aucpr"] for row in epochs]
@@ -125,7 +136,7 @@ def _training(axes: Axes, rows: Sequence[Row]) -> None:
         axes.plot(best[-1] + 1, height, "*", color=BLUE, markersize=13, label="selected epoch")
         axes.legend(frameon=False, fontsize=8, loc="lower right")
     axes.set(xlabel="epoch", ylim=(0, 1.03))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("validation AUCPR", color=BLUE)
     _title(axes, "Training")
     losses = [row["metrics"].get("train/loss", np.nan) for row in epochs]
@@ -134,6 +145,7 @@ def _training(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _losses(axes: Axes, steps: Sequence[int], losses: Sequence[float]) -> None:
+    axes.set_position(WITH_RIGHT_AXIS)
     right = axes.twinx()
     right.plot(steps, losses, color=ORANGE, linestyle="--", linewidth=1.3)
     right.set_ylabel("training loss (another scale after the switch)", color=ORANGE, fontsize=8)
@@ -142,9 +154,9 @@ def _losses(axes: Axes, steps: Sequence[int], losses: Sequence[float]) -> None:
 
 def _shade_phases(axes: Axes, epochs: Sequence[Row]) -> None:
     weights = [row["metrics"].get("train/ap_weight", 1.0) for row in epochs]
-    final = max(weights, default=1.0)
+    final = max(weights)
     names = ["main" if w >= final else "warmup" if w == 0 else "blend" for w in weights]
-    first = epochs[0]["step"] if epochs else 0
+    first = epochs[0]["step"]
     begin = first + 0.5
     for name, members in groupby(names):
         width = len(list(members))
@@ -193,6 +205,7 @@ def _ridges(axes: Axes, parts: Mapping[str, NDArray]) -> None:
         shares = _shares(part, bins)
         scaled = height + 0.85 * shares / max(shares.max(), 1e-12)
         axes.stairs(scaled, bins, baseline=height, fill=True, color=style["color"], alpha=0.6)
+    axes.set_position(WITH_NAMES)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(parts)), [_short(name) for name in parts], fontsize=7, va="bottom")
     axes.set(xlim=(bins[0], bins[-1]), ylim=(0, len(parts)))
@@ -236,7 +249,7 @@ def _styles() -> list[dict[str, Any]]:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 14 else f"{name[:13]}…"
+    return name if len(name) <= 14 else f"{name[:6]}…{name[-7:]}"
 
 
 def _title(axes: Axes, text: str) -> None:
@@ -245,7 +258,7 @@ def _title(axes: Axes, text: str) -> None:
 
 def _legend(axes: Axes, *, beside: bool) -> None:
     if beside:
-        axes.set_position((0.11, 0.14, 0.64, 0.76))
+        axes.set_position(NARROW)
         axes.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     else:
         axes.legend(frameon=False, fontsize=8)
