@@ -98,11 +98,13 @@ def test_predictions_give_the_recorded_metric(home: Path) -> None:
 
 
 def test_a_run_that_cannot_be_meant_writes_nothing(rarelab, home: Path) -> None:
-    for wrong in (["trainer.max_epoch=5"], ["loss.temperature=abc"], ["schedule.warmup_epochs=9"]):
-        done = rarelab("train", *SMALL, *wrong)
-        assert done.returncode == 2, done.stdout
-        assert len(done.stderr.strip().splitlines()) == 1
-        assert not home.exists()
+    done = rarelab("train", *SMALL, "schedule.warmup_epochs=9")
+    assert done.returncode == 2, done.stdout
+    assert len(done.stderr.strip().splitlines()) == 1
+    for wrong in (["trainer.max_epoch=5"], ["loss.temperature=abc"], ["schedule.blend_epochs=9"]):
+        with pytest.raises(RequestError):
+            package.train([*SMALL, *wrong])
+    assert not home.exists()
 
 
 def test_a_csv_never_seen_before_trains(rarelab, tmp_path: Path, home: Path) -> None:
@@ -164,6 +166,7 @@ def test_the_users_own_loss_trains_from_their_own_folder(rarelab, tmp_path: Path
     leaf.parent.mkdir(parents=True)
     leaf.write_text("_target_: my_losses.Hinge\nmargin: 2.0\n")
     request = ["train", "--config-dir", "conf", "loss=hinge", "schedule=constant", *SMALL[:4]]
+    request.append("tracking=none")
     refused = rarelab(*request, cwd=folder)
     assert refused.returncode == 2
     assert "allow_targets" in refused.stderr
