@@ -4,7 +4,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -118,12 +117,21 @@ def test_an_empty_file_left_by_a_crash_is_replaced_and_foreign_bytes_are_not(tmp
 
 
 def test_telemetry_is_off_and_no_thread_is_left_behind(tmp_path):
-    client(sqlite_uri(tmp_path / "mlflow.db"), tmp_path)
-    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
-    from mlflow.telemetry import get_telemetry_client
-
-    assert get_telemetry_client() is None
-    assert not [t.name for t in threading.enumerate() if "mlflow" in t.name.lower()]
+    # In a process of its own: whoever imports MLflow first decides for the whole process.
+    script = (
+        "import os, sys, threading\n"
+        "from pathlib import Path\n"
+        "from rarelab.tracking import client\n"
+        "from rarelab.tracking.store import sqlite_uri\n"
+        "home = Path(sys.argv[1])\n"
+        "client(sqlite_uri(home / 'mlflow.db'), home)\n"
+        "from mlflow.telemetry import get_telemetry_client\n"
+        "assert os.environ['MLFLOW_DISABLE_TELEMETRY'] == 'true'\n"
+        "assert get_telemetry_client() is None\n"
+        "assert not [t for t in threading.enumerate() if 'mlflow' in t.name.lower()]\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=environment, check=True)
 
 
 def race(home: Path, processes: int) -> None:
