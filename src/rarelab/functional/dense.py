@@ -24,7 +24,7 @@ def single(
 
     ``scores`` [M]; ``at`` [P], the positives' columns; ``weights`` [M]; the rest as in smooth_ap.
     """
-    if len(at) and float(scores.amin()) == -torch.inf:
+    if len(at) and bool(scores.amin() == -torch.inf):
         return _without_excluded(scores, at, tau, weights, live, chunk, wants_gradient)
     if not 0 < len(at) < len(scores):
         return scores.new_tensor(torch.nan), torch.zeros_like(scores)
@@ -85,7 +85,7 @@ def value_and_gradient(
             continue
         bump = step.addcmul_(step, step, value=-1)  # σ' = σ − σ²
         inner = bump.index_select(1, at)
-        scale = (share if isinstance(share, float) else share[block]) * inverse / (rank * rank)
+        scale = (share[block] if isinstance(share, Tensor) else share) * inverse / (rank * rank)
         up, down = (rank - among).mul_(scale), among.mul_(scale)  # share N/A²τ, share B/A²τ
         gradient[:live].addmv_(bump[:, :live].T, down, alpha=-1)
         gain.addmv_(inner.T, up)

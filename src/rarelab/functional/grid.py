@@ -130,11 +130,13 @@ def positions(lists: Lists) -> Tensor:
     ratio = lists.scores / width[:, None]
     bins = ratio.floor()
     inside = ratio - bins
-    bins -= bins.amin(-1, keepdim=True)
-    if float(bins.max()) * BIN * PER_TAU > 4 * lists.scores.shape[1]:
+    lowest, highest = bins.aminmax(dim=-1, keepdim=True)
+    if float((highest - lowest).max()) * BIN * PER_TAU > 4 * lists.scores.shape[1]:
         ordered, order = bins.sort(-1)
         gaps = ordered.diff(dim=-1, prepend=ordered[:, :1]).clamp_(max=2.0)
         bins.scatter_(-1, order, gaps.cumsum(-1))
+    else:
+        bins -= lowest
     return (bins + inside) * (BIN * PER_TAU)
 
 

@@ -13,8 +13,11 @@ def apply_once(evaluate: Evaluate, scores: Tensor, arguments: tuple) -> Tensor:
     """Differentiable ``evaluate(scores, wants_gradient, arguments)[0]``.
 
     ``evaluate`` returns a value [...] and d value/d scores [..., M] (None if not wanted), each
-    leading index depending on its own scores only. It is called once, without a graph.
+    leading index depending on its own scores only. It is called once, without a graph, and not at
+    all for empty scores: the value of an empty list is NaN.
     """
+    if not scores.numel():
+        evaluate = _nothing
     if scores.requires_grad and torch.is_grad_enabled():
         return _Once.apply(scores, evaluate, arguments)  # type: ignore[return-value]
     with torch.no_grad():
@@ -39,6 +42,10 @@ def check_ranked_lists(name: str, scores: Tensor, positives: Tensor, tau: float 
         )
     if not isinstance(tau, Tensor) and not tau > 0:
         raise ValueError(f"{name}: tau is {tau}, expected a number > 0")
+
+
+def _nothing(scores: Tensor, wants_gradient: bool, arguments: tuple) -> tuple[Tensor, Tensor]:
+    return scores.new_full(scores.shape[:-1], torch.nan), torch.zeros_like(scores)
 
 
 class _Once(torch.autograd.Function):

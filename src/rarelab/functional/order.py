@@ -53,7 +53,9 @@ def masked_quantiles(
     deepest = int((1.0 - min(q)) * (x.shape[-1] - 1)) + 2
     top = x.topk(min(deepest, x.shape[-1])).values
     last = where.sum(-1, keepdim=True) - 1
-    rank = last * torch.tensor(q, dtype=x.dtype, device=x.device)
+    wide = x.dtype == torch.float64 or x.shape[-1] > _FLOAT32_COUNTS_TO
+    working = torch.float64 if wide else torch.float32
+    rank = last * torch.tensor(q, dtype=working, device=x.device)
     rank = {"lower": torch.floor, "higher": torch.ceil, "nearest": torch.round}.get(
         interpolation, lambda rank: rank
     )(rank)
@@ -61,7 +63,7 @@ def masked_quantiles(
     low, high = (top.gather(-1, (last - r).clamp_(0, top.shape[-1] - 1)) for r in (below, above))
     if interpolation in ("linear", "midpoint"):
         weight = torch.full_like(rank, 0.5) if interpolation == "midpoint" else rank - below
-        low = torch.lerp(low, high, weight)
+        low = torch.lerp(low, high, weight.to(low))
     return low.masked_fill((last < 0) | top[..., :1].isnan(), torch.nan)
 
 

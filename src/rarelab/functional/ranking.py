@@ -40,8 +40,8 @@ class Lists(NamedTuple):
 
     ``scores`` [C, M], finite; ``present`` [C, M] bool, the points that are not excluded, None if
     all are; ``chosen`` [C, M] bool, the positives, and ``at`` [P] as places; ``share`` [P],
-    w_i / Σ w of its list, and ``tau`` [C], > 0, in working precision; ``valid`` and ``sane`` [C]
-    bool: there is something to rank, and no score was NaN or +inf.
+    w_i / Σ w of its list, and ``tau`` [C], > 0, in working precision; ``range`` [C], of the scores;
+    ``valid`` and ``sane`` [C] bool: there is something to rank, and no score was NaN or +inf.
     """
 
     scores: Tensor
@@ -50,6 +50,7 @@ class Lists(NamedTuple):
     at: Tensor
     share: Tensor
     tau: Tensor
+    range: Tensor
     valid: Tensor
     sane: Tensor
 
@@ -76,6 +77,7 @@ def lists(scores: Tensor, positives: Tensor, tau: Tensor, weights: Tensor | None
         present = scores != -torch.inf
         chosen, count = chosen & present, present.sum(-1)
         scores = torch.where(present & sane[:, None], scores, 0.0)
+        lowest, highest = scores.aminmax(dim=-1)
     at = chosen.flatten().nonzero().squeeze(1)
     owner = at // scores.shape[1]
     mass = scores.new_ones(len(at), dtype=working)
@@ -85,7 +87,7 @@ def lists(scores: Tensor, positives: Tensor, tau: Tensor, weights: Tensor | None
     valid = (total > 0) & (chosen.sum(-1) < count) & (tau > 0)
     share = torch.where(valid[owner], mass / total[owner], 0.0)
     tau = torch.where(tau > 0, tau, 1.0).to(working)
-    return Lists(scores, present, chosen, at, share, tau, valid, sane)
+    return Lists(scores, present, chosen, at, share, tau, highest - lowest, valid, sane)
 
 
 def value_and_gradient(
@@ -108,7 +110,8 @@ def value_and_gradient(
 
     scale = lists.share / (lists.tau[lists.owner(at)] * rank * rank)
     slopes = torch.stack((scale * (rank - among), scale * among))
-    places = torch.arange(gradient.numel(), device=at.device).view(gradient.shape)[:, :live]
+    first = torch.arange(0, gradient.numel(), gradient.shape[1], device=at.device)
+    places = first[:, None] + torch.arange(live, device=at.device)
     raised, lowered = sums.sources(at, slopes).bumps(places.flatten())
     own = lists.chosen[:, :live].flatten().nonzero().squeeze(1)
     mine = (at % gradient.shape[1] < live).nonzero().squeeze(1)

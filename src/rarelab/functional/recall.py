@@ -56,9 +56,9 @@ def recall_at_quantile(
 
 def _evaluate(scores: Tensor, wants_gradient: bool, arguments: tuple) -> tuple[Tensor, Any]:
     positives, quantile, tau, interpolation, weights, live = arguments
-    if isinstance(tau, Tensor):  # no temperature: NaN, and no gradient
+    if isinstance(tau, Tensor):  # no temperature: as if there were no positive
         tau = tau.to(scores.dtype).expand(scores.shape[:-1]).unsqueeze(-1)
-        tau = torch.where(tau > 0, tau, torch.nan)
+        positives, tau = positives & (tau > 0), torch.where(tau > 0, tau, 1.0)
     threshold = order_quantile(scores, 1.0 - quantile, interpolation=interpolation)
     above = (scores - threshold.unsqueeze(-1)).mul_(1.0 / tau)
     mass = positives.to(scores.dtype)

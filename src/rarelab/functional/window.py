@@ -36,8 +36,9 @@ class Window:
         if self.present is not None:
             point = self.present.flatten().nonzero().squeeze(1)
             return _Sources(self, self.score.take(point), None, self.tiles(point, SOURCES))
-        order = torch.arange(len(self.score), device=self.score.device)
-        if self.key is not None:
+        if self.key is None:
+            order = torch.arange(len(self.score), device=self.score.device)
+        else:
             order = self.key.sort().indices
         return _Sources(self, self.score, None, even_tiles(order, self.count, SOURCES))
 
@@ -79,7 +80,7 @@ class _Sources:
     def __init__(self, window: Window, score: Tensor, mass: Tensor | None, cut: Tiles) -> None:
         self.window, working = window, window.tau.dtype
         self.score = cut.take(score, torch.inf)
-        self.mass, self.whole = None, cut.filled.sum(-1, keepdim=True).to(working)
+        self.mass, self.whole = None, cut.held.unsqueeze(-1).to(working)
         if mass is not None:
             self.mass = torch.stack([cut.take(side, 0.0) for side in mass], 2)
             self.whole = self.mass.sum(-1)
