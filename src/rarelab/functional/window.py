@@ -35,7 +35,9 @@ class Window:
     def everyone(self) -> "_Sources":
         if self.present is not None:
             point = self.present.flatten().nonzero().squeeze(1)
-            return _Sources(self, self.score.take(point), None, self.tiles(point, SOURCES))
+            return _Sources(
+                self, self.score.index_select(0, point), None, self.tiles(point, SOURCES)
+            )
         if self.key is None:
             order = torch.arange(len(self.score), device=self.score.device)
         else:
@@ -45,15 +47,15 @@ class Window:
     def sources(self, point: Tensor, mass: Tensor) -> "_Sources":
         # As with targets: few lie far apart, and smaller tiles of them are in reach of fewer.
         size = min(SOURCES, max(SOURCES // 4, len(point) // (8 * self.count)))
-        return _Sources(self, self.score.take(point), mass, self.tiles(point, size))
+        return _Sources(self, self.score.index_select(0, point), mass, self.tiles(point, size))
 
     def tiles(self, point: Tensor, size: int) -> Tiles:
         """``point`` [k] list by list, each in ascending order of score as far as bins tell."""
         owner = point // self.points
         if self.key is None:
             return tiles(torch.arange(len(point), device=point.device), owner, self.count, size)
-        order = self.key.take(point).sort().indices
-        return tiles(order, owner.take(order), self.count, size)
+        order = self.key.index_select(0, point).sort().indices
+        return tiles(order, owner.index_select(0, order), self.count, size)
 
 
 def reach(points: int) -> float:
@@ -87,7 +89,7 @@ class _Sources:
         # Bins leave a tile's ends out of order by less than a bin: widen them until they ascend.
         self.low = self.score.amin(-1).flip(1).cummin(1).values.flip(1)
         self.high = self.score.amax(-1).cummax(1).values
-        self.score.masked_fill_(~cut.filled, -torch.inf)  # below everything: σ and σ' are 0
+        cut.fill(self.score, -torch.inf)  # below everything: σ and σ' are 0
 
     def steps(self, at: Tensor) -> Tensor:
         return self._sum(at, slope=False)
@@ -99,7 +101,7 @@ class _Sources:
         window, sides = self.window, self.whole.shape[-1]
         # Few targets lie far apart: smaller tiles of them span less, and meet fewer sources.
         targets = window.tiles(at, min(TARGETS, max(1, len(at) // (8 * window.count))))
-        centre = targets.take(window.score.take(at), torch.inf)
+        centre = targets.take(window.score.index_select(0, at), torch.inf)
         total = centre.new_zeros(*centre.shape, sides, dtype=window.tau.dtype)
         if centre.numel() and self.score.numel():
             first, beyond = self._within_reach(centre)
