@@ -140,7 +140,7 @@ def test_secrets_reach_neither_the_store_nor_the_run_directory(home, monkeypatch
     assert not [text for text in ("s3cr3t", "abcdef", "hunter2") if text in kept]
 
 
-def test_rows_wait_until_writing_them_is_a_twentieth_of_the_time(home, monkeypatch):
+def test_rows_wait_until_writing_them_is_a_twentieth_of_the_time_at_most(home, monkeypatch):
     clock, written = [0.0], []
     sink = MlflowSink(home=str(home))
     sink.open(record(home))
@@ -158,8 +158,8 @@ def test_rows_wait_until_writing_them_is_a_twentieth_of_the_time(home, monkeypat
         sink({"step": step, "time": step, "metrics": {"train/loss": 1.0}})
         spent = 0.5 * len(written)
         # One write of unforeseen cost is the most that can be over.
-        assert spent <= clock[0] / 20 + 0.5
-    assert 15 <= len(written) <= 21
+        assert spent <= clock[0] / 25 + 0.5
+    assert 14 <= len(written) <= 18 and written[-1] > 190
 
 
 def test_a_resumed_run_is_the_same_run_without_duplicates_or_conflicts(home):
