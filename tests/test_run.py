@@ -29,6 +29,7 @@ FILES = {
     "predictions.parquet",
     "train.log",
     "curves.json",
+    "environment.json",
     "figures",
 }
 KEYS = {
@@ -85,6 +86,15 @@ def test_python_runs_what_the_command_runs(home: Path) -> None:
     assert first.directory != second.directory
     assert first.metrics == second.metrics
     assert first.metrics["test/aucpr"] > first.metrics["test/prevalence"]
+
+
+def test_a_password_in_the_address_of_a_server_is_not_recorded(home: Path) -> None:
+    word = "".join(["s3", "cret"])  # the uncommitted diff, this file perhaps in it, is recorded
+    address = f"http://ann:{word}@127.0.0.1:9"
+    done = package.train([*SMALL, "tracking=none", f"tracking.uri='{address}'"])
+    for path in done.directory.iterdir():
+        if path.is_file():
+            assert word.encode() not in path.read_bytes(), path.name
 
 
 def test_predictions_give_the_recorded_metric(home: Path) -> None:

@@ -15,6 +15,8 @@ from rarelab.data.splits import Splits
 from rarelab.sweep.directory import claim, label
 from rarelab.sweep.signature import code_fingerprint, signature, targets_in
 from rarelab.tracking import RunRecord
+from rarelab.tracking.environment import write_environment
+from rarelab.tracking.redact import redact_setting
 from rarelab.training import Diverged
 from rarelab.training.history import History, Row
 
@@ -56,7 +58,9 @@ class Record:
         self._log_file = logging.FileHandler(self.directory / "train.log", encoding="utf-8")
         self._log_file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.addHandler(self._log_file)
-        OmegaConf.save(self._cfg, self.directory / "config.yaml", resolve=True)
+        plain = OmegaConf.to_container(self._cfg, resolve=True)
+        OmegaConf.save(OmegaConf.create(_redacted(plain)), self.directory / "config.yaml")
+        write_environment(self.directory)
         facts = {"prevalence": self._splits.prevalence, "notes": self._splits.notes}
         (self.directory / "data.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         facts = {"experiment": self.experiment, "home": self.home}
@@ -118,6 +122,13 @@ def _status(kind: type[BaseException] | None) -> str:
     if issubclass(kind, Diverged):
         return "diverged"
     return "error" if issubclass(kind, Exception) else "interrupted"
+
+
+def _redacted(node: Any, name: str = "") -> Any:
+    """The configuration without passwords: it is uploaded with the run."""
+    if isinstance(node, dict):
+        return {key: _redacted(value, str(key)) for key, value in node.items()}
+    return redact_setting(name, node) if isinstance(node, str) else node
 
 
 def _flatten(node: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
