@@ -41,7 +41,7 @@ def _cheapest(lists: Lists, chunk: int, grids: bool) -> Sums:
 def _near_and_span(lists: Lists) -> tuple[float, float]:
     """Share of the pairs within reach, from a sample, and the widest list's range, in τ."""
     points = lists.scores.shape[1]
-    span = (lists.range / lists.tau).max()
+    span = ((lists.high - lists.low) / lists.tau).max()
     at = lists.at[:: max(1, len(lists.at) // SAMPLE)]
     owner = lists.owner(at)
     columns = torch.arange(0, points, max(1, points // SAMPLE), device=at.device)

@@ -6,6 +6,7 @@ of G spacings; positions need float64. The scheme is that of the non-uniform FFT
 1993) with local polynomials, which need no deconvolution.
 """
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +19,9 @@ PER_TAU = 4  # grid points to a temperature
 POINTS = 8  # grid points to a score, its stencil
 BIN = 48  # temperatures to a bin; two scores with an empty bin between them have σ = 0 or 1
 LONGEST = 1 << 26  # grid points of all lists together
+BLOCK = 1 << 16  # points spread at a time, so that they stay in the cache
+
+Block = tuple[Tensor, Tensor, Tensor, Tensor]  # row, cell, offset from its middle and mass [k]
 
 
 def _lagrange() -> Tensor:
@@ -32,57 +36,86 @@ LAGRANGE = _lagrange()
 
 
 class Grid:
-    """The sums of ``lists``, each on a grid of ``length`` points (of which half stay empty)."""
+    """The sums of ``lists``, each on a grid of ``length`` points (of which half stay empty).
+
+    Bins are taken about 0, not about the lowest score, so that an outlier costs the others no
+    digits; runs of empty bins shrink to one where the grid would otherwise be mostly empty.
+    """
 
     def __init__(self, lists: Lists) -> None:
         self.count, self.points = lists.scores.shape
-        self.present = lists.present
-        position = positions(lists)
-        first = position.floor()
-        self.cell = first.long().flatten()
-        self.middle = (position - first).flatten() - 0.5
-        self.cells = int(position.max()) + 1
+        self.score, self.present = lists.scores.flatten(), lists.present
+        self.width = BIN * lists.tau
+        low, high = (lists.low / self.width).floor(), (lists.high / self.width).floor()
+        self.low, self.bins, count = low, None, float((high - low).max()) + 1
+        if count * BIN * PER_TAU > 4 * self.points:
+            self.bins = _close_gaps((lists.scores / self.width[:, None]).floor()).flatten()
+            count = float(self.bins.max()) + 1
+        self.cells = int(count) * BIN * PER_TAU
         self.length = _fast_length(2 * (self.cells + POINTS))
 
+    def place(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The list of each of ``point`` [k], its grid cell, and where it lies off the middle."""
+        owner = point // self.points
+        ratio = self.score.index_select(0, point) / self.width.index_select(0, owner)
+        bins = ratio.floor()
+        ratio -= bins
+        if self.bins is None:
+            ratio += bins - self.low.index_select(0, owner)
+        else:
+            ratio += self.bins.index_select(0, point)
+        position = ratio.mul_(BIN * PER_TAU)
+        cell = position.floor()
+        return owner, cell.long(), position.sub_(cell).sub_(0.5)
+
     def everyone(self) -> "_Sources":
-        row = torch.arange(self.count, device=self.cell.device).repeat_interleave(self.points)
-        mass = torch.ones_like(self.middle)
-        if self.present is not None:
-            mass = self.present.flatten().to(mass)
-        return _Sources(self, self._spread(row, self.cell, self.middle, mass, 1))
+        def blocks() -> Iterator[Block]:
+            for start in range(0, len(self.score), BLOCK):
+                point = torch.arange(start, min(start + BLOCK, len(self.score))).to(
+                    self.score.device
+                )
+                owner, cell, middle = self.place(point)
+                mass = torch.ones_like(middle)
+                if self.present is not None:
+                    mass = self.present.flatten()[point].to(mass)
+                yield owner, cell, middle, mass
+
+        return _Sources(self, self._spread(blocks(), len(self.score), 1))
 
     def sources(self, point: Tensor, mass: Tensor) -> "_Sources":
         sides = len(mass)
-        row = torch.arange(sides, device=point.device)[:, None] + sides * (point // self.points)
-        cell, middle = self.cell[point].repeat(sides), self.middle[point].repeat(sides)
-        return _Sources(self, self._spread(row.flatten(), cell, middle, mass.flatten(), sides))
+        owner, cell, middle = self.place(point)
+        row = sides * owner + torch.arange(sides, device=point.device)[:, None]
+        block = row.flatten(), cell.repeat(sides), middle.repeat(sides), mass.flatten()
+        return _Sources(self, self._spread(iter([block]), len(point), sides))
 
     def weights(self, middle: Tensor) -> Tensor:
         """Lagrange weights [POINTS, k] of points ``middle`` [k] off their stencils' middles."""
         powers = torch.stack([torch.ones_like(middle), *[middle] * (POINTS - 1)]).cumprod(0)
         return LAGRANGE.to(middle.device) @ powers
 
-    def _spread(
-        self, row: Tensor, cell: Tensor, middle: Tensor, mass: Tensor, sides: int
-    ) -> Tensor:
-        """``mass`` [k] in ``cell`` of ``row``, spread over its stencil: [C, sides, length]."""
+    def _spread(self, blocks: Iterator[Block], points: int, sides: int) -> Tensor:
+        """Masses of ``points`` points, spread over their stencils: [C, sides, length]."""
         rows = self.count * sides
         if self.count * self.length > LONGEST:
             raise ValueError(
                 f"smooth_ap: path='grid' would need {self.count * self.length} grid points: the "
                 "scores are too far apart in units of tau; use path='window'"
             )
-        grid = middle.new_zeros(rows, self.length)
-        if len(cell) < rows * self.cells:
-            place, weights = row * self.length + cell, self.weights(middle) * mass
-            for offset in range(POINTS):
-                grid.view(-1).scatter_add_(0, place + offset, weights[offset])
+        grid = self.width.new_zeros(rows, self.length)
+        if points < self.count * self.cells:
+            for row, cell, middle, mass in blocks:
+                node, weights = row * self.length + cell, self.weights(middle) * mass
+                for offset in range(POINTS):
+                    grid.view(-1).scatter_add_(0, node + offset, weights[offset])
         else:  # many points to a cell: sum their powers first, weigh once for the cell
-            moments, place = middle.new_zeros(POINTS, rows * self.cells), row * self.cells + cell
-            for moment in moments:
-                moment.scatter_add_(0, place, mass)
-                mass = mass * middle
-            weights = (LAGRANGE.to(cell.device) @ moments).view(POINTS, rows, self.cells)
+            moments = self.width.new_zeros(POINTS, rows * self.cells)
+            for row, cell, middle, mass in blocks:
+                cell += row * self.cells
+                for moment in moments:
+                    moment.scatter_add_(0, cell, mass)
+                    mass = mass * middle
+            weights = (LAGRANGE.to(grid.device) @ moments).view(POINTS, rows, self.cells)
             for offset in range(POINTS):
                 grid[:, offset : offset + self.cells] += weights[offset]
         return grid.view(self.count, sides, self.length)
@@ -90,7 +123,7 @@ class Grid:
     @cached_property
     def kernels(self) -> Tensor:
         """Transforms of σ and σ', sampled at every distance on the grid."""
-        index = torch.arange(self.length, device=self.middle.device)
+        index = torch.arange(self.length, device=self.width.device)
         distance = torch.where(2 * index > self.length, index - self.length, index) / PER_TAU
         step = torch.sigmoid(-distance.double())
         return torch.fft.rfft(torch.stack((step, step * torch.sigmoid(distance.double()))))
@@ -111,33 +144,20 @@ class _Sources:
     def _sum(self, at: Tensor, kernel: Tensor) -> Tensor:
         grid, sides = self.grid, self.transform.shape[1]
         field = torch.fft.irfft(self.transform * kernel, grid.length).flatten()
-        cell = grid.cell[at] + (at // grid.points) * (sides * grid.length)
-        weights = grid.weights(grid.middle[at])
-        rows = torch.arange(sides, device=at.device)[:, None] * grid.length
+        owner, cell, middle = grid.place(at)
+        weights, rows = grid.weights(middle), torch.arange(sides, device=at.device)[:, None]
+        node = (owner * sides + rows) * grid.length + cell
         result = field.new_zeros(sides, len(at))
         for offset in range(POINTS):
-            result.addcmul_(field[cell + rows + offset], weights[offset])
+            result.addcmul_(field[node + offset], weights[offset])
         return result
 
 
-def positions(lists: Lists) -> Tensor:
-    """Where the scores lie [C, M], in grid spacings from the start of their list's grid.
-
-    Bins are taken about 0, not about the lowest score, so that an outlier costs the others no
-    digits; runs of empty bins shrink to one where the grid would otherwise be mostly empty.
-    """
-    width = BIN * lists.tau
-    ratio = lists.scores / width[:, None]
-    bins = ratio.floor()
-    inside = ratio - bins
-    lowest, highest = bins.aminmax(dim=-1, keepdim=True)
-    if float((highest - lowest).max()) * BIN * PER_TAU > 4 * lists.scores.shape[1]:
-        ordered, order = bins.sort(-1)
-        gaps = ordered.diff(dim=-1, prepend=ordered[:, :1]).clamp_(max=2.0)
-        bins.scatter_(-1, order, gaps.cumsum(-1))
-    else:
-        bins -= lowest
-    return (bins + inside) * (BIN * PER_TAU)
+def _close_gaps(bins: Tensor) -> Tensor:
+    """``bins`` [C, M] renumbered from 0, in order, with at most one empty bin in a row."""
+    ordered, order = bins.sort(-1)
+    gaps = ordered.diff(dim=-1, prepend=ordered[:, :1]).clamp_(max=2.0)
+    return torch.zeros_like(bins).scatter_(-1, order, gaps.cumsum(-1))
 
 
 def _fast_length(least: int) -> int:

@@ -40,8 +40,9 @@ class Lists(NamedTuple):
 
     ``scores`` [C, M], finite; ``present`` [C, M] bool, the points that are not excluded, None if
     all are; ``chosen`` [C, M] bool, the positives, and ``at`` [P] as places; ``share`` [P],
-    w_i / Σ w of its list, and ``tau`` [C], > 0, in working precision; ``range`` [C], of the scores;
-    ``valid`` and ``sane`` [C] bool: there is something to rank, and no score was NaN or +inf.
+    w_i / Σ w of its list, and ``tau`` [C], > 0, in working precision; ``low`` and ``high`` [C], the
+    scores' ends; ``valid`` and ``sane`` [C] bool: there is something to rank, and no score was NaN
+    or +inf.
     """
 
     scores: Tensor
@@ -50,7 +51,8 @@ class Lists(NamedTuple):
     at: Tensor
     share: Tensor
     tau: Tensor
-    range: Tensor
+    low: Tensor
+    high: Tensor
     valid: Tensor
     sane: Tensor
 
@@ -87,7 +89,7 @@ def lists(scores: Tensor, positives: Tensor, tau: Tensor, weights: Tensor | None
     valid = (total > 0) & (chosen.sum(-1) < count) & (tau > 0)
     share = torch.where(valid[owner], mass / total[owner], 0.0)
     tau = torch.where(tau > 0, tau, 1.0).to(working)
-    return Lists(scores, present, chosen, at, share, tau, highest - lowest, valid, sane)
+    return Lists(scores, present, chosen, at, share, tau, lowest, highest, valid, sane)
 
 
 def value_and_gradient(
