@@ -30,7 +30,7 @@ def evaluate_and_write(
     """
     logits, targets = scored["test"]
     metrics = evaluate(logits, targets, classes=classes, bootstrap_seed=seed)
-    found = curves(logits, targets)
+    found = curves(logits, targets, classes=classes)
     (directory / "curves.json").write_text(json.dumps(found), encoding="utf-8")
     write_predictions(directory / "predictions.parquet", scored, classes)
     rows = read_rows(directory / "history.jsonl")
