@@ -14,7 +14,7 @@ run: .venv/.with-run ## the main job: fetch creditcard, train Smooth-AP after a 
 	fi
 
 test: .venv/.with-test ## all tests but the slow ones
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto
 
 test-slow: .venv/.with-test ## what needs servers, several processes, downloads or minutes
 	$(PY) -m pytest -m slow
