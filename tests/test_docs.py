@@ -60,7 +60,7 @@ def test_the_toy_demos_flags_are_overrides_with_the_stated_defaults() -> None:
 
 
 def test_every_option_of_the_configuration_is_in_the_readme() -> None:
-    for group in ("dataset", "model", "loss", "schedule", "optimizer", "lr_schedule"):
+    for group in ("dataset", "model", "loss", "schedule", "optimizer", "lr_schedule", "sampler"):
         for leaf in (ROOT / "conf" / group).glob("*.yaml"):
             assert f"`{leaf.stem.removesuffix('_iqr')}`" in README, leaf
 

@@ -58,7 +58,7 @@ def test_another_loss_sees_the_same_rows_weights_and_batch_order() -> None:
         assert torch.equal(a, b)
     assert torch.equal(ranking.train.x, plain.train.x)
     orders = [
-        [y for _, y, _, _ in trainer._batches(work, generator(0, "batches"))]
+        [batch.y for batch in trainer._batches(work, generator(0, "batches"))]
         for work in (ranking, plain)
     ]
     assert all(torch.equal(a, b) for a, b in zip(*orders, strict=True))

@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import hydra.utils
@@ -12,12 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from rarelab.check import check_leaf, check_value, load_target, parameters
-from rarelab.data.splits import Dataset, Splits, Table
+from rarelab.data.splits import IGNORE_INDEX, Dataset, Splits, Table
 from rarelab.errors import RequestError, nearest
+from rarelab.losses.prior import corrected
 from rarelab.losses.protocols import Sampling
 from rarelab.models import Estimator, set_output_prior
 from rarelab.streams import drawing_from, stream_seed
 from rarelab.training.loop import Trainer, Work
+from rarelab.training.sampling import Natural, Sampler, row_kinds
 
 COMPONENTS = (
     "dataset",
@@ -27,6 +30,7 @@ COMPONENTS = (
     "schedule",
     "optimizer",
     "lr_schedule",
+    "sampler",
     "trainer",
     "tracking",
 )
@@ -110,12 +114,17 @@ def trainer(cfg: DictConfig) -> Trainer:
     return instantiate(cfg, "trainer")
 
 
+def sampler(cfg: DictConfig) -> Sampler:
+    return instantiate(cfg, "sampler")
+
+
 @dataclass(frozen=True)
 class Sizes:
     """What the data decides about the other components."""
 
     splits: Splits
     trainer: Trainer
+    sampler: Sampler = field(default_factory=Natural)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -126,11 +135,36 @@ class Sizes:
         return self.steps_per_epoch * self.trainer.max_epochs
 
     def class_counts(self) -> torch.Tensor:
+        """Training targets of each class, int64 [C]."""
         labels = self.splits.train.labels()
         return torch.bincount(labels, minlength=len(self.splits.classes))
 
+    @cached_property
+    def drawn_counts(self) -> torch.Tensor:
+        """Targets of each class that an epoch's batches are expected to hold, float64 [C].
+
+        Raises:
+            RequestError: the sampler cannot fill a batch as it is asked to.
+        """
+        y = self.splits.train.y
+        uses = self.sampler.expected_uses(row_kinds(y), self.trainer.batch_size)
+        counted = y != IGNORE_INDEX
+        uses = uses.view(-1, *[1] * (y.ndim - 1)).expand(y.shape)[counted]
+        return torch.bincount(y[counted], weights=uses, minlength=len(self.splits.classes))
+
+    def prior_shift(self) -> torch.Tensor | None:
+        """What batches add to the log-odds (binary, [1]) or log-rates [C]; None for nothing."""
+        log_rates = [
+            (counts.double().clamp_min(1e-8) / counts.sum()).log()
+            for counts in (self.drawn_counts, self.class_counts())
+        ]
+        shift = log_rates[0] - log_rates[1]
+        if self.splits.task == "binary":
+            shift = shift[1:] - shift[:1]
+        return shift if bool((shift.abs() > 1e-9).any()) else None
+
     def facts(self) -> dict[str, Any]:
-        counts = self.class_counts()
+        counts = self.drawn_counts.float()
         return {
             "in_features": self.splits.in_features,
             "num_outputs": self.splits.num_outputs,
@@ -146,6 +180,11 @@ def model(cfg: DictConfig, sizes: Sizes) -> nn.Module | Estimator:
     splits = sizes.splits
     with drawing_from(cfg.seed, "init"):
         built = instantiate(cfg, "model", sizes.facts())
+    if isinstance(built, Estimator) and not isinstance(sizes.sampler, Natural):
+        raise RequestError(
+            f"sampler: {type(built).__name__} fits all rows at once and draws no batches; "
+            "use sampler=natural"
+        )
     if isinstance(built, nn.Module):
         expected = getattr(built, "input_ndim", splits.train.x.ndim)
         if expected != splits.train.x.ndim:
@@ -161,9 +200,9 @@ def model(cfg: DictConfig, sizes: Sizes) -> nn.Module | Estimator:
 
 def loss(cfg: DictConfig, sizes: Sizes) -> nn.Module:
     """The scheduled loss, tried once on two rows so that a misfit shows before training."""
-    facts = sizes.facts()
-    main: nn.Module = instantiate(cfg, "loss", facts)
-    warmup = instantiate(cfg, "warmup_loss", facts)
+    facts, shift = sizes.facts(), sizes.prior_shift()
+    main = corrected(instantiate(cfg, "loss", facts), shift)
+    warmup = corrected(instantiate(cfg, "warmup_loss", facts), shift)
     if not getattr(main, "needs_warmup", True):
         built = main  # a plain loss trains from the first step, whatever the default schedule says
     else:
@@ -192,6 +231,7 @@ def work(cfg: DictConfig, sizes: Sizes, network: nn.Module, device: torch.device
         train=_moved(sizes.splits.train, device),
         val=sizes.splits.val,
         rare_class=int(sizes.class_counts().argmin()),
+        sampler=sizes.sampler,
     )
 
 

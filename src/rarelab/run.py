@@ -18,6 +18,7 @@ from rarelab import build
 from rarelab.data.splits import Splits
 from rarelab.errors import RequestError, Terminated
 from rarelab.evaluation import evaluate_and_write
+from rarelab.losses.prior import PriorCorrected
 from rarelab.models import Estimator
 from rarelab.record import Record
 from rarelab.streams import drawing_from, generator, stream_seed
@@ -58,12 +59,12 @@ def run(cfg: DictConfig, choices: Mapping[str, str | None]) -> Outcome:
     with _threads(trainer.threads), _sigterm_raises():
         dataset = build.dataset(cfg)
         splits = dataset.splits(stream_seed(cfg.seed, "draw"))
-        sizes = build.Sizes(splits, trainer)
+        sizes = build.Sizes(splits, trainer, build.sampler(cfg))
         model = build.model(cfg, sizes)
         work = None
         if not isinstance(model, Estimator):
             work = build.work(cfg, sizes, model, trainer.torch_device())
-        _warn_before(trainer, splits, work)
+        _warn_before(sizes, work)
         with Record(cfg, choices, dataset.identity(), splits) as record:
             log.info("%s", record.introduction())
             if work is not None:
@@ -116,27 +117,45 @@ def _scores(trainer: Trainer, model: nn.Module | Estimator, x: Tensor) -> Tensor
     return model.scores(x) if isinstance(model, Estimator) else trainer.scores(model, x)
 
 
-def _warn_before(trainer: Trainer, splits: Splits, work: Work | None) -> None:
+def _warn_before(sizes: build.Sizes, work: Work | None) -> None:
     """Say what can be foreseen; refuse a schedule that never reaches what is to be selected."""
-    for note in splits.notes:
+    trainer = sizes.trainer
+    for note in sizes.splits.notes:
         log.warning("note: %s", note)
     if work is None:
         return
-    labels = splits.train.labels()
-    expected = trainer.batch_size * (labels == work.rare_class).double().mean().item()
-    if expected < 1:
-        log.warning(
-            "warning: a batch of %d rows is expected to hold %.2f rows of the rarest class; "
-            "raise trainer.batch_size",
-            trainer.batch_size,
-            expected,
-        )
+    _warn_of_batches(sizes, work)
     if trainer.select == "main" and not reaches_main(trainer, work):
         raise RequestError(
             f"trainer.max_epochs={trainer.max_epochs}: the schedule's warmup and blend leave no "
             "epoch at the final main weight; raise it, shorten schedule.warmup_epochs or "
             "schedule.blend_epochs, or set trainer.select=any"
         )
+
+
+def _warn_of_batches(sizes: build.Sizes, work: Work) -> None:
+    """Too few rare rows a batch, or another prevalence than nature's: say so, and the remedy."""
+    drawn = sizes.drawn_counts[work.rare_class].item()
+    expected = drawn / sizes.steps_per_epoch
+    if expected < 1:
+        log.warning(
+            "warning: a batch of %d rows is expected to hold %.2f rows of the rarest class; "
+            "take sampler=stratified or raise trainer.batch_size",
+            sizes.trainer.batch_size,
+            expected,
+        )
+    if sizes.prior_shift() is None:
+        return
+    main = getattr(work.loss, "main_loss", work.loss)
+    log.warning(
+        "note: the sampler shows the rarest class at %.3g %% instead of %.3g %%; %s",
+        100 * drawn / sizes.drawn_counts.sum().item(),
+        100 * (sizes.class_counts()[work.rare_class] / sizes.class_counts().sum()).item(),
+        "the loss is corrected for it, so scores fit the natural rate"
+        if isinstance(main, PriorCorrected)
+        else f"{type(main).__name__} is no likelihood and is not corrected, so its scores are no "
+        "log-odds at the natural rate",
+    )
 
 
 @contextmanager

@@ -32,6 +32,7 @@ class BinaryCrossEntropy(nn.Module):
     """
 
     needs_warmup: ClassVar[bool] = False
+    is_likelihood: ClassVar[bool] = True
 
     def __init__(
         self, reduction: Literal["mean", "sum", "none"] = "mean", ignore_index: int = -100
@@ -96,6 +97,7 @@ class CrossEntropy(nn.Module):
     """
 
     needs_warmup: ClassVar[bool] = False
+    is_likelihood: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -24,6 +24,17 @@ class StepAware(Protocol):
 
 
 @runtime_checkable
+class Indexed(Protocol):
+    """Wants to know which training rows it is about to be called on.
+
+    ``rows`` are positions in the training targets (of sequences: in the flattened ones), int64, one
+    for each row of the logits that follow.
+    """
+
+    def on_train_batch_rows(self, rows: Tensor) -> None: ...
+
+
+@runtime_checkable
 class Queued(Protocol):
     """Remembers rows of earlier batches, and can forget them."""
 
@@ -63,6 +74,13 @@ class Pooled(Protocol):
 
     @property
     def pool_has_positive(self) -> Tensor | None: ...
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """Whether the loss is least where the scores are the log-odds (or log-rates) of the classes."""
+
+    is_likelihood: bool
 
 
 @runtime_checkable

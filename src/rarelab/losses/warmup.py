@@ -6,7 +6,7 @@ import logging
 from torch import Tensor, nn
 
 from rarelab.losses import schedule
-from rarelab.losses.protocols import Pooled, Queued, Sampling, Tempered
+from rarelab.losses.protocols import Indexed, Pooled, Queued, Sampling, Tempered
 
 log = logging.getLogger("rarelab")
 
@@ -146,6 +146,12 @@ class LossWarmupWrapper(nn.Module):
         elapsed = global_step - self._switch_step
         decay = self.temp_start, self.temp_end, self.temp_decay_steps
         self._set_temperature(schedule.temperature(elapsed, *decay))
+
+    def on_train_batch_rows(self, rows: Tensor) -> None:
+        """Tell both losses which training rows the next call is about, if they ask for it."""
+        for loss in (self.warmup_loss, self.main_loss):
+            if isinstance(loss, Indexed):
+                loss.on_train_batch_rows(rows)
 
     def reset_queue(self) -> None:
         """Empty the main loss's queue, if it has one."""

@@ -4,8 +4,9 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from rarelab.data.splits import IGNORE_INDEX, Table
 from rarelab.errors import RarelabError, RequestError
-from rarelab.losses.protocols import EpochAware, Pooled, Scheduled, StepAware
+from rarelab.losses.protocols import EpochAware, Indexed, Pooled, Scheduled, StepAware
 from rarelab.metrics import validation_metrics
 from rarelab.training.health import Health
 from rarelab.training.history import History
+from rarelab.training.sampling import Natural, Sampler, row_kinds
 from rarelab.training.selection import METRIC, Selection
 
 
@@ -36,6 +38,22 @@ class Work:
     train: Table
     val: Table
     rare_class: int
+    sampler: Sampler = field(default_factory=Natural)
+
+    @cached_property
+    def kinds(self) -> Tensor:
+        """What the sampler tells the training rows apart by, int64 [N] on the CPU."""
+        return row_kinds(self.train.y)
+
+
+class Batch(NamedTuple):
+    """Rows of one step: their positions in the training table, and what stands there."""
+
+    rows: Tensor
+    x: Tensor
+    y: Tensor
+    weight: Tensor | None
+    has_positive: Tensor
 
 
 @dataclass(frozen=True)
@@ -122,16 +140,17 @@ class Trainer:
         clock.epoch(epoch)
         first_step = epoch * self.steps_per_epoch(len(work.train.y))
         health, losses, main = Health(), [], True
-        for step, (x, y, weight, has_positive) in enumerate(self._batches(work, batches)):
+        for step, batch in enumerate(self._batches(work, batches)):
             clock.step(first_step + step)
+            clock.rows(batch.rows, batch.y)
             main = main and (step > 0 or clock.at_final_weight)
-            logits, loss = self._forward(work, x, y, weight)
+            logits, loss = self._forward(work, batch.x, batch.y, batch.weight)
             losses.append(loss.detach())
             if not math.isfinite(loss.item()):
-                raise Diverged(_divergence(epoch, step, loss, logits, y, work))
+                raise Diverged(_divergence(epoch, step, loss, logits, batch.y, work))
             self._update(work, loss)
             assert logits.grad is not None
-            health.step(logits.grad, has_positive, pool.has_positive(has_positive))
+            health.step(logits.grad, batch.has_positive, pool.has_positive(batch.has_positive))
         mean = torch.stack(losses).double().mean().item()
         return {"train/loss": mean, **clock.metrics(), **health.metrics()}, main
 
@@ -155,18 +174,16 @@ class Trainer:
         if work.lr_schedule is not None:
             work.lr_schedule.step()
 
-    def _batches(
-        self, work: Work, batches: torch.Generator
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor]]:
+    def _batches(self, work: Work, batches: torch.Generator) -> Iterator[Batch]:
         table, device = work.train, work.train.x.device
-        order = torch.randperm(len(table), generator=batches).to(device)
+        order = work.sampler.order(work.kinds, self.batch_size, batches).to(device)
         holds_rare = self._any_per_batch(_rows_with(table.y, work.rare_class)[order])
         for rows, has_positive in zip(order.split(self.batch_size), holds_rare, strict=True):
             weight = None
             if table.sample_weight is not None:
                 weight = table.sample_weight.index_select(0, rows)
             x, y = table.x.index_select(0, rows), table.y.index_select(0, rows)
-            yield x, y, weight, has_positive
+            yield Batch(rows, x, y, weight, has_positive)
 
     def _any_per_batch(self, flags: Tensor) -> tuple[Tensor, ...]:
         """Is any flag [N] of a batch set? All batches of an epoch at once, a scalar for each."""
@@ -186,6 +203,11 @@ def real_rows(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return (logits, y) if bool(kept.all()) else (logits[kept], y[kept])
 
 
+def _step_ids(rows: Tensor, steps: int) -> Tensor:
+    """Sequences [B] as the positions of their steps in the flattened targets, [B · T]."""
+    return (rows.unsqueeze(1) * steps + torch.arange(steps, device=rows.device)).flatten()
+
+
 def _rows_with(y: Tensor, label: int) -> Tensor:
     return (y == label).reshape(len(y), -1).any(-1)
 
@@ -203,6 +225,7 @@ class Clock:
         self._scheduled = loss if isinstance(loss, Scheduled) else None
         self._on_epoch = loss.on_train_epoch_start if isinstance(loss, EpochAware) else None
         self._on_step = loss.on_train_batch_start if isinstance(loss, StepAware) else None
+        self._on_rows = loss.on_train_batch_rows if isinstance(loss, Indexed) else None
 
     def epoch(self, epoch: int) -> None:
         if self._on_epoch is not None:
@@ -211,6 +234,10 @@ class Clock:
     def step(self, global_step: int) -> None:
         if self._on_step is not None:
             self._on_step(global_step)
+
+    def rows(self, rows: Tensor, y: Tensor) -> None:
+        if self._on_rows is not None:
+            self._on_rows(rows if y.ndim == 1 else _step_ids(rows, y.shape[1]))
 
     @property
     def at_final_weight(self) -> bool:

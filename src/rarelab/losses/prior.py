@@ -1,0 +1,48 @@
+"""Scores at the natural class rates, learnt from batches in which the rates are others."""
+
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from rarelab.losses.protocols import Likelihood
+
+
+@final
+class PriorCorrected(nn.Module):
+    """A likelihood of logits s + log(π'/π), where batches show the class rates π', nature has π.
+
+    The logits s then fit the natural rates, so that probabilities, validation and everything
+    afterwards need no correction (Elkan 2001, theorem 2; King & Zeng 2001, section 4.1). In the
+    binary case the shift is that of the log-odds.
+
+    Args:
+        loss: a loss whose minimum is the class probabilities themselves.
+        shift: log(π'/π), [C], or [1] in the binary case.
+    """
+
+    is_likelihood: ClassVar[bool] = True
+
+    shift: Tensor
+
+    def __init__(self, loss: nn.Module, shift: Tensor) -> None:
+        super().__init__()
+        self.loss = loss
+        self.needs_warmup = getattr(loss, "needs_warmup", True)
+        self.register_buffer("shift", shift.detach().clone(), persistent=False)
+
+    def forward(
+        self, logits: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """The loss at the shifted logits; ``sample_weight`` [N] is handed on."""
+        logits = logits + self.shift.to(torch.promote_types(logits.dtype, torch.float32))
+        if sample_weight is None:
+            return self.loss(logits, targets)
+        return self.loss(logits, targets, sample_weight=sample_weight)
+
+
+def corrected(loss: nn.Module, shift: Tensor | None) -> nn.Module:
+    """The loss itself when nothing shifts or when it is no likelihood; else with the correction."""
+    if shift is None or not (isinstance(loss, Likelihood) and loss.is_likelihood):
+        return loss
+    return PriorCorrected(loss, shift)
