@@ -1,5 +1,6 @@
 """Raw columns to features: fitted on train alone, deaf to what test rows hold."""
 
+import json
 import pickle
 
 import numpy as np
@@ -128,3 +129,35 @@ def test_new_rows_that_do_not_fit_are_refused() -> None:
 def test_dates_are_no_features() -> None:
     with pytest.raises(RequestError, match=r"column 'day' holds dates.*dataset.time"):
         Preprocessor().fit_transform(pd.DataFrame({"day": pd.date_range("2024-01-01", periods=5)}))
+
+
+@pytest.mark.parametrize("numeric", ["quantile", "standard", "none"])
+def test_what_was_learnt_is_plain_data_and_gives_the_same_bits(numeric, tmp_path) -> None:
+    rows = frame(400).assign(code=np.arange(400) % 7, rare=[f"r{i // 3}" for i in range(400)])
+    fitted = Preprocessor(numeric, max_categories=4, categorical=["code"])
+    fitted.fit_transform(rows.head(300))
+    facts, arrays = fitted.state()
+    np.savez(tmp_path / "arrays.npz", **arrays)
+    with np.load(tmp_path / "arrays.npz", allow_pickle=False) as stored:
+        again = Preprocessor.restored(json.loads(json.dumps(facts)), dict(stored))
+    assert again.columns == {
+        "amount": "number",
+        "age": "whole",
+        "member": "whole",
+        "city": "text",
+        "code": "code",
+        "rare": "text",
+    }
+    new = rows.tail(100).copy()
+    new.loc[new.index[:9], ["age", "city", "code"]] = np.nan
+    new.loc[new.index[9], "city"] = "Atlantis"
+    assert again.transform(new).tobytes() == fitted.transform(new).tobytes()
+    assert again.feature_names == fitted.feature_names
+
+
+def test_text_alone_and_numbers_alone_are_restored_too() -> None:
+    for rows in (frame()[["city"]], frame()[["age"]]):
+        fitted = Preprocessor()
+        x = fitted.fit_transform(rows)
+        again = Preprocessor.restored(*fitted.state())
+        assert np.array_equal(again.transform(rows), x)

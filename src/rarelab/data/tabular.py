@@ -47,6 +47,7 @@ def prepare(frame: pd.DataFrame, roles: Roles, recipe: Recipe, *, name: str) -> 
     notes += [*_twin_notes(data, rows, recipe), *_time_notes(data, rows, recipe.split)]
     preprocessor = Preprocessor(recipe.numeric, recipe.max_categories, roles.categorical)
     train = preprocessor.fit_transform(data.features.iloc[rows[0]])
+    preprocessor.others = tuple(name for name in frame.columns if name not in data.features)
     others = [preprocessor.transform(data.features.iloc[part]) for part in rows[1:]]
     tables = [_table(data, part, x, roles) for part, x in zip(rows, (train, *others), strict=True)]
     return make_splits(

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rarelab.data.preprocess import level_text
+from rarelab.data.levels import level_text
 from rarelab.errors import RequestError, nearest
 
 MAX_CLASSES = 200

@@ -1,0 +1,104 @@
+"""Text columns to 0/1 features: one for each common level, one for the rare and the unknown."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.preprocessing import OneHotEncoder
+
+# A level that fewer training rows than this have tells a model nothing it can rely on.
+MIN_LEVEL_ROWS = 5
+MISSING = "(missing)"
+_NOWHERE = -1
+
+
+class TextColumns:
+    """One-hot over at most ``max_categories`` levels of each column.
+
+    Rarer levels and those first seen after training share one column, where training had rare
+    ones; elsewhere an unseen level is all zeros. Missing is a level of its own.
+
+    ``levels`` are the texts of each column, sorted, "(missing)" last where some are; ``places`` the
+    one-hot column of each of them, with a last entry for a text that is none (-1: no column).
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+        self.levels: dict[str, list[str]] = {}
+        self.places: dict[str, list[int]] = {}
+
+    def fit(self, frame: pd.DataFrame, max_categories: int) -> None:
+        """Learn the levels of training rows, and which are common enough for a column."""
+        self.levels = {name: _levels(frame, name) for name in self.names}
+        chooser = OneHotEncoder(
+            max_categories=max_categories,
+            min_frequency=MIN_LEVEL_ROWS,
+            handle_unknown="infrequent_if_exist",
+        )
+        chooser.fit(np.stack([self._codes(frame, name) for name in self.names], axis=1))
+        for name, rare in zip(self.names, chooser.infrequent_categories_, strict=True):
+            self.places[name] = _places(len(self.levels[name]), rare)
+
+    def transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+        """The 0/1 columns of rows, float32 [N, K]."""
+        blocks = []
+        for name in self.names:
+            places = np.array(self.places[name])
+            place = places[self._codes(frame, name)]
+            block = np.zeros((len(frame), places.max() + 1), dtype=np.float32)
+            rows = np.flatnonzero(place != _NOWHERE)
+            block[rows, place[rows]] = 1.0
+            blocks.append(block)
+        return np.concatenate(blocks, axis=1)
+
+    def feature_names(self) -> Iterator[str]:
+        """One name for each one-hot column: ``column=level``, the shared one last."""
+        for name in self.names:
+            places = self.places[name]
+            for level, place in zip(self.levels[name], places, strict=False):
+                if place != places[-1]:
+                    yield f"{name}={level}"
+            if places[-1] != _NOWHERE:
+                yield f"{name}=(other)"
+
+    def facts(self) -> dict[str, Any]:
+        """All that was learnt, as JSON can hold it."""
+        return {"names": self.names, "levels": self.levels, "places": self.places}
+
+    @classmethod
+    def restored(cls, facts: dict[str, Any]) -> Self:
+        """The columns that :meth:`facts` describes."""
+        block = cls(facts["names"])
+        block.levels, block.places = facts["levels"], facts["places"]
+        return block
+
+    def _codes(self, frame: pd.DataFrame, name: str) -> NDArray[np.int64]:
+        """A column as positions in ``levels``, -1 (the last place) for a level never seen."""
+        known = {level: code for code, level in enumerate(self.levels[name])}
+        found, values = pd.factorize(frame[name])
+        texts = [*map(level_text, values), MISSING]
+        return np.array([known.get(text, -1) for text in texts])[found]
+
+
+def _places(n_levels: int, rare: NDArray | None) -> list[int]:
+    is_rare = np.isin(np.arange(n_levels), [] if rare is None else rare)
+    n_common = int((~is_rare).sum())
+    shared = n_common if is_rare.any() else _NOWHERE
+    return [*np.where(is_rare, shared, np.cumsum(~is_rare) - 1).tolist(), shared]
+
+
+def _levels(frame: pd.DataFrame, name: str) -> list[str]:
+    column: Any = frame[name]
+    levels = sorted({level_text(value) for value in column.dropna().unique()})
+    return [*levels, MISSING] if column.isna().any() else levels
+
+
+def level_text(value: Any) -> str:
+    """A value as the name of its level; whole numbers without a decimal point."""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    if isinstance(value, bool | np.bool_):
+        return str(int(value))
+    return str(value)
