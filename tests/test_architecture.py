@@ -24,6 +24,7 @@ DIRECTION = {
     "models": {"models", "data"},
     "training": {"training", "data", "losses", "metrics", "streams"},
     "tracking": {"tracking", "training", "paths"},
+    "compare": {"compare", "tracking", "paths", "bootstrap", "tie_groups", "training"},
 }
 
 

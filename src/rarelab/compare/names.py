@@ -1,0 +1,91 @@
+"""What an arm is called: what differs between it and the others, and nothing else."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+GROUPS = ("dataset", "model", "loss", "warmup_loss", "schedule", "optimizer", "lr_schedule")
+"""The order in which choices are named; other keys follow, the seeds come last."""
+
+ABSENT = "(not set)"
+"""What a key is said to be for a configuration that lacks it while a like one has it."""
+
+_TARGET = "_target_"
+_LAST = ("dataset.split_seed", "seed")
+
+Configuration = Mapping[str, str]
+
+
+def labels(configurations: Sequence[Configuration]) -> list[str]:
+    """One label for each flat configuration (``{"loss": "bce", "loss.queue_size": "1024", ...}``).
+
+    A label holds the choices and values that differ between the configurations:
+    ``loss=smooth_ap queue_size=8192``. A key inside a group is named only if it differs between
+    configurations with the same choice there, since what merely comes with another choice says
+    nothing; its group is left out (``queue_size``, not ``loss.queue_size``) where that is
+    unambiguous. Configurations that are alike get the same label; if all are, it is their loss.
+    """
+    found = differences(configurations)
+    named = sorted({key for item in found for key in item}, key=_order)
+    short = _short_names(named)
+    texts = [
+        " ".join(f"{short[key]}={_compact(item[key])}" for key in named if key in item)
+        for item in found
+    ]
+    if any(texts):
+        return [text or "the defaults" for text in texts]
+    return [_fallback(configuration) for configuration in configurations]
+
+
+def differences(configurations: Sequence[Configuration]) -> list[dict[str, str]]:
+    """For each configuration, the keys in which it differs from those with the same choices.
+
+    A component that was not chosen by name (``loss=...``) counts as chosen by its class.
+    """
+    keys = list(dict.fromkeys(key for item in configurations for key in item))
+    groups = [group for key in keys if (group := _group_of_target(key))]
+    chosen = [{group: _choice(item, group) for group in groups} for item in configurations]
+    full = [{**item, **choices} for item, choices in zip(configurations, chosen, strict=True)]
+    keys = [*groups, *(key for key in keys if key not in groups and not _group_of_target(key))]
+    seen: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for item in full:
+        for key in keys:
+            seen[key, _peers(item, key)].add(item.get(key, ABSENT))
+    return [
+        {key: item.get(key, ABSENT) for key in keys if len(seen[key, _peers(item, key)]) > 1}
+        for item in full
+    ]
+
+
+def _peers(item: Configuration, key: str) -> str:
+    """What the configurations that a key is compared among have in common."""
+    group, dot, _ = key.partition(".")
+    return item.get(group, "") if dot else ""
+
+
+def _group_of_target(key: str) -> str:
+    group, _, name = key.rpartition(".")
+    return group if name == _TARGET else ""
+
+
+def _choice(item: Configuration, group: str) -> str:
+    return item.get(group) or item.get(f"{group}.{_TARGET}", ABSENT).rpartition(".")[2]
+
+
+def _order(key: str) -> tuple[int, bool, int, str]:
+    group = key.partition(".")[0]
+    place = GROUPS.index(group) if group in GROUPS else len(GROUPS)
+    return (_LAST.index(key) + 1 if key in _LAST else 0, "." in key, place, key)
+
+
+def _short_names(keys: Sequence[str]) -> dict[str, str]:
+    tails = Counter(key.rpartition(".")[2] for key in keys)
+    return {key: tail if tails[tail := key.rpartition(".")[2]] == 1 else key for key in keys}
+
+
+def _compact(value: str) -> str:
+    return value.replace(", ", ",")
+
+
+def _fallback(item: Configuration) -> str:
+    choice = _choice(item, "loss")
+    return "all runs" if choice == ABSENT else f"loss={_compact(choice)}"
