@@ -1,9 +1,11 @@
 """From configuration to objects: the only place that instantiates, after checking every leaf."""
 
 import copy
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import hydra.utils
@@ -33,6 +35,7 @@ COMPONENTS = (
     "sampler",
     "trainer",
     "tracking",
+    "sweep",
 )
 """The groups whose leaf is a ``_target_`` with its parameters."""
 
@@ -73,9 +76,16 @@ def check(cfg: DictConfig) -> None:
     for key, expected in TOP_LEVEL.items():
         check_value(key, OmegaConf.to_container(cfg)[key], expected)  # type: ignore[index]
     for group in COMPONENTS:
-        if cfg.get(group):
-            leaf = OmegaConf.to_container(cfg[group], resolve=True)
-            check_leaf(group, leaf, allow=list(cfg.allow_targets), supplied=SUPPLIED)
+        check_group(cfg, group)
+
+
+def check_group(cfg: DictConfig, group: str) -> None:
+    """:func:`check` for the leaf of one group, if it has one."""
+    if cfg.allow_targets and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # the user's module lies where they stand
+    if cfg.get(group):
+        leaf = OmegaConf.to_container(cfg[group], resolve=True)
+        check_leaf(group, leaf, allow=list(cfg.allow_targets), supplied=SUPPLIED)
 
 
 def instantiate(cfg: DictConfig, group: str, facts: Mapping[str, Any] | None = None) -> Any:

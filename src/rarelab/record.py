@@ -31,9 +31,18 @@ class Record:
     """
 
     def __init__(
-        self, cfg: DictConfig, choices: Mapping[str, str | None], data: str, splits: Splits
+        self,
+        cfg: DictConfig,
+        choices: Mapping[str, str | None],
+        data: str,
+        splits: Splits,
+        *,
+        parent: str | None = None,
+        name: str | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         self._cfg = cfg
+        self._parent, self._name = parent, name
         self._splits = splits
         self.status = "running"
         self.metrics: dict[str, float] = {}
@@ -49,6 +58,7 @@ class Record:
             "rarelab.code": code_fingerprint(targets_in(cfg)),
             "rarelab.data": data,
             "rarelab.data_digest": splits.digest,
+            **(tags or {}),
         }
         self._choices = {k: v for k, v in choices.items() if v is not None}
         self._listeners: list[Callable[[Row], None]] = [self._remember]
@@ -108,11 +118,11 @@ class Record:
         kept = {k: v for k, v in plain.items() if k not in ("paths", "tracking", "sweep", "debug")}
         command = shlex.join(["rarelab", "train", *sys.argv[1:]])
         return RunRecord(
-            name=self.directory.name,
+            name=self._name or self.directory.name,
             params=self._choices | dict(_flatten(kept)),
             tags=self._tags | {"rarelab.command": command},
             directory=self.directory,
-            parent=None,
+            parent=self._parent,
         )
 
 

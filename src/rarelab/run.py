@@ -2,9 +2,8 @@
 
 import logging
 import signal
-import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,19 +40,31 @@ class Outcome:
     directory: Path
 
 
-def run(cfg: DictConfig, choices: Mapping[str, str | None]) -> Outcome:
+def run(
+    cfg: DictConfig,
+    choices: Mapping[str, str | None],
+    *,
+    parent: str | None = None,
+    name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    numbers: Mapping[str, float] | None = None,
+    opened: Callable[[str, Path], None] | None = None,
+) -> Outcome:
     """Train and record the run that a composed configuration describes.
 
     Args:
         cfg: the composed configuration (``conf/train.yaml`` and overrides).
         choices: the option chosen in each group, for the run's readable name.
+        parent: the id of the run that this one is part of.
+        name: the run's name in MLflow; None is that of its folder.
+        tags: further tags of the run.
+        numbers: swept numbers by key, recorded as metrics ``hp/<key>``.
+        opened: told the run's id and folder once its record is open.
 
     Raises:
         RequestError: something asked for cannot be meant; nothing was written.
         Diverged: the loss stopped being finite; the run is recorded as ``diverged``.
     """
-    if cfg.allow_targets and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # the user's module lies where they stand
     build.check(cfg)
     trainer = build.trainer(cfg)
     with _threads(trainer.threads), _sigterm_raises():
@@ -65,8 +76,15 @@ def run(cfg: DictConfig, choices: Mapping[str, str | None]) -> Outcome:
         if not isinstance(model, Estimator):
             work = build.work(cfg, sizes, model, trainer.torch_device())
         _warn_before(sizes, work)
-        with Record(cfg, choices, dataset.identity(), splits) as record:
+        record = Record(
+            cfg, choices, dataset.identity(), splits, parent=parent, name=name, tags=tags or {}
+        )
+        with record:
+            if opened is not None:
+                opened(record.run_id, record.directory)
             log.info("%s", record.introduction())
+            if numbers:
+                record.append(0, {f"hp/{key}": value for key, value in numbers.items()})
             if work is not None:
                 _fit(cfg.seed, trainer, work, record)
             elif isinstance(model, Estimator):

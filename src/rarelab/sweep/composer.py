@@ -1,0 +1,103 @@
+"""Compositions of many jobs, at the price of one for each set of group choices."""
+
+import copy
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from rarelab.compose import CONFIG_NAME, config_dir, one_line_errors, split_choices
+from rarelab.errors import RequestError
+
+_OF_THE_SWEEP = ("sweep", "hydra", "tracking", "paths", "experiments", "allow_targets", "debug")
+
+
+Composed = tuple[DictConfig, dict[str, str | None]]
+"""A configuration, and the option chosen in each group."""
+
+
+class Composer:
+    """Hydra's own loader and grammar, with compositions kept by group choices.
+
+    A composition reads and merges a dozen files and takes a tenth of a second; setting values on a
+    copy of it takes milliseconds. Both steps are Hydra's, in its order, so that a job is what
+    ``rarelab train`` with its overrides would be.
+    """
+
+    def __init__(self, loader: ConfigLoader) -> None:
+        assert isinstance(loader, ConfigLoaderImpl)
+        self._loader = loader
+        self.parser = OverridesParser.create(config_loader=loader)
+        self._bases: dict[tuple[str, ...], Composed] = {}
+
+    def job(self, overrides: Sequence[str]) -> Composed:
+        """The configuration of the overrides, and the option chosen in each group.
+
+        Raises:
+            RequestError: an override that does not parse, or a key or option that does not exist.
+        """
+        with one_line_errors(list(overrides)):
+            parsed = self.parser.parse_overrides(list(overrides))
+            groups = [override for override in parsed if self._is_group(override)]
+            values = [override for override in parsed if not self._is_group(override)]
+            base, choices = self._base(groups)
+            cfg = copy.deepcopy(base)
+            ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
+            return cfg, choices
+
+    def sweep(self, arguments: Sequence[str]) -> DictConfig:
+        """What the arguments say about the sweep itself (its study, ``sweep``, ``hydra``).
+
+        Keys of single jobs are left out: a value may exist under a swept choice only.
+        """
+        with one_line_errors(list(arguments)):
+            parsed = self.parser.parse_overrides(list(arguments))
+            lines = [o.input_line or "" for o in parsed if _is_of_the_sweep(o)]
+            return self._loader.load_configuration(CONFIG_NAME, lines, RunMode.RUN)
+
+    def _base(self, groups: Sequence[Override]) -> Composed:
+        lines = tuple(override.input_line or "" for override in groups)
+        if lines not in self._bases:
+            cfg = self._loader.load_configuration(CONFIG_NAME, list(lines), RunMode.RUN)
+            self._bases[lines] = split_choices(cfg)
+        return self._bases[lines]
+
+    def _is_group(self, override: Override) -> bool:
+        """Hydra's rule for telling the choice of an option from the setting of a value."""
+        is_value = isinstance(override.value(), dict)
+        return not is_value and self._loader.repository.group_exists(override.key_or_group)
+
+
+@contextmanager
+def loader(folders: Sequence[str] = ()) -> Iterator[ConfigLoader]:
+    """Hydra on this package's configuration and the user's own ``folders`` (``--config-dir``).
+
+    Raises:
+        RequestError: a folder that is none.
+    """
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        found = GlobalHydra.instance().config_loader()
+        assert isinstance(found, ConfigLoaderImpl)
+        path = found.get_search_path()
+        for folder in folders:
+            if not os.path.isdir(folder):
+                raise RequestError(f"--config-dir {folder}: there is no such folder")
+            source = f"file://{os.path.abspath(folder)}"
+            path.prepend("command-line", source, SearchPathQuery(provider="schema"))
+        found.repository.initialize_sources(path)
+        yield found
+
+
+def _is_of_the_sweep(override: Override) -> bool:
+    first = override.key_or_group.replace("/", ".").partition(".")[0]
+    return first in _OF_THE_SWEEP and not override.is_sweep_override()

@@ -1,0 +1,123 @@
+"""The plan: every job composed, checked and frozen before the first one starts."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from rarelab import build
+from rarelab.errors import RequestError
+from rarelab.sweep.composer import Composer
+from rarelab.sweep.job import Job
+from rarelab.sweep.signature import code_fingerprint, signature, targets_in
+
+
+@dataclass
+class Planner:
+    """Makes jobs of overrides; what is equal in several jobs is looked at once.
+
+    Args:
+        composer: composes.
+        home, experiment: where the records of all jobs go, absolute.
+    """
+
+    composer: Composer
+    home: str
+    experiment: str
+    _checked: set[str] = field(default_factory=set)
+    _identities: dict[str, str] = field(default_factory=dict)
+    _code: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+    def jobs(self, overrides: Sequence[Sequence[str]], sweep: str = "") -> list[Job]:
+        """The job of each list of overrides, frozen; equal ones only once.
+
+        Everything that can be known without loading data is checked: the names, the targets, the
+        types of all values, and that the data is there or can be fetched. Nothing is written.
+
+        Args:
+            overrides: one list a job.
+            sweep: the sweep's id; "" takes one that follows from the jobs.
+
+        Raises:
+            RequestError: naming the job's overrides and what is wrong with them.
+        """
+        found: dict[str, Job] = {}
+        for lines in overrides:
+            try:
+                job = self._job(tuple(lines))
+            except RequestError as error:
+                raise RequestError(f"job {' '.join(lines) or '(no overrides)'}: {error}") from None
+            found.setdefault(job.signature, job)
+        swept = _swept(list(found.values()))
+        sweep = sweep or sweep_id(found)
+        return [_named(job, n, swept, sweep) for n, job in enumerate(found.values())]
+
+    def _job(self, lines: tuple[str, ...]) -> Job:
+        cfg, choices = self.composer.job(lines)
+        cfg.paths.home = self.home
+        cfg.tracking.experiment = self.experiment
+        plain: Any = OmegaConf.to_container(cfg, resolve=True)
+        self._check(cfg, plain)
+        targets = tuple(targets_in(cfg))
+        if targets not in self._code:
+            self._code[targets] = code_fingerprint(targets)
+        return Job(
+            number=0,
+            name="",
+            overrides=tuple(line for line in lines if _key(line) != "experiments"),
+            config=plain,
+            choices=choices,
+            signature=signature(cfg),
+            code=self._code[targets],
+            data=self._identity(cfg, plain["dataset"]),
+        )
+
+    def _check(self, cfg: DictConfig, plain: Mapping[str, Any]) -> None:
+        digest = json.dumps({key: plain[key] for key in plain if key != "seed"}, sort_keys=True)
+        if digest not in self._checked or not isinstance(plain["seed"], int):
+            build.check(cfg)
+            self._checked.add(digest)
+
+    def _identity(self, cfg: DictConfig, leaf: Any) -> str:
+        key = json.dumps(leaf, sort_keys=True)
+        if key not in self._identities:
+            self._identities[key] = build.dataset(cfg).identity()
+        return self._identities[key]
+
+
+def sweep_id(signatures: Sequence[str] | Mapping[str, Any]) -> str:
+    """Eight digits that follow from which jobs a sweep has, in whatever order."""
+    return hashlib.sha256("\n".join(sorted(signatures)).encode()).hexdigest()[:8]
+
+
+def _key(line: str) -> str:
+    return line.partition("=")[0].lstrip("+~")
+
+
+def _swept(jobs: Sequence[Job]) -> list[str]:
+    """The keys that tell the jobs apart."""
+    lines = [{_key(line): line for line in job.overrides} for job in jobs]
+    keys = dict.fromkeys(key for job in lines for key in job)
+    swept = [key for key in keys if len({job.get(key) for job in lines}) > 1]
+    return swept
+
+
+def _named(job: Job, number: int, swept: Sequence[str], sweep: str) -> Job:
+    lines = {_key(line): line for line in job.overrides if _key(line) in swept}
+    name = " ".join(lines[key] for key in sorted(lines, key=lambda key: key == "seed"))
+    found = {key: _at(job.config, key) for key in swept}
+    numbers = {
+        key: float(value)
+        for key, value in found.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return replace(job, number=number, name=name, numbers=numbers, sweep=sweep)
+
+
+def _at(config: Any, key: str) -> Any:
+    for part in key.split("."):
+        config = config.get(part) if isinstance(config, Mapping) else None
+    return config

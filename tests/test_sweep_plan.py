@@ -1,0 +1,121 @@
+"""The plan: what a request expands to, and what it refuses before anything runs."""
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from rarelab.compose import compose_train
+from rarelab.errors import RequestError
+from rarelab.sweep.composer import Composer, loader
+from rarelab.sweep.job import Job
+from rarelab.sweep.overrides import expand, quoted_arms
+from rarelab.sweep.plan import Planner
+from rarelab.sweep.settings import settings
+from rarelab.sweep.signature import signature
+
+ARMS = "sweep.arms=[[loss=bce], [loss=smooth_ap, loss.queue_size=8192, model.hidden=[8,4]]]"
+
+
+def plan(*arguments: str) -> list[Job]:
+    typed = [quoted_arms(argument) for argument in arguments]
+    with loader() as found:
+        composer = Composer(found)
+        base = composer.sweep(typed)
+        study = base.hydra.sweeper.get("params") or {}
+        lines = expand(composer.parser, study, typed, settings(base))
+        return Planner(composer, "/records", "rarelab").jobs(lines)
+
+
+def names(jobs: Sequence[Job]) -> list[str]:
+    return [job.name for job in jobs]
+
+
+def test_a_grid_varies_the_last_key_fastest() -> None:
+    jobs = plan("loss=bce,smooth_ap", "seed=range(2)", "trainer.max_epochs=6")
+    assert names(jobs) == [
+        "loss=bce seed=0",
+        "loss=bce seed=1",
+        "loss=smooth_ap seed=0",
+        "loss=smooth_ap seed=1",
+    ]
+    assert [job.number for job in jobs] == [0, 1, 2, 3]
+    assert {job.config["trainer"]["max_epochs"] for job in jobs} == {6}
+    assert [job.numbers for job in jobs] == [{"seed": 0.0}, {"seed": 1.0}] * 2
+
+
+def test_an_arm_has_keys_of_its_own_and_multiplies_with_grid_and_zip() -> None:
+    zipped = "sweep.zip={optimizer.lr:[0.1,0.01],trainer.batch_size:[128,512]}"
+    jobs = plan(ARMS, zipped, "seed=0,1")
+    assert len(jobs) == 8
+    assert {(j.config["optimizer"]["lr"], j.config["trainer"]["batch_size"]) for j in jobs} == {
+        (0.1, 128),
+        (0.01, 512),
+    }
+    assert [job.config["loss"].get("queue_size") for job in jobs] == [None] * 4 + [8192] * 4
+    assert jobs[-1].config["model"]["hidden"] == [8, 4]
+    assert jobs[-1].name == (
+        "loss=smooth_ap loss.queue_size=8192 model.hidden=[8,4] optimizer.lr=0.01 "
+        "trainer.batch_size=512 seed=1"
+    )
+
+
+def test_globs_and_choices_are_hydras_own() -> None:
+    jobs = plan("loss=glob(*, exclude=[*_iqr, cross*, pauc*, *focal*, hard*])")
+    assert names(jobs) == [
+        "loss=bce",
+        "loss=recall_at_quantile",
+        "loss=smooth_ap",
+        "loss=weighted_bce",
+    ]
+
+
+def test_a_job_is_what_the_command_with_its_overrides_is() -> None:
+    for job in plan(ARMS, "dataset=toy,contested_top", "dataset.pos_rate=0.02"):
+        cfg, choices = compose_train(list(job.overrides))
+        assert job.signature == signature(cfg)
+        assert job.choices == choices
+
+
+def test_the_order_of_overrides_does_not_matter() -> None:
+    first = plan("loss=bce,smooth_ap", "seed=0,1", "trainer.max_epochs=6")
+    second = plan("trainer.max_epochs=6", "seed=1,0", "loss=smooth_ap,bce")
+    assert {job.signature for job in first} == {job.signature for job in second}
+    assert first[0].sweep == second[0].sweep
+
+
+def test_equal_jobs_are_planned_once() -> None:
+    assert len(plan("seed=1,1,2")) == 2
+
+
+def test_a_job_travels() -> None:
+    for job in plan(ARMS):
+        assert pickle.loads(pickle.dumps(job)) == job
+        assert type(job.config["model"]["hidden"]) is list
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["loss=bce,smoth_ap"], "smooth_ap"),
+        (["seed=0,x"], "seed=x: expected a whole number"),
+        (["loss=bce,smooth_ap", "loss.queue_size=512"], "job loss=bce loss.queue_size=512"),
+        (["sweep.zip={seed:[1,2],optimizer.lr:[1]}"], "seed has 2, optimizer.lr has 1"),
+        (["sweep.arms=[loss=bce]"], "[[...],[...]]"),
+        (["sweep.n_jobs=0"], "sweep.n_jobs=0: expected 1 or more"),
+        (["sweep.n_job=2"], "sweep.n_jobs"),
+        (["sweep.on_error=halt"], "expected one of continue, stop"),
+        (["optimizer.lr=interval(0,1)"], "an interval is for a search"),
+        (["dataset=file", "dataset.path=no.csv,nor.csv", "dataset.target=y"], "no.csv"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_anywhere_is_refused_in_one_line(
+    arguments: list[str], answer: str, home: Path
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        plan(*arguments)
+    assert answer in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not home.exists()
