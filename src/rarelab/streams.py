@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -32,3 +33,16 @@ def drawing_from(seed: int, name: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(stream_seed(seed, name))
         yield
+
+
+def global_state() -> dict[str, Any]:
+    """The state of torch's global generators, the CPU's and each GPU's, as tensors."""
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": gpus}
+
+
+def set_global_state(state: dict[str, Any]) -> None:
+    """Put the global generators where :func:`global_state` found them."""
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -14,15 +14,22 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 _NOT_IDENTITY = ("paths", "tracking", "sweep", "hydra", "debug")
+_NOT_IDENTITY_IN = {"trainer": ("checkpoint_every", "resume")}
 _PACKAGE = "rarelab"
 _ALWAYS = ("rarelab.build", "rarelab.training.loop", "rarelab.metrics", "rarelab.streams")
 _LIBRARIES = ("torch", "numpy", "scikit-learn")
 
 
 def signature(cfg: DictConfig) -> str:
-    """SHA-256 (hex) of the resolved configuration without where and how it is recorded."""
+    """SHA-256 (hex) of the resolved configuration without where and how it is recorded.
+
+    Where and how often checkpoints are written is no part of it: a run goes on to the same bits.
+    """
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     identity = {key: value for key, value in plain.items() if key not in _NOT_IDENTITY}
+    for key, names in _NOT_IDENTITY_IN.items():
+        if isinstance(identity.get(key), dict):
+            identity[key] = {n: value for n, value in identity[key].items() if n not in names}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 

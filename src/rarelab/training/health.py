@@ -1,5 +1,7 @@
 """Is the loss teaching anything? Shares of the steps of one epoch that could not."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -34,6 +36,20 @@ class Health:
         return {
             key: share.double().mean().item() for key, share in zip(_ADVICE, shares, strict=True)
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was counted so far, one tensor [steps] for each; None before the first step."""
+        counts = {"gradients": self._gradients, "batches": self._batches, "pools": self._pools}
+        return {name: torch.stack(values) if values else None for name, values in counts.items()}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on counting from ``state``."""
+
+        def counted(name: str) -> list[Tensor]:
+            return [] if state[name] is None else list(state[name].to(device).unbind())
+
+        self._gradients, self._batches = counted("gradients"), counted("batches")
+        self._pools = counted("pools")
 
 
 def advice(metrics: dict[str, float]) -> list[str]:

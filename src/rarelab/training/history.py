@@ -1,6 +1,7 @@
 """The copy of record: rows of metrics, appended to a JSONL file as they happen."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,13 +21,33 @@ class History:
     def __init__(self, path: Path, listeners: list[Listener] | None = None) -> None:
         self._path = path
         self._listeners = listeners or []
+        self._length = len(read_rows(path)) if path.is_file() else 0
+
+    def __len__(self) -> int:
+        return self._length
 
     def append(self, step: int, metrics: dict[str, float]) -> None:
         row: Row = {"step": step, "time": time.time_ns() // 1_000_000, "metrics": metrics}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+        self._length += 1
         for listener in self._listeners:
             listener(row)
+
+    def cut(self, length: int) -> list[Row]:
+        """Forget the rows after the first ``length``, and half a line; the rows that are left."""
+        rows = read_rows(self._path)[:length] if self._path.is_file() else []
+        partial = self._path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        os.replace(partial, self._path)
+        self._length = len(rows)
+        return rows
+
+    def sync(self) -> None:
+        """Return when the rows are on the disk itself, and would outlive a loss of power."""
+        if self._length:
+            with self._path.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -42,6 +42,22 @@ class Selection:
     def exhausted(self) -> bool:
         return self._patience is not None and self._since_best >= self._patience
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was seen so far, the best epoch's weights with it."""
+        return {
+            "best_epoch": self.best_epoch,
+            "best_value": self.best_value,
+            "best_state": self.best_state,
+            "best_warmup_value": self.best_warmup_value,
+            "since_best": self._since_best,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on choosing from ``state``."""
+        self.best_epoch, self.best_value = state["best_epoch"], state["best_value"]
+        self.best_state, self._since_best = state["best_state"], state["since_best"]
+        self.best_warmup_value = state["best_warmup_value"]
+
     def metrics(self) -> dict[str, float]:
         """The ``best/...`` keys; the warmup's best is NaN where there was no warmup."""
         assert self.best_epoch is not None

@@ -1,0 +1,62 @@
+"""What the loop tells a loss, and what it asks of it, if the loss takes part."""
+
+import torch
+from torch import Tensor, nn
+
+from rarelab.losses.protocols import EpochAware, Indexed, Pooled, Scheduled, StepAware
+from rarelab.training.course import Work
+
+
+class Clock:
+    """Tells a loss the time, if it asks for it, and reads its schedule back."""
+
+    def __init__(self, loss: nn.Module) -> None:
+        self._loss = loss
+        self._scheduled = loss if isinstance(loss, Scheduled) else None
+        self._on_epoch = loss.on_train_epoch_start if isinstance(loss, EpochAware) else None
+        self._on_step = loss.on_train_batch_start if isinstance(loss, StepAware) else None
+        self._on_rows = loss.on_train_batch_rows if isinstance(loss, Indexed) else None
+
+    def epoch(self, epoch: int) -> None:
+        if self._on_epoch is not None:
+            self._on_epoch(epoch)
+
+    def step(self, global_step: int) -> None:
+        if self._on_step is not None:
+            self._on_step(global_step)
+
+    def rows(self, rows: Tensor, y: Tensor) -> None:
+        if self._on_rows is not None:
+            self._on_rows(rows if y.ndim == 1 else _step_ids(rows, y.shape[1]))
+
+    @property
+    def at_final_weight(self) -> bool:
+        return self._scheduled is None or self._scheduled.at_final_weight
+
+    def metrics(self) -> dict[str, float]:
+        """``train/ap_weight`` (1 without a schedule) and, where there is one, the temperature."""
+        if self._scheduled is not None:
+            weight, temperature = self._scheduled.ap_weight, self._scheduled.current_temperature
+        else:
+            weight, temperature = 1.0, getattr(self._loss, "temperature", None)
+        state = {"train/ap_weight": float(weight)}
+        return state if temperature is None else state | {"train/temperature": float(temperature)}
+
+
+class PoolWatch:
+    """Did the rows that the loss ranked include one of the rarest class?"""
+
+    def __init__(self, work: Work) -> None:
+        self._loss = work.loss if isinstance(work.loss, Pooled) else None
+        self._rare_class = work.rare_class
+
+    def has_positive(self, batch_positive: Tensor) -> Tensor:
+        per_class = None if self._loss is None else self._loss.pool_has_positive
+        if per_class is None:
+            return batch_positive
+        return per_class[0 if len(per_class) == 1 else self._rare_class]
+
+
+def _step_ids(rows: Tensor, steps: int) -> Tensor:
+    """Sequences [B] as the positions of their steps in the flattened targets, [B · T]."""
+    return (rows.unsqueeze(1) * steps + torch.arange(steps, device=rows.device)).flatten()

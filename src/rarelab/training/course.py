@@ -1,0 +1,105 @@
+"""Everything that moves while a run trains, and its state as plain data, so that it can go on."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from rarelab.data.splits import Table
+from rarelab.streams import global_state, set_global_state
+from rarelab.training.health import Health
+from rarelab.training.history import History
+from rarelab.training.sampling import Natural, Sampler, row_kinds
+from rarelab.training.selection import Selection
+
+
+@dataclass
+class Work:
+    """What one run trains: built once, moved to the trainer's device, then stepped."""
+
+    model: nn.Module
+    loss: nn.Module
+    optimizer: Optimizer
+    lr_schedule: LRScheduler | None
+    train: Table
+    val: Table
+    rare_class: int
+    sampler: Sampler = field(default_factory=Natural)
+
+    @cached_property
+    def kinds(self) -> Tensor:
+        """What the sampler tells the training rows apart by, int64 [N] on the CPU."""
+        return row_kinds(self.train.y)
+
+
+@dataclass
+class Course:
+    """A run between two steps: what is trained, what was chosen, and where it stands.
+
+    ``step`` counts the steps done in ``epoch``; ``order`` is the state that the batch generator had
+    at the epoch's start, from which the epoch's whole order follows. ``losses``, ``health`` and
+    ``main`` (was all of it at the final main weight?) are what the epoch has gathered so far.
+    """
+
+    work: Work
+    selection: Selection
+    history: History
+    batches: Generator
+    epoch: int = 0
+    step: int = 0
+    main: bool = True
+    losses: list[Tensor] = field(default_factory=list)
+    health: Health = field(default_factory=Health)
+
+    def __post_init__(self) -> None:
+        self.order = self.batches.get_state()
+
+    def next_epoch(self) -> None:
+        """Stand at the start of the epoch that follows."""
+        self.epoch, self.step, self.main = self.epoch + 1, 0, True
+        self.losses, self.health = [], Health()
+        self.order = self.batches.get_state()
+
+    @property
+    def finite(self) -> bool:
+        """Whether every weight of the model is a number."""
+        return all(bool(p.isfinite().all()) for p in self.work.model.parameters())
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it as tensors and plain values."""
+        schedule = self.work.lr_schedule
+        return {
+            "model": self.work.model.state_dict(),
+            "loss": self.work.loss.state_dict(),
+            "optimizer": self.work.optimizer.state_dict(),
+            "lr_schedule": None if schedule is None else schedule.state_dict(),
+            "selection": self.selection.state_dict(),
+            "history": len(self.history),
+            "position": {"epoch": self.epoch, "step": self.step, "main": self.main},
+            "losses": torch.stack(self.losses) if self.losses else None,
+            "health": self.health.state_dict(),
+            "order": self.order,
+            "random": global_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Stand where ``state`` was taken; the history must have been cut to its length."""
+        self.work.model.load_state_dict(state["model"])
+        self.work.loss.load_state_dict(state["loss"])
+        self.work.optimizer.load_state_dict(state["optimizer"])
+        if self.work.lr_schedule is not None:
+            self.work.lr_schedule.load_state_dict(state["lr_schedule"])
+        self.selection.load_state_dict(state["selection"])
+        for name, value in state["position"].items():
+            setattr(self, name, value)
+        device = self.work.train.x.device
+        losses = state["losses"]
+        self.losses = [] if losses is None else list(losses.to(device).unbind())
+        self.health.load_state_dict(state["health"], device)
+        self.order = state["order"]
+        self.batches.set_state(self.order)
+        set_global_state(state["random"])

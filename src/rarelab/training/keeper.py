@@ -1,0 +1,150 @@
+"""When a checkpoint is written, and which one a run goes on from."""
+
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, final
+
+from rarelab.training.checkpoint import load, save
+from rarelab.training.course import Course
+
+log = logging.getLogger("rarelab")
+
+LAST, PREVIOUS = "last.pt", "previous.pt"
+
+_SHARE = 0.03
+"""The part of the elapsed time that ``auto`` spends on writing."""
+
+# Seconds that the first write is expected to take; later ones are known by then.
+_FIRST_COST = 0.02
+
+
+@final
+@dataclass(frozen=True)
+class Cadence:
+    """``auto``, or every so many epochs or steps."""
+
+    count: int = 0
+    unit: str = "auto"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``auto``, ``3 epochs`` or ``500 steps``; ValueError for anything else."""
+        found = re.fullmatch(r"([1-9]\d*) (epoch|step)s?", text.strip())
+        if found:
+            return cls(int(found[1]), found[2])
+        if text == "auto":
+            return cls()
+        raise ValueError(f"checkpoint_every={text}: expected auto, '2 epochs' or '500 steps'")
+
+
+class Keeper:
+    """Keeps nothing: for training that nobody will go on with."""
+
+    def restore(self, course: Course) -> None:
+        """Put the course where the last checkpoint was taken, if there is one."""
+
+    def between_steps(self, course: Course) -> None:
+        """Called between two steps and between two epochs: write a checkpoint if one is due."""
+
+
+@final
+class Checkpoints(Keeper):
+    """``last.pt`` and the one before it, ``previous.pt``, in the folder of a run.
+
+    Args:
+        directory: the run's folder.
+        identity: signature, code and data of the run; a checkpoint of another is refused.
+        cadence: when one is due. ``auto``: whenever writing takes no more than 3 % of the time
+            since the last one.
+        stop: what to leave the training with, now that a step is done; asked between steps. The
+            checkpoint is written first.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        identity: Mapping[str, str],
+        cadence: Cadence,
+        stop: Callable[[], BaseException | None] = lambda: None,
+    ) -> None:
+        self._directory = directory
+        self._identity = dict(identity)
+        self._cadence = cadence
+        self._stop = stop
+        self._state: dict[str, Any] | None = None
+        self._warned = False
+        self._steps = 0
+        self._cost = _FIRST_COST
+        self._written = time.monotonic()
+
+    def newest(self, rows: int) -> dict[str, Any] | None:
+        """The newest good checkpoint of this run whose history has at most ``rows`` rows."""
+        for name in (LAST, PREVIOUS):
+            if (self._directory / name).exists():
+                try:
+                    return self._accepted(load(self._directory / name), rows)
+                except ValueError as error:
+                    log.warning("warning: checkpoint %s is not used: %s", name, error)
+        return None
+
+    def find(self, rows: int) -> int:
+        """Choose what to go on from; how many of the history's ``rows`` it stands after."""
+        self._state = self.newest(rows)
+        return 0 if self._state is None else self._state["history"]
+
+    def restore(self, course: Course) -> None:
+        if self._state is not None:
+            course.load_state_dict(self._state)
+            log.info("continued after epoch %d, step %d", course.epoch, course.step)
+            self._state = None
+        self._written = time.monotonic()
+
+    def between_steps(self, course: Course) -> None:
+        stop = self._stop()
+        if stop is not None or self._due(course):
+            self._write(course)
+        if stop is not None:
+            raise stop
+
+    def _due(self, course: Course) -> bool:
+        self._steps += course.step > 0
+        if self._cadence.unit == "epoch":
+            return course.step == 0 and course.epoch % self._cadence.count == 0
+        if self._cadence.unit == "step":
+            return course.step > 0 and self._steps % self._cadence.count == 0
+        return self._cost <= _SHARE * (time.monotonic() - self._written)
+
+    def _write(self, course: Course) -> None:
+        """A disk that is full does not end the training, and weights that are no numbers stay out.
+
+        Between the two renames there is no ``last.pt``: the one before it is then used.
+        """
+        if not course.finite:
+            return
+        began = time.monotonic()
+        fresh, last = self._directory / "fresh.pt", self._directory / LAST
+        try:
+            course.history.sync()
+            save(fresh, **self._identity, **course.state_dict())
+            if last.exists():
+                os.replace(last, self._directory / PREVIOUS)
+            os.replace(fresh, last)
+        except (OSError, RuntimeError) as error:
+            if not self._warned:
+                log.warning("warning: no checkpoint can be written (%s); training goes on", error)
+            self._warned = True
+        self._written = time.monotonic()
+        self._cost = self._written - began
+
+    def _accepted(self, state: dict[str, Any], rows: int) -> dict[str, Any]:
+        for name, value in self._identity.items():
+            if state.get(name) != value:
+                raise ValueError(f"it belongs to a run with another {name}")
+        if state["history"] > rows:
+            raise ValueError(f"it stands after {state['history']} rows of a history of {rows}")
+        return state
