@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,9 @@ class Case:
     shift_invariant: bool = True
     needs_positive: bool = False
     needs_negative: bool = False
+    fixed_ignore_index: bool = False  # its signature, as published, has none
+    any_width: bool = False  # learns the number of classes from the logits
+    soft_targets: bool = False
 
     def batch(self, rows: int = 24, seed: int = 0) -> tuple[Tensor, Tensor]:
         """Logits [rows, width] that need a gradient, and labels that hold every class."""
@@ -42,6 +46,26 @@ def _with_classes(make: Callable[..., nn.Module], width: int) -> Callable[..., n
     return lambda **arguments: make(width, **arguments)
 
 
+def per_class(name: str, make: Callable[..., nn.Module], soft_targets: bool) -> list[Case]:
+    """A loss of ``num_classes`` and a number for each class: once binary, once with three."""
+    numbers = {1: [30.0, 5.0], 3: [30.0, 10.0, 5.0]}
+    return [
+        Case(
+            f"{name}[{width}]",
+            partial(make, width, values),
+            width,
+            shift_invariant=width > 1,
+            soft_targets=soft_targets and width == 1,
+        )
+        for width, values in numbers.items()
+    ]
+
+
+def _sigmoid_focal(ignore_index: int = -100, **arguments: Any) -> nn.Module:
+    assert ignore_index == -100
+    return losses.SigmoidFocalLoss(**arguments)
+
+
 def _sampled(width: int, **arguments: Any) -> nn.Module:
     return losses.SmoothAPLoss(width, queue_size=64, max_pool_size=48, **arguments)
 
@@ -59,15 +83,54 @@ def _warmed(**arguments: Any) -> nn.Module:
 
 
 CASES = [
-    Case("BinaryCrossEntropy", losses.BinaryCrossEntropy, 1, shift_invariant=False),
+    Case(
+        "BinaryCrossEntropy",
+        losses.BinaryCrossEntropy,
+        1,
+        shift_invariant=False,
+        soft_targets=True,
+    ),
     Case(
         "WeightedBinaryCrossEntropy",
         lambda **arguments: losses.WeightedBinaryCrossEntropy(3.0, **arguments),
         1,
         shift_invariant=False,
+        soft_targets=True,
     ),
+    Case(
+        "HardNegativeBinaryCrossEntropy",
+        lambda **arguments: losses.HardNegativeBinaryCrossEntropy(0.3, 5.0, 3.0, **arguments),
+        1,
+        shift_invariant=False,
+        soft_targets=True,
+    ),
+    Case(
+        "SigmoidFocalLoss",
+        _sigmoid_focal,
+        1,
+        shift_invariant=False,
+        soft_targets=True,
+        fixed_ignore_index=True,
+    ),
+    Case("SoftmaxFocalLoss", losses.SoftmaxFocalLoss, 3, any_width=True),
+    Case(
+        "SoftmaxFocalLoss.weighted",
+        lambda **arguments: losses.SoftmaxFocalLoss(
+            [0.5, 1.0, 2.0], 1.5, label_smoothing=0.1, **arguments
+        ),
+        3,
+        any_width=True,
+    ),
+    *per_class("LogitAdjustedCrossEntropy", losses.LogitAdjustedCrossEntropy, soft_targets=True),
+    *per_class("LDAMLoss", losses.LDAMLoss, soft_targets=False),
     Case("CrossEntropy", _with_classes(losses.CrossEntropy, 3), 3),
     Case("LossWarmupWrapper", _warmed, 1, pooled=True, shift_invariant=False),
+    *pooled(
+        "AllPairsSquaredHingeLoss",
+        losses.AllPairsSquaredHingeLoss,
+        needs_positive=True,
+        needs_negative=True,
+    ),
     *pooled("SmoothAPLoss", losses.SmoothAPLoss, needs_positive=True, needs_negative=True),
     *pooled("SmoothAPLoss.sampled", _sampled, needs_positive=True, needs_negative=True),
     *pooled("RecallAtQuantileLoss", losses.RecallAtQuantileLoss, needs_positive=True),

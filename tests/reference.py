@@ -150,3 +150,80 @@ def pauc_at_budget(
         for level in np.linspace(alpha, beta, n_knots)
     ]
     return float(np.trapezoid(rates) / (n_knots - 1))
+
+
+def sigmoid_focal(score, target, alpha, gamma) -> float:
+    """Focal loss of one logit: Lin, Goyal, Girshick, He, Dollár, ICCV 2017, eq. 5."""
+    p = sigmoid(score)
+    right = p * target + (1.0 - p) * (1.0 - target)
+    entropy = -(target * math.log(p) + (1.0 - target) * math.log(1.0 - p))
+    weight = 1.0 if alpha < 0 else alpha * target + (1.0 - alpha) * (1.0 - target)
+    return weight * (1.0 - right) ** gamma * entropy
+
+
+def softmax(row) -> list[float]:
+    """exp(s_c) / Σ exp(s)."""
+    top = max(row)
+    parts = [math.exp(s - top) for s in row]
+    return [part / sum(parts) for part in parts]
+
+
+def softmax_focal(row, label, gamma, alpha=None, smoothing=0.0) -> float:
+    """Focal loss of one row of C logits: eq. 5 of the same, with softmax for the sigmoid."""
+    p = softmax(row)
+    goal = [smoothing / len(row) + (1.0 - smoothing) * (c == label) for c in range(len(row))]
+    entropy = -sum(share * math.log(part) for share, part in zip(goal, p, strict=True))
+    return (1.0 if alpha is None else alpha[label]) * (1.0 - p[label]) ** gamma * entropy
+
+
+def hard_negative_bce(scores, labels, fraction, hard_weight, pos_weight) -> float:
+    """BCE whose top ⌈fraction · n⌉ negatives weigh more (after Shrivastava et al., CVPR 2016)."""
+    negatives = sorted((s for s, y in zip(scores, labels, strict=True) if not y), reverse=True)
+    hardest = negatives[: math.ceil(round(fraction * len(negatives), 9))]
+    total = 0.0
+    for score, label in zip(scores, labels, strict=True):
+        if label:
+            total -= pos_weight * math.log(sigmoid(score))
+        else:
+            total -= (hard_weight if score in hardest else 1.0) * math.log(sigmoid(-score))
+    return total / len(scores)
+
+
+def logit_adjusted(row, label, rates, tau) -> float:
+    """Logit-adjusted cross-entropy: Menon et al., ICLR 2021, eq. 10."""
+    moved = [s + tau * math.log(rate) for s, rate in zip(row, rates, strict=True)]
+    return -math.log(softmax(moved)[label])
+
+
+def ldam(row, label, counts, max_margin, scale) -> float:
+    """LDAM: Cao et al., NeurIPS 2019, eq. 13, with the largest margin equal to ``max_margin``."""
+    raw = [1.0 / count**0.25 for count in counts]
+    moved = list(row)
+    moved[label] -= raw[label] * max_margin / max(raw)
+    return -math.log(softmax([scale * s for s in moved])[label])
+
+
+def all_pairs_squared_hinge(scores, positives, margin, weights=None) -> float:
+    """Squared hinge over all pairs: Rust and Hocking 2023, eq. 2, as a weighted mean."""
+    weights = [1.0] * len(scores) if weights is None else weights
+    total = mass = 0.0
+    for i in np.flatnonzero(positives):
+        for j in np.flatnonzero(~np.asarray(positives)):
+            weight = weights[i] * weights[j]
+            total += weight * max(0.0, margin - (scores[i] - scores[j])) ** 2
+            mass += weight
+    return total / mass if mass > 0 else math.nan
+
+
+def all_pairs_squared_hinge_gradient(scores, positives, margin, weights=None) -> np.ndarray:
+    """d all_pairs_squared_hinge / d scores, pair by pair."""
+    weights = [1.0] * len(scores) if weights is None else weights
+    gradient, mass = np.zeros(len(scores)), 0.0
+    for i in np.flatnonzero(positives):
+        for j in np.flatnonzero(~np.asarray(positives)):
+            weight = weights[i] * weights[j]
+            slope = 2.0 * weight * max(0.0, margin - (scores[i] - scores[j]))
+            gradient[i] -= slope
+            gradient[j] += slope
+            mass += weight
+    return gradient / mass

@@ -18,7 +18,7 @@ from rarelab.check import check_leaf, check_value, load_target, parameters
 from rarelab.data.splits import IGNORE_INDEX, Dataset, Splits, Table
 from rarelab.errors import RequestError, nearest
 from rarelab.losses.prior import corrected
-from rarelab.losses.protocols import Sampling
+from rarelab.losses.protocols import Indexed, Sampling
 from rarelab.models import Estimator, set_output_prior
 from rarelab.streams import drawing_from, stream_seed
 from rarelab.training.loop import Trainer, Work
@@ -50,6 +50,9 @@ FROM_DATA = frozenset(
         "in_features",
         "num_outputs",
         "num_classes",
+        "num_rows",
+        "class_counts",
+        "class_priors",
         "pos_weight",
         "temp_decay_steps",
         "T_max",
@@ -179,6 +182,9 @@ class Sizes:
             "in_features": self.splits.in_features,
             "num_outputs": self.splits.num_outputs,
             "num_classes": self.splits.num_outputs,
+            "num_rows": self.splits.train.y.numel(),
+            "class_counts": self.class_counts().tolist(),
+            "class_priors": (self.drawn_counts / self.drawn_counts.sum()).tolist(),
             "pos_weight": (counts[0] / counts[1].clamp_min(1)).item(),
             "T_max": self.total_steps,
             "total_iters": self.total_steps,
@@ -261,8 +267,11 @@ def _try_loss(key: str, part: nn.Module, splits: Splits) -> None:
     logits = torch.zeros(2, splits.num_outputs, requires_grad=True)
     targets = torch.tensor([0, len(splits.classes) - 1])
     weight = {} if splits.train.sample_weight is None else {"sample_weight": torch.ones(2)}
+    tried = copy.deepcopy(part)
+    if isinstance(tried, Indexed):
+        tried.on_train_batch_rows(torch.arange(2))
     try:
-        value = copy.deepcopy(part)(logits, targets, **weight)
+        value = tried(logits, targets, **weight)
     except (ValueError, TypeError, RuntimeError, IndexError) as error:
         raise RequestError(
             f"{key}: {type(part).__name__} cannot train on the {splits.task} data set "

@@ -1,5 +1,9 @@
 """Losses of ``(logits, targets)``: ranking ones with a queue, plain ones, and the way between."""
 
+from rarelab.losses.focal import SigmoidFocalLoss, SoftmaxFocalLoss
+from rarelab.losses.hard_negative import HardNegativeBinaryCrossEntropy
+from rarelab.losses.margins import LDAMLoss, LogitAdjustedCrossEntropy
+from rarelab.losses.pairwise import AllPairsSquaredHingeLoss
 from rarelab.losses.plain import (
     BinaryCrossEntropy,
     CrossEntropy,
@@ -10,11 +14,17 @@ from rarelab.losses.ranking import RecallAtQuantileLoss, SmoothAPLoss
 from rarelab.losses.warmup import LossWarmupWrapper, constant
 
 __all__ = [
+    "AllPairsSquaredHingeLoss",
     "BinaryCrossEntropy",
     "CrossEntropy",
+    "HardNegativeBinaryCrossEntropy",
+    "LDAMLoss",
+    "LogitAdjustedCrossEntropy",
     "LossWarmupWrapper",
     "RecallAtQuantileLoss",
+    "SigmoidFocalLoss",
     "SmoothAPLoss",
+    "SoftmaxFocalLoss",
     "WeightedBinaryCrossEntropy",
     "constant",
     "plain_loss",

@@ -21,6 +21,15 @@ def as_logits(logits: Tensor, width: int) -> Tensor:
     if logits.ndim != 2 or logits.size(1) != width:
         expected = f"[N, {width}]" + (" or [N]" if width == 1 else "")
         raise ValueError(f"logits have shape {list(logits.shape)}, expected {expected}")
+    return floating(logits)
+
+
+def floating(logits: Tensor) -> Tensor:
+    """Logits of any shape as float32 or float64.
+
+    Raises:
+        ValueError: on a dtype that is not floating.
+    """
     if logits.dtype in (torch.float32, torch.float64):
         return logits
     if not logits.is_floating_point():
@@ -91,6 +100,15 @@ def as_weights(sample_weight: Tensor | None, like: Tensor) -> Tensor | None:
     if sample_weight is None:
         return None
     weights = as_column(sample_weight.detach(), like.size(0), "sample_weight")
+    return finite_weights(weights).to(dtype=like.dtype, device=like.device)
+
+
+def finite_weights(weights: Tensor) -> Tensor:
+    """The weights themselves, of any shape.
+
+    Raises:
+        ValueError: on a weight that is negative, infinite or NaN.
+    """
     if weights.numel():
         low, high = torch.aminmax(weights)
         low, high = float(low), float(high)
@@ -99,17 +117,17 @@ def as_weights(sample_weight: Tensor | None, like: Tensor) -> Tensor | None:
             raise ValueError(
                 f"sample_weight spans [{low}, {high}], expected finite values of at least 0"
             )
-    return weights.to(dtype=like.dtype, device=like.device)
+    return weights
 
 
-def check_reduction(reduction: str) -> str:
+def check_reduction(reduction: str, also: tuple[str, ...] = ()) -> str:
     """The reduction itself.
 
     Raises:
-        ValueError: when it is none of 'mean', 'sum', 'none'.
+        ValueError: when it is none of 'mean', 'sum', 'none', nor one of those ``also`` allowed.
     """
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction is {reduction!r}, expected one of {', '.join(REDUCTIONS)}")
+    if reduction not in (allowed := (*REDUCTIONS, *also)):
+        raise ValueError(f"reduction is {reduction!r}, expected one of {', '.join(allowed)}")
     return reduction
 
 

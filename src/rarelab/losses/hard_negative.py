@@ -1,0 +1,72 @@
+"""Cross-entropy that looks harder at the negatives which the model takes for positives."""
+
+from typing import ClassVar, Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from rarelab.functional.hard_negatives import hard_negatives
+from rarelab.losses.plain import WeightedBinaryCrossEntropy, row_loss
+from rarelab.losses.rows import as_column, as_weights, check_reduction
+
+
+@final
+class HardNegativeBinaryCrossEntropy(nn.Module):
+    """BCE in which the batch's highest-scored negatives weigh ``hard_weight`` times as much.
+
+        loss = −(1/N) Σ_i [ω t_i log σ(s_i) + h_i (1 − t_i) log(1 − σ(s_i))]
+        h_i  = hard_weight for the ⌈hard_fraction · n⌉ highest-scored of the n negatives, else 1
+
+    The mining is free of labels: which negative is hard follows from the scores (online hard
+    example mining, Shrivastava et al., CVPR 2016), and moves as the model does.
+
+    Fails when: some negatives are unlabelled positives, which it then pushes down hardest; the
+    batch is so small that its top negatives are not those of the data; the scores are read as
+    log-odds, which they are no longer.
+
+    Args:
+        hard_fraction: share of the batch's negatives that are up-weighted, in (0, 1].
+        hard_weight: their weight, at least 1.
+        pos_weight: ω, the weight of a positive; None is filled in by the builder with the negatives
+            per positive of the training batches.
+        reduction: over rows, 'mean', 'sum' or 'none'.
+        ignore_index: target of rows that are left out.
+    """
+
+    needs_warmup: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        hard_fraction: float = 0.01,
+        hard_weight: float = 10.0,
+        pos_weight: float = 1.0,
+        reduction: Literal["mean", "sum", "none"] = "mean",
+        ignore_index: int = -100,
+    ) -> None:
+        super().__init__()
+        if not 0 < hard_fraction <= 1:
+            raise ValueError(f"hard_fraction is {hard_fraction}, expected in (0, 1]")
+        if not 1 <= hard_weight < float("inf"):
+            raise ValueError(f"hard_weight is {hard_weight}, expected at least 1")
+        self.hard_fraction = float(hard_fraction)
+        self.hard_weight = float(hard_weight)
+        self.reduction = check_reduction(reduction)
+        self.ignore_index = ignore_index
+        self.rows = WeightedBinaryCrossEntropy(pos_weight, "none", ignore_index)
+
+    def forward(
+        self, logits: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None
+    ) -> Tensor:
+        """The loss of logits [N] or [N, 1]; ``sample_weight`` [N] weighs rows on top of h, ω."""
+        losses = self.rows(logits, targets)
+        goals = as_column(targets, len(losses), "targets").to(losses.device)
+        weights = as_weights(sample_weight, losses.unsqueeze(1))
+        keep = goals != self.ignore_index
+        scores = logits.detach().view(-1).to(losses.dtype)
+        hard = hard_negatives(scores, (goals == 0) & keep, fraction=self.hard_fraction)
+        return row_loss(
+            losses * torch.where(hard, self.hard_weight, 1.0).to(losses.dtype),
+            None if bool(keep.all()) else keep,
+            weights,
+            self.reduction,
+        )

@@ -1,0 +1,112 @@
+"""The AUC by a convex stand-in: the squared hinge over all pairs."""
+
+from typing import ClassVar, Literal, final
+
+from torch import Tensor, nn
+
+from rarelab.functional.pairwise_hinge import all_pairs_squared_hinge
+from rarelab.losses.pool import RankingPool
+from rarelab.losses.pooled import PerClass
+from rarelab.losses.reduce import class_loss
+from rarelab.losses.rows import check_reduction
+
+
+@final
+class AllPairsSquaredHingeLoss(nn.Module):
+    """Mean squared hinge over all pairs, in log-linear time (Rust & Hocking 2023, algorithm 2).
+
+        loss = mean_{i∈P, j∈N} max(0, margin − (s_i − s_j))²      one class against the rest
+
+    over a pool of the batch and the last ``queue_size`` rows before it. It bounds 1 − AUROC from
+    above (margin = 1), is convex in the scores and needs no warmup. A class needs a positive and a
+    negative in the pool; under 'none' its entry is NaN otherwise, under 'mean' and 'sum' it is left
+    out.
+
+    Fails when: only the top matters. Every pair counts alike, however low both stand, so that the
+    many easy negatives outvote the few at the top; and the square lets outliers and wrong labels
+    dominate. Scores are no log-odds.
+
+    Args:
+        num_classes: columns of the logits; 1 for binary targets in {0, 1}.
+        margin: what a positive's lead should be, in logits.
+        queue_size: earlier rows remembered; 0 for none, as published.
+        reduction: over classes, 'mean', 'sum' or 'none' ([C]).
+        ignore_index: target of rows that are left out of everything.
+        update_queue_in_eval: let batches join the queue in eval mode too.
+        gather_distributed: rank the rows of all processes: None if there are several, False never.
+        max_pool_size: rows of the pool at most, drawn with a minimum per class; None for no limit.
+    """
+
+    needs_warmup: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        num_classes: int,
+        margin: float = 1.0,
+        queue_size: int = 1024,
+        reduction: Literal["mean", "sum", "none"] = "mean",
+        ignore_index: int = -100,
+        update_queue_in_eval: bool = False,
+        gather_distributed: bool | None = None,
+        max_pool_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 < margin < float("inf"):
+            raise ValueError(f"margin is {margin}, expected a positive number")
+        if max_pool_size is not None and max_pool_size < 1:
+            raise ValueError(f"max_pool_size is {max_pool_size}, expected at least 1 or None")
+        self.margin = float(margin)
+        self.reduction = check_reduction(reduction)
+        self.ignore_index = ignore_index
+        self.update_queue_in_eval = update_queue_in_eval
+        self.gather_distributed = gather_distributed
+        self.max_pool_size = max_pool_size
+        self.pool = RankingPool(num_classes, queue_size)
+
+    @property
+    def pool_has_positive(self) -> Tensor | None:
+        """Which classes had a positive in the last pool, bool [C]; None before the first one."""
+        return self.pool.has_positive
+
+    def reset_queue(self) -> None:
+        """Forget all earlier rows."""
+        self.pool.reset()
+
+    def seed(self, seed: int) -> None:
+        """Start this loss's own random stream, which `max_pool_size` draws from."""
+        self.pool.seed(seed)
+
+    def forward(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        iid_mask: Tensor | None = None,
+        return_per_class: bool = False,
+        *,
+        sample_weight: Tensor | None = None,
+    ) -> Tensor | PerClass:
+        """The loss of logits [N, C] ([N] when binary) at targets [N] or [N, 1].
+
+        Args:
+            iid_mask: which rows are independent draws, [N]; remembered, and of no effect here.
+            return_per_class: also return the class losses [C] and which are valid, bool [C].
+            sample_weight: weights [N]; a pair weighs the product of its rows' weights.
+        """
+        rows, positives = self.pool(
+            logits,
+            targets,
+            iid_mask,
+            sample_weight,
+            ignore_index=self.ignore_index,
+            max_pool_size=self.max_pool_size,
+            gather_distributed=self.gather_distributed,
+            update_queue=self.training or self.update_queue_in_eval,
+        )
+        if rows.labels.numel() == 0:
+            losses = rows.scores.sum(dim=1) * float("nan")
+        else:
+            losses = all_pairs_squared_hinge(
+                rows.scores, positives, margin=self.margin, weights=rows.weights, live=rows.live
+            )
+        loss = class_loss(losses, rows.scores, self.reduction)
+        return (loss, losses, ~losses.isnan()) if return_per_class else loss

@@ -1,0 +1,30 @@
+"""SOAP's gradient in plain Python: Qi, Luo, Xu, Ji, Yang, NeurIPS 2021, alg. 1, eq. 5, 6."""
+
+
+class Soap:
+    """The running estimates of every training row, and the gradient at the scores of a batch."""
+
+    def __init__(self, rows: int, gamma: float, margin: float) -> None:
+        self.gamma, self.margin = gamma, margin
+        self.positive = [0.0] * rows
+        self.everyone = [0.0] * rows
+
+    def gradient(self, scores, labels, rows) -> list[float]:
+        """d of mean over (positive i, row j) of ∇f(u_i)ᵀ(1[j∈P], 1) ℓ(s_i − s_j), f = −a / b."""
+        found = [0.0] * len(scores)
+        places = [i for i, label in enumerate(labels) if label]
+        pairs = len(places) * len(scores)
+        for i in places:
+            hinge = [max(0.0, self.margin - (scores[i] - s)) for s in scores]
+            a = sum(h * h for h, label in zip(hinge, labels, strict=True) if label) / len(scores)
+            b = sum(h * h for h in hinge) / len(scores)
+            row = rows[i]
+            self.positive[row] = (1 - self.gamma) * self.positive[row] + self.gamma * a
+            self.everyone[row] = (1 - self.gamma) * self.everyone[row] + self.gamma * b
+            u, v = self.positive[row], self.everyone[row]
+            for j, label in enumerate(labels):
+                weight = (u - v * bool(label)) / v**2
+                slope = 2 * hinge[j] * weight / pairs
+                found[i] -= slope
+                found[j] += slope
+        return found
