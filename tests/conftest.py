@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from servers import mlflow_server, postgresql, postgresql_programs
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -38,3 +40,15 @@ def rarelab(tmp_path: Path, home: Path) -> Command:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tracking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server on PostgreSQL; it starts once, in half a minute."""
+    if postgresql_programs() is None:
+        pytest.skip("PostgreSQL is not installed, and could not be")
+    with (
+        postgresql() as store,
+        mlflow_server(store, tmp_path_factory.mktemp("mlflow-server")) as address,
+    ):
+        yield address

@@ -10,10 +10,13 @@ MODULES = sorted(SOURCE.rglob("*.py"))
 
 # A library -> the only parts of the package that may import it.
 HOMES = {
-    "hydra": ("build", "cli", "compose", "sweep", "hydra_plugins"),
+    "hydra": ("build", "cli", "compose", "search", "sweep", "hydra_plugins"),
     "mlflow": ("tracking", "compare/load"),
     "sklearn": ("data", "models", "calibration", "compare"),
     "matplotlib": ("figures", "compare"),
+    "optuna": ("search",),
+    "ray": ("hydra_plugins",),
+    "submitit": ("hydra_plugins",),
 }
 # A part -> the parts of this package that it may import (errors is everybody's).
 DIRECTION = {

@@ -93,7 +93,13 @@ def test_a_finished_run_holds_params_tags_rows_curves_and_files(home):
 
 @pytest.mark.parametrize(
     ("status", "ending"),
-    [("done", "FINISHED"), ("diverged", "FAILED"), ("error", "FAILED"), ("interrupted", "KILLED")],
+    [
+        ("done", "FINISHED"),
+        ("diverged", "FAILED"),
+        ("error", "FAILED"),
+        ("interrupted", "KILLED"),
+        ("pruned", "KILLED"),
+    ],
 )
 def test_every_status_has_its_ending(home, status, ending):
     train(home, status=status)

@@ -20,6 +20,10 @@ class RequestError(RarelabError, ValueError):
     exit_code = 2
 
 
+class Pruned(RarelabError):
+    """A search stopped this run early: other trials were better at the same epoch."""
+
+
 class Terminated(BaseException):
     """SIGTERM arrived: leave as after Ctrl-C, with the exit code (143) that tells them apart."""
 

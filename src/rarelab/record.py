@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rarelab import build, paths
 from rarelab.data.splits import Splits
+from rarelab.errors import Pruned
 from rarelab.sweep.directory import claim, label
 from rarelab.sweep.signature import code_fingerprint, signature, targets_in
 from rarelab.tracking import RunRecord
@@ -131,6 +132,8 @@ def _status(kind: type[BaseException] | None) -> str:
         return "done"
     if issubclass(kind, Diverged):
         return "diverged"
+    if issubclass(kind, Pruned):
+        return "pruned"
     return "error" if issubclass(kind, Exception) else "interrupted"
 
 

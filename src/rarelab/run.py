@@ -24,6 +24,7 @@ from rarelab.streams import drawing_from, generator, stream_seed
 from rarelab.summary import test_table
 from rarelab.training import Trainer, Work
 from rarelab.training.checkpoint import save
+from rarelab.training.history import Listener
 from rarelab.training.loop import reaches_main, real_rows, validation_row
 from rarelab.training.progress import epoch_lines
 
@@ -49,6 +50,7 @@ def run(
     tags: Mapping[str, str] | None = None,
     numbers: Mapping[str, float] | None = None,
     opened: Callable[[str, Path], None] | None = None,
+    listener: Listener | None = None,
 ) -> Outcome:
     """Train and record the run that a composed configuration describes.
 
@@ -60,10 +62,12 @@ def run(
         tags: further tags of the run.
         numbers: swept numbers by key, recorded as metrics ``hp/<key>``.
         opened: told the run's id and folder once its record is open.
+        listener: hears each row of the history, and may end the run by raising.
 
     Raises:
         RequestError: something asked for cannot be meant; nothing was written.
         Diverged: the loss stopped being finite; the run is recorded as ``diverged``.
+        Pruned: the listener ended it; the run is recorded as ``pruned``.
     """
     build.check(cfg)
     trainer = build.trainer(cfg)
@@ -83,6 +87,8 @@ def run(
             if opened is not None:
                 opened(record.run_id, record.directory)
             log.info("%s", record.introduction())
+            if listener is not None:
+                record.listen(listener)
             if numbers:
                 record.append(0, {f"hp/{key}": value for key, value in numbers.items()})
             if work is not None:

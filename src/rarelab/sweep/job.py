@@ -8,9 +8,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-Status = Literal["done", "diverged", "error", "interrupted", "killed", "skipped"]
+if TYPE_CHECKING:
+    from rarelab.training.history import Listener
+
+Status = Literal["done", "pruned", "diverged", "error", "interrupted", "killed", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Job:
         numbers: the swept numbers by key, recorded as metrics ``hp/<key>``.
         sweep: the sweep's id.
         parent: the id of the sweep's own run, once that is open.
+        listener: hears the rows of the run's history where it is trained, and may end the run by
+            raising :class:`~rarelab.errors.Pruned`.
     """
 
     number: int
@@ -40,6 +45,7 @@ class Job:
     numbers: dict[str, float] = field(default_factory=dict)
     sweep: str = ""
     parent: str | None = None
+    listener: "Listener | None" = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Result:
 
     @property
     def failed(self) -> bool:
-        return self.status not in ("done", "skipped")
+        return self.status not in ("done", "skipped", "pruned")
 
     @property
     def may_be_retried(self) -> bool:
@@ -85,7 +91,7 @@ def run_job(job: Job, opened: Opened = lambda run_id, directory: None) -> Result
     """
     from omegaconf import OmegaConf
 
-    from rarelab.errors import Terminated
+    from rarelab.errors import Pruned, Terminated
     from rarelab.run import run
     from rarelab.training import Diverged
 
@@ -106,10 +112,13 @@ def run_job(job: Job, opened: Opened = lambda run_id, directory: None) -> Result
                 tags={"rarelab.sweep": job.sweep},
                 numbers=job.numbers,
                 opened=note,
+                listener=job.listener,
             )
         ended = replace(seen, status="done", metrics=outcome.metrics)
     except (KeyboardInterrupt, Terminated) as error:
         ended = _failure(seen, "interrupted", error)
+    except Pruned as error:
+        ended = replace(seen, status="pruned", reason=one_line(error))
     except Diverged as error:
         ended = _failure(seen, "diverged", error)
     except Exception as error:

@@ -14,7 +14,13 @@ from rarelab.tracking.redact import redact_uri
 
 UID_TAG = "rarelab.uid"
 STATUS_TAG = "rarelab.status"
-ENDINGS = {"done": "FINISHED", "diverged": "FAILED", "error": "FAILED", "interrupted": "KILLED"}
+ENDINGS = {
+    "done": "FINISHED",
+    "diverged": "FAILED",
+    "error": "FAILED",
+    "interrupted": "KILLED",
+    "pruned": "KILLED",
+}
 """What MLflow calls our statuses."""
 
 CURVES = ("recall_at_q", "precision_at_recall")

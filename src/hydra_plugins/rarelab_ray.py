@@ -1,0 +1,170 @@
+"""``hydra/launcher=ray``: the jobs of a sweep as tasks of a Ray cluster.
+
+Hydra looks at every module here whenever it starts, so Ray is imported when it is used. The
+published launcher composes each job again on the cluster, from files that may have changed and
+without what the plan checked; a job here is what the plan froze.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rarelab.errors import RequestError
+from rarelab.sweep.in_flight import run_in_flight
+from rarelab.sweep.job import Job, Result, one_line, run_job
+from rarelab.sweep.launcher import JobLauncher, Report
+
+_KNOCK = 10.0
+
+Opened = tuple[str, str]
+"""The id and the folder of a run."""
+
+
+class RayLauncher(JobLauncher):
+    """Runs jobs on a Ray cluster, or on this machine where there is none.
+
+    Args:
+        address: the cluster's head, ``HOST:PORT``; null is ``RAY_ADDRESS``, a cluster that runs on
+            this machine, or one that is started for the sweep.
+        cpus_per_job, gpus_per_job: what a job occupies, fractions allowed.
+        resources: further resources of a job, name -> amount.
+        jobs_at_once: null = as many as the cluster's CPUs and GPUs hold.
+        runtime_env: Ray's own, for instance ``{working_dir: .}`` to bring modules of the user's.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        cpus_per_job: float = 1,
+        gpus_per_job: float = 0,
+        resources: Mapping[str, float] | None = None,
+        jobs_at_once: int | None = None,
+        runtime_env: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._address = address
+        self._demand = {"CPU": cpus_per_job, "GPU": gpus_per_job, **(resources or {})}
+        self._jobs_at_once = jobs_at_once
+        self._runtime_env = runtime_env
+
+    def run_jobs(self, jobs: Sequence[Job], report: Report) -> list[Result]:
+        with _connected(self._address, self._runtime_env):
+            return run_in_flight(_Cluster(self._demand, self._jobs_at_once), jobs, report)
+
+
+@contextlib.contextmanager
+def _connected(address: str | None, runtime_env: Mapping[str, Any] | None) -> Iterator[None]:
+    """A connection to the cluster, for as long as the jobs need it."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise RequestError("hydra/launcher=ray: needs pip install 'rarelab[ray]'") from error
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        _knock(address or os.environ.get("RAY_ADDRESS"))
+        ray.init(
+            address,
+            runtime_env=dict(runtime_env or {}) or None,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RequestError(f"hydra.launcher.address={address}: {one_line(error)}") from error
+    try:
+        # Ray puts its own in, under which SIGTERM would leave records open.
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGTERM, on_sigterm)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError if nobody listens at ``HOST:PORT``: Ray itself would try for five minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if host and port.isdigit() and "://" not in host:
+        socket.create_connection((host, int(port)), timeout=_KNOCK).close()
+
+
+class _Cluster:
+    """Ray as :class:`rarelab.sweep.in_flight.Engine`; a handle is the reference of a result."""
+
+    def __init__(self, demand: Mapping[str, float], jobs_at_once: int | None) -> None:
+        import ray
+
+        self._ray = ray
+        self._demand = {name: amount for name, amount in demand.items() if amount}
+        self._jobs_at_once = jobs_at_once
+        self._notes = ray.remote(_Notes).options(num_cpus=0).remote()
+        further = {k: v for k, v in self._demand.items() if k not in ("CPU", "GPU")}
+        self._task = ray.remote(_work).options(
+            num_cpus=demand["CPU"], num_gpus=demand["GPU"], resources=further, max_retries=0
+        )
+
+    def room(self) -> int:
+        if self._jobs_at_once is not None:
+            return self._jobs_at_once
+        there = self._ray.cluster_resources()
+        return max(1, min(int(there.get(k, 0) // amount) for k, amount in self._demand.items()))
+
+    def submit(self, jobs: Sequence[Job]) -> list[Any]:
+        return [self._task.remote(job, self._notes) for job in jobs]
+
+    def ended(self, handles: Sequence[Any], seconds: float) -> list[Any]:
+        if not handles:
+            return []
+        return self._ray.wait(list(handles), num_returns=1, timeout=seconds)[0]
+
+    def result(self, handle: Any, job: Job) -> Result:
+        from ray.exceptions import RayError, RayTaskError
+
+        try:
+            return self._ray.get(handle)
+        except RayTaskError as error:
+            run_id, directory = self._opened(job)
+            text, cause = str(error), error.cause or error
+            reason = f"the job could not be run on its node: {one_line(cause)}"
+            return Result(
+                job.number, "error", run_id, directory, {}, type(cause).__name__, reason, text
+            )
+        except RayError as error:
+            run_id, directory = self._opened(job)
+            reason = one_line(error)
+            return Result(job.number, "killed", run_id, directory, {}, type(error).__name__, reason)
+
+    def withdraw(self, handles: Sequence[Any]) -> list[Any]:
+        return []  # no more are submitted than can run
+
+    def interrupt(self, handles: Sequence[Any]) -> None:
+        for handle in handles:
+            self._ray.cancel(handle, force=False)
+
+    def _opened(self, job: Job) -> Opened:
+        from ray.exceptions import RayError
+
+        try:
+            return self._ray.get(self._notes.of.remote(job.signature), timeout=10)
+        except RayError:
+            return "", ""  # the node that knew is gone as well
+
+
+class _Notes:
+    """An actor that remembers which run a job became, for when its worker cannot say any more."""
+
+    def __init__(self) -> None:
+        self._opened: dict[str, Opened] = {}
+
+    def note(self, job: str, run_id: str, directory: str) -> None:
+        self._opened[job] = (run_id, directory)
+
+    def of(self, job: str) -> Opened:
+        return self._opened.get(job, ("", ""))
+
+
+def _work(job: Job, notes: Any) -> Result:
+    return run_job(job, lambda run_id, folder: notes.note.remote(job.signature, run_id, folder))

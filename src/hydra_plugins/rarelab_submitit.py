@@ -1,0 +1,174 @@
+"""``hydra/launcher=submitit_slurm``: the jobs of a sweep as an array of Slurm jobs, by submitit.
+
+Hydra looks at every module here whenever it starts, so submitit is imported when it is used. The
+published launcher composes each job again on its node, hours later perhaps, from files that may
+have changed by then; a job here is what the plan froze.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from rarelab import paths
+from rarelab.errors import RequestError
+from rarelab.sweep.in_flight import run_in_flight
+from rarelab.sweep.job import Job, Result, one_line, run_job
+from rarelab.sweep.launcher import JobLauncher, Report
+
+_POLL = {"slurm": 5.0, "local": 0.2}
+
+
+class SubmititLauncher(JobLauncher):
+    """Runs jobs by submitit, on Slurm or in processes of this machine (to try the set-up).
+
+    Args:
+        cluster: ``slurm`` or ``local``.
+        folder: submitit's own files (job, log and result); null = ``submitit/`` of the records.
+            Every node must see it.
+        jobs_at_once: of the array; null = no limit.
+        timeout_min, cpus_per_task, gpus_per_node, mem_gb: what a job asks for.
+        max_timeouts: how often a job that ran out of time is queued again, to go on.
+        slurm: further options of ``sbatch`` by submitit's names, ``{partition: gpu}``.
+    """
+
+    def __init__(
+        self,
+        cluster: Literal["slurm", "local"] = "slurm",
+        folder: str | None = None,
+        jobs_at_once: int | None = None,
+        timeout_min: int = 240,
+        cpus_per_task: int = 1,
+        gpus_per_node: int = 0,
+        mem_gb: float | None = None,
+        max_timeouts: int = 3,
+        slurm: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._cluster = cluster
+        self._folder = folder
+        self._jobs_at_once = jobs_at_once
+        self._max_timeouts = max_timeouts
+        self._asks = {
+            "timeout_min": timeout_min,
+            "cpus_per_task": cpus_per_task,
+            "gpus_per_node": gpus_per_node,
+            "mem_gb": mem_gb,
+        }
+        self._slurm = dict(slurm or {})
+
+    def run_jobs(self, jobs: Sequence[Job], report: Report) -> list[Result]:
+        folder = Path(self._folder or paths.home(self.config.paths.home) / "submitit").absolute()
+        executor = self._executor(folder)
+        limit = self._jobs_at_once if self._cluster == "local" else None
+        return run_in_flight(
+            _Queue(executor, folder, limit or len(jobs), _POLL[self._cluster]), jobs, report
+        )
+
+    def _executor(self, folder: Path) -> Any:
+        try:
+            import submitit
+        except ImportError as error:
+            needed = "pip install 'rarelab[slurm]'"
+            raise RequestError(f"hydra/launcher=submitit_slurm: needs {needed}") from error
+        logging.getLogger("submitit").setLevel(logging.ERROR)
+        further = {f"slurm_{key}": value for key, value in self._slurm.items()}
+        if self._jobs_at_once is not None:
+            further["slurm_array_parallelism"] = self._jobs_at_once
+        asks = {key: value for key, value in self._asks.items() if value is not None}
+        try:
+            executor = submitit.AutoExecutor(
+                folder, self._cluster, slurm_max_num_timeout=self._max_timeouts
+            )
+            executor.update_parameters(name="rarelab", **asks, **further)
+        except (RuntimeError, NameError, ValueError, TypeError, AssertionError) as error:
+            raise RequestError(f"hydra.launcher: {one_line(error)}") from error
+        return executor
+
+
+class _Queue:
+    """submitit as :class:`rarelab.sweep.in_flight.Engine`; a handle is submitit's own job."""
+
+    def __init__(self, executor: Any, folder: Path, room: int, poll: float) -> None:
+        self._executor = executor
+        self._folder = folder
+        self._room = room
+        self._poll = poll
+
+    def room(self) -> int:
+        return self._room
+
+    def submit(self, jobs: Sequence[Job]) -> list[Any]:
+        work = _Work(str(self._folder))
+        # On Slurm these become one array.
+        with self._executor.batch():
+            return [self._executor.submit(work, job) for job in jobs]
+
+    def ended(self, handles: Sequence[Any], seconds: float) -> list[Any]:
+        deadline = time.monotonic() + max(seconds, self._poll)
+        while True:
+            found = [handle for handle in handles if handle.done()]
+            if found or not handles or time.monotonic() >= deadline:
+                return found
+            time.sleep(self._poll)
+
+    def result(self, handle: Any, job: Job) -> Result:
+        from submitit.core.utils import FailedJobError, UncompletedJobError
+
+        note = _note(self._folder, job)
+        try:
+            return handle.result()
+        except FailedJobError as error:
+            reason = f"the job could not be run on its node; see {handle.paths.stderr}"
+            run_id, directory = _read(note)
+            return Result(
+                job.number, "error", run_id, directory, {}, "FailedJobError", reason, str(error)
+            )
+        except UncompletedJobError as error:
+            reason = f"its process left no result; see {handle.paths.stderr}"
+            run_id, directory = _read(note)
+            return Result(job.number, "killed", run_id, directory, {}, "killed", reason, str(error))
+        finally:
+            note.unlink(missing_ok=True)
+
+    def withdraw(self, handles: Sequence[Any]) -> list[Any]:
+        pending = [handle for handle in handles if handle.state == "PENDING"]
+        self.interrupt(pending)
+        return pending
+
+    def interrupt(self, handles: Sequence[Any]) -> None:
+        for handle in handles:
+            handle.cancel(check=False)
+
+
+class _Work:
+    """What submitit pickles. A job that is preempted or runs out of time is queued again as it is:
+    its run is found unfinished and goes on from its last checkpoint."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def __call__(self, job: Job) -> Result:
+        def opened(run_id: str, directory: str) -> None:
+            _note(Path(self._folder), job).write_text(json.dumps([run_id, directory]))
+
+        return run_job(job, opened)
+
+    def checkpoint(self, job: Job) -> Any:
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, job)
+
+
+def _note(folder: Path, job: Job) -> Path:
+    """Which run a job became, for when its worker cannot say any more."""
+    return folder / f"opened-{job.signature[:16]}.json"
+
+
+def _read(note: Path) -> tuple[str, str]:
+    try:
+        run_id, directory = json.loads(note.read_text())
+    except (OSError, ValueError):
+        return "", ""
+    return run_id, directory

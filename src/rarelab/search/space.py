@@ -1,0 +1,156 @@
+"""What a search may choose from, read off the command line in Hydra's sweep syntax."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+
+from rarelab.errors import RequestError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+SEED = "seed"
+"""The one swept key that is not searched: a trial's value is the mean over its seeds."""
+
+_TAGS = {"log"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few values, each the text of an override's right-hand side."""
+
+    key: str
+    options: tuple[str, ...]
+
+    def distribution(self) -> "BaseDistribution":
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(self.options)
+
+    def corners(self) -> list[str]:
+        """The values to check before a search: all of them."""
+        return [f"{self.key}={option}" for option in self.options]
+
+    def override(self, value: Any) -> str:
+        return f"{self.key}={value}"
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers from ``low`` to ``high``, both included; whole ones where both are.
+
+    ``step`` None is a continuum; ``log`` searches the logarithm.
+    """
+
+    key: str
+    low: int | float
+    high: int | float
+    step: int | float | None = None
+    log: bool = False
+
+    @property
+    def whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def distribution(self) -> "BaseDistribution":
+        from optuna.distributions import FloatDistribution, IntDistribution
+
+        if self.whole:
+            return IntDistribution(
+                int(self.low), int(self.high), log=self.log, step=int(self.step or 1)
+            )
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
+    def corners(self) -> list[str]:
+        """The values to check before a search: both ends."""
+        return [self.override(self.low), self.override(self.high)]
+
+    def override(self, value: Any) -> str:
+        return f"{self.key}={value!r}"
+
+
+Dimension = Choice | Numbers
+
+
+@dataclass(frozen=True)
+class Space:
+    """A search's dimensions, the seeds of every trial, and the overrides that all trials share."""
+
+    dimensions: tuple[Dimension, ...]
+    seeds: tuple[str, ...]
+    fixed: tuple[str, ...]
+
+    def distributions(self) -> dict[str, "BaseDistribution"]:
+        return {dimension.key: dimension.distribution() for dimension in self.dimensions}
+
+    def overrides(self, values: dict[str, Any]) -> list[str]:
+        """The overrides of one trial, in the order of the command line."""
+        return [dimension.override(values[dimension.key]) for dimension in self.dimensions]
+
+    def corners(self) -> list[list[str]]:
+        """The trials to check before the first: each choice and each end, the others at their
+        first."""
+        first = [dimension.corners()[0] for dimension in self.dimensions]
+        found = [first]
+        for place, dimension in enumerate(self.dimensions):
+            found += [
+                [*first[:place], corner, *first[place + 1 :]] for corner in dimension.corners()[1:]
+            ]
+        return found
+
+
+def read_space(overrides: Iterable[Override]) -> Space:
+    """The space that parsed overrides describe.
+
+    ``a,b`` and ``choice(...)`` are choices; ``range(a, b, step)`` is what Hydra's grid would visit
+    (``b`` excluded); ``interval(a, b)`` is a continuum with both ends, whole numbers under
+    ``int(interval(a, b))``; ``tag(log, ...)`` searches the logarithm. ``seed`` is not searched:
+    its values are the repetitions whose mean is a trial's value.
+
+    Raises:
+        RequestError: nothing is swept, or a dimension that cannot be searched as written.
+    """
+    dimensions, fixed, seeds = [], [], ()
+    for override in overrides:
+        key = override.get_key_element()
+        if key == SEED and override.is_discrete_sweep():
+            seeds = tuple(override.sweep_string_iterator())
+        elif override.is_sweep_override():
+            dimensions.append(_dimension(key, override))
+        else:
+            fixed.append(override.input_line or "")
+    if not dimensions:
+        raise RequestError(
+            "a search needs something to choose: key=choice(a,b), key=range(1,5), "
+            "key=interval(0.1,1) or key=tag(log,interval(1e-4,1e-1)); seed= alone repeats"
+        )
+    return Space(tuple(dimensions), seeds, tuple(fixed))
+
+
+def _dimension(key: str, override: Override) -> Dimension:
+    sweep = override.value()
+    tags = set(getattr(sweep, "tags", ()))
+    log = "log" in tags
+    if key == SEED or tags - _TAGS or (override.is_choice_sweep() and log):
+        raise RequestError(
+            f"{override.input_line}: cannot be searched; seed takes a list or range(...), and "
+            "range(...) and interval(...) may carry the tag log"
+        )
+    if isinstance(sweep, IntervalSweep):
+        assert sweep.start is not None and sweep.end is not None
+        dimension = Numbers(key, sweep.start, sweep.end, log=log)
+    elif isinstance(sweep, RangeSweep):
+        visited = list(sweep.range())
+        if not visited:
+            raise RequestError(f"{override.input_line}: an empty range")
+        low, high = min(visited), max(visited)
+        dimension = Numbers(key, low, high, step=None if log else abs(sweep.step), log=log)
+    else:
+        return Choice(key, tuple(override.sweep_string_iterator()))
+    try:
+        dimension.distribution()
+    except ValueError as error:
+        raise RequestError(f"{override.input_line}: {error}") from None
+    return dimension

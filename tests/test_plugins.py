@@ -1,0 +1,55 @@
+"""Hydra's plug-ins: found, quick to import, and quiet until they are chosen."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from hydra_plugins.rarelab_ray import RayLauncher
+from hydra_plugins.rarelab_submitit import SubmititLauncher
+from rarelab.check import check_leaf, load_target, parameters
+from rarelab.errors import RequestError
+from rarelab.paths import config_root
+from test_in_flight import job
+
+PLUGINS = Path(__file__).parent.parent / "src" / "hydra_plugins"
+LEAVES = sorted((config_root() / "conf" / "hydra").glob("*/*.yaml"))
+
+
+def test_looking_at_the_plugins_imports_no_engine() -> None:
+    names = [f"hydra_plugins.{path.stem}" for path in PLUGINS.glob("*.py")]
+    heavy = "{'ray', 'submitit', 'optuna', 'torch', 'mlflow', 'pandas'}"
+    code = f"import sys, {', '.join(names)}; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("leaf", LEAVES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_leaf_of_hydras_own_groups_is_its_plugins_signature(leaf: Path) -> None:
+    content = OmegaConf.to_container(OmegaConf.load(leaf))
+    assert isinstance(content, dict)
+    check_leaf(f"hydra.{leaf.parent.name}", content, allow=["hydra_plugins"])
+    target = load_target("_target_", content.pop("_target_"), allow=["hydra_plugins"])
+    assert {key for key in content if key != "_convert_"} == set(parameters(target))
+
+
+def test_a_cluster_that_is_not_there_is_a_wrong_request_at_once() -> None:
+    with pytest.raises(RequestError, match=r"hydra\.launcher\.address=127\.0\.0\.1:9: .*refused"):
+        RayLauncher(address="127.0.0.1:9").run_jobs([job(0)], lambda result: True)
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [
+        ({}, "srun"),
+        ({"cluster": "local", "slurm": {"partitio": "gpu"}}, "partitio"),
+        ({"cluster": "lokal"}, "lokal"),
+    ],
+)
+def test_what_slurm_cannot_do_is_a_wrong_request(options: dict, answer: str, tmp_path) -> None:
+    launcher = SubmititLauncher(folder=str(tmp_path), **options)
+    with pytest.raises(RequestError, match=answer) as caught:
+        launcher.run_jobs([job(0)], lambda result: True)
+    assert "\n" not in str(caught.value)
