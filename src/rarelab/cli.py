@@ -105,8 +105,9 @@ def _sync(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
 
     from rarelab.paths import home
-    from rarelab.tracking import sync
+    from rarelab.tracking import close_dead_runs, sync
 
+    close_dead_runs(home(chosen.home))
     print(sync(home(chosen.home), chosen.uri))
     return 0
 

@@ -5,6 +5,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,13 +14,15 @@ from omegaconf import DictConfig, OmegaConf
 from rarelab import build, paths
 from rarelab.data.splits import Splits
 from rarelab.errors import Pruned
-from rarelab.sweep.directory import claim, label
+from rarelab.sweep.directory import claim, label, same_job
 from rarelab.sweep.signature import code_fingerprint, signature, targets_in
-from rarelab.tracking import RunRecord
-from rarelab.tracking.environment import write_environment
+from rarelab.tracking import RunRecord, owner
+from rarelab.tracking.dead import close_dead_runs
+from rarelab.tracking.environment import ENVIRONMENT, write_environment
 from rarelab.tracking.redact import redact_setting
 from rarelab.training import Diverged
 from rarelab.training.history import History, Row
+from rarelab.training.keeper import Cadence, Checkpoints
 
 log = logging.getLogger("rarelab")
 
@@ -28,7 +31,11 @@ class Record:
     """A context manager: an exclusive folder and an open run, closed with how the work ended.
 
     Statuses: ``running``, then ``done``, ``diverged`` (the loss was not finite), ``interrupted``
-    (Ctrl-C, SIGTERM) or ``error``.
+    (Ctrl-C, SIGTERM, or killed and found by a later start) or ``error``.
+
+    With ``trainer.resume=auto`` an unfinished run of the same job, whose process is gone, is gone
+    on with: same folder, same run in MLflow, from the newest good checkpoint. ``stop`` is asked
+    between steps what to leave training with.
     """
 
     def __init__(
@@ -41,6 +48,7 @@ class Record:
         parent: str | None = None,
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
+        stop: Callable[[], BaseException | None] = lambda: None,
     ) -> None:
         self._cfg = cfg
         self._parent, self._name = parent, name
@@ -50,34 +58,41 @@ class Record:
         self.run_id = ""
         self.home = paths.home(cfg.paths.home)
         self.experiment = cfg.tracking.experiment or choices.get("experiments") or "rarelab"
-        job_signature = signature(cfg)
-        self.directory = claim(
-            self.home / "runs" / self.experiment, f"{label(cfg, choices)}-{job_signature[:8]}"
-        )
-        self._tags = {
-            "rarelab.signature": job_signature,
+        facts = {"experiment": self.experiment, "home": self.home}
+        self._sink = build.instantiate(cfg, "tracking", facts)
+        job = {
+            "rarelab.signature": signature(cfg),
             "rarelab.code": code_fingerprint(targets_in(cfg)),
             "rarelab.data": data,
             "rarelab.data_digest": splits.digest,
-            **(tags or {}),
         }
+        resumes = cfg.trainer.get("resume", "auto") == "auto"
+        self.directory, self._continued = claim(
+            self.home / "runs" / self.experiment,
+            f"{label(cfg, choices)}-{job['rarelab.signature'][:8]}",
+            goes_on=lambda directory: resumes and same_job(directory, job),
+        )
+        self._tags = {**job, **(tags or {})}
         self._choices = {k: v for k, v in choices.items() if v is not None}
         self._listeners: list[Callable[[Row], None]] = [self._remember]
         self.history = History(self.directory / "history.jsonl", self._listeners)
+        cadence = Cadence.parse(cfg.trainer.get("checkpoint_every", "auto"))
+        self.checkpoints = Checkpoints(self.directory, job, cadence, stop)
 
     def __enter__(self) -> Self:
         self._log_file = logging.FileHandler(self.directory / "train.log", encoding="utf-8")
         self._log_file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.addHandler(self._log_file)
-        plain = OmegaConf.to_container(self._cfg, resolve=True)
-        OmegaConf.save(OmegaConf.create(_redacted(plain)), self.directory / "config.yaml")
-        write_environment(self.directory)
-        facts = {"prevalence": self._splits.prevalence, "notes": self._splits.notes}
-        (self.directory / "data.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-        facts = {"experiment": self.experiment, "home": self.home}
-        self._sink = build.instantiate(self._cfg, "tracking", facts)
+        self._open = ExitStack()
+        self._open.enter_context(owner.beating(self.directory))
+        if self._continued:
+            for row in self.history.cut(self.checkpoints.find(len(self.history))):
+                self._remember(row)
+        self._describe()
         self.run_id = self._sink.open(self._run_record())
         self.listen(self._sink)
+        for directory in close_dead_runs(self.home):
+            log.info("closed %s: its process is gone", directory)
         return self
 
     def __exit__(
@@ -89,9 +104,25 @@ class Record:
         self.status = _status(kind)
         if self.status == "error":
             log.error("the run failed", exc_info=error)
-        self._sink.close(self.status, self.directory)
-        log.removeHandler(self._log_file)
-        self._log_file.close()
+        try:
+            self._sink.close(self.status, self.directory)
+            if self.status == "done":
+                self.checkpoints.clear()
+            self._open.close()
+            owner.release(self.directory)
+        finally:
+            log.removeHandler(self._log_file)
+            self._log_file.close()
+
+    def _describe(self) -> None:
+        """Write what the run is made of; a run that goes on has said it already."""
+        if not (self.directory / "config.yaml").exists():
+            plain = OmegaConf.to_container(self._cfg, resolve=True)
+            OmegaConf.save(OmegaConf.create(_redacted(plain)), self.directory / "config.yaml")
+        if not (self.directory / ENVIRONMENT).exists():
+            write_environment(self.directory)
+        facts = {"prevalence": self._splits.prevalence, "notes": self._splits.notes}
+        (self.directory / "data.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
     def listen(self, listener: Callable[[Row], None]) -> None:
         self._listeners.append(listener)
@@ -104,7 +135,7 @@ class Record:
         rate = f", {100 * prevalence:.3g} % positive" if isinstance(prevalence, float) else ""
         rows = " / ".join(f"{len(table):,}" for _, table in self._splits.tables())
         return (
-            f"run {self.directory}\n"
+            f"{'going on with' if self._continued else 'run'} {self.directory}\n"
             f"data {self._splits.name}: {rows} train / validation / test rows{rate}"
         )
 

@@ -1,8 +1,7 @@
 """One job from configuration to record: build, train, score the test rows, write it all down."""
 
 import logging
-import signal
-import threading
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,14 +14,15 @@ from torch import Tensor, nn
 
 from rarelab import build
 from rarelab.data.splits import Splits
-from rarelab.errors import RequestError, Terminated
+from rarelab.errors import RequestError
 from rarelab.evaluation import evaluate_and_write
+from rarelab.interruption import Interruption
 from rarelab.losses.prior import PriorCorrected
 from rarelab.models import Estimator
 from rarelab.record import Record
 from rarelab.streams import drawing_from, generator, stream_seed
 from rarelab.summary import test_table
-from rarelab.training import Trainer, Work
+from rarelab.training import Diverged, Trainer, Work
 from rarelab.training.checkpoint import save
 from rarelab.training.history import Listener
 from rarelab.training.loop import reaches_main, real_rows, validation_row
@@ -71,7 +71,8 @@ def run(
     """
     build.check(cfg)
     trainer = build.trainer(cfg)
-    with _threads(trainer.threads), _sigterm_raises():
+    interruption = Interruption()
+    with _threads(trainer.threads), interruption.listening():
         dataset = build.dataset(cfg)
         splits = dataset.splits(stream_seed(cfg.seed, "draw"))
         sizes = build.Sizes(splits, trainer, build.sampler(cfg))
@@ -80,35 +81,64 @@ def run(
         if not isinstance(model, Estimator):
             work = build.work(cfg, sizes, model, trainer.torch_device())
         _warn_before(sizes, work)
-        record = Record(
-            cfg, choices, dataset.identity(), splits, parent=parent, name=name, tags=tags or {}
-        )
+        whose = {"parent": parent, "name": name, "tags": tags or {}}
+        record = Record(cfg, choices, dataset.identity(), splits, **whose, stop=interruption)
         with record:
             if opened is not None:
                 opened(record.run_id, record.directory)
             log.info("%s", record.introduction())
             if listener is not None:
                 record.listen(listener)
-            if numbers:
+            if numbers and not record.history:
                 record.append(0, {f"hp/{key}": value for key, value in numbers.items()})
+            diverged = None
             if work is not None:
-                _fit(cfg.seed, trainer, work, record)
+                with interruption.deferred():
+                    diverged = _fit(cfg.seed, trainer, work, record)
             elif isinstance(model, Estimator):
                 _fit_estimator(cfg.seed, model, splits, record)
             metrics = _evaluate(cfg, trainer, model, splits, record)
+            if diverged is not None:
+                raise diverged
     log.info("\n%s\n%s", test_table(metrics, splits), record.whereabouts())
     return Outcome(record.run_id, record.status, record.metrics, record.directory)
 
 
-def _fit(seed: int, trainer: Trainer, work: Work, record: Record) -> None:
+def _fit(seed: int, trainer: Trainer, work: Work, record: Record) -> Diverged | None:
+    """Train, and leave the chosen weights in the model; what cut the training short, if any did.
+
+    Raises:
+        Diverged: before there were any weights worth keeping.
+    """
     final_weight = getattr(work.loss, "final_main_weight", 1.0)
     record.listen(epoch_lines(trainer.max_epochs, final_weight))
-    with drawing_from(seed, "model"):
-        selection = trainer.fit(work, record.history, generator(seed, "batches"))
-    assert selection.best_state is not None and selection.best_epoch is not None
-    work.model.load_state_dict(selection.best_state)
-    record.append(selection.best_epoch, selection.metrics())
-    save(record.directory / "checkpoint.pt", model=selection.best_state, **selection.metrics())
+    batches = generator(seed, "batches")
+    try:
+        with drawing_from(seed, "model"):
+            selection = trainer.fit(work, record.history, batches, record.checkpoints)
+        state, best = selection.best_state, selection.metrics()
+        diverged = None
+    except Diverged as error:
+        state, best = _last_finite(error, record)
+        log.warning("diverged: %s; scoring epoch %d", error, best["best/epoch"])
+        diverged = error
+    assert state is not None
+    work.model.load_state_dict(state)
+    record.append(int(best["best/epoch"]), best)
+    save(record.directory / "checkpoint.pt", model=state, **best)
+    return diverged
+
+
+def _last_finite(error: Diverged, record: Record) -> tuple[dict[str, Any], dict[str, float]]:
+    """The weights to score after a divergence: the chosen epoch's, else the last checkpoint's."""
+    selection = error.selection
+    if selection is not None and selection.best_state is not None:
+        return selection.best_state, selection.metrics()
+    kept = record.checkpoints.newest(len(record.history))
+    if kept is None:
+        raise error
+    epoch = float(kept["position"]["epoch"])
+    return kept["model"], {"best/val_aucpr": math.nan, "best/epoch": epoch}
 
 
 def _fit_estimator(seed: int, model: Estimator, splits: Splits, record: Record) -> None:
@@ -190,18 +220,3 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    def terminate(*_: Any) -> None:
-        raise Terminated
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

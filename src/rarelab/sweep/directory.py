@@ -2,10 +2,15 @@
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig
+
+from rarelab.tracking import owner, store
+from rarelab.tracking.dead import claim_lock
+from rarelab.tracking.environment import same_machine
+from rarelab.tracking.record import RECORD, load_entry, read_status
 
 _NAMED = ("dataset", "model", "loss")
 
@@ -17,14 +22,40 @@ def label(cfg: DictConfig, choices: Mapping[str, str | None]) -> str:
     return re.sub(r"[^\w.\-]+", "_", name)
 
 
-def claim(parent: Path, name: str) -> Path:
-    """Make the folder ``parent/name-N`` with the first free counter N, for this process alone."""
+def claim(
+    parent: Path, name: str, goes_on: Callable[[Path], bool] = lambda directory: False
+) -> tuple[Path, bool]:
+    """A folder for this process alone, and whether it is an older one to be gone on with.
+
+    Of the folders ``parent/name-N`` that no living process owns, the first that ``goes_on``
+    accepts; else a new one with the first free counter N. Two processes never get the same.
+    """
     parent.mkdir(parents=True, exist_ok=True)
-    for counter in itertools.count():
-        directory = parent / f"{name}-{counter}"
-        try:
-            directory.mkdir()
-        except FileExistsError:
-            continue
-        return directory
+    with store.lock(claim_lock(parent)):
+        for counter in itertools.count():
+            directory = parent / f"{name}-{counter}"
+            fresh = not directory.exists()
+            if fresh:
+                directory.mkdir()
+            elif owner.alive(directory) or not goes_on(directory):
+                continue
+            owner.take(directory)
+            return directory, not fresh
     raise AssertionError("itertools.count() never ends")
+
+
+def same_job(directory: Path, tags: Mapping[str, str]) -> bool:
+    """Whether an unfinished run of the same job lies in a folder, made on the same kind of machine.
+
+    The same job: equal signature, code and data, as the ``rarelab.*`` tags say. A folder whose
+    process was killed before it wrote anything counts.
+    """
+    entry = load_entry(directory)
+    if entry is None:
+        return not (directory / RECORD).exists()
+    ended = read_status(directory)
+    if ended is not None and ended["status"] != "interrupted":
+        return False
+    if any(entry.tags.get(key) != value for key, value in tags.items()):
+        return False
+    return same_machine(directory)

@@ -1,5 +1,6 @@
 """The history's way into MLflow, and what is recorded about a run besides its metrics."""
 
+from rarelab.tracking.dead import close_dead_runs
 from rarelab.tracking.environment import provenance, write_environment
 from rarelab.tracking.record import RunRecord, read_status, write_status
 from rarelab.tracking.replay import sync, sync_run
@@ -12,6 +13,7 @@ __all__ = [
     "NoSink",
     "RunRecord",
     "client",
+    "close_dead_runs",
     "ensure_store",
     "provenance",
     "read_status",

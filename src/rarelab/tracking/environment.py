@@ -34,8 +34,6 @@ def provenance() -> dict[str, Any]:
     without git there are no checkouts. Passwords in URIs, secret settings and the values of secret
     environment variables are replaced by ``***``.
     """
-    import torch
-
     states = checkouts()
     return {
         "rarelab": __version__,
@@ -44,9 +42,7 @@ def provenance() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "cpus": os.cpu_count(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        **machine(),
         "command": redact_command(shlex.join(sys.argv)),
         "checkouts": [{k: v for k, v in state.items() if k != "diff"} for state in states],
         "diff": "".join(state["diff"] for state in states),
@@ -62,6 +58,26 @@ def write_environment(directory: Path) -> dict[str, Any]:
     if diff:
         (directory / DIFF).write_text(diff, encoding="utf-8")
     return facts
+
+
+def machine() -> dict[str, Any]:
+    """What the last bits of a sum depend on, besides the program."""
+    import torch
+
+    return {
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def same_machine(directory: Path) -> bool:
+    """Whether what a run directory says of its machine holds here; True where it says nothing."""
+    try:
+        recorded = json.loads((directory / ENVIRONMENT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    return all(recorded.get(name, value) == value for name, value in machine().items())
 
 
 def run_tags() -> dict[str, str]:

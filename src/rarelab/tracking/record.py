@@ -4,7 +4,7 @@ import json
 import os
 import time
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,18 @@ def new_entry(record: RunRecord, experiment: str, uri: str | None, *, tracked: b
     )
 
 
+def renewed(entry: Entry, record: RunRecord) -> Entry:
+    """The entry of a run that goes on: who asks for it now gives its name, tags and parent."""
+    tags = {key: redact_command(value) for key, value in record.tags.items()}
+    tags.pop("rarelab.command", None)
+    return replace(
+        entry,
+        name=record.name,
+        tags={**entry.tags, **tags},
+        parent=record.parent or entry.parent,
+    )
+
+
 def load_entry(directory: Path) -> Entry | None:
     """The entry of a run directory; None where there is none, or none that can be read."""
     try:
@@ -86,9 +98,9 @@ def save_entry(directory: Path, entry: Entry) -> None:
     _write_json(directory / RECORD, asdict(entry))
 
 
-def write_status(directory: Path, status: str) -> None:
-    """Write ``status.json``: how the run ended, and when (milliseconds since 1970)."""
-    _write_json(directory / STATUS, {"status": status, "ended": now_ms()})
+def write_status(directory: Path, status: str, ended: int | None = None) -> None:
+    """Write ``status.json``: how the run ended, and when (milliseconds since 1970; None: now)."""
+    _write_json(directory / STATUS, {"status": status, "ended": ended or now_ms()})
 
 
 def read_status(directory: Path) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from rarelab.tracking.record import (
     new_entry,
     now_ms,
     read_status,
+    renewed,
     save_entry,
     write_status,
 )
@@ -67,7 +68,7 @@ class MlflowSink:
         """
         self._record = record
         known = load_entry(record.directory)
-        self._use(known or self._new_entry(), fresh=known is None)
+        self._use(renewed(known, record) if known else self._new_entry(), fresh=known is None)
         if known:
             self._pending.extend(history_points(record.directory))
         began = time.monotonic()
@@ -165,7 +166,8 @@ class NoSink:
         """Write ``record.json``; the run's ``uid``."""
         self._directory = record.directory
         known = load_entry(record.directory)
-        entry = known or new_entry(record, self.experiment, None, tracked=False)
+        fresh = new_entry(record, self.experiment, None, tracked=False)
+        entry = renewed(known, record) if known else fresh
         save_entry(record.directory, entry)
         (record.directory / STATUS).unlink(missing_ok=True)
         return entry.uid

@@ -112,9 +112,12 @@ class RunWriter:
         return found is not None
 
     def reopen(self) -> None:
-        """Mark a run that is being continued as running."""
-        self._client.update_run(self.run_id, status="RUNNING")
-        self._client.set_tag(self.run_id, STATUS_TAG, "running")
+        """Mark a run that goes on as running, under the name, tags and parent it now has."""
+        from mlflow.entities import RunTag
+
+        tags = self._tags(self._client.get_run(self.run_id).info.experiment_id).items()
+        self._client.update_run(self.run_id, status="RUNNING", name=self._entry.name)
+        self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags])
 
     def push(self, points: Iterable[Point]) -> int:
         """Write the points that are not there yet; how many these were."""
@@ -167,15 +170,18 @@ class RunWriter:
         return found[0] if found else None
 
     def _create(self, experiment: str) -> Any:
-        tags = {**self._entry.tags, STATUS_TAG: "running", UID_TAG: self._entry.uid}
-        if self._entry.parent:
-            tags["mlflow.parentRunId"] = self._parent(experiment, self._entry.parent)
         return self._client.create_run(
             experiment,
             start_time=self._entry.started,
-            tags=clean_values(tags, MAX_TAG),
+            tags=self._tags(experiment),
             run_name=self._entry.name,
         )
+
+    def _tags(self, experiment: str) -> dict[str, str]:
+        tags = {**self._entry.tags, STATUS_TAG: "running", UID_TAG: self._entry.uid}
+        if self._entry.parent:
+            tags["mlflow.parentRunId"] = self._parent(experiment, self._entry.parent)
+        return clean_values(tags, MAX_TAG)
 
     def _parent(self, experiment: str, parent: str) -> str:
         """The parent's id in this store, which need not be the one it had elsewhere."""

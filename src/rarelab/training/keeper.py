@@ -15,6 +15,7 @@ from rarelab.training.course import Course
 log = logging.getLogger("rarelab")
 
 LAST, PREVIOUS = "last.pt", "previous.pt"
+_FRESH, _PARTIAL = "fresh.pt", "fresh.partial"
 
 _SHARE = 0.03
 """The part of the elapsed time that ``auto`` spends on writing."""
@@ -97,6 +98,11 @@ class Checkpoints(Keeper):
         self._state = self.newest(rows)
         return 0 if self._state is None else self._state["history"]
 
+    def clear(self) -> None:
+        """Delete what a run that is done needs no more."""
+        for name in (LAST, PREVIOUS, _FRESH, _PARTIAL):
+            (self._directory / name).unlink(missing_ok=True)
+
     def restore(self, course: Course) -> None:
         if self._state is not None:
             course.load_state_dict(self._state)
@@ -127,7 +133,7 @@ class Checkpoints(Keeper):
         if not course.finite:
             return
         began = time.monotonic()
-        fresh, last = self._directory / "fresh.pt", self._directory / LAST
+        fresh, last = self._directory / _FRESH, self._directory / LAST
         try:
             course.history.sync()
             save(fresh, **self._identity, **course.state_dict())
