@@ -1,5 +1,7 @@
 """The ranking kernels against the published formulas, in every path."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from sklearn.metrics import average_precision_score
 import reference
 import score_cases
 from rarelab.functional import choose, dense, ranking
+from rarelab.functional.pairwise_hinge import all_pairs_squared_hinge
 from rarelab.functional.pauc import band, pauc_at_budget
 from rarelab.functional.recall import recall_at_quantile
 from rarelab.functional.smooth_ap import PATHS, smooth_ap
@@ -83,6 +86,33 @@ def _plain(scores, positives, tau):
     """Smooth-AP as torch's own graph computes it, pair by pair."""
     step = torch.sigmoid((scores[None] - scores[positives][:, None]) / tau)
     return ((step[:, positives].sum(1) + 0.5) / (step.sum(1) + 0.5)).mean()
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        *(partial(smooth_ap, tau=0.3, path=path) for path in WAYS),
+        partial(recall_at_quantile, quantile=0.2, tau=0.3),
+        partial(pauc_at_budget, beta=0.3),
+        partial(pauc_at_budget, beta=0.3, surrogate="pairwise"),
+        all_pairs_squared_hinge,
+    ],
+)
+@pytest.mark.parametrize("lists", [(), (1,), (2, 2)])
+def test_a_batch_before_a_queue_gets_the_gradient_of_its_columns(kernel, lists) -> None:
+    """As a number of columns, or as a tensor whose detached copy leads the scores."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(*lists, 60, generator=generator)
+    positives = torch.rand(*lists, 60, generator=generator) < 0.3
+    value, gradient = _with_gradient(kernel, scores, positives)
+    counted, first = _with_gradient(kernel, scores, positives, live=20)
+    assert torch.equal(counted, value) and not first[..., 20:].any()
+    assert torch.allclose(first[..., :20], gradient[..., :20], rtol=1e-5, atol=1e-9)
+    batch = scores[..., :20].clone().requires_grad_()
+    attached = kernel(scores, positives, live=batch)
+    (own,) = torch.autograd.grad(attached.sum(), batch)
+    assert torch.equal(attached, value) and torch.equal(own, first[..., :20])
+    assert not kernel(scores, positives, live=batch.detach()).requires_grad
 
 
 def test_long_grids_with_gaps_and_outliers() -> None:

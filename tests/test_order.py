@@ -17,7 +17,7 @@ def _scores(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("rule", INTERPOLATIONS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("n", [1, 2, 3, 10, 1001])
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 1001, 20_011])
 def test_every_bit_is_that_of_torch_quantile(rule: str, dtype: torch.dtype, n: int) -> None:
     x = _scores(3, n).to(dtype)
     for q in LEVELS:
@@ -49,8 +49,9 @@ def test_more_elements_than_torch_quantile_takes() -> None:
 
 
 @pytest.mark.parametrize("q", [0.01, 0.5, 0.99])
-def test_nan_is_not_hidden(q: float) -> None:
-    x = _scores(2, 50)
+@pytest.mark.parametrize("n", [50, 20_011])
+def test_nan_is_not_hidden(q: float, n: int) -> None:
+    x = _scores(2, n)
     x[0, 7] = torch.nan
     assert quantile(x, q).isnan().tolist() == [True, False]
 

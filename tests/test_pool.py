@@ -30,7 +30,7 @@ def test_a_batch_is_ranked_with_the_queue_as_it_was_before() -> None:
     assert step(pool, [3]).scores.tolist() == [[3, 1, 2]]
     rows = step(pool, [4, 5])
     assert rows.scores.tolist() == [[4, 5, 1, 2, 3]]
-    assert rows.live == 2
+    assert rows.live.shape == (1, 2)
 
 
 @pytest.mark.parametrize("sizes", [[3, 3, 3, 3], [1, 7, 2, 5, 1], [5, 5, 1], [12, 1, 1, 4]])
@@ -77,7 +77,7 @@ def test_ignored_rows_take_a_place_in_the_ring_but_not_in_a_pool() -> None:
     pool = RankingPool(1, queue_size=3)
     rows = step(pool, [1, 2, 3], [0, -100, 1])
     assert rows.scores.tolist() == [[1, 3]]
-    assert rows.live == 2
+    assert rows.live.shape == (1, 2)
     rows = step(pool, [4, 5], [-100, 1])
     assert (rows.scores.tolist(), rows.labels.tolist()) == ([[5, 1, 3]], [1, 0, 1])
     # The ring now holds the ignored 4 and the 5 in place of the 1 and the ignored 2.
@@ -102,7 +102,8 @@ def test_what_is_stored_has_no_history() -> None:
     settings = {"ignore_index": -100, "max_pool_size": None, "gather_distributed": None}
     for _ in range(2):
         rows, _ = pool(live, torch.tensor([0, 1, 0]), **settings, update_queue=True)
-    rows.scores.sum().backward()
+    assert not rows.scores.requires_grad
+    rows.live.sum().backward()
     assert live.grad is not None
     assert live.grad.tolist() == [1, 1, 1]
     assert not any(buffer.requires_grad for buffer in pool.buffers())
@@ -167,8 +168,8 @@ def test_a_cap_keeps_live_rows_first_and_speaks_once(caplog: pytest.LogCaptureFi
         for _ in range(3):
             rows = step(pool, [float(i) for i in range(50)], [1] * 50, max_pool_size=40)
             assert rows.scores.shape == (1, 40)
-            assert (rows.scores[0, : rows.live] >= 0).all()
-            assert 0 < rows.live < 40
+            assert (rows.scores[0, : rows.live.shape[1]] >= 0).all()
+            assert 0 < rows.live.shape[1] < 40
     assert [record.message for record in caplog.records] == [
         "a pool of 150 rows exceeds max_pool_size=40: from here on the loss is computed on a "
         "random subset with a minimum per class"

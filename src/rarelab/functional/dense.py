@@ -18,16 +18,16 @@ def single(
     weights: Tensor | None,
     live: int,
     chunk: int,
-    wants_gradient: bool,
 ) -> tuple[Tensor, Tensor]:
-    """AP and dAP/ds [M] of one list, in its own precision: NaN and zeros if it cannot be ranked.
+    """AP and dAP/ds of one list, in its own precision: NaN and zeros if it cannot be ranked.
 
-    ``scores`` [M]; ``at`` [P], the positives' columns; ``weights`` [M]; the rest as in smooth_ap.
+    ``scores`` [M]; ``at`` [P], the positives' columns; ``weights`` [M]; the gradient is that of the
+    first ``live`` columns.
     """
     if len(at) and bool(scores.amin() == -torch.inf):
-        return _without_excluded(scores, at, tau, weights, live, chunk, wants_gradient)
+        return _without_excluded(scores, at, tau, weights, live, chunk)
     if not 0 < len(at) < len(scores):
-        return scores.new_tensor(torch.nan), torch.zeros_like(scores)
+        return scores.new_tensor(torch.nan), scores.new_zeros(live)
     working = scores.to(precision(scores.device))
     share, valid = 1.0 / len(at), None
     if weights is not None:
@@ -36,7 +36,7 @@ def single(
     if isinstance(tau, Tensor):
         tau = tau.to(working).view(())
         valid = (tau > 0) if valid is None else valid & (tau > 0)
-    average, gradient = value_and_gradient(working, at, share, tau, live, chunk, wants_gradient)
+    average, gradient = value_and_gradient(working, at, share, tau, live, chunk)
     if valid is not None:
         average, gradient = average.where(valid, torch.nan), gradient.where(valid, 0.0)
     return average.to(scores), gradient.to(scores)
@@ -48,9 +48,9 @@ def _without_excluded(
     """``single`` of the points that are not at −inf."""
     kept = scores != -torch.inf
     at = (kept.cumsum(0) - 1)[at[kept[at]]]
-    weights, live = None if weights is None else weights[kept], int(kept[:live].sum())
-    average, gradient = single(scores[kept], at, tau, weights, live, *rest)
-    return average, torch.zeros_like(scores).masked_scatter_(kept, gradient)
+    weights, own = None if weights is None else weights[kept], kept[:live]
+    average, gradient = single(scores[kept], at, tau, weights, int(own.sum()), *rest)
+    return average, scores.new_zeros(live).masked_scatter_(own, gradient)
 
 
 def value_and_gradient(
@@ -60,13 +60,12 @@ def value_and_gradient(
     tau: float | Tensor,
     live: int,
     chunk: int,
-    wants_gradient: bool,
 ) -> tuple[Tensor, Tensor]:
-    """AP and dAP/ds [M] of one list, exact up to rounding.
+    """AP and dAP/ds [live] of one list, exact up to rounding.
 
     ``scores`` [M] in working precision (finite, or +inf at negatives), ``at`` [P] the positives'
     columns, ``share`` their weights divided by the sum of weights, ``tau`` a number or 0-d.
-    About ``chunk`` pairs are in memory at a time. Columns from ``live`` on get 0.
+    About ``chunk`` pairs are in memory at a time.
 
     With A = B + N:  dAP = Σ_i share_i (N_i dB_i − B_i dN_i)/A_i², and every σ((s_j − s_i)/τ)
     in B_i or N_i moves j up by σ'/τ and i down by as much.
@@ -81,7 +80,7 @@ def value_and_gradient(
         rank = step.sum(1).add_(0.5)  # a point's tie with itself adds one half, and 1 is due
         among = step.index_select(1, at).sum(1).add_(0.5)
         torch.div(among, rank, out=precisions[block])
-        if not wants_gradient:
+        if not live:
             continue
         bump = step.addcmul_(step, step, value=-1)  # σ' = σ − σ²
         inner = bump.index_select(1, at)
@@ -92,5 +91,4 @@ def value_and_gradient(
         moved = inner.sum(1)
         gain[block] += (bump.sum(1) - moved).mul_(down) - up.mul_(moved)
     gradient[at] = gain
-    gradient[live:] = 0
-    return (precisions * share).sum(), gradient
+    return (precisions * share).sum(), gradient[:live]

@@ -6,22 +6,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Evaluate = Callable[[Tensor, bool, tuple], tuple[Tensor, Tensor | None]]
+Evaluate = Callable[[Tensor, int, tuple], tuple[Tensor, Tensor | None]]
+Live = Tensor | int | None
 
 
-def apply_once(evaluate: Evaluate, scores: Tensor, arguments: tuple) -> Tensor:
-    """Differentiable ``evaluate(scores, wants_gradient, arguments)[0]``.
+def apply_once(evaluate: Evaluate, scores: Tensor, arguments: tuple, live: Live = None) -> Tensor:
+    """Differentiable ``evaluate(scores, columns, arguments)[0]``.
 
-    ``evaluate`` returns a value [...] and d value/d scores [..., M] (None if not wanted), each
-    leading index depending on its own scores only. It is called once, without a graph, and not at
-    all for empty scores: the value of an empty list is NaN.
+    ``evaluate`` returns a value [...] and its derivative by the first ``columns`` of ``scores``
+    [..., M], that is [..., columns] (unused if that is 0), each leading index depending on its own
+    scores only. It is called once, without a graph, and not at all for empty scores: the value of
+    an empty list is NaN.
+
+    ``live`` says where the gradient goes: to the first so many columns (None: to all), or to a
+    tensor [..., L] that ``scores`` begins with, which spares a queue behind it the graph.
     """
+    leaf = live if isinstance(live, Tensor) else scores
+    columns = leaf.shape[-1] if live is None or leaf is live else min(live, scores.shape[-1])
     if not scores.numel():
         evaluate = _nothing
-    if scores.requires_grad and torch.is_grad_enabled():
-        return _Once.apply(scores, evaluate, arguments)  # type: ignore[return-value]
+    if leaf.requires_grad and torch.is_grad_enabled():
+        return _Once.apply(leaf, scores, evaluate, columns, arguments)  # type: ignore[return-value]
     with torch.no_grad():
-        return evaluate(scores, False, arguments)[0]
+        return evaluate(scores, 0, arguments)[0]
 
 
 def check_ranked_lists(name: str, scores: Tensor, positives: Tensor, tau: float | Tensor) -> None:
@@ -44,30 +51,37 @@ def check_ranked_lists(name: str, scores: Tensor, positives: Tensor, tau: float 
         raise ValueError(f"{name}: tau is {tau}, expected a number > 0")
 
 
-def _nothing(scores: Tensor, wants_gradient: bool, arguments: tuple) -> tuple[Tensor, Tensor]:
+def _nothing(scores: Tensor, columns: int, arguments: tuple) -> tuple[Tensor, Tensor]:
     return scores.new_full(scores.shape[:-1], torch.nan), torch.zeros_like(scores)
 
 
 class _Once(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, evaluate: Evaluate, arguments: tuple) -> Tensor:
-        value, gradient = evaluate(scores, True, arguments)
-        ctx.save_for_backward(gradient, scores)
+    def forward(
+        ctx: Any, leaf: Tensor, scores: Tensor, evaluate: Evaluate, columns: int, arguments: tuple
+    ) -> Tensor:
+        value, gradient = evaluate(scores.detach(), columns, arguments)
+        if gradient is None:
+            gradient = leaf.new_zeros(*leaf.shape[:-1], 0)
+        ctx.save_for_backward(gradient, leaf)
         return value
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
-        gradient, scores = ctx.saved_tensors
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None, None]:
+        gradient, leaf = ctx.saved_tensors
+        others = leaf.shape[-1] - gradient.shape[-1]
+        if others:
+            gradient = torch.nn.functional.pad(gradient, (0, others))
         if torch.is_grad_enabled():
-            return _NoSecondDerivative.apply(gradient, upstream, scores), None, None
-        return gradient * upstream.unsqueeze(-1), None, None
+            return _NoSecondDerivative.apply(gradient, upstream, leaf), None, None, None, None
+        return gradient * upstream.unsqueeze(-1), None, None, None, None
 
 
 class _NoSecondDerivative(torch.autograd.Function):
     """The same product for ``create_graph=True``: an error only once it is differentiated."""
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, upstream: Tensor, scores: Tensor) -> Tensor:
+    def forward(ctx: Any, gradient: Tensor, upstream: Tensor, leaf: Tensor) -> Tensor:
         return gradient * upstream.unsqueeze(-1)
 
     @staticmethod

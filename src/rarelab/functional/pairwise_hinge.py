@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rarelab.functional.once import apply_once, check_ranked_lists
+from rarelab.functional.once import Live, apply_once, check_ranked_lists
 
 
 def all_pairs_squared_hinge(
@@ -14,7 +14,7 @@ def all_pairs_squared_hinge(
     *,
     margin: float = 1.0,
     weights: Tensor | None = None,
-    live: int | None = None,
+    live: Live = None,
 ) -> Tensor:
     """Mean squared hinge of the margin by which each positive should beat each negative.
 
@@ -32,7 +32,7 @@ def all_pairs_squared_hinge(
         positives: [..., M] bool, same shape.
         margin: > 0.
         weights: weights of the rows, [M] or [..., M].
-        live: only the first ``live`` columns get a gradient; None = all.
+        live: as in :func:`rarelab.functional.smooth_ap.smooth_ap`.
 
     Returns:
         [...], in the scores' precision, at least 0. NaN with zero gradient without a positive or
@@ -46,12 +46,11 @@ def all_pairs_squared_hinge(
     Classification using the All Pairs Squared Hinge Loss", 2023, algorithm 2.
     """
     check_ranked_lists("all_pairs_squared_hinge", scores, positives, margin)
-    live = scores.shape[-1] if live is None else min(live, scores.shape[-1])
-    return apply_once(_evaluate, scores, (positives, float(margin), weights, live))
+    return apply_once(_evaluate, scores, (positives, float(margin), weights), live)
 
 
-def _evaluate(scores: Tensor, wants_gradient: bool, arguments: tuple) -> tuple[Tensor, Any]:
-    positives, margin, weights, live = arguments
+def _evaluate(scores: Tensor, live: int, arguments: tuple) -> tuple[Tensor, Any]:
+    positives, margin, weights = arguments
     counted = scores != -torch.inf
     mass = counted.double() if weights is None else counted * weights.double()
     wide = torch.where(counted, scores.double(), 0)
@@ -76,9 +75,8 @@ def _evaluate(scores: Tensor, wants_gradient: bool, arguments: tuple) -> tuple[T
     value = (up * squares).sum(-1).clamp_min(0) * each
     broken = (scores.isnan()).any(-1)
     value = torch.where(valid & ~broken, value, torch.nan).to(scores.dtype)
-    if not wants_gradient:
+    if not live:
         return value, None
     short = v * running(up, False) - running(up * v, False)  # Σ_i w_i (v_j − v_i) below row j
     gradient = torch.where(positives, -up * excess, down * short) * (2 * each).unsqueeze(-1)
-    gradient[..., live:] = 0
-    return value, gradient.nan_to_num(0.0).to(scores.dtype)
+    return value, gradient[..., :live].nan_to_num(0.0).to(scores.dtype)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rarelab.functional import choose, ranking
-from rarelab.functional.once import apply_once, check_ranked_lists
+from rarelab.functional.once import Live, apply_once, check_ranked_lists
 from rarelab.functional.order import masked_quantiles
 from rarelab.functional.steps import sigmoid, sigmoid_slope
 
@@ -55,7 +55,7 @@ def pauc_at_budget(
     weights: Tensor | None = None,
     numerator: Tensor | None = None,
     interpolation: str = "higher",
-    live: int | None = None,
+    live: Live = None,
 ) -> Tensor:
     """Soft true-positive rate, averaged over false-positive rates from ``alpha`` to ``beta``.
 
@@ -81,7 +81,7 @@ def pauc_at_budget(
         weights: weights of the positives, [M] or [..., M].
         numerator: positives that i runs over, [M] or [..., M] bool; None = all positives.
         interpolation: as in :func:`rarelab.functional.order.quantile`.
-        live: only the first ``live`` columns get a gradient; None = all.
+        live: as in :func:`rarelab.functional.smooth_ap.smooth_ap`.
 
     Returns:
         [...], in the scores' precision. NaN with zero gradient where there is no i (or no weight),
@@ -118,10 +118,11 @@ def pauc_at_budget(
         interpolation=interpolation,
     )
     counted = marks if numerator is None else marks & rows(numerator)
-    live = points if live is None else min(live, points)
-    arguments = (marks, counted, None if weights is None else rows(weights), where, live)
+    if isinstance(live, Tensor):
+        live = live.reshape(-1, live.shape[-1])
+    arguments = (marks, counted, None if weights is None else rows(weights), where)
     evaluate = _trapezoid if surrogate == "trapezoid" else _pairwise
-    return apply_once(evaluate, scores.reshape(-1, points), arguments).view(shape)
+    return apply_once(evaluate, scores.reshape(-1, points), arguments, live).view(shape)
 
 
 def band(
@@ -153,8 +154,8 @@ def band(
     return Band(knots, torch.where(enough, tau * spread, 1.0), enough)
 
 
-def _trapezoid(scores: Tensor, wants_gradient: bool, arguments: tuple) -> tuple[Tensor, Any]:
-    _, counted, weights, where, live = arguments
+def _trapezoid(scores: Tensor, live: int, arguments: tuple) -> tuple[Tensor, Any]:
+    _, counted, weights, where = arguments
     at, owner, share, valid = _shares(scores, counted, weights, where.spread)
     weight = scores.new_ones(where.knots.shape[-1])
     weight[[0, -1]] = 0.5
@@ -163,16 +164,15 @@ def _trapezoid(scores: Tensor, wants_gradient: bool, arguments: tuple) -> tuple[
     part = share * (sigmoid(above, tau) @ weight)
     value = scores.new_zeros(len(scores)).index_add_(0, owner, part)
     value = torch.where(valid, value, torch.nan)
-    if not wants_gradient:
+    if not live:
         return value, None
     gradient = torch.zeros_like(scores)
     gradient.view(-1)[at] = share * (sigmoid_slope(above, tau) @ weight) / tau.squeeze(-1)
-    gradient[:, live:] = 0
-    return value, gradient.masked_fill_(~valid[:, None], 0.0)
+    return value, gradient.masked_fill_(~valid[:, None], 0.0)[:, :live]
 
 
-def _pairwise(scores: Tensor, wants_gradient: bool, arguments: tuple) -> tuple[Tensor, Any]:
-    positives, counted, weights, where, live = arguments
+def _pairwise(scores: Tensor, live: int, arguments: tuple) -> tuple[Tensor, Any]:
+    positives, counted, weights, where = arguments
     upper, lower = where.upper.unsqueeze(-1), where.lower.unsqueeze(-1)
     inside = ~positives & (scores >= lower) & (scores <= upper)
     counts = inside.sum(-1)
@@ -187,15 +187,14 @@ def _pairwise(scores: Tensor, wants_gradient: bool, arguments: tuple) -> tuple[T
     )  # share of the band's negatives above i: 1 − Σ_j σ((s_i − s_j)/τ')
     value = above.new_zeros(len(scores)).index_add_(0, owner, share * (1.0 - above))
     value = torch.where(valid & lists.sane, value, torch.nan).to(scores.dtype)
-    if not wants_gradient:
+    if not live:
         return value, None
     gradient = torch.zeros_like(scores)
     inverse = 1.0 / lists.tau
     (up,), (down,) = negatives.bumps(at), sums.sources(at, share[None]).bumps(other)
     gradient.view(-1)[at] = (share * up * inverse[owner]).to(gradient)
     gradient.view(-1)[other] = -(each * down * inverse[other // scores.shape[1]]).to(gradient)
-    gradient[:, live:] = 0
-    return value, gradient.masked_fill_(~valid[:, None], 0.0)
+    return value, gradient.masked_fill_(~valid[:, None], 0.0)[:, :live]
 
 
 def _shares(

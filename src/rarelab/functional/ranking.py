@@ -92,10 +92,8 @@ def lists(scores: Tensor, positives: Tensor, tau: Tensor, weights: Tensor | None
     return Lists(scores, present, chosen, at, share, tau, lowest, highest, valid, sane)
 
 
-def value_and_gradient(
-    lists: Lists, sums: Sums, live: int, wants_gradient: bool
-) -> tuple[Tensor, Tensor]:
-    """AP [C] and dAP/ds [C, M]; columns from ``live`` on get 0.
+def value_and_gradient(lists: Lists, sums: Sums, live: int) -> tuple[Tensor, Tensor]:
+    """AP [C] and dAP/ds [C, live] of the first ``live`` columns.
 
     With A = B + N:  dAP = Σ_i share_i (N_i dB_i − B_i dN_i)/A_i², and every σ((s_j − s_i)/τ)
     in B_i or N_i moves j up by σ'/τ and i down by as much.
@@ -106,17 +104,17 @@ def value_and_gradient(
     rank, among = rank + 0.5, among + 0.5  # a tie with itself adds one half, and 1 is due
     average = rank.new_zeros(count).index_add_(0, lists.owner(at), lists.share * among / rank)
     average = torch.where(lists.valid & lists.sane, average, torch.nan)
-    gradient = torch.zeros_like(lists.scores)
-    if not wants_gradient:
-        return average, gradient
+    if not live:
+        return average, average.new_zeros(count, 0)
 
     scale = lists.share / (lists.tau[lists.owner(at)] * rank * rank)
     slopes = torch.stack((scale * (rank - among), scale * among))
-    first = torch.arange(0, gradient.numel(), gradient.shape[1], device=at.device)
+    points = lists.scores.shape[1]
+    first = torch.arange(0, count * points, points, device=at.device)
     places = first[:, None] + torch.arange(live, device=at.device)
     raised, lowered = sums.sources(at, slopes).bumps(places.flatten())
     own = lists.chosen[:, :live].flatten().nonzero().squeeze(1)
-    mine = (at % gradient.shape[1] < live).nonzero().squeeze(1)
+    mine = (at % points < live).nonzero().squeeze(1)
     (up, down), (near,), (moved,) = (
         slopes[:, mine],
         everyone.bumps(at[mine]),
@@ -124,8 +122,8 @@ def value_and_gradient(
     )
     raised[own] += down * (near - moved) - up * moved
     raised, lowered = raised.view(places.shape), lowered.view(places.shape)
-    gradient[:, :live] = torch.where(lists.chosen[:, :live], raised, -lowered)
+    gradient = torch.where(lists.chosen[:, :live], raised, -lowered)
     if lists.present is not None:
-        gradient.masked_fill_(~lists.present, 0.0)
-    gradient[:, :live].masked_fill_(~lists.sane[:, None], torch.nan)
+        gradient.masked_fill_(~lists.present[:, :live], 0.0)
+    gradient.masked_fill_(~lists.sane[:, None], torch.nan)
     return average, gradient.masked_fill_(~lists.valid[:, None], 0.0)

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rarelab.functional.once import apply_once, check_ranked_lists
+from rarelab.functional.members import Members
+from rarelab.functional.once import Live, apply_once, check_ranked_lists
 from rarelab.functional.order import quantile as order_quantile
 
 
@@ -17,7 +18,7 @@ def recall_at_quantile(
     tau: float | Tensor,
     interpolation: str = "higher",
     weights: Tensor | None = None,
-    live: int | None = None,
+    live: Live = None,
 ) -> Tensor:
     """Soft share of the positives among the top ``quantile`` of each list.
 
@@ -34,7 +35,7 @@ def recall_at_quantile(
         tau: temperature > 0 in units of the scores; a tensor broadcasts to [...].
         interpolation: as in :func:`rarelab.functional.order.quantile`.
         weights: weights of the positives, [M] or [..., M]; θ is unweighted.
-        live: only the first ``live`` columns get a gradient; None = all.
+        live: as in :func:`rarelab.functional.smooth_ap.smooth_ap`.
 
     Returns:
         [...], in the scores' precision. NaN with zero gradient where there is no positive (or
@@ -49,26 +50,55 @@ def recall_at_quantile(
     check_ranked_lists("recall_at_quantile", scores, positives, tau)
     if not 0.0 < quantile < 1.0:
         raise ValueError(f"recall_at_quantile: quantile is {quantile}, expected inside (0, 1)")
-    live = scores.shape[-1] if live is None else min(live, scores.shape[-1])
-    arguments = (positives, quantile, tau, interpolation, weights, live)
-    return apply_once(_evaluate, scores, arguments)
+    return apply_once(_evaluate, scores, (positives, quantile, tau, interpolation, weights), live)
 
 
-def _evaluate(scores: Tensor, wants_gradient: bool, arguments: tuple) -> tuple[Tensor, Any]:
-    positives, quantile, tau, interpolation, weights, live = arguments
-    if isinstance(tau, Tensor):  # no temperature: as if there were no positive
-        tau = tau.to(scores.dtype).expand(scores.shape[:-1]).unsqueeze(-1)
-        positives, tau = positives & (tau > 0), torch.where(tau > 0, tau, 1.0)
+def _evaluate(scores: Tensor, live: int, arguments: tuple) -> tuple[Tensor, Any]:
+    positives, quantile, tau, interpolation, weights = arguments
     threshold = order_quantile(scores, 1.0 - quantile, interpolation=interpolation)
-    above = (scores - threshold.unsqueeze(-1)).mul_(1.0 / tau)
-    mass = positives.to(scores.dtype)
-    if weights is not None:
-        mass = torch.where(positives, weights.to(scores.dtype), 0.0)
-    step, each = above.sigmoid(), mass.sum(-1, keepdim=True).reciprocal_()
-    recall = (step * mass).sum(-1) * each.squeeze(-1)  # 0 · ∞ = NaN where nothing is positive
-    if not wants_gradient:
+    if threshold.numel() == 1 and weights is None and not isinstance(tau, Tensor):
+        return _single(scores, positives, threshold, tau, live)
+    return _many(scores, positives, threshold, tau, weights, live)
+
+
+def _single(
+    scores: Tensor, positives: Tensor, threshold: Tensor, tau: float, live: int
+) -> tuple[Tensor, Any]:
+    """One list without weights, in few operations: on small pools their number is what costs."""
+    above = scores.masked_select(positives).sub_(threshold).mul_(1.0 / tau)
+    step = above.sigmoid()
+    recall = step.mean().view(threshold.shape)  # NaN of nothing
+    if not live:
         return recall, None
-    slope = above.neg_().sigmoid_().mul_(step).mul_(mass)  # σ' = σ(x) σ(−x), accurate for all x
-    slope.mul_(each.mul_(1.0 / tau).nan_to_num_(0.0, 0.0))
-    slope[..., live:] = 0
-    return recall, slope
+    each = 1.0 / (tau * max(1, len(above)))
+    slope = above.neg_().sigmoid_().mul_(step).mul_(each)  # σ' = σ(x) σ(−x), accurate for all x
+    own = positives[..., :live]  # they come first, and so do their slopes
+    return recall, scores.new_zeros(own.shape).masked_scatter_(own, slope)
+
+
+def _many(
+    scores: Tensor,
+    positives: Tensor,
+    threshold: Tensor,
+    tau: float | Tensor,
+    weights: Tensor | None,
+    live: int,
+) -> tuple[Tensor, Any]:
+    """Any number of lists; only their positives are looked at."""
+    shape, points = scores.shape[:-1], scores.shape[-1]
+    if isinstance(tau, Tensor):  # no temperature: as if there were no positive
+        tau = tau.to(scores.dtype).expand(shape)
+        positives, tau = positives & (tau > 0).unsqueeze(-1), torch.where(tau > 0, tau, 1.0)
+    chosen = Members.of(positives)
+    above = chosen.take(scores).sub_(chosen.each(threshold)).mul_(chosen.each(1.0 / tau))
+    step = above.sigmoid()
+    mass = torch.ones_like(step)
+    if weights is not None:
+        mass = chosen.take(weights.expand(scores.shape)).to(scores.dtype)
+    total, hits = chosen.sum(mass), step * mass
+    recall = (chosen.sum(hits) / total).view(shape)  # 0/0 = NaN where nothing is positive
+    if not live:
+        return recall, None
+    slope = above.neg_().sigmoid_().mul_(hits)
+    slope.mul_(chosen.each((total.view(shape) * tau).reciprocal_().nan_to_num_(0.0, 0.0)))
+    return recall, chosen.put(slope, points)[:, :live].view(*shape, live)

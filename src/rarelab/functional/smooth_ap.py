@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rarelab.functional import choose, dense, ranking
-from rarelab.functional.once import apply_once, check_ranked_lists
+from rarelab.functional.once import Live, apply_once, check_ranked_lists
 
 PATHS = ("auto", "dense", "grid", "window")
 CHUNK = 1 << 18
@@ -19,7 +19,7 @@ def smooth_ap(
     *,
     tau: float | Tensor,
     weights: Tensor | None = None,
-    live: int | None = None,
+    live: Live = None,
     path: str = "auto",
     chunk: int = CHUNK,
 ) -> Tensor:
@@ -36,7 +36,8 @@ def smooth_ap(
         positives: [..., M] bool, same shape.
         tau: temperature > 0 in units of the scores; a tensor broadcasts to [...].
         weights: weights of the positives, [M] or [..., M]; ranks are counted unweighted.
-        live: only the first ``live`` columns get a gradient (the rest is a queue); None = all.
+        live: only the first ``live`` columns get a gradient (the rest is a queue); None = all; or
+            those columns themselves, [..., L], where ``scores`` is without their graph.
         path: "dense" (all pairs), "grid" (near-linear), "window" (sorted, for scores far apart
             in units of τ), or "auto", the one with the least estimated cost.
         chunk: pairs held in memory at a time.
@@ -56,12 +57,11 @@ def smooth_ap(
     check_ranked_lists("smooth_ap", scores, positives, tau)
     if path not in PATHS:
         raise ValueError(f"smooth_ap: path is {path!r}, expected one of {', '.join(PATHS)}")
-    live = scores.shape[-1] if live is None else min(live, scores.shape[-1])
-    return apply_once(_evaluate, scores, (positives, tau, weights, live, path, chunk))
+    return apply_once(_evaluate, scores, (positives, tau, weights, path, chunk), live)
 
 
-def _evaluate(scores: Tensor, wants_gradient: bool, arguments: tuple) -> tuple[Tensor, Any]:
-    positives, tau, weights, live, path, chunk = arguments
+def _evaluate(scores: Tensor, live: int, arguments: tuple) -> tuple[Tensor, Any]:
+    positives, tau, weights, path, chunk = arguments
     shape, points = scores.shape[:-1], scores.shape[-1]
     lists, marks = scores.reshape(-1, points), positives.reshape(-1, points)
     if weights is not None:
@@ -70,12 +70,12 @@ def _evaluate(scores: Tensor, wants_gradient: bool, arguments: tuple) -> tuple[T
         at = marks[0].nonzero().squeeze(1)
         if path == "dense" or len(at) * points <= SMALL:
             weight = None if weights is None else weights[0]
-            one = dense.single(lists[0], at, tau, weight, live, chunk, wants_gradient)
-            return one[0].view(shape), one[1].view(scores.shape)
+            average, gradient = dense.single(lists[0], at, tau, weight, live, chunk)
+            return average.view(shape), gradient.view(*shape, live)
     if not isinstance(tau, Tensor):
         tau = torch.tensor(tau, dtype=ranking.precision(scores.device), device=scores.device)
     taus = tau.expand(shape).reshape(-1)
     problem = ranking.lists(lists, marks, taus, weights)
     sums = choose.sums(problem, path, chunk)
-    average, gradient = ranking.value_and_gradient(problem, sums, live, wants_gradient)
-    return average.view(shape).to(scores.dtype), gradient.view(scores.shape).to(scores.dtype)
+    average, gradient = ranking.value_and_gradient(problem, sums, live)
+    return average.view(shape).to(scores.dtype), gradient.view(*shape, live).to(scores.dtype)

@@ -103,7 +103,7 @@ class AllPairsSquaredHingeLoss(nn.Module):
             update_queue=self.training or self.update_queue_in_eval,
         )
         if rows.labels.numel() == 0:
-            losses = rows.scores.sum(dim=1) * float("nan")
+            losses = rows.live.sum(dim=1) * float("nan")
         else:
             losses = all_pairs_squared_hinge(
                 rows.scores, positives, margin=self.margin, weights=rows.weights, live=rows.live

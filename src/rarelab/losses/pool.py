@@ -17,19 +17,19 @@ log = logging.getLogger("rarelab")
 class Rows(NamedTuple):
     """Rows with their classes leading, as the kernels take them.
 
-    ``scores`` [C, M]; ``labels`` int64 [M]; ``weights`` [M], or None when all are 1; ``iid`` bool
-    [M], or None when all are independent draws. Only the first ``live`` rows belong to this batch
-    and carry a gradient.
+    ``scores`` [C, M], without a graph; ``labels`` int64 [M]; ``weights`` [M], or None when all are
+    1; ``iid`` bool [M], or None when all are independent draws; ``live`` [C, L], the scores of this
+    batch, which come first, with their graph.
     """
 
     scores: Tensor
     labels: Tensor
     weights: Tensor | None
     iid: Tensor | None
-    live: int
+    live: Tensor
 
-    def select(self, index: Tensor, live: int) -> "Rows":
-        """The rows that a mask [M] or an index selects, of which the first ``live`` are live."""
+    def select(self, index: Tensor, live: Tensor) -> "Rows":
+        """The rows that a mask [M] or an index selects; ``live`` is what is left of the batch."""
         weights = None if self.weights is None else self.weights[index]
         iid = None if self.iid is None else self.iid[index]
         return Rows(self.scores[:, index].contiguous(), self.labels[index], weights, iid, live)
@@ -54,7 +54,7 @@ class RankingPool(nn.Module):
             raise ValueError(f"queue_size is {queue_size}, expected at least 0")
         self.num_classes = num_classes
         self.ring = Ring(queue_size, num_classes)
-        self.has_positive: Tensor | None = None
+        self._labels: Tensor | None = None
         self._generator = torch.Generator()
         self._said_sampled = False
 
@@ -80,7 +80,13 @@ class RankingPool(nn.Module):
             self.ring.write(batch.scores, batch.labels, batch.weights, batch.iid, keep is not None)
         if max_pool_size is not None and pool.labels.size(0) > max_pool_size:
             pool = self._cap(pool, max_pool_size)
+        self._labels = pool.labels
         return pool, self._positives(pool.labels)
+
+    @property
+    def has_positive(self) -> Tensor | None:
+        """Which classes had a positive in the last pool, bool [C]; None before the first one."""
+        return None if self._labels is None else self._positives(self._labels).any(dim=1)
 
     def reset(self) -> None:
         """Forget every earlier row."""
@@ -104,24 +110,26 @@ class RankingPool(nn.Module):
         iid = None
         if iid_mask is not None:
             iid = as_column(iid_mask.detach(), rows, "iid_mask").to(logits.device, torch.bool)
-        return Rows(logits.t(), labels.to(logits.device), weights, iid, rows)
+        live = logits.t()
+        return Rows(live.detach(), labels.to(logits.device), weights, iid, live)
 
     def _merge(self, batch: Rows, keep: Tensor | None, ignore_index: int) -> Rows:
-        live = batch if keep is None else batch.select(keep, int(keep.sum()))
-        ring = self.ring
+        if keep is not None:
+            batch = batch.select(keep, batch.live[:, keep])
+        ring, rows = self.ring, batch.live.size(1)
         if not len(ring):
-            return live._replace(scores=live.scores.contiguous())
-        scores, labels = ring.read(like=live.scores)
+            return batch._replace(scores=batch.scores.contiguous())
+        scores, labels = ring.read(like=batch.scores)
         weights = iid = None
-        if live.weights is not None or ring.has_weights:
-            weights = _joined(live.weights, ring.read_weights(like=live.scores), live.live)
-        if live.iid is not None or ring.has_iid:
-            iid = _joined(live.iid, ring.read_iid(), live.live)
-        scores = torch.cat([live.scores, scores], dim=1)
-        pool = Rows(scores, torch.cat([live.labels, labels]), weights, iid, live.live)
+        if batch.weights is not None or ring.has_weights:
+            weights = _joined(batch.weights, ring.read_weights(like=batch.scores), rows)
+        if batch.iid is not None or ring.has_iid:
+            iid = _joined(batch.iid, ring.read_iid(), rows)
+        scores = torch.cat([batch.scores, scores], dim=1)
+        pool = Rows(scores, torch.cat([batch.labels, labels]), weights, iid, batch.live)
         if not ring.has_ignored:
             return pool
-        return pool.select(pool.labels != ignore_index, live.live)
+        return pool.select(pool.labels != ignore_index, batch.live)
 
     def _cap(self, pool: Rows, size: int) -> Rows:
         if not self._said_sampled:
@@ -133,16 +141,13 @@ class RankingPool(nn.Module):
                 size,
             )
         index = quota_sample(pool.labels, size, self._generator)
-        return pool.select(index, int((index < pool.live).sum()))
+        return pool.select(index, pool.live[:, index[index < pool.live.size(1)]])
 
     def _positives(self, labels: Tensor) -> Tensor:
         if self.num_classes == 1:
-            positives = labels.to(torch.bool).unsqueeze(0)
-        else:
-            classes = torch.arange(self.num_classes, device=labels.device)
-            positives = labels == classes.unsqueeze(1)
-        self.has_positive = positives.any(dim=1)
-        return positives
+            return labels.to(torch.bool).unsqueeze(0)
+        classes = torch.arange(self.num_classes, device=labels.device)
+        return labels == classes.unsqueeze(1)
 
 
 def _joined(live: Tensor | None, queued: Tensor, rows: int) -> Tensor:
@@ -153,15 +158,16 @@ def _joined(live: Tensor | None, queued: Tensor, rows: int) -> Tensor:
 def _gather(batch: Rows) -> Rows:
     """The rows of all ranks. A rank without weights or mask joins those that have them."""
     has = (batch.weights is not None, batch.iid is not None)
-    facts = row_counts(batch.live, *has, device=batch.labels.device)
+    rows = batch.live.size(1)
+    facts = row_counts(rows, *has, device=batch.labels.device)
     counts = facts[:, 0].tolist()
     any_weights, any_iid = (bool(flag) for flag in facts[:, 1:].any(dim=0))
     weights, iid = batch.weights, batch.iid
     if any_weights:
-        ones = batch.scores.new_ones(batch.live)
+        ones = batch.scores.new_ones(rows)
         weights = gather_rows(ones if weights is None else weights, counts)
     if any_iid:
         ones = torch.ones_like(batch.labels, dtype=torch.bool)
         iid = gather_rows(ones if iid is None else iid, counts)
-    scores = gather_rows(batch.scores.t(), counts).t()
-    return Rows(scores, gather_rows(batch.labels, counts), weights, iid, sum(counts))
+    live = gather_rows(batch.live.t(), counts).t()
+    return Rows(live.detach(), gather_rows(batch.labels, counts), weights, iid, live)

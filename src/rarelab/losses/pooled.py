@@ -90,7 +90,7 @@ class PooledLoss(nn.Module, ABC):
 
     def _values(self, rows: Rows, positives: Tensor) -> Tensor:
         if rows.labels.numel() == 0:
-            return rows.scores.sum(dim=1) * nan
+            return rows.live.sum(dim=1) * nan
         return self.class_values(rows, positives)
 
     def get_extra_state(self) -> dict:

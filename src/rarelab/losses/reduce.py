@@ -15,18 +15,15 @@ def class_loss(values: Tensor, pool_scores: Tensor, reduction: str) -> Tensor:
     """
     if reduction == "none":
         return values
-    if values.numel() == 1 and values.device.type == "cpu":
-        return _one_class(values, pool_scores)
+    # Asking the CPU costs less than the arithmetic that would avoid the question.
+    if values.device.type == "cpu":
+        if len(values) == 1 and not isnan(values.item()):
+            return values.squeeze(0)
+        if not values.isnan().any():
+            return getattr(values, reduction)()
     # Any NaN among the scores makes their sum NaN.
     counted = ~values.isnan() | pool_scores.detach().sum(dim=1).isnan()
     total = torch.where(counted, values, 0).sum()
     if reduction == "sum":
         return total
     return total / counted.sum().clamp(min=1)
-
-
-def _one_class(values: Tensor, pool_scores: Tensor) -> Tensor:
-    # Asking the CPU costs less than the arithmetic that would avoid the question.
-    if not isnan(values.item()) or pool_scores.isnan().any():
-        return values.squeeze(0)
-    return torch.where(values.isnan(), 0, values).squeeze(0)

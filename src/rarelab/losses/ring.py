@@ -86,7 +86,6 @@ class Ring(nn.Module):
         """Which stored rows are independent draws, bool [F]."""
         return self.iid[: self._marks.filled]
 
-    @torch.no_grad()
     def write(
         self,
         scores: Tensor,

@@ -1,0 +1,43 @@
+"""The chosen points of several lists in one flat run, so that the other points cost nothing."""
+
+from typing import NamedTuple, Self
+
+from torch import Tensor
+
+
+class Members(NamedTuple):
+    """The k points that a mask [..., M] chooses from its C lists, list after list.
+
+    ``place`` [k] in the flattened mask; ``owner`` [k], the list of each, None if there is one.
+    """
+
+    place: Tensor
+    owner: Tensor | None
+    lists: int
+
+    @classmethod
+    def of(cls, chosen: Tensor) -> Self:
+        place, lists = chosen.reshape(-1).nonzero().view(-1), chosen.shape[:-1].numel()
+        return cls(place, None if lists == 1 else place // chosen.shape[-1], lists)
+
+    def take(self, values: Tensor) -> Tensor:
+        """The members' ``values`` [..., M]: [k]."""
+        return values.reshape(-1).index_select(0, self.place)
+
+    def each(self, values: Tensor | float) -> Tensor | float:
+        """What their list has, of ``values`` [...]: [k], or what broadcasts to it."""
+        if not isinstance(values, Tensor):
+            return values
+        values = values.reshape(-1)
+        return values if self.owner is None else values.index_select(0, self.owner)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Σ over each list of ``values`` [k]: [C]."""
+        if self.owner is None:
+            return values.sum(0, keepdim=True)
+        return values.new_zeros(self.lists).index_add_(0, self.owner, values)
+
+    def put(self, values: Tensor, points: int) -> Tensor:
+        """[C, M = ``points``] with ``values`` [k] in place, and zero elsewhere."""
+        result = values.new_zeros(self.lists * points)
+        return result.index_copy_(0, self.place, values).view(self.lists, points)
