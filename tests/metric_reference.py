@@ -37,6 +37,17 @@ def hits_in_top(scores, positives, size: int) -> float:
     return sum(found) / len(found)
 
 
+def hits_of_the_first(scores, positives, size: int) -> float:
+    """Expected positives among the first ``size`` rows: ties are crossed at their own rate."""
+    rows = list(zip(scores.tolist(), positives.tolist(), strict=True))
+    found, left = 0.0, size
+    for score in sorted({s for s, _ in rows}, reverse=True):
+        tied = [y for s, y in rows if s == score]
+        found += sum(tied) * min(left, len(tied)) / len(tied)
+        left = max(0, left - len(tied))
+    return found
+
+
 def top_size(quantile: str, rows: int) -> int:
     """⌈qN⌉ of a decimal given as text."""
     return math.ceil(Fraction(quantile) * rows)

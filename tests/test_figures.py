@@ -11,8 +11,10 @@ from matplotlib.image import imread
 from rarelab import figures
 from rarelab.curves import curves
 from rarelab.figures import run_figures
+from rarelab.metrics import one_vs_rest, probabilities_of
+from rarelab.reliability import reliability
 
-NAMES = ["precision_recall", "recall_at_quantile", "training", "scores"]
+NAMES = ["precision_recall", "recall_at_quantile", "reliability", "training", "scores"]
 
 
 def history(weights=(0.0, 0.0, 0.5, 1.0, 1.0, 1.0), **more):
@@ -34,8 +36,16 @@ def data(n=2000, outputs=1, rate=0.02, seed=0):
     return scores, targets
 
 
-def draw(directory, rows, scores, targets, classes):
+def complete(scores, targets, classes=None):
+    """The curves of a run, as its evaluation completes them."""
+    _, positives = one_vs_rest(scores, targets)
+    points = reliability(probabilities_of(scores), positives)
     found = curves(scores, targets, classes=classes)
+    return found | {"reliability": {"as scored": points, "platt": points}}
+
+
+def draw(directory, rows, scores, targets, classes):
+    found = complete(scores, targets, classes)
     return run_figures(directory, rows, found, scores, targets, classes)
 
 
@@ -57,9 +67,9 @@ def labels(axes: Axes) -> list[str]:
     return [str(text) for text in axes.get_legend_handles_labels()[1]]
 
 
-def test_four_pictures_of_a_binary_run(tmp_path, drawn):
+def test_the_pictures_of_a_binary_run(tmp_path, drawn):
     scores, targets = data()
-    found = curves(scores, targets)
+    found = complete(scores, targets)
     paths = run_figures(
         tmp_path, history(**{"train/loss": 0.5}), found, scores, targets, ["n", "p"]
     )
@@ -74,6 +84,8 @@ def test_four_pictures_of_a_binary_run(tmp_path, drawn):
     assert [text.get_text()[-1] for text in recall.texts] == ["%"] * 4
     [precision] = drawn["precision_recall"].axes
     assert labels(precision)[0] == "this model" and labels(precision)[1].startswith("chance")
+    [diagram] = drawn["reliability"].axes
+    assert labels(diagram) == ["calibrated", "as scored", "platt"]
     [histogram] = drawn["scores"].axes
     positives = int(targets.sum())
     assert f"p ({positives:,} rows)" in labels(histogram)
@@ -132,7 +144,7 @@ def test_degenerate_scores_are_drawn_too(tmp_path, case):
         scores[:] = 1.0
     else:
         scores, targets = scores[:1], targets[:1]
-    assert len(draw(tmp_path, [], scores, targets, ["n", "p"])) == 4
+    assert len(draw(tmp_path, [], scores, targets, ["n", "p"])) == len(NAMES)
 
 
 def test_an_infinite_loss_leaves_the_rest_of_the_picture(tmp_path, drawn):

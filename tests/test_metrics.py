@@ -1,6 +1,7 @@
 """The exact metrics against loops over rows, against scikit-learn, and under transformations."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ METRICS = {
     "recall_at_quantile": lambda s, y: metrics.recall_at_quantile(s, y, quantile=0.3),
     "precision_at_quantile": lambda s, y: metrics.precision_at_quantile(s, y, quantile=0.3),
     "recall_at_fpr": lambda s, y: metrics.recall_at_fpr(s, y, fpr=0.25),
+    "precision_at_recall": lambda s, y: metrics.precision_at_recall(s, y, recall=0.6),
+    "partial_auroc": lambda s, y: metrics.partial_auroc(s, y, fpr=0.25),
 }
 small = settings(deadline=None, max_examples=60)
 
@@ -80,6 +83,97 @@ def test_recall_at_fpr_is_the_best_admissible_threshold(case, fpr):
     assert metrics.recall_at_fpr(*case, fpr=float(fpr)) == pytest.approx(expected, abs=1e-12)
 
 
+@given(ranked(), st.sampled_from(["0.05", "0.3", "0.5", "0.99", "1.0"]))
+@small
+def test_precision_at_recall_is_that_of_the_highest_threshold(case, recall):
+    expected = reference.precision_at_recall(case[0].tolist(), case[1].tolist(), Fraction(recall))
+    found = metrics.precision_at_recall(*case, recall=float(recall))
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+@given(ranked(), st.sampled_from([0.01, 0.05, 0.2, 0.5, 1.0]))
+@small
+def test_partial_auroc_is_scikit_learns_before_its_standardisation(case, fpr):
+    scores, positives = case
+    standardised = roc_auc_score(positives, scores, max_fpr=fpr)
+    ours = metrics.partial_auroc(scores, positives, fpr=fpr)
+    if fpr == 1:  # scikit-learn's whole area is not standardised
+        assert ours == pytest.approx(standardised, abs=1e-12)
+    else:
+        again = (1 + (ours - fpr / 2) / (1 - fpr / 2)) / 2
+        assert again == pytest.approx(standardised, abs=1e-12)
+
+
+@pytest.mark.parametrize("step", [None, 0.5])
+def test_partial_auroc_of_many_rows_is_scikit_learns(step):
+    scores, positives = rows(20_000, 0.01, seed=9, step=step)
+    for fpr in (0.001, 0.01, 0.3):
+        ours = metrics.partial_auroc(scores, positives, fpr=fpr)
+        again = (1 + (ours - fpr / 2) / (1 - fpr / 2)) / 2
+        assert again == pytest.approx(roc_auc_score(positives, scores, max_fpr=fpr), abs=1e-12)
+
+
+@given(ranked(), st.data())
+@small
+def test_whole_weights_are_repeated_rows(case, data):
+    scores, positives = case
+    weights = data.draw(st.lists(st.integers(0, 3), min_size=len(scores), max_size=len(scores)))
+    weights[0], weights[-1] = 1, 2
+    repeats = torch.tensor(weights)
+    again = scores.repeat_interleave(repeats), positives.repeat_interleave(repeats)
+    weight = repeats.double()
+    share = math.ceil(0.3 * len(again[0])) / len(again[0])  # a whole number of rows
+    for metric in (metrics.recall_at_quantile, metrics.precision_at_quantile):
+        found = metric(scores, positives, quantile=share, sample_weight=weight)
+        repeated = reference.hits_of_the_first(*again, round(share * len(again[0])))
+        top = int(repeats[positives].sum()) if metric is metrics.recall_at_quantile else None
+        expected = repeated / (top or round(share * len(again[0])))
+        assert found == pytest.approx(expected, abs=1e-9)
+    for metric, options in (
+        (metrics.average_precision, {}),
+        (metrics.auroc, {}),
+        (metrics.recall_at_fpr, {"fpr": 0.25}),
+        (metrics.precision_at_recall, {"recall": 0.6}),
+        (metrics.partial_auroc, {"fpr": 0.25}),
+    ):
+        found = metric(scores, positives, sample_weight=weight, **options)
+        assert found == pytest.approx(metric(*again, **options), abs=1e-9), metric.__name__
+
+
+def test_weighted_metrics_are_those_of_scikit_learn():
+    for step in (None, 0.5):
+        scores, positives = rows(3_000, 0.05, seed=10, step=step)
+        weight = torch.rand(3_000, generator=torch.Generator().manual_seed(1)).double()
+        weight[::7] = 0
+        given = {"sample_weight": weight.numpy()}
+        found = metrics.average_precision(scores, positives, sample_weight=weight)
+        expected = average_precision_score(positives, scores, **given)
+        assert found == pytest.approx(expected, abs=1e-12)
+        found = metrics.auroc(scores, positives, sample_weight=weight)
+        assert found == pytest.approx(roc_auc_score(positives, scores, **given), abs=1e-12)
+        found = metrics.partial_auroc(scores, positives, fpr=0.1, sample_weight=weight)
+        again = (1 + (found - 0.05) / 0.95) / 2
+        expected = roc_auc_score(positives, scores, max_fpr=0.1, **given)
+        assert again == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("bad", [[1.0, -1.0, 1.0], [1.0, math.nan, 1.0], [1.0, 1.0]])
+def test_weights_that_cannot_be_meant_are_refused(bad):
+    with pytest.raises(ValueError, match=r"weights must be \[3\]"):
+        metrics.auroc(
+            torch.zeros(3), torch.tensor([True, False, True]), sample_weight=torch.tensor(bad)
+        )
+
+
+def test_levels_outside_their_range_are_refused():
+    scores, positives = rows(50, 0.3, seed=5)
+    for level in (0.0, 1.5):
+        with pytest.raises(ValueError, match="recall must lie"):
+            metrics.precision_at_recall(scores, positives, recall=level)
+        with pytest.raises(ValueError, match="fpr must lie"):
+            metrics.partial_auroc(scores, positives, fpr=level)
+
+
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40))
 @small
 def test_calibration_errors_follow_their_definitions(pairs):
@@ -139,6 +233,7 @@ def test_undefined_values_are_nan():
         assert math.isnan(metric(scores[:0], none[:0])), name
     assert math.isnan(metrics.auroc(scores, all_of_them))
     assert math.isnan(metrics.recall_at_fpr(scores, all_of_them, fpr=0.1))
+    assert math.isnan(metrics.partial_auroc(scores, all_of_them, fpr=0.1))
     assert metrics.average_precision(scores, all_of_them) == 1.0
 
 
@@ -201,7 +296,7 @@ def test_evaluate_gives_the_recorded_keys_of_a_binary_run():
     by_level = ("recall_at_q", "precision_at_q", "recall_at_fpr")
     assert set(found) == {f"test/{key}" for key in single} | {
         f"test/{key}/{level}" for key in by_level for level in levels
-    }
+    } | {"test/precision_at_recall/0.8", "test/pauc_at_fpr/0.01"}
     assert found["test/aucpr_lo"] < found["test/aucpr"] < found["test/aucpr_hi"]
     assert found["test/prevalence"] == pytest.approx(float(positives.double().mean()))
     assert found["test/brier"] == metrics.brier(scores.double().sigmoid(), positives)

@@ -44,6 +44,7 @@ KEYS = {
         for name, what in (("recall", "q"), ("precision", "q"), ("recall", "fpr"))
         for q in ("0.001", "0.005", "0.01", "0.05")
     ),
+    *("test/precision_at_recall/0.8", "test/pauc_at_fpr/0.01"),
     *("curve/recall_at_q", "curve/precision_at_recall"),
 }
 TAGS = {"signature", "code", "data", "status"}
@@ -76,7 +77,7 @@ def test_the_command_trains_and_records_a_run(rarelab, home: Path) -> None:
     assert (min(point.step for point in curve), max(point.step for point in curve)) == (1, 1000)
     (directory,) = (home / "runs" / "rarelab").iterdir()
     assert {path.name for path in directory.iterdir()} >= FILES
-    assert len(list((directory / "figures").glob("*.png"))) == 4
+    assert len(list((directory / "figures").glob("*.png"))) == 5
 
 
 def test_python_runs_what_the_command_runs(home: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import hydra.utils
 import torch
@@ -39,7 +39,13 @@ COMPONENTS = (
 )
 """The groups whose leaf is a ``_target_`` with its parameters."""
 
-TOP_LEVEL = {"seed": int, "allow_targets": list[str], "paths": dict[str, str | None]}
+TOP_LEVEL = {
+    "seed": int,
+    "allow_targets": list[str],
+    "paths": dict[str, str | None],
+    "calibration": Literal["none", "platt", "isotonic"],
+    "costs": list[list[float]] | None,
+}
 """The keys that are not a component, with their types."""
 
 FROM_BUILDER = frozenset({"warmup_loss", "main_loss", "params", "optimizer"})

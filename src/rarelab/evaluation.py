@@ -1,41 +1,81 @@
 """The end of a run: test metrics, exact curves, predictions and pictures, in the run's folder."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
+from rarelab.calibration import Method, fit, scarce
+from rarelab.costs import Matrix, expected_cost
 from rarelab.curves import curves
 from rarelab.figures import run_figures
-from rarelab.metrics import evaluate
+from rarelab.metrics import calibration_errors, evaluate, one_vs_rest, probabilities_of
+from rarelab.reliability import reliability
 from rarelab.training.history import read_rows
+
+log = logging.getLogger("rarelab")
 
 Scored = tuple[Tensor, Tensor]
 """Raw scores [N, C] and class indices [N] of the rows of one split."""
 
 
 def evaluate_and_write(
-    directory: Path, scored: Mapping[str, Scored], classes: Sequence[str], *, seed: int
+    directory: Path,
+    scored: Mapping[str, Scored],
+    classes: Sequence[str],
+    *,
+    seed: int,
+    calibration: Method = "none",
+    costs: Matrix | None = None,
 ) -> dict[str, float]:
     """Write ``predictions.parquet``, ``curves.json`` and ``figures/``; return the test metrics.
+
+    With a calibration also ``calibration.json`` and the calibrated errors beside the raw ones, with
+    costs also ``decision.json`` and the expected cost.
 
     Args:
         directory: the run's folder, which holds its ``history.jsonl``.
         scored: raw scores and targets of ``val`` and ``test``.
         classes: names by class index.
         seed: of the bootstrap over test rows.
+        calibration: fitted on the validation rows.
+        costs: costs[true class][decision].
     """
     logits, targets = scored["test"]
     metrics = evaluate(logits, targets, classes=classes, bootstrap_seed=seed)
     found = curves(logits, targets, classes=classes)
-    (directory / "curves.json").write_text(json.dumps(found), encoding="utf-8")
+    probabilities = {"as scored": probabilities_of(logits)}
+    if calibration != "none":
+        for name in scarce(scored["val"][1], classes):
+            log.warning("note: %s is fitted on few validation rows of class %s", calibration, name)
+        calibrator = fit(calibration, *scored["val"])
+        _write(directory / "calibration.json", calibrator.state())
+        probabilities[calibration] = calibrator(logits)
+    _, positives = one_vs_rest(logits, targets)
+    found["reliability"] = {name: reliability(p, positives) for name, p in probabilities.items()}
+    best = probabilities.get(calibration, probabilities["as scored"])
+    if calibration != "none":
+        errors = calibration_errors(best, positives)
+        metrics |= {f"test/calibrated/{key}": value for key, value in errors.items()}
+    if costs is not None:
+        metrics["test/expected_cost"], threshold = expected_cost(
+            scored["val"], scored["test"], best, costs
+        )
+        _write(directory / "decision.json", {"costs": costs.tolist(), "threshold": threshold})
+    _write(directory / "curves.json", found)
     write_predictions(directory / "predictions.parquet", scored, classes)
     rows = read_rows(directory / "history.jsonl")
     run_figures(directory, rows, found, logits, targets, classes)
     return metrics
+
+
+def _write(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def write_predictions(path: Path, scored: Mapping[str, Scored], classes: Sequence[str]) -> None:

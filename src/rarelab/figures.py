@@ -29,6 +29,8 @@ WITH_RIGHT_AXIS = (0.1, 0.14, 0.79, 0.76)
 WITH_NAMES = (0.18, 0.14, 0.79, 0.76)
 NARROW = (0.1, 0.14, 0.66, 0.76)
 
+THIN: dict[str, Any] = {"linewidth": 1.3, "markersize": 4, "elinewidth": 0.8}
+
 Row = Mapping[str, Any]
 
 
@@ -40,12 +42,13 @@ def run_figures(
     targets: Tensor,
     classes: Sequence[str],
 ) -> list[Path]:
-    """Draw the four pictures of a run into ``directory/figures`` as PNG; returns their paths.
+    """Draw the pictures of a run into ``directory/figures`` as PNG; returns their paths.
 
     Args:
         directory: the run's folder.
         rows: the history, oldest first.
-        curves: what :func:`rarelab.curves.curves` gave for the test rows.
+        curves: what :func:`rarelab.curves.curves` gave for the test rows, and ``reliability``: of
+            each kind of probability what :func:`rarelab.reliability.reliability` gave.
         scores: raw test scores [N, C].
         targets: class indices [N].
         classes: names by class index.
@@ -56,6 +59,7 @@ def run_figures(
     drawings: dict[str, Callable[[Axes], None]] = {
         "precision_recall": lambda axes: _precision_recall(axes, curves, labels, classes),
         "recall_at_quantile": lambda axes: _recall_at_quantile(axes, curves["recall_at_q"]),
+        "reliability": lambda axes: _reliability(axes, curves["reliability"]),
         "training": lambda axes: _training(axes, rows),
         "scores": lambda axes: _scores(axes, values, labels, classes),
     }
@@ -117,6 +121,20 @@ def _recall_at_quantile(axes: Axes, curve: Mapping[str, Any]) -> None:
     axes.set_ylim(0, 1.03)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     _title(axes, "Recall at an alert budget, test rows")
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+
+
+def _reliability(axes: Axes, kinds: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    least = min((p for points in kinds.values() for p in points["predicted"] if p > 0), default=0.1)
+    least = max(least, 1e-6)
+    axes.plot([least, 1], [least, 1], color=GREY, linestyle=":", label="calibrated")
+    for (name, points), color in zip(kinds.items(), CYCLE, strict=False):
+        predicted, rate = np.asarray(points["predicted"]), np.asarray(points["rate"])
+        spans = np.abs(np.stack([rate - points["low"], points["high"] - rate]))
+        axes.errorbar(predicted, rate, spans, fmt="o-", color=color, label=name, **THIN)
+    axes.set(xscale="log", yscale="log", xlim=(least / 2, 1.5))
+    axes.set(xlabel="predicted probability", ylabel="share that came true, with 95 % interval")
+    _title(axes, "Reliability, test rows")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 

@@ -2,7 +2,8 @@
 
 Scores are logits: nothing here but the calibration errors passes them through a sigmoid or softmax,
 since float32 probabilities tie where large logits do not. Rows to be ignored (padding) are removed
-by the caller. A NaN score makes every metric of its class NaN.
+by the caller. A NaN score makes every metric of its class NaN. ``sample_weight`` [N] weighs rows;
+the top ``quantile`` is then that share of the weight.
 
 Multi-class metrics are one against the rest on ``logits[:, c]`` and averaged over the classes that
 are present (macro); a class without a row in ``targets`` has no say in them.
@@ -14,55 +15,92 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rarelab import tie_groups as ties
 from rarelab.bootstrap import bootstrap_interval
-from rarelab.tie_groups import TieGroups, tie_groups, top_size
+from rarelab.tie_groups import TieGroups, tie_groups
 
 LEVELS = (0.001, 0.005, 0.01, 0.05)
+RECALL, FPR = 0.8, 0.01
+"""Where ``precision_at_recall`` and ``pauc_at_fpr`` are recorded."""
+
 ECE_BINS = 15
 
 
-def average_precision(scores: Tensor, positives: Tensor) -> float:
+def average_precision(
+    scores: Tensor, positives: Tensor, *, sample_weight: Tensor | None = None
+) -> float:
     """Average precision (area under the precision-recall steps) of scores [N], positives [N] bool.
 
     AP = Σ_g (R_g − R_{g−1}) · P_g over the groups of tied scores: scikit-learn's
     ``average_precision_score``. NaN without a positive.
     """
-    return ties.average_precision(tie_groups(scores, positives))
+    return ties.average_precision(tie_groups(scores, positives, sample_weight))
 
 
-def auroc(scores: Tensor, positives: Tensor) -> float:
+def auroc(scores: Tensor, positives: Tensor, *, sample_weight: Tensor | None = None) -> float:
     """Area under the ROC curve, ties counted half. NaN without a positive or a negative."""
-    return ties.auroc(tie_groups(scores, positives))
+    return ties.auroc(tie_groups(scores, positives, sample_weight))
 
 
-def recall_at_quantile(scores: Tensor, positives: Tensor, *, quantile: float) -> float:
+def recall_at_quantile(
+    scores: Tensor, positives: Tensor, *, quantile: float, sample_weight: Tensor | None = None
+) -> float:
     """Share of the positives among the top ⌈qN⌉ rows, expected over random order among ties.
 
-    It cannot exceed ⌈qN⌉ / P, so it stays below 1 when q is below the positive rate. NaN without a
-    positive. Raises ValueError unless 0 < quantile <= 1.
+    Coverage at the budget q, in the words of those who send alerts. It cannot exceed ⌈qN⌉ / P, so
+    it stays below 1 when q is below the positive rate. NaN without a positive. Raises ValueError
+    unless 0 < quantile <= 1.
     """
-    return _recall(tie_groups(scores, positives), quantile)
+    return _recall(tie_groups(scores, positives, sample_weight), quantile)
 
 
-def precision_at_quantile(scores: Tensor, positives: Tensor, *, quantile: float) -> float:
+def precision_at_quantile(
+    scores: Tensor, positives: Tensor, *, quantile: float, sample_weight: Tensor | None = None
+) -> float:
     """Share of positives in the top ⌈qN⌉ rows, expected over random order among ties.
 
     0 without a positive, NaN without a row. Raises ValueError unless 0 < quantile <= 1.
     """
-    return _precision(tie_groups(scores, positives), quantile)
+    return _precision(tie_groups(scores, positives, sample_weight), quantile)
 
 
-def recall_at_fpr(scores: Tensor, positives: Tensor, *, fpr: float) -> float:
+def recall_at_fpr(
+    scores: Tensor, positives: Tensor, *, fpr: float, sample_weight: Tensor | None = None
+) -> float:
     """Largest recall over the thresholds "score >= t" with false-positive rate at most ``fpr``.
 
     No interpolation: a group of ties is taken whole or left out. NaN without a positive or without
     a negative.
     """
-    return ties.recall_at_fpr(tie_groups(scores, positives), fpr)
+    return ties.recall_at_fpr(tie_groups(scores, positives, sample_weight), fpr)
+
+
+def precision_at_recall(
+    scores: Tensor, positives: Tensor, *, recall: float, sample_weight: Tensor | None = None
+) -> float:
+    """Precision at the highest threshold "score >= t" whose recall is at least ``recall``.
+
+    NaN without a positive. Raises ValueError unless 0 < recall <= 1.
+    """
+    if not 0 < recall <= 1:
+        raise ValueError(f"recall must lie in (0, 1], got {recall}")
+    return ties.precision_at_recall(tie_groups(scores, positives, sample_weight), recall)
+
+
+def partial_auroc(
+    scores: Tensor, positives: Tensor, *, fpr: float, sample_weight: Tensor | None = None
+) -> float:
+    """Mean recall over false-positive rates from 0 to ``fpr`` (normalised partial AUC; 1: perfect).
+
+    A random scorer has fpr / 2. McClish's standardised value (Medical Decision Making 1989), as
+    scikit-learn's ``roc_auc_score(max_fpr=)``, is ½ (1 + (p − fpr/2) / (1 − fpr/2)). NaN without a
+    positive or without a negative. Raises ValueError unless 0 < fpr <= 1.
+    """
+    if not 0 < fpr <= 1:
+        raise ValueError(f"fpr must lie in (0, 1], got {fpr}")
+    return ties.partial_auroc(tie_groups(scores, positives, sample_weight), fpr)
 
 
 def brier(probabilities: Tensor, positives: Tensor) -> float:
@@ -124,7 +162,7 @@ def evaluate(
         raise ValueError(f"{len(classes)} class names for {scores.shape[1]} columns of logits")
     groups = _groups_of_classes(logits, targets)
     found = {key: _macro(groups, metric) for key, metric in _ranking_table().items()}
-    found |= _calibration(scores, positives)
+    found |= calibration_errors(probabilities_of(scores), positives)
     if bootstrap_samples:
         found["aucpr_lo"], found["aucpr_hi"] = bootstrap_interval(
             scores, positives, seed=bootstrap_seed, n=bootstrap_samples
@@ -190,14 +228,22 @@ def _ranking_table() -> dict[str, Callable[[TieGroups], float]]:
         table[f"recall_at_q/{level}"] = lambda g, q=level: _recall(g, q)
         table[f"precision_at_q/{level}"] = lambda g, q=level: _precision(g, q)
         table[f"recall_at_fpr/{level}"] = lambda g, q=level: ties.recall_at_fpr(g, q)
+    table[f"precision_at_recall/{RECALL}"] = lambda g: ties.precision_at_recall(g, RECALL)
+    table[f"pauc_at_fpr/{FPR}"] = lambda g: ties.partial_auroc(g, FPR)
     return table
 
 
-def _calibration(scores: Tensor, positives: Tensor) -> dict[str, float]:
+def probabilities_of(scores: Tensor) -> Tensor:
+    """What scores [N, C] say when read as log-odds (C = 1) or log-rates: float64 [N, C]."""
     wide = scores.double()
-    probabilities = wide.sigmoid() if scores.shape[1] == 1 else wide.softmax(dim=1)
-    present = [c for c in range(scores.shape[1]) if bool(positives[:, c].any())]
-    columns = [(probabilities[:, c], positives[:, c]) for c in present or range(scores.shape[1])]
+    return wide.sigmoid() if scores.shape[1] == 1 else wide.softmax(dim=1)
+
+
+def calibration_errors(probabilities: Tensor, positives: Tensor) -> dict[str, float]:
+    """``brier`` and ``ece`` of probabilities and positives [N, C], macro over those present."""
+    classes = range(probabilities.shape[1])
+    present = [c for c in classes if bool(positives[:, c].any())]
+    columns = [(probabilities[:, c], positives[:, c]) for c in present or classes]
     return {
         "brier": _mean(brier(p, y) for p, y in columns),
         "ece": _mean(expected_calibration_error(p, y) for p, y in columns),
@@ -228,11 +274,10 @@ def _recall(groups: TieGroups, quantile: float) -> float:
 
 def _precision(groups: TieGroups, quantile: float) -> float:
     found = _hits(groups, quantile)
-    return found / top_size(quantile, groups.rows) if groups.rows else math.nan
+    return found / groups.top(quantile) if groups.rows else math.nan
 
 
 def _hits(groups: TieGroups, quantile: float) -> float:
     if not 0 < quantile <= 1:
         raise ValueError(f"quantile must lie in (0, 1], got {quantile}")
-    sizes: NDArray[np.int64] = np.array([top_size(quantile, groups.rows)])
-    return float(ties.hits_in_top(groups, sizes)[0])
+    return float(ties.hits_in_top(groups, np.array([groups.top(quantile)]))[0])

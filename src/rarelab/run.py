@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from rarelab import build
+from rarelab.costs import Matrix, cost_matrix
 from rarelab.data.splits import Splits
 from rarelab.errors import RequestError
 from rarelab.evaluation import evaluate_and_write
@@ -75,6 +76,7 @@ def run(
     with _threads(trainer.threads), interruption.listening():
         dataset = build.dataset(cfg)
         splits = dataset.splits(stream_seed(cfg.seed, "draw"))
+        costs = None if cfg.costs is None else cost_matrix(cfg.costs, splits.classes)
         sizes = build.Sizes(splits, trainer, build.sampler(cfg))
         model = build.model(cfg, sizes)
         work = None
@@ -97,7 +99,7 @@ def run(
                     diverged = _fit(cfg.seed, trainer, work, record)
             elif isinstance(model, Estimator):
                 _fit_estimator(cfg.seed, model, splits, record)
-            metrics = _evaluate(cfg, trainer, model, splits, record)
+            metrics = _evaluate(cfg, trainer, model, splits, record, costs)
             if diverged is not None:
                 raise diverged
     log.info("\n%s\n%s", test_table(metrics, splits), record.whereabouts())
@@ -155,13 +157,19 @@ def _evaluate(
     model: nn.Module | Estimator,
     splits: Splits,
     record: Record,
+    costs: Matrix | None,
 ) -> dict[str, float]:
     scored = {
         name: real_rows(_scores(trainer, model, table.x), table.y)
         for name, table in (("val", splits.val), ("test", splits.test))
     }
     metrics = evaluate_and_write(
-        record.directory, scored, splits.classes, seed=stream_seed(cfg.seed, "bootstrap")
+        record.directory,
+        scored,
+        splits.classes,
+        seed=stream_seed(cfg.seed, "bootstrap"),
+        calibration=cfg.calibration,
+        costs=costs,
     )
     record.append(int(record.metrics["best/epoch"]), metrics)
     return metrics

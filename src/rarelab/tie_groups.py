@@ -7,23 +7,27 @@ column, so one sort of the values (no argsort) serves them all, however rare the
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-Counts = NDArray[np.int64]
+Counts = NDArray[Any]  # int64, or float64 when rows are weighed
 
 
 @dataclass(frozen=True)
 class TieGroups:
-    """Tie groups that hold at least one positive, highest score first; arrays are [G], G <= P."""
+    """Tie groups that hold at least one positive, highest score first; arrays are [G], G <= P.
+
+    "Rows" are counted, or, when weights were given, weighed (all float64).
+    """
 
     score: NDArray
     positives: Counts  # positives in the group
     above: Counts  # rows with a strictly higher score
     reached: Counts  # rows with this score or a higher one
-    rows: int
+    rows: int | float
     has_nan: bool
 
     @property
@@ -32,21 +36,26 @@ class TieGroups:
         return np.cumsum(self.positives)
 
     @property
-    def n_positives(self) -> int:
+    def n_positives(self) -> int | float:
         """P."""
-        return int(self.positives.sum())
+        return self.positives.sum().item()
 
     @property
     def false_positives(self) -> Counts:
         """Negatives with this score or a higher one, [G]."""
-        return self.reached - self.hits
+        return np.maximum(self.reached - self.hits, 0)
+
+    def top(self, quantile: float) -> int | float:
+        """How many rows the top ``quantile`` has: ⌈qN⌉, or the share q of the weight."""
+        return top_size(quantile, self.rows) if isinstance(self.rows, int) else quantile * self.rows
 
 
-def tie_groups(scores: Tensor, positives: Tensor) -> TieGroups:
+def tie_groups(scores: Tensor, positives: Tensor, weights: Tensor | None = None) -> TieGroups:
     """Groups of ``scores`` [N] (any float dtype) under the mask ``positives`` [N].
 
     A NaN among the scores leaves no groups and sets ``has_nan``: it has no place in a ranking.
-    Raises ValueError when the shapes differ or are not one-dimensional.
+    Rows of weight 0 are as if they were not there. Raises ValueError when the shapes differ or are
+    not one-dimensional, or a weight is negative or not finite.
     """
     if scores.ndim != 1 or scores.shape != positives.shape:
         raise ValueError(
@@ -54,6 +63,8 @@ def tie_groups(scores: Tensor, positives: Tensor) -> TieGroups:
             f"and {list(positives.shape)}"
         )
     values, mask = as_array(scores), positives.detach().cpu().numpy().astype(bool)
+    if weights is not None:
+        return _weighted_groups(values, mask, _as_weights(weights, len(values)))
     ordered = np.sort(values)
     n = len(values)
     has_nan = n > 0 and bool(np.isnan(ordered[-1]))
@@ -61,6 +72,27 @@ def tie_groups(scores: Tensor, positives: Tensor) -> TieGroups:
     above = n - np.searchsorted(ordered, unique, side="right")
     reached = n - np.searchsorted(ordered, unique, side="left")
     return TieGroups(unique[::-1], counts[::-1], above[::-1], reached[::-1], n, has_nan)
+
+
+def _weighted_groups(values: NDArray, mask: NDArray, weights: NDArray[np.float64]) -> TieGroups:
+    values, mask, weights = values[weights > 0], mask[weights > 0], weights[weights > 0]
+    order = np.argsort(values)
+    ordered, below = values[order], np.concatenate([[0.0], np.cumsum(weights[order])])
+    has_nan = len(values) > 0 and bool(np.isnan(ordered[-1]))
+    mask = mask & (not has_nan)
+    unique, group = np.unique(values[mask], return_inverse=True)
+    above = below[-1] - below[np.searchsorted(ordered, unique, side="right")]
+    reached = below[-1] - below[np.searchsorted(ordered, unique, side="left")]
+    inside = np.bincount(group, weights=weights[mask], minlength=len(unique))
+    total = float(below[-1])
+    return TieGroups(unique[::-1], inside[::-1], above[::-1], reached[::-1], total, has_nan)
+
+
+def _as_weights(weights: Tensor, rows: int) -> NDArray[np.float64]:
+    found = weights.detach().cpu().double().numpy()
+    if found.shape != (rows,) or not (np.isfinite(found).all() and (found >= 0).all()):
+        raise ValueError(f"weights must be [{rows}], finite and at least 0")
+    return found
 
 
 def as_array(scores: Tensor) -> NDArray:
@@ -120,6 +152,44 @@ def recall_at_fpr(groups: TieGroups, fpr: float) -> float:
     n_negatives = groups.rows - n_positives
     if n_positives == 0 or n_negatives == 0:
         return math.nan
-    allowed = math.floor(Fraction(repr(float(fpr))) * n_negatives)
+    if isinstance(groups.rows, int):
+        allowed = math.floor(Fraction(repr(float(fpr))) * n_negatives)
+    else:
+        allowed = fpr * n_negatives * (1 + 1e-12)  # the weights' sums are rounded
     within = np.searchsorted(groups.false_positives, allowed, side="right")
     return float(groups.hits[within - 1] / n_positives) if within else 0.0
+
+
+def precision_at_recall(groups: TieGroups, recall: float) -> float:
+    """Precision at the highest threshold "score >= t" whose recall is at least ``recall``.
+
+    NaN without a positive.
+    """
+    n_positives = groups.n_positives
+    if n_positives == 0:
+        return math.nan
+    if isinstance(groups.rows, int):
+        needed = math.ceil(Fraction(repr(float(recall))) * n_positives)
+    else:
+        needed = recall * n_positives * (1 - 1e-12)  # the weights' sums are rounded
+    g = min(int(np.searchsorted(groups.hits, needed, side="left")), len(groups.hits) - 1)
+    return float(groups.hits[g] / groups.reached[g])
+
+
+def partial_auroc(groups: TieGroups, fpr: float) -> float:
+    """Mean true-positive rate over false-positive rates from 0 to ``fpr``: 1 is perfect.
+
+    The ROC curve is a straight line across a group of ties, as in `auroc`, which this is at
+    ``fpr=1``; at the edge of the band the line is cut. NaN without a positive or a negative.
+    """
+    n_positives = groups.n_positives
+    n_negatives = groups.rows - n_positives
+    if n_positives == 0 or n_negatives <= 0:
+        return math.nan
+    end = groups.false_positives / n_negatives
+    tied = np.maximum(groups.reached - groups.above - groups.positives, 0) / n_negatives
+    reach = np.maximum(fpr - (end - tied), 0)  # of the band, from where the group begins
+    cut = reach < tied
+    rising = np.divide(reach**2, 2 * tied, out=np.zeros_like(reach), where=cut)
+    area = np.where(cut, rising, reach - tied / 2)
+    return float(groups.positives @ area / (n_positives * fpr))
