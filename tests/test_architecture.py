@@ -27,6 +27,16 @@ DIRECTION = {
     "models": {"models", "data"},
     "training": {"training", "data", "losses", "metrics", "streams"},
     "tracking": {"tracking", "training", "paths"},
+    "predict": {
+        "predict",
+        "build",
+        "check",
+        "data",
+        "models",
+        "training",
+        "tracking",
+        "tie_groups",
+    },
     "compare": {"compare", "tracking", "paths", "bootstrap", "tie_groups", "training"},
 }
 

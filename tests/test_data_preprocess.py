@@ -142,8 +142,8 @@ def test_what_was_learnt_is_plain_data_and_gives_the_same_bits(numeric, tmp_path
         again = Preprocessor.restored(json.loads(json.dumps(facts)), dict(stored))
     assert again.columns == {
         "amount": "number",
-        "age": "whole",
-        "member": "whole",
+        "age": "number",
+        "member": "number",
         "city": "text",
         "code": "code",
         "rare": "text",

@@ -17,6 +17,7 @@ rarelab: does training on a ranking loss beat cross-entropy on your rare positiv
   rarelab data list                    the real data sets, and which are here
   rarelab data fetch NAME...           download them with pinned hashes
   rarelab data path NAME               where one lies
+  rarelab predict RUN_ID FILE          score a CSV or Parquet file; budget=0.005 also alerts
   rarelab sync                         push to MLflow what is only on disk
   rarelab ui                           MLflow's dashboard on the recorded runs, on 127.0.0.1
 
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(name: str) -> Callable[[list[str]], int]:
-    commands = {"train": _train, "data": _data, "sync": _sync, "ui": _ui}
+    commands = {"train": _train, "data": _data, "predict": _predict, "sync": _sync, "ui": _ui}
     if name not in commands:
         raise RequestError(f"{name}: there is no such command; {nearest(name, commands)}")
     return commands[name]
@@ -95,6 +96,29 @@ def _data(arguments: list[str]) -> int:
         commands.fetch(chosen.names)
     else:
         print(commands.path(chosen.name))
+    return 0
+
+
+def _predict(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="rarelab predict")
+    parser.add_argument("run", metavar="RUN_ID", help="MLflow id, its beginning, or folder name")
+    parser.add_argument("file", metavar="FILE", help="CSV, TSV or Parquet")
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="budget=0.005, output=PATH (- for standard output), drop=[COLUMN], allow_targets=[..]",
+    )
+    parser.add_argument("--home", help="the records; default: RARELAB_HOME, else outputs/")
+    parser.add_argument("--uri", help="the MLflow store or server; default: the records' own")
+    chosen = parser.parse_args(arguments)
+
+    from rarelab.paths import home
+    from rarelab.predict.command import predict, request
+
+    asked = request(chosen.run, chosen.file, chosen.settings)
+    done = predict(asked, home(chosen.home), chosen.uri)
+    print(done, file=sys.stderr if asked.output == "-" else sys.stdout)
     return 0
 
 

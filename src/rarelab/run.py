@@ -2,13 +2,11 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -20,6 +18,7 @@ from rarelab.evaluation import evaluate_and_write
 from rarelab.interruption import Interruption
 from rarelab.losses.prior import PriorCorrected
 from rarelab.models import Estimator
+from rarelab.predict import write_model
 from rarelab.record import Record
 from rarelab.streams import drawing_from, generator, stream_seed
 from rarelab.summary import test_table
@@ -28,6 +27,7 @@ from rarelab.training.checkpoint import save
 from rarelab.training.history import Listener
 from rarelab.training.loop import reaches_main, real_rows, validation_row
 from rarelab.training.progress import epoch_lines
+from rarelab.training.threads import limited_threads
 
 log = logging.getLogger("rarelab")
 
@@ -73,7 +73,7 @@ def run(
     build.check(cfg)
     trainer = build.trainer(cfg)
     interruption = Interruption()
-    with _threads(trainer.threads), interruption.listening():
+    with limited_threads(trainer.threads), interruption.listening():
         dataset = build.dataset(cfg)
         splits = dataset.splits(stream_seed(cfg.seed, "draw"))
         costs = None if cfg.costs is None else cost_matrix(cfg.costs, splits.classes)
@@ -100,6 +100,7 @@ def run(
             elif isinstance(model, Estimator):
                 _fit_estimator(cfg.seed, model, splits, record)
             metrics = _evaluate(cfg, trainer, model, splits, record, costs)
+            _leave_model(cfg, splits, model, record)
             if diverged is not None:
                 raise diverged
     log.info("\n%s\n%s", test_table(metrics, splits), record.whereabouts())
@@ -175,6 +176,16 @@ def _evaluate(
     return metrics
 
 
+def _leave_model(
+    cfg: DictConfig, splits: Splits, model: nn.Module | Estimator, record: Record
+) -> None:
+    """Keep what scoring new rows needs; that it cannot be kept is said, and fails no run."""
+    try:
+        write_model(record.directory, cfg, splits, model)
+    except Exception as error:
+        log.warning("warning: no model is kept for `rarelab predict`: %s", error)
+
+
 def _scores(trainer: Trainer, model: nn.Module | Estimator, x: Tensor) -> Tensor:
     return model.scores(x) if isinstance(model, Estimator) else trainer.scores(model, x)
 
@@ -218,13 +229,3 @@ def _warn_of_batches(sizes: build.Sizes, work: Work) -> None:
         else f"{type(main).__name__} is no likelihood and is not corrected, so its scores are no "
         "log-odds at the natural rate",
     )
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

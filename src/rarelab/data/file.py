@@ -1,11 +1,11 @@
 """The user's own table: CSV, TSV or Parquet."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rarelab.data.arguments import one_of
 from rarelab.data.recipe import Numeric, Recipe
@@ -93,36 +93,45 @@ class TableFile:
         return prepare(read_table(path), self.roles, self.recipe, name=path.name)
 
 
-def find(name: str) -> Path:
-    """The file of that name; RequestError with the nearest file of its folder if it is absent."""
+def find(name: str, key: str = "dataset.path") -> Path:
+    """The file of that name; RequestError with the nearest file of its folder if it is absent.
+
+    ``key`` is what the user calls it, for the message.
+    """
     path = Path(name).expanduser()
     if path.is_file():
         return path
     folder = path.parent
     if not folder.is_dir():
-        raise RequestError(f"dataset.path={name}: there is no folder {folder}")
-    tables = [file.name for file in folder.iterdir() if _kind(file.name)]
-    raise RequestError(f"dataset.path={name}: there is no such file: {nearest(path.name, tables)}")
+        raise RequestError(f"{key}={name}: there is no folder {folder}")
+    tables = [file.name for file in folder.iterdir() if ending_of(file.name)]
+    raise RequestError(f"{key}={name}: there is no such file: {nearest(path.name, tables)}")
 
 
-def _kind(name: str) -> str | None:
-    return next((kind for end, kind in READ_AS.items() if name.lower().endswith(end)), None)
+def ending_of(name: str) -> str | None:
+    """The end of a file's name that says how it is read (a key of ``READ_AS``), None if none."""
+    return next((end for end in READ_AS if name.lower().endswith(end)), None)
 
 
-def read_table(path: Path) -> "DataFrame":
-    """The frame of a CSV, TSV or Parquet file; RequestError when it cannot be read."""
+def read_table(path: Path, text: Collection[str] = ()) -> "DataFrame":
+    """The frame of a CSV, TSV or Parquet file; RequestError when it cannot be read.
+
+    ``text`` names columns that are to be read as text, though they may look like numbers.
+    """
     import pandas as pd
 
-    kind = _kind(path.name)
-    if kind is None:
+    ending = ending_of(path.name)
+    if ending is None:
         raise RequestError(f"{path.name}: expected a name that ends in {', '.join(READ_AS)}")
+    kind = READ_AS[ending]
     try:
         if kind == "parquet":
             return _text_names(pd.read_parquet(path))
         separator = "\t" if kind == "tsv" else ","
         # Without a header pandas leaves repeated names alone, so that they can be refused.
         names = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str).iloc[0]
-        frame = pd.read_csv(path, sep=separator, low_memory=False, index_col=False)
+        as_text: Any = {name: str for name in names if str(name).strip() in text}
+        frame = pd.read_csv(path, sep=separator, low_memory=False, index_col=False, dtype=as_text)
     except pd.errors.EmptyDataError:
         raise RequestError(f"{path.name} is empty: expected a header and rows") from None
     except (ValueError, OSError, pd.errors.ParserWarning) as error:

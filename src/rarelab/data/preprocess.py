@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rarelab.data.levels import TextColumns
+from rarelab.data.levels import MISSING, TextColumns
 from rarelab.data.numbers import NumberColumns, number_values
 from rarelab.data.recipe import Numeric
 from rarelab.errors import RequestError, nearest
 
-Kind = Literal["number", "whole", "text", "code"]
-"""What a column held in training: numbers, whole numbers only, text, or numbers that are codes."""
+Kind = Literal["number", "text", "code"]
+"""What a column held in training: numbers, text, or numbers that are codes."""
 
 
 class Preprocessor:
@@ -44,7 +44,7 @@ class Preprocessor:
     def fit_transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         """Learn medians, scales and levels from the training rows; their features [N, F]."""
         self.columns = {str(name): self._kind(name, frame) for name in frame.columns}
-        self.numbers = [name for name, kind in self.columns.items() if kind in ("number", "whole")]
+        self.numbers = [name for name, kind in self.columns.items() if kind == "number"]
         texts = [name for name in self.columns if name not in self.numbers]
         self.scaled, self.texts = NumberColumns(self.numeric), TextColumns(texts)
         names: list[str] = []
@@ -74,6 +74,17 @@ class Preprocessor:
             blocks.append(self.texts.transform(frame))
         return _joined(blocks)
 
+    def example(self) -> dict[str, Any]:
+        """A row that shows the columns and is nobody's: medians, and each column's first level."""
+        row: dict[str, Any] = {}
+        for name, kind in self.columns.items():
+            if kind == "number":
+                row[name] = float(self.scaled.medians[self.numbers.index(name)])
+            else:
+                level = self.texts.levels[name][0]
+                row[name] = None if level == MISSING else float(level) if kind == "code" else level
+        return row
+
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray]]:
         """All that was learnt as plain data: what JSON can hold, and arrays by name."""
         facts = {
@@ -94,7 +105,7 @@ class Preprocessor:
         made.columns = facts["columns"]
         made.others = tuple(facts["others"])
         made.feature_names = tuple(facts["feature_names"])
-        made.numbers = [name for name, kind in made.columns.items() if kind in ("number", "whole")]
+        made.numbers = [name for name, kind in made.columns.items() if kind == "number"]
         if made.numbers:
             made.scaled = NumberColumns.restored(made.numeric, arrays)
         made.texts = TextColumns.restored(facts["texts"])
@@ -109,10 +120,7 @@ class Preprocessor:
             )
         if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
             return "text"
-        if name in self.categorical:
-            return "code"
-        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        return "whole" if (np.floor(values) == values)[~np.isnan(values)].all() else "number"
+        return "code" if name in self.categorical else "number"
 
 
 def _joined(blocks: list[NDArray]) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """Models: torch modules from inputs to raw logits, and estimators that fit themselves."""
 
 from rarelab.models.boosting import HistGradientBoosting
-from rarelab.models.estimator import Estimator
+from rarelab.models.estimator import Estimator, Portable
 from rarelab.models.gru import GRU
 from rarelab.models.mlp import MLP, Linear
 from rarelab.models.prior import set_output_prior
@@ -14,6 +14,7 @@ __all__ = [
     "FTTransformer",
     "HistGradientBoosting",
     "Linear",
+    "Portable",
     "TabularResNet",
     "set_output_prior",
 ]

@@ -9,6 +9,7 @@ from torch import Tensor
 from rarelab.errors import RarelabError, RequestError
 from rarelab.models.estimator import Rows
 from rarelab.models.shapes import check_input, check_sizes
+from rarelab.models.trees import PlainTrees
 
 # The score of a class without a training row, which the booster cannot know: odds of e⁻³⁰.
 _ABSENT = -30.0
@@ -24,9 +25,10 @@ class HistGradientBoosting:
     (creditcard, three splits: average precision 0.47, 0.70, 0.52 against 0.85, 0.89, 0.88 for
     these). Columns with missing values need no imputation.
 
-    Satisfies ``Estimator``. ``scores`` are log-odds [N, 1], or class scores [N, C]. The thread
-    count is torch's, so that the trainer's setting holds for it too. Raises RequestError for values
-    out of range or another input shape, RarelabError for scores before the fit.
+    Satisfies ``Estimator`` and ``Portable``. ``scores`` are log-odds [N, 1], or class scores
+    [N, C]. The thread count is torch's, so that the trainer's setting holds for it too. Raises
+    RequestError for values out of range or another input shape, RarelabError for scores before the
+    fit.
 
     Source: Ke et al., LightGBM, NeurIPS 2017; scikit-learn's user guide.
     """
@@ -98,6 +100,14 @@ class HistGradientBoosting:
         with threadpool_limits(torch.get_num_threads(), user_api="openmp"):
             raw = np.asarray(self.booster.decision_function(_array(x)), dtype=np.float32)
         return torch.from_numpy(self._columns(raw))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The fitted trees as arrays by name."""
+        return PlainTrees.of(self.booster).arrays()
+
+    def load_state(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take the trees that :meth:`state` gave; the scores are the same, bit for bit."""
+        self.booster = PlainTrees.restored(arrays)
 
     def _columns(self, raw: np.ndarray) -> np.ndarray:
         known = self.booster.classes_

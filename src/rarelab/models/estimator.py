@@ -2,6 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -28,4 +29,17 @@ class Estimator(Protocol):
 
     def scores(self, x: Tensor) -> Tensor:
         """Raw scores [N, num_outputs] (log-odds, not probabilities) of rows [N, F]."""
+        ...
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """An estimator whose fit is plain arrays, so that it can be kept and used without pickle."""
+
+    def state(self) -> dict[str, NDArray]:
+        """What the fit learnt, by name."""
+        ...
+
+    def load_state(self, arrays: dict[str, NDArray]) -> None:
+        """Take what :meth:`state` gave, instead of a fit."""
         ...

@@ -2,6 +2,7 @@
 a failure means."""
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from rarelab.tracking import store
 from rarelab.tracking.naming import MAX_PARAM, MAX_TAG, Names, clean_values, metric_value
 from rarelab.tracking.record import Entry, save_entry
 from rarelab.tracking.redact import redact_uri
+from rarelab.tracking.served import describe
+
+_logger = logging.getLogger("rarelab")
 
 UID_TAG = "rarelab.uid"
 STATUS_TAG = "rarelab.status"
@@ -210,9 +214,21 @@ class RunWriter:
             path = self._directory / name
             if path.is_file() and path.stat().st_size <= MAX_ARTIFACT_BYTES:
                 self._client.log_artifact(self.run_id, str(path))
+        self._upload_model(self._directory / "model")
         figures = self._directory / "figures"
         if figures.is_dir():
             self._client.log_artifacts(self.run_id, str(figures), "figures")
+
+    def _upload_model(self, folder: Path) -> None:
+        try:
+            servable = describe(folder, str(self.run_id))
+        except Exception as error:
+            # A model that MLflow cannot describe is no reason to leave the run unfinished there.
+            _logger.warning("the model of %s cannot be served: %s", folder.parent.name, error)
+            return
+        sizes = [path.stat().st_size for path in folder.iterdir()] if servable else []
+        if sizes and max(sizes) <= MAX_ARTIFACT_BYTES:
+            self._client.log_artifacts(self.run_id, str(folder), "model")
 
 
 def level(directory: Path, status: str, ended: int) -> dict[str, Any]:

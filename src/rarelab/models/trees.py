@@ -1,0 +1,83 @@
+"""A fitted histogram booster as plain arrays, which need no pickle and no scikit-learn."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Rows walked down all trees at once: what fits in the cache beside the nodes.
+_ROWS = 512
+
+
+@dataclass(frozen=True)
+class PlainTrees:
+    """The trees of a HistGradientBoostingClassifier on number columns.
+
+    One entry a node, all trees after one another; ``left`` and ``right`` are positions in the same
+    arrays, of a leaf its own. ``roots`` [T]: where each tree starts, iteration by iteration and
+    class by class within. ``baseline`` [K]: the score before the first tree, K = 1 for two classes.
+    ``classes_`` are the classes that had training rows. Scores are the booster's, bit for bit.
+    """
+
+    feature: NDArray[np.int64]
+    threshold: NDArray[np.float64]
+    missing_left: NDArray[np.bool_]
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    value: NDArray[np.float64]
+    roots: NDArray[np.int64]
+    depth: NDArray[np.int64]
+    baseline: NDArray[np.float64]
+    classes_: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, booster: Any) -> Self:
+        """Read the trees of a fitted booster; they are in no public attribute of scikit-learn."""
+        trees = [tree for iteration in booster._predictors for tree in iteration]
+        nodes = np.concatenate([tree.nodes for tree in trees])
+        sizes = np.array([len(tree.nodes) for tree in trees])
+        roots = np.cumsum(sizes) - sizes
+        start, itself = np.repeat(roots, sizes), np.arange(len(nodes))
+        leaf = nodes["is_leaf"].astype(bool)
+        return cls(
+            feature=np.where(leaf, 0, nodes["feature_idx"]).astype(np.int64),
+            threshold=nodes["num_threshold"].astype(np.float64),
+            missing_left=nodes["missing_go_to_left"].astype(bool),
+            left=np.where(leaf, itself, nodes["left"] + start).astype(np.int64),
+            right=np.where(leaf, itself, nodes["right"] + start).astype(np.int64),
+            value=nodes["value"].astype(np.float64),
+            roots=roots.astype(np.int64),
+            depth=np.array([nodes["depth"].max()], dtype=np.int64),
+            baseline=np.asarray(booster._baseline_prediction, dtype=np.float64).reshape(-1),
+            classes_=np.asarray(booster.classes_).astype(np.int64),
+        )
+
+    @classmethod
+    def restored(cls, arrays: dict[str, NDArray]) -> Self:
+        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+
+    def arrays(self) -> dict[str, NDArray]:
+        return asdict(self)
+
+    def decision_function(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Scores [N], or [N, K] of K > 2 classes, of rows [N, F]."""
+        scores = np.concatenate([self._walk(rows) for rows in _chunks(x)])
+        return scores[:, 0] if len(self.baseline) == 1 else scores
+
+    def _walk(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        rows = np.arange(len(x))[:, None]
+        node = np.broadcast_to(self.roots, (len(x), len(self.roots)))
+        for _ in range(int(self.depth[0])):
+            found = x[rows, self.feature[node]]
+            goes_left = found <= self.threshold[node]
+            goes_left |= np.isnan(found) & self.missing_left[node]
+            node = np.where(goes_left, self.left[node], self.right[node])
+        steps = self.value[node].reshape(len(x), -1, len(self.baseline))
+        first = np.broadcast_to(self.baseline, (len(x), 1, len(self.baseline)))
+        # A running sum adds tree after tree, as the booster does; a plain sum would add in pairs.
+        return np.concatenate([first, steps], axis=1).cumsum(axis=1)[:, -1]
+
+
+def _chunks(x: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    return np.split(x, range(_ROWS, len(x), _ROWS))

@@ -1,0 +1,6 @@
+"""Scores of new rows with a recorded run's model, its preprocessing included."""
+
+from rarelab.predict.bundle import read_model, write_model
+from rarelab.predict.scorer import Scorer, Threshold
+
+__all__ = ["Scorer", "Threshold", "read_model", "write_model"]

@@ -1,0 +1,57 @@
+"""Does a file hold the columns that a model was trained on?"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from rarelab.data.preprocess import Preprocessor
+from rarelab.errors import RequestError, nearest
+
+
+def check_columns(frame: pd.DataFrame, fitted: Preprocessor, drop: Sequence[str] = ()) -> None:
+    """Refuse a frame with a column missing, unknown, twice, or of another type than in training.
+
+    The target and the other columns that stood beside the features in training may be there;
+    ``drop`` names those that are new and mean nothing.
+
+    Raises:
+        RequestError: one line with the column and the nearest name.
+    """
+    names = [str(name) for name in frame.columns]
+    if not len(frame):
+        raise RequestError("the file has a header but no rows")
+    for name in drop:
+        if name not in names:
+            raise RequestError(f"drop={name}: there is no such column; {nearest(name, names)}")
+    unknown = [n for n in names if n not in (*fitted.columns, *fitted.others, *drop)]
+    for name in fitted.columns:
+        if name not in names:
+            # A renamed column is missing under one name and unknown under the other.
+            raise RequestError(f"column {name!r} is missing: {nearest(name, unknown or names)}")
+        if names.count(name) > 1:
+            raise RequestError(f"the column name {name!r} occurs more than once: rename one")
+    if unknown:
+        raise RequestError(
+            f"column {unknown[0]!r} was not there in training:"
+            f" {nearest(unknown[0], fitted.columns)} (drop=[{unknown[0]}] leaves it out)"
+        )
+    for name, kind in fitted.columns.items():
+        if kind in ("text", "code"):
+            _check_text(name, frame[name], fitted.texts.levels[name])
+
+
+def _check_text(name: str, column: Any, levels: Sequence[str]) -> None:
+    """Numbers where training saw words are a mistake; an unseen word is not."""
+    values = column.dropna()
+    if len(values) and _numeric(values).all() and not _numeric(pd.Series(levels)).any():
+        known = ", ".join(repr(level) for level in levels[:4])
+        raise RequestError(
+            f"column {name!r} holds the number {values.iloc[0]}: text was expected, as in training"
+            f" ({known}, …)"
+        )
+
+
+def _numeric(values: Any) -> Any:
+    numbers: Any = pd.to_numeric(values, errors="coerce")
+    return numbers.notna()

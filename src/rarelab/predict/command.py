@@ -1,0 +1,146 @@
+"""``rarelab predict RUN_ID FILE``: from a file of raw columns to a file of scores."""
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rarelab.data.arguments import between
+from rarelab.data.file import READ_AS, ending_of, find, read_table
+from rarelab.errors import RequestError, nearest
+from rarelab.predict.bundle import FOLDER, read_facts, read_model
+from rarelab.predict.columns import check_columns
+from rarelab.predict.scorer import Threshold
+from rarelab.tracking.find import fetch_model, find_run
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be scored, with which run, and where the scores go.
+
+    run: MLflow id, a beginning of it, or folder name. file: CSV, TSV or Parquet. budget: share of
+    rows that may alert. output: a file that is not there yet, ``-`` for standard output, None for
+    one beside the input. drop: columns of the file that mean nothing. allow_targets: the user's
+    own modules that the model may come from.
+    """
+
+    run: str
+    file: str
+    budget: float | None = None
+    output: str | None = None
+    drop: Sequence[str] = ()
+    allow_targets: Sequence[str] = ()
+
+
+def request(run: str, file: str, settings: Sequence[str]) -> Request:
+    """The request that ``KEY=VALUE`` settings make; lists as in Hydra, ``drop=[a,b]``.
+
+    Raises:
+        RequestError: a key or value that cannot be meant.
+    """
+    known = {"budget": _share, "output": str, "drop": _names, "allow_targets": _names}
+    given: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if key not in known:
+            raise RequestError(f"{key}: there is no such setting; {nearest(key, known)}")
+        if not equals or not value:
+            raise RequestError(f"{setting}: expected {key}=VALUE")
+        given[key] = known[key](value)
+    return Request(run, file, **given)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        raise RequestError(f"budget={text}: expected a number, for example 0.005") from None
+    between("budget", share, 0, 1)
+    return share
+
+
+def _names(text: str) -> tuple[str, ...]:
+    inside = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    return tuple(name.strip().strip("'\"") for name in inside.split(",") if name.strip())
+
+
+def predict(request: Request, home: Path, uri: str | None = None) -> str:
+    """Score the file, write the scores and say what was done.
+
+    Raises:
+        RequestError: the run, the file, a column, the budget or the output cannot be meant;
+            nothing was written.
+    """
+    path = find(request.file, key="FILE")
+    output = _output(request.output, path)
+    if request.allow_targets and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # the user's module lies where they stand
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = find_run(home, request.run)
+        if directory is None:
+            folder = fetch_model(home, uri, request.run, Path(scratch))
+        else:
+            folder = directory / FOLDER
+        name = read_facts(folder)["run"]
+        scorer = read_model(folder, request.allow_targets)
+    threshold = None if request.budget is None else scorer.threshold(request.budget)
+    kinds = scorer.preprocessor.columns
+    frame = read_table(path, text=[column for column, kind in kinds.items() if kind == "text"])
+    check_columns(frame, scorer.preprocessor, request.drop)
+    table = scorer.table(frame, request.budget)
+    table.insert(0, "row", range(len(table)))
+    _write(table, output)
+    return _summary(table, name, path, output, threshold)
+
+
+def _output(asked: str | None, path: Path) -> Path | None:
+    """Where the scores go: None for standard output."""
+    if asked == "-":
+        return None
+    ending = ending_of(path.name) or ".csv"
+    beside = path.with_name(f"{path.name[: -len(ending)]}.scores{ending}")
+    output = Path(asked).expanduser() if asked else beside
+    if ending_of(output.name) is None:
+        raise RequestError(f"output={output}: expected a name that ends in {', '.join(READ_AS)}")
+    if not output.parent.is_dir():
+        raise RequestError(f"output={output}: there is no folder {output.parent}")
+    if output.exists():
+        raise RequestError(f"output={output}: it is there already, and nothing is replaced")
+    return output
+
+
+def _write(table: pd.DataFrame, output: Path | None) -> None:
+    if output is None:
+        table.to_csv(sys.stdout, index=False)
+        return
+    kind = READ_AS[ending_of(output.name) or ".csv"]
+    try:
+        with output.open("xb") as file:
+            if kind == "parquet":
+                table.to_parquet(file, index=False)
+                return
+            packed = "gzip" if output.name.endswith(".gz") else None
+            separator = "\t" if kind == "tsv" else ","
+            table.to_csv(file, index=False, sep=separator, compression=packed)
+    except FileExistsError:
+        raise RequestError(f"output={output}: it is there already") from None
+
+
+def _summary(
+    table: pd.DataFrame, run: str, path: Path, output: Path | None, threshold: Threshold | None
+) -> str:
+    where = "standard output" if output is None else output
+    lines = [f"scored {len(table):,} rows of {path.name} with {run}: {where}"]
+    if threshold is not None:
+        alerts = int(table["alert"].to_numpy().sum())
+        lines += [
+            f"alert at a budget of {100 * threshold.budget:g} %: score >= {threshold.value:.6g},"
+            f" chosen on validation ({threshold.alerts:,} of its {threshold.rows:,} rows,"
+            f" {threshold.hits:,} of its {threshold.positives:,} positives)",
+            f"{alerts:,} of {len(table):,} rows alert ({alerts / len(table):.3%})",
+        ]
+    return "\n".join(lines)

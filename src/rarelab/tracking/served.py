@@ -1,0 +1,88 @@
+"""A run's ``model/`` as an MLflow model: the description that lets MLflow load and serve it.
+
+Nothing is pickled and no code is copied: MLflow imports ``rarelab.predict.served``, which reads the
+plain data beside the description. ``mlflow.pyfunc.log_model`` would write the same files, but
+first loads the model to find out what it needs, which takes seconds.
+"""
+
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rarelab import __version__
+
+FACTS = "model.json"
+LOADER = "rarelab.predict.served"
+
+_PACKAGES = ("mlflow", "torch", "numpy", "pandas", "scikit-learn", "scipy", "pyarrow")
+_ENVIRONMENT = "python_env.yaml"
+_REQUIREMENTS = "requirements.txt"
+_EXAMPLE = "input_example.json"
+_SERVED_EXAMPLE = "serving_input_example.json"
+
+
+def describe(folder: Path, run_id: str) -> bool:
+    """Write ``MLmodel``, requirements and an example beside ``model.json``; False where the run
+    left nothing that can be served."""
+    from mlflow.models import Model, ModelSignature
+
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    if "unavailable" in facts:
+        return False
+    columns, row = list(facts["example"]), list(facts["example"].values())
+    _write_json(folder / _EXAMPLE, {"columns": columns, "data": [row]})
+    _write_json(folder / _SERVED_EXAMPLE, {"dataframe_split": {"columns": columns, "data": [row]}})
+    (folder / _REQUIREMENTS).write_text("\n".join(_requirements()) + "\n", encoding="utf-8")
+    python = platform.python_version()
+    environment = f"python: {python}\ndependencies:\n- -r {_REQUIREMENTS}\n"
+    (folder / _ENVIRONMENT).write_text(environment, encoding="utf-8")
+    model = Model(
+        artifact_path=folder.name,
+        run_id=run_id,
+        signature=ModelSignature(**_signature(facts)),
+        saved_input_example_info={
+            "artifact_path": _EXAMPLE,
+            "pandas_orient": "split",
+            "serving_input_path": _SERVED_EXAMPLE,
+            "type": "dataframe",
+        },
+    )
+    model.add_flavor(
+        "python_function",
+        loader_module=LOADER,
+        data=".",
+        env={"virtualenv": _ENVIRONMENT},
+        python_version=python,
+    )
+    model.save(str(folder / "MLmodel"))
+    return True
+
+
+def _signature(facts: dict[str, Any]) -> dict[str, Any]:
+    """Columns in, scores out, and the alert budget as a parameter where there are two classes."""
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    # Whole numbers too are "double": MLflow's "long" refuses a column with a missing value.
+    types = {"number": "double", "code": "double", "text": "string"}
+    kinds = facts["preprocessing"]["columns"]
+    budget = ParamSchema([ParamSpec("budget", "double", None)])
+    return {
+        "inputs": Schema([ColSpec(types[kind], name) for name, kind in kinds.items()]),
+        "outputs": Schema([ColSpec("float", name) for name in facts["scores"]]),
+        "params": budget if len(facts["classes"]) == 2 else None,
+    }
+
+
+def _requirements() -> list[str]:
+    """The versions here; a local build (``+cpu``) is the same version elsewhere."""
+    versions = {name: metadata.version(name).partition("+")[0] for name in _PACKAGES}
+    return [f"rarelab=={__version__}", *(f"{name}=={v}" for name, v in versions.items())]
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")

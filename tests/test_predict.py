@@ -1,0 +1,279 @@
+"""A recorded run scores new rows as it scored its own test rows, from plain data alone."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import rarelab as package
+from rarelab.cli import main
+from rarelab.data import divide
+from rarelab.errors import RarelabError, RequestError
+from rarelab.predict import Scorer, read_model
+from rarelab.predict.columns import check_columns
+from rarelab.training import Trainer
+
+ROWS = 1500
+QUICK = [
+    "trainer.max_epochs=2",
+    "trainer.select=any",
+    "trainer.eval_batch_size=100",
+    "schedule.warmup_epochs=1",
+    "schedule.blend_epochs=0",
+    "tracking=none",
+]
+
+
+def transactions(path: Path) -> None:
+    """Numbers, text that looks like numbers, codes, booleans, and holes in all of them."""
+    draw = np.random.default_rng(0)
+    amount = draw.lognormal(3, 1, ROWS)
+    risk = amount * draw.lognormal(0, 1, ROWS)
+    frame = pd.DataFrame(
+        {
+            "id": np.arange(ROWS),
+            "amount": np.where(draw.random(ROWS) < 0.1, np.nan, amount),
+            "country": draw.choice(["DE", "FR", "IT", None], ROWS),
+            "zip": draw.choice(["007", "0123", "A12", "99"], ROWS),
+            "age": draw.integers(18, 80, ROWS),
+            "member": draw.random(ROWS) < 0.5,
+            "shop": draw.integers(0, 5, ROWS),
+            "verdict": np.where(risk > np.quantile(risk, 0.93), "fraud", "fine"),
+        }
+    )
+    frame.to_csv(path, index=False)
+
+
+MODELS = {
+    "mlp": [],
+    "tabular_resnet": [],
+    "hist_gradient_boosting": ["model.max_iter=40"],
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The table ``file``, and the folder of one run of each model on it."""
+    folder = tmp_path_factory.mktemp("trained")
+    path = folder / "my transactions.csv"
+    transactions(path)
+    request = ["dataset=file", f"dataset.path='{path}'", "dataset.target=verdict"]
+    request += ["dataset.positive_label=fraud", "dataset.drop=[id]", "dataset.categorical=[shop]"]
+    request += [f"paths.home={folder / 'home'}", *QUICK]
+    runs = {
+        name: package.train([*request, f"model={name}", *extra]).directory
+        for name, extra in MODELS.items()
+    }
+    return {"file": path, "home": folder / "home", **runs}
+
+
+@pytest.fixture
+def test_rows(trained: dict[str, Path], tmp_path: Path) -> Path:
+    """The run's own test rows, as the lines of its file, without the target."""
+    lines = trained["file"].read_text().splitlines()
+    y = np.array([line.endswith("fraud") for line in lines[1:]]).astype(int)
+    kept = [lines[0], *(lines[1 + i] for i in divide.stratified(y, seed=0)[2])]
+    path = tmp_path / "new.csv"
+    path.write_text("\n".join(line.rpartition(",")[0] for line in kept) + "\n")
+    return path
+
+
+def ask(trained: dict[str, Path], *arguments: object) -> int:
+    return main(["predict", *map(str, arguments), "--home", str(trained["home"])])
+
+
+def refusal(trained: dict[str, Path], capsys: pytest.CaptureFixture, *arguments: object) -> str:
+    capsys.readouterr()
+    assert ask(trained, *arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and len(said.err.splitlines()) == 1
+    return said.err.removeprefix("error: ").strip()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_runs_own_test_rows_get_the_recorded_scores_bit_for_bit(
+    trained: dict[str, Path], test_rows: Path, model: str
+) -> None:
+    recorded = pd.read_parquet(trained[model] / "predictions.parquet")
+    recorded = recorded[recorded["split"] == "test"]["score"].to_numpy()
+    for output in ("scores.parquet", "scores.csv"):
+        path = test_rows.with_name(output)
+        assert ask(trained, trained[model].name, test_rows, f"output={path}") == 0
+        table = pd.read_parquet(path) if output.endswith("parquet") else pd.read_csv(path)
+        assert list(table.columns) == ["row", "score"]
+        again = table["score"].to_numpy().astype(np.float32)
+        assert len(set(again)) > 20
+        assert again.tobytes() == recorded.tobytes()
+
+
+def test_classes_beyond_two_get_a_score_each(tmp_path: Path, home: Path) -> None:
+    done = package.train(
+        ["dataset=longtail_toy", "dataset.n_samples=4000", "loss=cross_entropy", *QUICK]
+    )
+    scorer = read_model(done.directory / "model")
+    rows = pd.DataFrame(np.zeros((3, 20)), columns=[f"f{i}" for i in range(20)])
+    table = scorer.table(rows)
+    assert list(table.columns) == [f"score/c{c}" for c in range(6)]
+    assert table.nunique().eq(1).all()
+    with pytest.raises(RequestError, match=r"an alert needs two classes, this run has 6"):
+        scorer.threshold(0.01)
+
+
+def test_a_budget_alerts_from_the_validation_threshold(
+    trained: dict[str, Path], test_rows: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rows = pd.read_parquet(trained["mlp"] / "predictions.parquet")
+    val = rows[rows["split"] == "val"]
+    value = np.sort(val["score"].to_numpy())[::-1][math.ceil(0.02 * len(val)) - 1]
+    assert ask(trained, trained["mlp"].name, test_rows, "budget=0.02") == 0
+    said = capsys.readouterr().out
+    table = pd.read_csv(test_rows.with_name("new.scores.csv"))
+    assert table["alert"].tolist() == (table["score"].astype(np.float32) >= value).tolist()
+    assert f"score >= {value:.6g}" in said
+    hits = ((val["score"] >= value) & (val["target"] == 1)).sum()
+    assert f"({(val['score'] >= value).sum()} of its {len(val)} rows, {hits} of its" in said
+    assert f"{table['alert'].sum()} of {len(table)} rows alert" in said
+
+
+def scorer_with(scores: list[float]) -> Scorer:
+    values = np.array(scores, dtype=np.float32)
+    return Scorer(None, Trainer(), None, ("0", "1"), (values, values > 2))  # type: ignore[arg-type]
+
+
+def test_a_threshold_never_alerts_more_than_the_budget_on_validation() -> None:
+    scorer = scorer_with([5, 4, 3, 3, 3, 2, 1, 1, 1, 1])
+    assert [scorer.threshold(b).value for b in (0.1, 0.2, 0.3, 0.5, 0.65)] == [5, 4, 4, 3, 1 + 1]
+    chosen = scorer.threshold(0.4)
+    assert (chosen.rows, chosen.alerts, chosen.positives, chosen.hits) == (10, 2, 5, 2)
+
+
+def test_a_top_that_ties_beyond_the_budget_alerts_nobody() -> None:
+    chosen = scorer_with([7, 7, 7, 1]).threshold(0.5)
+    assert chosen.value == math.inf and chosen.alerts == 0
+
+
+def test_a_run_is_found_by_folder_and_by_the_beginning_of_its_id(
+    trained: dict[str, Path], test_rows: Path, capsys: pytest.CaptureFixture
+) -> None:
+    entry = json.loads((trained["mlp"] / "record.json").read_text())
+    for name in (f"rarelab/{trained['mlp'].name}", entry["uid"], entry["uid"][:10]):
+        assert ask(trained, name, test_rows, "output=-") == 0
+        said = capsys.readouterr()
+        assert said.out.startswith("row,score\n0,") and trained["mlp"].name in said.err
+    assert "several runs fit" in refusal(trained, capsys, "file-", test_rows)
+    wrong = trained["mlp"].name.replace("mlp", "mpl")
+    assert f"did you mean '{trained['mlp'].name}'" in refusal(trained, capsys, wrong, test_rows)
+    assert "no such run" in refusal(trained, capsys, "0" * 32, test_rows)
+
+
+def test_what_cannot_be_meant_is_one_line_and_writes_nothing(
+    trained: dict[str, Path], test_rows: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run, before = trained["mlp"].name, set(test_rows.parent.iterdir())
+    for arguments, said in {
+        ("buget=1",): "buget: there is no such setting; did you mean 'budget'?",
+        ("budget=2",): "budget=2.0 is out of range: expected a number in (0, 1)",
+        ("budget=x",): "budget=x: expected a number, for example 0.005",
+        ("output=a.xls",): "output=a.xls: expected a name that ends in .csv",
+        ("output=/nowhere/a.csv",): "output=/nowhere/a.csv: there is no folder /nowhere",
+        (f"output={test_rows}",): "it is there already, and nothing is replaced",
+        ("drop=[ammount]",): "drop=ammount: there is no such column; did you mean 'amount'?",
+    }.items():
+        assert said in refusal(trained, capsys, run, test_rows, *arguments)
+    absent = refusal(trained, capsys, run, test_rows.with_name("neu.csv"))
+    assert absent.endswith("there is no such file: did you mean 'new.csv'?")
+    assert set(test_rows.parent.iterdir()) == before
+
+
+def test_columns_that_do_not_fit_are_named(trained: dict[str, Path]) -> None:
+    fitted = read_model(trained["mlp"] / "model").preprocessor
+    rows = pd.read_csv(trained["file"], dtype={"zip": str}).head(50)
+    check_columns(rows, fitted)
+    check_columns(rows.drop(columns=["id", "verdict"]), fitted)
+    check_columns(rows.assign(note=1), fitted, drop=["note"])
+    check_columns(rows.assign(country="Atlantis"), fitted)
+    check_columns(rows.assign(zip=7), fitted)
+    for changed, said in [
+        (rows.rename(columns={"amount": "amonut"}), "'amount' is missing: did you mean 'amonut'?"),
+        (rows.assign(contry="DE"), "'contry' was not there in training: did you mean 'country'?"),
+        (rows.assign(country=7), "'country' holds the number 7: text was expected"),
+        (rows.head(0), "a header but no rows"),
+        (pd.concat([rows, rows[["age"]]], axis=1), "'age' occurs more than once"),
+    ]:
+        with pytest.raises(RequestError) as error:
+            check_columns(changed, fitted)
+        assert said in str(error.value)
+    with pytest.raises(RequestError, match="'amount' holds 'many': numbers were expected"):
+        fitted.transform(rows.assign(amount=["many", *["1"] * 49]))
+    with pytest.raises(RequestError, match=r"'amount' holds .*: numbers were expected"):
+        fitted.transform(rows.assign(amount=pd.Timestamp("2026-01-01")))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_files_hold_no_pickled_class(trained: dict[str, Path], model: str) -> None:
+    folder = trained[model] / "model"
+    with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
+        assert all(array.dtype != object for array in arrays.values())
+    names = {path.name for path in folder.iterdir()}
+    if model == "hist_gradient_boosting":
+        assert names == {"model.json", "arrays.npz"}
+    else:
+        assert names == {"model.json", "arrays.npz", "checkpoint.pt"}
+        torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
+def altered(run: Path, into: Path, **changes: object) -> Path:
+    """A copy of a run's ``model/`` with other facts."""
+    into.mkdir()
+    for path in (run / "model").iterdir():
+        (into / path.name).write_bytes(path.read_bytes())
+    facts = json.loads((into / "model.json").read_text())
+    (into / "model.json").write_text(json.dumps(facts | changes))
+    return into
+
+
+def test_a_record_cannot_name_what_is_built(trained: dict[str, Path], tmp_path: Path) -> None:
+    evil = {"_target_": "os.system", "command": "true"}
+    folder = altered(trained["mlp"], tmp_path / "evil", model=evil, allow_targets=["os"])
+    with pytest.raises(RequestError, match="not among the allowed targets"):
+        read_model(folder)
+
+
+def test_a_damaged_or_later_record_says_so(trained: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(RarelabError, match="later than this"):
+        read_model(altered(trained["mlp"], tmp_path / "later", format=2))
+    cut = altered(trained["mlp"], tmp_path / "cut")
+    (cut / "checkpoint.pt").write_bytes((cut / "checkpoint.pt").read_bytes()[:500])
+    with pytest.raises(RarelabError, match=r"cut is damaged"):
+        read_model(cut)
+    with pytest.raises(RequestError, match="left no model to score with"):
+        read_model(tmp_path / "nothing" / "model")
+
+
+def test_a_model_of_the_users_own_needs_their_word(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "own_predictable.py").write_text(
+        "from rarelab.models import Linear\n\n\nclass Own(Linear):\n    pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    small = ["dataset.n_samples=2000", "dataset.pos_rate=0.05", "allow_targets=[own_predictable]"]
+    run = package.train([*small, "model=linear", "model._target_=own_predictable.Own", *QUICK])
+    rows = pd.DataFrame(np.zeros((3, 20)), columns=[f"f{i}" for i in range(20)])
+    rows.to_csv("rows.csv", index=False)
+    assert main(["predict", run.directory.name, "rows.csv"]) == 2
+    assert "allow_targets" in capsys.readouterr().err
+    trusted = ["allow_targets=[own_predictable]", "output=-"]
+    assert main(["predict", run.directory.name, "rows.csv", *trusted]) == 0
+
+
+def test_a_run_on_sequences_says_why_it_scores_no_table(home: Path) -> None:
+    done = package.train(
+        ["dataset=sequence_toy", "dataset.n_sequences=300", "model=gru", "loss=bce", *QUICK]
+    )
+    with pytest.raises(RequestError, match="trained on sequences, which are no rows of a table"):
+        read_model(done.directory / "model")

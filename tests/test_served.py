@@ -1,0 +1,190 @@
+"""The model of a recorded run, as MLflow loads and serves it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import rarelab as package
+from rarelab.errors import RequestError
+from rarelab.predict.served import _load_pyfunc
+from rarelab.run import Outcome
+from rarelab.tracking import client, sync, write_status
+
+QUICK = ["trainer.max_epochs=1", "trainer.select=any", "loss=bce"]
+
+
+def write_table(path: Path) -> None:
+    draw = np.random.default_rng(0)
+    amount = draw.lognormal(3, 1, 800)
+    frame = pd.DataFrame(
+        {
+            "amount": np.where(draw.random(800) < 0.1, np.nan, amount),
+            "country": draw.choice(["DE", "FR", None], 800),
+            "age": draw.integers(18, 80, 800),
+            "fraud": (amount > np.quantile(amount, 0.93)).astype(int),
+        }
+    )
+    frame.to_csv(path, index=False)
+
+
+@pytest.fixture
+def run(tmp_path: Path, home: Path) -> Outcome:
+    write_table(tmp_path / "new.csv")
+    request = ["dataset=file", f"dataset.path={tmp_path / 'new.csv'}", "dataset.target=fraud"]
+    return package.train([*request, *QUICK])
+
+
+def uri(home: Path) -> str:
+    return f"sqlite:///{home / 'mlflow.db'}"
+
+
+def artifacts(home: Path, run_id: str) -> set[str]:
+    return {file.path for file in client(uri(home)).list_artifacts(run_id, "model")}
+
+
+FILES = {
+    f"model/{name}"
+    for name in (
+        *("MLmodel", "model.json", "arrays.npz", "checkpoint.pt", "requirements.txt"),
+        *("python_env.yaml", "input_example.json", "serving_input_example.json"),
+    )
+}
+
+
+def test_a_run_leaves_a_described_model(run: Outcome, home: Path) -> None:
+    from mlflow.models import Model
+
+    assert artifacts(home, run.run_id) == FILES
+    folder = client(uri(home)).download_artifacts(run.run_id, "model")
+    described = Model.load(folder)
+    assert described.run_id == run.run_id
+    assert described.flavors["python_function"]["loader_module"] == "rarelab.predict.served"
+    assert described.signature is not None
+    assert described.signature.inputs.input_names() == ["amount", "country", "age"]
+    assert described.signature.outputs.input_names() == ["score"]
+    example = described.load_input_example(folder)
+    needed = (Path(folder) / "requirements.txt").read_text().splitlines()
+    assert f"rarelab=={package.__version__}" in needed
+    assert all("==" in line and "+" not in line for line in needed)
+    served = _load_pyfunc(folder)
+    assert served.predict(example)["score"].notna().all()
+
+
+def test_the_served_model_gives_the_recorded_scores(run: Outcome, tmp_path: Path) -> None:
+    served = _load_pyfunc(str(run.directory / "model"))
+    rows = pd.read_csv(tmp_path / "new.csv").drop(columns="fraud")
+    plain, alerting = served.predict(rows), served.predict(rows, {"budget": 0.02})
+    assert list(plain.columns) == ["score"] and list(alerting.columns) == ["score", "alert"]
+    recorded = pd.read_parquet(run.directory / "predictions.parquet")["score"]
+    assert set(np.round(recorded, 4)) <= set(np.round(plain["score"], 4))
+    assert 0 < alerting["alert"].sum() < 0.1 * len(rows)
+    with pytest.raises(RequestError, match="named columns"):
+        served.predict(rows.to_numpy())
+
+
+def test_what_cannot_be_described_leaves_the_run_finished(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def broken(*_: object) -> bool:
+        raise ValueError("no such type")
+
+    monkeypatch.setattr("rarelab.tracking.writer.describe", broken)
+    done = package.train([*QUICK, "dataset.n_samples=2000", "dataset.pos_rate=0.05"])
+    assert "cannot be served: no such type" in capsys.readouterr().out
+    stored = client(uri(home)).get_run(done.run_id)
+    assert stored.info.status == "FINISHED" and not artifacts(home, done.run_id)
+    monkeypatch.undo()
+    write_status(done.directory, "done")  # what sync compares with what it has pushed
+    sync(home)
+    assert artifacts(home, done.run_id) == FILES
+
+
+def test_a_model_that_cannot_be_kept_fails_no_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("rarelab.run.write_model", full)
+    small = ["dataset.n_samples=2000", "dataset.pos_rate=0.05", "tracking=none"]
+    assert package.train([*QUICK, *small]).status == "done"
+    assert "no model is kept for `rarelab predict`: disk full" in capsys.readouterr().out
+
+
+def test_a_run_records_at_most_40_keys_besides_its_classes(home: Path) -> None:
+    small = ["dataset=longtail_toy", "dataset.n_samples=4000", "loss=cross_entropy"]
+    done = package.train([*QUICK, *small])
+    keys = client(uri(home)).get_run(done.run_id).data.metrics
+    general = [key for key in keys if not key.startswith("test/class/")]
+    assert len(keys) == len(general) + 6
+    assert len(general) <= 40
+
+
+@contextmanager
+def serving(home: Path, run_id: str) -> Iterator[str]:
+    """``mlflow models serve`` on a run's model; its address, once it answers."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = ["-m", "mlflow", "models", "serve", "-m", f"runs:/{run_id}/model"]
+    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        env={**os.environ, "MLFLOW_TRACKING_URI": uri(home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{address}/ping", timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None
+                time.sleep(0.5)
+        yield address
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)
+
+
+def ask(address: str, body: bytes, kind: str = "application/json") -> tuple[int, dict]:
+    request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": kind})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+@pytest.mark.slow
+def test_mlflow_serves_the_model_of_a_run(run: Outcome, home: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(tmp_path / "new.csv").drop(columns="fraud")
+    expected = _load_pyfunc(str(run.directory / "model")).predict(frame, {"budget": 0.02})
+    split = json.loads(frame.to_json(orient="split"))
+    body = {"dataframe_split": {k: split[k] for k in ("columns", "data")}}
+    with serving(home, run.run_id) as address:
+        status, answer = ask(address, json.dumps(body | {"params": {"budget": 0.02}}).encode())
+        assert status == 200
+        found = pd.DataFrame(answer["predictions"])
+        assert found["score"].astype(np.float32).tolist() == expected["score"].tolist()
+        assert found["alert"].tolist() == expected["alert"].tolist()
+        status, answer = ask(address, frame.to_csv(index=False).encode(), "text/csv")
+        assert status == 200
+        again = [row["score"] for row in answer["predictions"]]
+        assert again == pytest.approx(expected["score"].tolist(), rel=1e-5)
+        status, answer = ask(address, b'{"dataframe_records": [{"amount": 1.0, "age": 20}]}')
+        assert status == 400 and "country" in answer["message"]
