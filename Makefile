@@ -26,12 +26,14 @@ postgresql:
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends postgresql; \
 	} || echo "PostgreSQL is not here: what needs it is skipped"
 
-lint: .venv/.with-check ## style and types
+lint: .venv/.with-check ## style, types, and what is known to be unsafe
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m pyright
+	$(PY) -m bandit -q -c pyproject.toml -r src
+	$(PY) tests/audit.py
 
-check: lint test ## style, types and tests
+check: lint test ## style, types, security and tests
 
 bench: .venv/.with-bench ## the measurements under experiments/bench_*
 	$(PY) experiments/bench_trainer/run.py

@@ -47,11 +47,24 @@ def check_leaf(
                 f"{key}.{name}: {leaf['_target_']} has no such parameter; "
                 f"{nearest(name, known.keys() - supplied)}"
             )
+        _check_inside(f"{key}.{name}", value, allow=allow, supplied=supplied)
         if isinstance(value, Mapping) and "_target_" in value:
-            check_leaf(f"{key}.{name}", value, allow=allow, supplied=supplied)
-        elif not (value is None and name in supplied):
+            continue
+        if not (value is None and name in supplied):
             check_value(f"{key}.{name}", value, _expected(known[name], hints.get(name)))
     _check_required(key, leaf, known, supplied)
+
+
+def _check_inside(key: str, value: Any, **how: Any) -> None:
+    """Check every leaf below a value: whatever has a ``_target_`` will be built, however deep."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        check_leaf(key, value, **how)
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            _check_inside(f"{key}.{name}", inner, **how)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check_inside(f"{key}.{index}", inner, **how)
 
 
 def load_target(key: str, path: str, *, allow: Iterable[str]) -> Callable[..., Any]:

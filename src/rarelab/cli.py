@@ -37,7 +37,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _command(arguments[0])(arguments[1:])
     except RarelabError as error:
-        print(f"error: {error}", file=sys.stderr)
+        from rarelab.tracking.redact import redact_command
+
+        print(f"error: {redact_command(str(error))}", file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, Terminated) as error:
         print("interrupted", file=sys.stderr)

@@ -3,6 +3,8 @@
 import logging
 import sys
 
+from rarelab.tracking.redact import redact_text
+
 
 class _Stdout(logging.StreamHandler):
     """Writes to whatever standard output is at the time of writing (a notebook replaces it)."""
@@ -16,7 +18,17 @@ class _WithoutTraceback(logging.Formatter):
     """The traceback goes to the run's own log; the console gets the error once, from Python."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return record.getMessage()
+        return redact_text(record.getMessage())
+
+
+class WithoutSecrets(logging.Formatter):
+    """The lines of a run's own log, tracebacks with them."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact_text(super().format(record))
 
 
 def configure_console() -> None:

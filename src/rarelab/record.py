@@ -12,6 +12,7 @@ from typing import Any, Self
 from omegaconf import DictConfig, OmegaConf
 
 from rarelab import build, paths
+from rarelab.console import WithoutSecrets
 from rarelab.data.splits import Splits
 from rarelab.errors import Pruned
 from rarelab.sweep.directory import claim, label, same_job
@@ -81,7 +82,7 @@ class Record:
 
     def __enter__(self) -> Self:
         self._log_file = logging.FileHandler(self.directory / "train.log", encoding="utf-8")
-        self._log_file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        self._log_file.setFormatter(WithoutSecrets())
         log.addHandler(self._log_file)
         self._open = ExitStack()
         self._open.enter_context(owner.beating(self.directory))
