@@ -134,6 +134,29 @@ CASES = [
     *pooled("SmoothAPLoss", losses.SmoothAPLoss, needs_positive=True, needs_negative=True),
     *pooled("SmoothAPLoss.sampled", _sampled, needs_positive=True, needs_negative=True),
     *pooled("RecallAtQuantileLoss", losses.RecallAtQuantileLoss, needs_positive=True),
+    *pooled("PAUCAtBudgetLoss", losses.PAUCAtBudgetLoss, needs_positive=True, needs_negative=True),
+    *pooled(
+        "PAUCAtBudgetLoss.pairwise",
+        lambda width, **arguments: losses.PAUCAtBudgetLoss(
+            width,
+            0.1,
+            0.6,
+            "pairwise",
+            pos_numerator="live",
+            budget_basis="population",
+            **arguments,
+        ),
+        needs_positive=True,
+        needs_negative=True,
+    ),
+    *pooled(
+        "PAUCAtBudgetLoss.wide",
+        lambda width, **arguments: losses.PAUCAtBudgetLoss(
+            width, 0.0, 0.5, n_knots=3, tau_scale="band", temperature=1.0, **arguments
+        ),
+        needs_positive=True,
+        needs_negative=True,
+    ),
     *pooled(
         "SmoothAPLoss.iqr",
         lambda width, **arguments: losses.SmoothAPLoss(

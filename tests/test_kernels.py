@@ -12,8 +12,9 @@ from sklearn.metrics import average_precision_score
 import reference
 import score_cases
 from rarelab.functional import choose, dense, ranking
+from rarelab.functional.band import band
 from rarelab.functional.pairwise_hinge import all_pairs_squared_hinge
-from rarelab.functional.pauc import band, pauc_at_budget
+from rarelab.functional.pauc import pauc_at_budget
 from rarelab.functional.recall import recall_at_quantile
 from rarelab.functional.smooth_ap import PATHS, smooth_ap
 from rarelab.functional.steps import heaviside, sigmoid, sigmoid_slope

@@ -1,6 +1,7 @@
 """What the ranking kernels share: their checks, and values that come with their gradient."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,8 @@ def apply_once(evaluate: Evaluate, scores: Tensor, arguments: tuple, live: Live 
     columns = leaf.shape[-1] if live is None or leaf is live else min(live, scores.shape[-1])
     if not scores.numel():
         evaluate = _nothing
+    elif torch.is_autocast_enabled(scores.device.type):
+        evaluate = partial(_in_full_precision, evaluate)
     if leaf.requires_grad and torch.is_grad_enabled():
         return _Once.apply(leaf, scores, evaluate, columns, arguments)  # type: ignore[return-value]
     with torch.no_grad():
@@ -49,6 +52,12 @@ def check_ranked_lists(name: str, scores: Tensor, positives: Tensor, tau: float 
         )
     if not isinstance(tau, Tensor) and not tau > 0:
         raise ValueError(f"{name}: tau is {tau}, expected a number > 0")
+
+
+def _in_full_precision(evaluate: Evaluate, scores: Tensor, columns: int, arguments: tuple) -> Any:
+    # Autocast rounds float32 products to half precision: ranks would lose all but three digits.
+    with torch.autocast(scores.device.type, enabled=False):
+        return evaluate(scores, columns, arguments)
 
 
 def _nothing(scores: Tensor, columns: int, arguments: tuple) -> tuple[Tensor, Tensor]:

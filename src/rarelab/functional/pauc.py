@@ -2,42 +2,17 @@
 
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from rarelab.functional import choose, ranking
+from rarelab.functional.band import BASES, SCALES, Band, band
+from rarelab.functional.members import Members
 from rarelab.functional.once import Live, apply_once, check_ranked_lists
-from rarelab.functional.order import masked_quantiles
 from rarelab.functional.steps import sigmoid, sigmoid_slope
 
 SURROGATES = ("trapezoid", "pairwise")
-SCALES = ("iqr", "band")
-BASES = ("fpr", "population")
-LEAST_SCALE = 1e-12  # a spread not above this cannot set a temperature
 CHUNK = 1 << 18
-
-
-class Band(NamedTuple):
-    """Where a list's band lies, all [...] but ``knots`` [..., K], from the upper edge down.
-
-    ``tau`` is the temperature in units of the scores; ``spread`` is false where the reference
-    scores have no spread to set it by.
-    """
-
-    knots: Tensor
-    tau: Tensor
-    spread: Tensor
-
-    @property
-    def upper(self) -> Tensor:
-        """t_α, the (1 − α) quantile of the reference scores."""
-        return self.knots[..., 0]
-
-    @property
-    def lower(self) -> Tensor:
-        """t_β, the (1 − β) quantile."""
-        return self.knots[..., -1]
 
 
 def pauc_at_budget(
@@ -125,89 +100,95 @@ def pauc_at_budget(
     return apply_once(evaluate, scores.reshape(-1, points), arguments, live).view(shape)
 
 
-def band(
-    scores: Tensor,
-    positives: Tensor,
-    *,
-    alpha: float,
-    beta: float,
-    tau: float,
-    n_knots: int,
-    scale: str,
-    basis: str,
-    iid: Tensor | None,
-    interpolation: str,
-) -> Band:
-    """The band of each list [..., M], without gradient; options as in ``pauc_at_budget``."""
-    negatives = ~positives & (scores != -torch.inf)
-    if iid is not None:
-        negatives = negatives & iid
-    reference = negatives
-    if basis == "population":
-        reference = negatives | (positives if iid is None else positives & iid)
-    levels = [1.0 - f for f in np.linspace(alpha, beta, n_knots).tolist()]
-    quartiles = [0.75, 0.25] if scale == "iqr" else []
-    values = masked_quantiles(scores, reference, levels + quartiles, interpolation=interpolation)
-    knots = values[..., :n_knots]
-    spread = values[..., -2] - values[..., -1] if quartiles else knots[..., 0] - knots[..., -1]
-    enough = negatives.any(-1) & ~(spread <= LEAST_SCALE)  # a NaN is no lack of spread
-    return Band(knots, torch.where(enough, tau * spread, 1.0), enough)
+def contributions(
+    scores: Tensor, positives: Tensor, counted: Tensor, where: Band, surrogate: str
+) -> tuple[Members, Tensor]:
+    """The counted positives of the lists [C, M], and what each one adds to pAUC before weighing."""
+    chosen = Members.of(counted & (scores != -torch.inf))
+    if surrogate == "trapezoid":
+        return chosen, _rates(chosen, scores, where)[0]
+    return chosen, _pairs(scores, positives, counted, where).won
 
 
 def _trapezoid(scores: Tensor, live: int, arguments: tuple) -> tuple[Tensor, Any]:
     _, counted, weights, where = arguments
-    at, owner, share, valid = _shares(scores, counted, weights, where.spread)
+    chosen = Members.of(counted & (scores != -torch.inf))
+    share, valid = _shares(chosen, scores, weights, where.spread)
+    rates, slopes = _rates(chosen, scores, where)
+    value = torch.where(valid, chosen.sum(share * rates), torch.nan)
+    if not live:
+        return value, None
+    gradient = chosen.put(share * slopes, scores.shape[1])[:, :live]
+    return value, gradient.masked_fill_(~valid[:, None], 0.0)
+
+
+def _rates(chosen: Members, scores: Tensor, where: Band) -> tuple[Tensor, Tensor]:
+    """The trapezoid mean over the knots of σ((s_i − t)/τ'), and its derivative by s_i."""
     weight = scores.new_ones(where.knots.shape[-1])
     weight[[0, -1]] = 0.5
     weight /= weight.sum()
-    above, tau = scores.flatten()[at, None] - where.knots[owner], where.tau[owner, None]
-    part = share * (sigmoid(above, tau) @ weight)
-    value = scores.new_zeros(len(scores)).index_add_(0, owner, part)
-    value = torch.where(valid, value, torch.nan)
-    if not live:
-        return value, None
-    gradient = torch.zeros_like(scores)
-    gradient.view(-1)[at] = share * (sigmoid_slope(above, tau) @ weight) / tau.squeeze(-1)
-    return value, gradient.masked_fill_(~valid[:, None], 0.0)[:, :live]
+    owner = chosen.place // scores.shape[1]
+    above, tau = chosen.take(scores)[:, None] - where.knots[owner], where.tau[owner, None]
+    slopes = (sigmoid_slope(above, tau) @ weight) / tau.squeeze(-1)
+    return sigmoid(above, tau) @ weight, slopes
+
+
+class _Pairs(NamedTuple):
+    """Positives against the band's negatives, ``other`` [n], each of ``mass`` 1/n of its list.
+
+    ``won`` [k]: the share of them that each positive beats.
+    """
+
+    lists: ranking.Lists
+    sums: ranking.Sums
+    negatives: ranking.Sources
+    other: Tensor
+    mass: Tensor
+    won: Tensor
+    any: Tensor
+
+
+def _pairs(scores: Tensor, positives: Tensor, counted: Tensor, where: Band) -> _Pairs:
+    upper, lower = where.upper.unsqueeze(-1), where.lower.unsqueeze(-1)
+    inside = ~positives & (scores >= lower) & (scores <= upper)
+    other, counts = inside.flatten().nonzero().squeeze(1), inside.sum(-1)
+    lists = ranking.lists(scores, counted, where.tau, None)
+    mass = (1.0 / counts.to(lists.tau))[lists.owner(other)]
+    sums = choose.sums(lists, "auto", CHUNK)
+    negatives = sums.sources(other, mass[None])
+    (lost,) = negatives.steps(lists.at)  # 1 − Σ_j σ((s_i − s_j)/τ') / n
+    return _Pairs(lists, sums, negatives, other, mass, 1.0 - lost, counts > 0)
 
 
 def _pairwise(scores: Tensor, live: int, arguments: tuple) -> tuple[Tensor, Any]:
     positives, counted, weights, where = arguments
-    upper, lower = where.upper.unsqueeze(-1), where.lower.unsqueeze(-1)
-    inside = ~positives & (scores >= lower) & (scores <= upper)
-    counts = inside.sum(-1)
-    at, owner, share, valid = _shares(scores, counted, weights, where.spread & (counts > 0))
-    other = inside.flatten().nonzero().squeeze(1)
-    lists = ranking.lists(scores, counted, where.tau, None)
-    share, each = share.to(lists.tau), (1.0 / counts.to(lists.tau))[other // scores.shape[1]]
-    sums = choose.sums(lists, "auto", CHUNK)
-    negatives = sums.sources(other, each[None])
-    (above,) = negatives.steps(
-        at
-    )  # share of the band's negatives above i: 1 − Σ_j σ((s_i − s_j)/τ')
-    value = above.new_zeros(len(scores)).index_add_(0, owner, share * (1.0 - above))
-    value = torch.where(valid & lists.sane, value, torch.nan).to(scores.dtype)
+    pairs = _pairs(scores, positives, counted, where)
+    lists, chosen = pairs.lists, Members.of(pairs.lists.chosen)
+    share, valid = _shares(chosen, scores, weights, where.spread & pairs.any)
+    share = share.to(lists.tau)
+    value = torch.where(valid & lists.sane, chosen.sum(share * pairs.won), torch.nan)
     if not live:
-        return value, None
+        return value.to(scores.dtype), None
     gradient = torch.zeros_like(scores)
     inverse = 1.0 / lists.tau
-    (up,), (down,) = negatives.bumps(at), sums.sources(at, share[None]).bumps(other)
-    gradient.view(-1)[at] = (share * up * inverse[owner]).to(gradient)
-    gradient.view(-1)[other] = -(each * down * inverse[other // scores.shape[1]]).to(gradient)
-    return value, gradient.masked_fill_(~valid[:, None], 0.0)[:, :live]
+    (up,) = pairs.negatives.bumps(lists.at)
+    (down,) = pairs.sums.sources(lists.at, share[None]).bumps(pairs.other)
+    gradient.view(-1)[lists.at] = (share * up * inverse[lists.owner(lists.at)]).to(gradient)
+    fall = pairs.mass * down * inverse[lists.owner(pairs.other)]
+    gradient.view(-1)[pairs.other] = -fall.to(gradient)
+    return value.to(scores.dtype), gradient.masked_fill_(~valid[:, None], 0.0)[:, :live]
 
 
 def _shares(
-    scores: Tensor, counted: Tensor, weights: Tensor | None, spread: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Places and lists of the counted positives, w_i / Σ w (0 if invalid), and what is valid."""
-    counted = counted & (scores != -torch.inf)
-    at = counted.flatten().nonzero().squeeze(1)
-    owner = at // scores.shape[1]
-    mass = scores.new_ones(len(at)) if weights is None else weights.flatten()[at].to(scores)
-    total = scores.new_zeros(len(scores)).index_add_(0, owner, mass)
-    valid = spread & (total > 0)
-    return at, owner, torch.where(valid[owner], mass / total[owner], 0.0), valid
+    chosen: Members, scores: Tensor, weights: Tensor | None, usable: Tensor
+) -> tuple[Tensor, Tensor]:
+    """w_i / Σ w of each member (0 in an invalid list), and which lists [C] are valid."""
+    mass = scores.new_ones(len(chosen.place))
+    if weights is not None:
+        mass = chosen.take(weights).to(scores)
+    total = chosen.sum(mass)
+    valid = usable & (total > 0)
+    return mass * chosen.each(torch.where(valid, 1.0 / total, 0.0)), valid
 
 
 def _check(alpha: float, beta: float, surrogate: str, n_knots: int, scale: str, basis: str) -> None:

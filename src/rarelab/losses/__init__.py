@@ -4,6 +4,7 @@ from rarelab.losses.focal import SigmoidFocalLoss, SoftmaxFocalLoss
 from rarelab.losses.hard_negative import HardNegativeBinaryCrossEntropy
 from rarelab.losses.margins import LDAMLoss, LogitAdjustedCrossEntropy
 from rarelab.losses.pairwise import AllPairsSquaredHingeLoss
+from rarelab.losses.pauc import PAUCAtBudgetLoss
 from rarelab.losses.plain import (
     BinaryCrossEntropy,
     CrossEntropy,
@@ -21,6 +22,7 @@ __all__ = [
     "LDAMLoss",
     "LogitAdjustedCrossEntropy",
     "LossWarmupWrapper",
+    "PAUCAtBudgetLoss",
     "RecallAtQuantileLoss",
     "SigmoidFocalLoss",
     "SmoothAPLoss",

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from math import inf, nan
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +10,24 @@ from torch import Tensor, nn
 from rarelab.functional.order import iqr
 from rarelab.losses.pool import RankingPool, Rows
 from rarelab.losses.reduce import class_loss
-from rarelab.losses.rows import check_reduction
+from rarelab.losses.rows import check_choice, check_reduction
 
 PerClass = tuple[Tensor, Tensor, Tensor]
+
+
+class Evaluated(NamedTuple):
+    """A reduced loss, the class losses [C] it was made of, and the pool they were measured on."""
+
+    loss: Tensor
+    per_class: Tensor
+    rows: Rows
+    positives: Tensor
+
+    def result(self, return_per_class: bool) -> Tensor | PerClass:
+        """The loss; with ``return_per_class`` also the class losses and which are valid."""
+        if not return_per_class:
+            return self.loss
+        return self.loss, self.per_class, ~self.per_class.isnan()
 
 
 class PooledLoss(nn.Module, ABC):
@@ -68,10 +84,9 @@ class PooledLoss(nn.Module, ABC):
         logits: Tensor,
         targets: Tensor,
         iid_mask: Tensor | None,
-        return_per_class: bool,
         sample_weight: Tensor | None,
-    ) -> Tensor | PerClass:
-        """The reduced loss; with ``return_per_class`` also the class losses and which are valid."""
+    ) -> Evaluated:
+        """Pool the rows, and measure every class on the pool."""
         rows, positives = self.pool(
             logits,
             targets,
@@ -83,10 +98,7 @@ class PooledLoss(nn.Module, ABC):
             update_queue=self.training or self.update_queue_in_eval,
         )
         losses = 1 - self._values(rows, positives)
-        loss = class_loss(losses, rows.scores, self.reduction)
-        if not return_per_class:
-            return loss
-        return loss, losses, ~losses.isnan()
+        return Evaluated(class_loss(losses, rows.scores, self.reduction), losses, rows, positives)
 
     def _values(self, rows: Rows, positives: Tensor) -> Tensor:
         if rows.labels.numel() == 0:
@@ -112,9 +124,7 @@ def check_unit(temperature_unit: str) -> str:
     Raises:
         ValueError: when it is neither 'logit' nor 'iqr'.
     """
-    if temperature_unit not in ("logit", "iqr"):
-        raise ValueError(f"temperature_unit is {temperature_unit!r}, expected 'logit' or 'iqr'")
-    return temperature_unit
+    return check_choice("temperature_unit", temperature_unit, ("logit", "iqr"))
 
 
 def tau_in(unit: str, temperature: float, scores: Tensor) -> float | Tensor:

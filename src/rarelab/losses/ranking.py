@@ -9,6 +9,7 @@ from rarelab.functional.recall import recall_at_quantile
 from rarelab.functional.smooth_ap import smooth_ap
 from rarelab.losses.pool import Rows
 from rarelab.losses.pooled import PerClass, PooledLoss, check_unit, tau_in
+from rarelab.losses.rows import check_choice
 
 
 @final
@@ -75,7 +76,8 @@ class SmoothAPLoss(PooledLoss):
             return_per_class: also return the class losses [C] and which are valid, bool [C].
             sample_weight: weights [N]; a positive's weight is its share in the mean over P.
         """
-        return self.evaluate(logits, targets, iid_mask, return_per_class, sample_weight)
+        done = self.evaluate(logits, targets, iid_mask, sample_weight)
+        return done.result(return_per_class)
 
     def class_values(self, rows: Rows, positives: Tensor) -> Tensor:
         tau = tau_in(self.temperature_unit, self.temperature, rows.scores)
@@ -155,7 +157,8 @@ class RecallAtQuantileLoss(PooledLoss):
             return_per_class: also return the class losses [C] and which are valid, bool [C].
             sample_weight: weights [N]; a positive's weight is its share in the mean over P.
         """
-        return self.evaluate(logits, targets, iid_mask, return_per_class, sample_weight)
+        done = self.evaluate(logits, targets, iid_mask, sample_weight)
+        return done.result(return_per_class)
 
     def class_values(self, rows: Rows, positives: Tensor) -> Tensor:
         return recall_at_quantile(
@@ -175,7 +178,4 @@ def check_interpolation(interpolation: str) -> str:
     Raises:
         ValueError: when `torch.quantile` has no such rule.
     """
-    if interpolation not in INTERPOLATIONS:
-        expected = ", ".join(INTERPOLATIONS)
-        raise ValueError(f"quantile_interpolation is {interpolation!r}, expected one of {expected}")
-    return interpolation
+    return check_choice("quantile_interpolation", interpolation, INTERPOLATIONS)

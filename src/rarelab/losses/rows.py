@@ -4,6 +4,8 @@ Logits are [N, C], or [N] when C = 1. Targets are [N] or [N, 1], of any integer,
 type. Half precision is taken up to float32; float64 is kept.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -126,9 +128,18 @@ def check_reduction(reduction: str, also: tuple[str, ...] = ()) -> str:
     Raises:
         ValueError: when it is none of 'mean', 'sum', 'none', nor one of those ``also`` allowed.
     """
-    if reduction not in (allowed := (*REDUCTIONS, *also)):
-        raise ValueError(f"reduction is {reduction!r}, expected one of {', '.join(allowed)}")
-    return reduction
+    return check_choice("reduction", reduction, (*REDUCTIONS, *also))
+
+
+def check_choice(name: str, value: str, valid: Sequence[str]) -> str:
+    """The value itself.
+
+    Raises:
+        ValueError: naming the argument, when it is none of ``valid``.
+    """
+    if value not in valid:
+        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(valid)}")
+    return value
 
 
 def _valid_labels(classes: int, ignore_index: int) -> str:
