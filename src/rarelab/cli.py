@@ -13,6 +13,7 @@ USAGE = """\
 rarelab: does training on a ranking loss beat cross-entropy on your rare positives?
 
   rarelab train [OVERRIDES]            train one configured run and record it
+  rarelab train -m [OVERRIDES]         a sweep: loss=bce,smooth_ap seed=range(5)
   rarelab train experiments=NAME       a named study (experiments/NAME.yaml)
   rarelab data list                    the real data sets, and which are here
   rarelab data fetch NAME...           download them with pinned hashes
@@ -54,30 +55,36 @@ def _command(name: str) -> Callable[[list[str]], int]:
 
 
 def _train(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", action="append", default=[])
+    parser.add_argument("--multirun", "-m", action="store_true")
+    chosen, rest = parser.parse_known_args(arguments)
+    sys.argv = ["rarelab train", *arguments]
+    if any(item.startswith("-") for item in rest):
+        return _hydra(arguments)
+
+    from rarelab.console import configure_console
+    from rarelab.sweep.request import request
+
+    configure_console()
+    results = request([*(["-m"] if chosen.multirun else []), *rest], chosen.config_dir)
+    return int(isinstance(results, list) and any(result.failed for result in results))
+
+
+def _hydra(arguments: list[str]) -> int:
+    """Hydra's own questions: --help, --cfg job, --info, --hydra-help, --shell-completion."""
     import hydra
 
-    from rarelab.compose import CONFIG_NAME, config_dir, current_choices, one_line_errors
+    from rarelab.compose import CONFIG_NAME, config_dir, one_line_errors
 
-    failures: list[Exception] = []
-
-    def job(cfg: Any) -> None:
-        from rarelab.console import configure_console
-        from rarelab.run import run
-
-        configure_console()
-        try:
-            run(cfg, current_choices())
-        except Exception as error:
-            failures.append(error)  # Hydra would wrap it in its own frames
+    def job(_: Any) -> None:
+        raise RequestError(f"{' '.join(arguments)}: options that do not go together")
 
     overrides = [item for item in arguments if not item.startswith("-")]
     # Hydra would print many lines and exit with 1; its documented switch lets errors through.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = ["rarelab train", *arguments]
     with one_line_errors(overrides):
         hydra.main(version_base="1.3", config_path=config_dir(), config_name=CONFIG_NAME)(job)()
-    if failures:
-        raise failures[0]
     return 0
 
 

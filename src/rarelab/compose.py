@@ -7,7 +7,6 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -44,12 +43,6 @@ def split_choices(cfg: DictConfig) -> tuple[DictConfig, dict[str, str | None]]:
     choices = dict(cfg.hydra.runtime.choices)
     plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     return plain, {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
-
-
-def current_choices() -> dict[str, str | None]:
-    """The option chosen in each group of the Hydra application that is running."""
-    choices = HydraConfig.get().runtime.choices
-    return {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
 
 
 @contextmanager

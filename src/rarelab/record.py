@@ -4,7 +4,7 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +16,7 @@ from rarelab.console import WithoutSecrets
 from rarelab.data.splits import Splits
 from rarelab.errors import Pruned
 from rarelab.sweep.directory import claim, label, same_job
-from rarelab.sweep.signature import code_fingerprint, signature, targets_in
+from rarelab.sweep.signature import code_modules, fingerprint, signature, targets_in
 from rarelab.tracking import RunRecord, owner
 from rarelab.tracking.dead import close_dead_runs
 from rarelab.tracking.environment import ENVIRONMENT, write_environment
@@ -61,9 +61,10 @@ class Record:
         self.experiment = cfg.tracking.experiment or choices.get("experiments") or "rarelab"
         facts = {"experiment": self.experiment, "home": self.home}
         self._sink = build.instantiate(cfg, "tracking", facts)
+        self._modules = code_modules(targets_in(cfg))
         job = {
             "rarelab.signature": signature(cfg),
-            "rarelab.code": code_fingerprint(targets_in(cfg)),
+            "rarelab.code": fingerprint(self._modules),
             "rarelab.data": data,
             "rarelab.data_digest": splits.digest,
         }
@@ -106,7 +107,7 @@ class Record:
         if self.status == "error":
             log.error("the run failed", exc_info=error)
         try:
-            self._sink.close(self.status, self.directory)
+            self._sink.close(self.status, self.directory, kind.__name__ if kind else "")
             if self.status == "done":
                 self.checkpoints.clear()
             self._open.close()
@@ -119,11 +120,13 @@ class Record:
         """Write what the run is made of; a run that goes on has said it already."""
         if not (self.directory / "config.yaml").exists():
             plain = OmegaConf.to_container(self._cfg, resolve=True)
-            OmegaConf.save(OmegaConf.create(_redacted(plain)), self.directory / "config.yaml")
+            OmegaConf.save(OmegaConf.create(redacted(plain)), self.directory / "config.yaml")
         if not (self.directory / ENVIRONMENT).exists():
             write_environment(self.directory)
         facts = {"prevalence": self._splits.prevalence, "notes": self._splits.notes}
         (self.directory / "data.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        code = json.dumps(self._modules, indent=1)
+        (self.directory / "code.json").write_text(code, encoding="utf-8")
 
     def listen(self, listener: Callable[[Row], None]) -> None:
         self._listeners.append(listener)
@@ -148,12 +151,10 @@ class Record:
 
     def _run_record(self) -> RunRecord:
         plain: Any = OmegaConf.to_container(self._cfg, resolve=True)
-        kept = {k: v for k, v in plain.items() if k not in ("paths", "tracking", "sweep", "debug")}
-        command = shlex.join(["rarelab", "train", *sys.argv[1:]])
         return RunRecord(
             name=self._name or self.directory.name,
-            params=self._choices | dict(_flatten(kept)),
-            tags=self._tags | {"rarelab.command": command},
+            params=self._choices | flattened(plain),
+            tags=self._tags | {"rarelab.command": command()},
             directory=self.directory,
             parent=self._parent,
         )
@@ -169,18 +170,27 @@ def _status(kind: type[BaseException] | None) -> str:
     return "error" if issubclass(kind, Exception) else "interrupted"
 
 
-def _redacted(node: Any, name: str = "") -> Any:
+def redacted(node: Any, name: str = "") -> Any:
     """The configuration without passwords: it is uploaded with the run."""
     if isinstance(node, dict):
-        return {key: _redacted(value, str(key)) for key, value in node.items()}
+        return {key: redacted(value, str(key)) for key, value in node.items()}
     return redact_setting(name, node) if isinstance(node, str) else node
 
 
-def _flatten(node: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    flat: list[tuple[str, str]] = []
+def command() -> str:
+    """The command line of this process, as it can be typed again."""
+    return shlex.join(["rarelab", "train", *sys.argv[1:]])
+
+
+def flattened(plain: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters of a run: its configuration by dotted key, but not where it is recorded."""
+    places = ("paths", "tracking", "sweep", "debug")
+    return dict(_flat({key: value for key, value in plain.items() if key not in places}))
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in node.items():
         if isinstance(value, Mapping):
-            flat += _flatten(value, f"{prefix}{key}.")
+            yield from _flat(value, f"{prefix}{key}.")
         else:
-            flat.append((f"{prefix}{key}", str(value)))
-    return flat
+            yield f"{prefix}{key}", str(value)

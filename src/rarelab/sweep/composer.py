@@ -13,7 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from rarelab.compose import CONFIG_NAME, config_dir, one_line_errors, split_choices
 from rarelab.errors import RequestError
@@ -47,6 +47,7 @@ class Composer:
         """
         with one_line_errors(list(overrides)):
             parsed = self.parser.parse_overrides(list(overrides))
+            self._loader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
             groups = [override for override in parsed if self._is_group(override)]
             values = [override for override in parsed if not self._is_group(override)]
             base, choices = self._base(groups)
@@ -64,11 +65,19 @@ class Composer:
             lines = [o.input_line or "" for o in parsed if _is_of_the_sweep(o)]
             return self._loader.load_configuration(CONFIG_NAME, lines, RunMode.RUN)
 
+    def sweeps(self, overrides: Sequence[str]) -> bool:
+        """Whether any of the overrides has more than one value."""
+        with one_line_errors(list(overrides)):
+            parsed = self.parser.parse_overrides(list(overrides))
+        return any(override.is_sweep_override() for override in parsed)
+
     def _base(self, groups: Sequence[Override]) -> Composed:
         lines = tuple(override.input_line or "" for override in groups)
         if lines not in self._bases:
             cfg = self._loader.load_configuration(CONFIG_NAME, list(lines), RunMode.RUN)
-            self._bases[lines] = split_choices(cfg)
+            plain, choices = split_choices(cfg)
+            OmegaConf.set_struct(plain, True)  # so that a key that is none is refused
+            self._bases[lines] = plain, choices
         return self._bases[lines]
 
     def _is_group(self, override: Override) -> bool:

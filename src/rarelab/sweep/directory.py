@@ -15,11 +15,14 @@ from rarelab.tracking.record import RECORD, load_entry, read_status
 _NAMED = ("dataset", "model", "loss")
 
 
+def kind(choices: Mapping[str, str | None]) -> str:
+    """Data set, model and loss of a job: what its folder's name begins with."""
+    return _plain("-".join(choices.get(group) or "custom" for group in _NAMED))
+
+
 def label(cfg: DictConfig, choices: Mapping[str, str | None]) -> str:
     """A readable name: data set, model, loss and seed of the job."""
-    parts = [choices.get(group) or "custom" for group in _NAMED]
-    name = "-".join([*parts, f"s{cfg.seed}"])
-    return re.sub(r"[^\w.\-]+", "_", name)
+    return _plain(f"{kind(choices)}-s{cfg.seed}")
 
 
 def claim(
@@ -59,3 +62,7 @@ def same_job(directory: Path, tags: Mapping[str, str]) -> bool:
     if any(entry.tags.get(key) != value for key, value in tags.items()):
         return False
     return same_machine(directory)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.\-]+", "_", name)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from rarelab.sweep.signature import code_fingerprint, targets_in
+
 if TYPE_CHECKING:
     from rarelab.training.history import Listener
 
@@ -27,6 +29,7 @@ class Job:
         config: the resolved configuration, plain containers; nothing is composed again later.
         choices: the option chosen in each group.
         signature, code, data: what makes it the same job as one that was run before.
+        modules: the parts of ``code``: module -> digest.
         numbers: the swept numbers by key, recorded as metrics ``hp/<key>``.
         sweep: the sweep's id.
         parent: the id of the sweep's own run, once that is open.
@@ -42,6 +45,7 @@ class Job:
     signature: str
     code: str
     data: str
+    modules: dict[str, str] = field(default_factory=dict, repr=False)
     numbers: dict[str, float] = field(default_factory=dict)
     sweep: str = ""
     parent: str | None = None
@@ -75,6 +79,14 @@ class Result:
         return self.status in ("error", "killed") and self.error != "RequestError"
 
 
+def parameters(job: Job) -> dict[str, str]:
+    """The job's choices and values, as its run's parameters have them."""
+    from rarelab.record import flattened
+
+    choices = {group: option for group, option in job.choices.items() if option is not None}
+    return choices | flattened(job.config)
+
+
 Opened = Callable[[str, str], None]
 """Told a run's id and folder as soon as it has them."""
 
@@ -91,8 +103,10 @@ def run_job(job: Job, opened: Opened = lambda run_id, directory: None) -> Result
     """
     from omegaconf import OmegaConf
 
+    from rarelab import build
     from rarelab.errors import Pruned, Terminated
     from rarelab.run import run
+    from rarelab.sweep.failure import record_failure
     from rarelab.training import Diverged
 
     began, seen = time.monotonic(), Result(job.number, "error")
@@ -104,12 +118,14 @@ def run_job(job: Job, opened: Opened = lambda run_id, directory: None) -> Result
 
     try:
         with _into_the_log():
+            cfg = OmegaConf.create(job.config)
+            build.check(cfg)
             outcome = run(
-                OmegaConf.create(job.config),
+                cfg,
                 job.choices,
                 parent=job.parent,
                 name=job.name,
-                tags={"rarelab.sweep": job.sweep},
+                tags=_tags(job),
                 numbers=job.numbers,
                 opened=note,
                 listener=job.listener,
@@ -123,7 +139,17 @@ def run_job(job: Job, opened: Opened = lambda run_id, directory: None) -> Result
         ended = _failure(seen, "diverged", error)
     except Exception as error:
         ended = _failure(seen, "error", error)
+    if not ended.directory and ended.status != "interrupted":
+        run_id, directory = record_failure(job, ended.error, ended.traceback)
+        ended = replace(ended, run_id=run_id, directory=directory)
     return replace(ended, seconds=time.monotonic() - began)
+
+
+def _tags(job: Job) -> dict[str, str]:
+    """The sweep's id; and if the code is no longer what was planned, a code that no plan has."""
+    now = code_fingerprint(targets_in(job.config))
+    edited = {} if now == job.code else {"rarelab.code": f"{now} (edited while the sweep ran)"}
+    return {"rarelab.sweep": job.sweep, **edited}
 
 
 def _failure(seen: Result, status: Status, error: BaseException) -> Result:

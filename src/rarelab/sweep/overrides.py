@@ -26,6 +26,11 @@ def quoted_arms(override: str) -> str:
     return f"{ARMS}[{shown}]"
 
 
+def key_of(line: str) -> str:
+    """The key or group that an override is about."""
+    return line.partition("=")[0].lstrip("+~")
+
+
 def is_of_a_job(override: Override) -> bool:
     """Whether an override says what a job is, not how the sweep is carried out."""
     return override.key_or_group.replace("/", ".").partition(".")[0] not in NOT_OF_A_JOB

@@ -9,10 +9,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rarelab import build
+from rarelab.compare.names import labels
 from rarelab.errors import RequestError
 from rarelab.sweep.composer import Composer
-from rarelab.sweep.job import Job
-from rarelab.sweep.signature import code_fingerprint, signature, targets_in
+from rarelab.sweep.job import Job, parameters
+from rarelab.sweep.overrides import key_of
+from rarelab.sweep.signature import code_modules, fingerprint, signature, targets_in
 
 
 @dataclass
@@ -29,7 +31,7 @@ class Planner:
     experiment: str
     _checked: set[str] = field(default_factory=set)
     _identities: dict[str, str] = field(default_factory=dict)
-    _code: dict[tuple[str, ...], str] = field(default_factory=dict)
+    _code: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
 
     def jobs(self, overrides: Sequence[Sequence[str]], sweep: str = "") -> list[Job]:
         """The job of each list of overrides, frozen; equal ones only once.
@@ -51,9 +53,13 @@ class Planner:
             except RequestError as error:
                 raise RequestError(f"job {' '.join(lines) or '(no overrides)'}: {error}") from None
             found.setdefault(job.signature, job)
-        swept = _swept(list(found.values()))
+        jobs = list(found.values())
+        names = labels([parameters(job) for job in jobs])
         sweep = sweep or sweep_id(found)
-        return [_named(job, n, swept, sweep) for n, job in enumerate(found.values())]
+        return [
+            replace(job, number=number, name=name, numbers=_numbers(job, jobs), sweep=sweep)
+            for number, (job, name) in enumerate(zip(jobs, names, strict=True))
+        ]
 
     def _job(self, lines: tuple[str, ...]) -> Job:
         cfg, choices = self.composer.job(lines)
@@ -61,17 +67,18 @@ class Planner:
         cfg.tracking.experiment = self.experiment
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         self._check(cfg, plain)
-        targets = tuple(targets_in(cfg))
+        targets = tuple(targets_in(plain))
         if targets not in self._code:
-            self._code[targets] = code_fingerprint(targets)
+            self._code[targets] = code_modules(targets)
         return Job(
             number=0,
             name="",
-            overrides=tuple(line for line in lines if _key(line) != "experiments"),
+            overrides=tuple(line for line in lines if key_of(line) != "experiments"),
             config=plain,
             choices=choices,
-            signature=signature(cfg),
-            code=self._code[targets],
+            signature=signature(plain),
+            code=fingerprint(self._code[targets]),
+            modules=self._code[targets],
             data=self._identity(cfg, plain["dataset"]),
         )
 
@@ -93,28 +100,17 @@ def sweep_id(signatures: Sequence[str] | Mapping[str, Any]) -> str:
     return hashlib.sha256("\n".join(sorted(signatures)).encode()).hexdigest()[:8]
 
 
-def _key(line: str) -> str:
-    return line.partition("=")[0].lstrip("+~")
-
-
-def _swept(jobs: Sequence[Job]) -> list[str]:
-    """The keys that tell the jobs apart."""
-    lines = [{_key(line): line for line in job.overrides} for job in jobs]
-    keys = dict.fromkeys(key for job in lines for key in job)
-    swept = [key for key in keys if len({job.get(key) for job in lines}) > 1]
-    return swept
-
-
-def _named(job: Job, number: int, swept: Sequence[str], sweep: str) -> Job:
-    lines = {_key(line): line for line in job.overrides if _key(line) in swept}
-    name = " ".join(lines[key] for key in sorted(lines, key=lambda key: key == "seed"))
+def _numbers(job: Job, jobs: Sequence[Job]) -> dict[str, float]:
+    """The swept values of a job that are numbers, by key."""
+    lines = [{key_of(line): line for line in other.overrides} for other in jobs]
+    keys = [key_of(line) for line in job.overrides]
+    swept = [key for key in keys if len({other.get(key) for other in lines}) > 1]
     found = {key: _at(job.config, key) for key in swept}
-    numbers = {
+    return {
         key: float(value)
         for key, value in found.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
-    return replace(job, number=number, name=name, numbers=numbers, sweep=sweep)
 
 
 def _at(config: Any, key: str) -> Any:

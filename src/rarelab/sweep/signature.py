@@ -7,7 +7,8 @@ import importlib
 import importlib.metadata
 import importlib.util
 import json
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,12 @@ _ALWAYS = ("rarelab.build", "rarelab.training.loop", "rarelab.metrics", "rarelab
 _LIBRARIES = ("torch", "numpy", "scikit-learn")
 
 
-def signature(cfg: DictConfig) -> str:
+def signature(cfg: DictConfig | Mapping[str, Any]) -> str:
     """SHA-256 (hex) of the resolved configuration without where and how it is recorded.
 
     Where and how often checkpoints are written is no part of it: a run goes on to the same bits.
     """
-    plain: Any = OmegaConf.to_container(cfg, resolve=True)
-    identity = {key: value for key, value in plain.items() if key not in _NOT_IDENTITY}
+    identity = _identity(cfg)
     for key, names in _NOT_IDENTITY_IN.items():
         if isinstance(identity.get(key), dict):
             identity[key] = {n: value for n, value in identity[key].items() if n not in names}
@@ -34,28 +34,34 @@ def signature(cfg: DictConfig) -> str:
 
 
 def code_fingerprint(targets: Iterable[str]) -> str:
-    """SHA-256 (hex) of the source of the modules that define what a job uses.
+    """One digest of :func:`code_modules`."""
+    return fingerprint(code_modules(targets))
 
-    The modules of the ``targets`` and of the training loop are followed through the imports that
-    stay inside this package; the versions of torch, numpy and scikit-learn are part of it. A
-    target outside the package contributes its own module's source alone.
+
+def fingerprint(modules: Mapping[str, str]) -> str:
+    """SHA-256 (hex) of what :func:`code_modules` gave."""
+    return hashlib.sha256(json.dumps(modules, sort_keys=True).encode()).hexdigest()
+
+
+def code_modules(targets: Iterable[str]) -> dict[str, str]:
+    """Module -> SHA-256 (hex) of its source, for the modules that define what a job uses.
+
+    The modules of the ``targets`` and of the training loop are followed through their imports, as
+    far as these stay in this package or in modules of the user's own; an installed library counts
+    by its version (torch, numpy, scikit-learn) or not at all.
     """
-    modules: set[str] = set()
+    modules: dict[str, str] = {}
     pending = [*_ALWAYS, *(_module_of(target) for target in targets)]
     while pending:
         name = pending.pop()
-        if name not in modules:
-            modules.add(name)
+        if name not in modules and _is_followed(name):
+            modules[name] = hashlib.sha256(_source(name)).hexdigest()
             pending += _imports(name)
-    digest = hashlib.sha256()
-    for name in sorted(modules):
-        digest.update(f"{name}\0".encode() + _source(name))
-    for library in _LIBRARIES:
-        digest.update(f"{library}=={importlib.metadata.version(library)}\0".encode())
-    return digest.hexdigest()
+    libraries = {f"{name} (version)": importlib.metadata.version(name) for name in _LIBRARIES}
+    return dict(sorted(modules.items())) | libraries
 
 
-def targets_in(cfg: DictConfig) -> list[str]:
+def targets_in(cfg: DictConfig | Mapping[str, Any]) -> list[str]:
     """Every ``_target_`` of a configuration, however deep, sorted."""
 
     def walk(node: Any) -> Iterator[str]:
@@ -68,9 +74,12 @@ def targets_in(cfg: DictConfig) -> list[str]:
             for value in node:
                 yield from walk(value)
 
-    plain: Any = OmegaConf.to_container(cfg, resolve=True)
-    identity = {key: value for key, value in plain.items() if key not in _NOT_IDENTITY}
-    return sorted(set(walk(identity)))
+    return sorted(set(walk(_identity(cfg))))
+
+
+def _identity(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
+    return {key: value for key, value in plain.items() if key not in _NOT_IDENTITY}
 
 
 def _module_of(target: str) -> str:
@@ -79,34 +88,46 @@ def _module_of(target: str) -> str:
 
 
 def _source(name: str) -> bytes:
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
-        return b""
-    if _is_ours(name) or not _is_installed(spec.origin):
-        return Path(spec.origin).read_bytes()
-    return b""
+    return Path(_file(name)).read_bytes()
 
 
-def _is_ours(name: str) -> bool:
-    return name == _PACKAGE or name.startswith(f"{_PACKAGE}.")
+def _is_followed(name: str) -> bool:
+    """This package's modules, and those that no installer put where they are: the user's own."""
+    if name == _PACKAGE or name.startswith(f"{_PACKAGE}."):
+        return bool(_file(name))
+    if name.partition(".")[0] in sys.stdlib_module_names:
+        return False
+    return bool(_file(name)) and "site-packages" not in Path(_file(name)).parts
 
 
-def _is_installed(origin: str) -> bool:
-    return "site-packages" in Path(origin).parts
+def _file(name: str) -> str:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return ""
+    origin = spec.origin if spec else None
+    return origin if origin and origin.endswith(".py") else ""
 
 
 @functools.cache
 def _imports(name: str) -> list[str]:
-    """The modules of this package that a module's own text imports."""
-    if not _is_ours(name):
-        return []
+    """The followed modules that a module's own text imports."""
     found: list[str] = []
     for node in ast.walk(ast.parse(_source(name))):
-        if isinstance(node, ast.ImportFrom) and node.module and _is_ours(node.module):
-            found += [_defining_module(node.module, alias.name) for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            module = _absolute(node, name)
+            if module and _is_followed(module):
+                found += [_defining_module(module, alias.name) for alias in node.names]
         elif isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names if _is_ours(alias.name)]
+            found += [alias.name for alias in node.names if _is_followed(alias.name)]
     return found
+
+
+def _absolute(node: ast.ImportFrom, name: str) -> str:
+    if not node.level:
+        return node.module or ""
+    package = getattr(sys.modules.get(name), "__package__", None) or name.rpartition(".")[0]
+    return importlib.util.resolve_name("." * node.level + (node.module or ""), package)
 
 
 def _defining_module(module: str, name: str) -> str:
@@ -117,4 +138,4 @@ def _defining_module(module: str, name: str) -> str:
     if hasattr(value, "__path__") or hasattr(value, "__spec__"):
         return value.__name__
     home = getattr(value, "__module__", module)
-    return home if isinstance(home, str) and _is_ours(home) else module
+    return home if isinstance(home, str) and _is_followed(home) else module

@@ -98,13 +98,19 @@ def save_entry(directory: Path, entry: Entry) -> None:
     _write_json(directory / RECORD, asdict(entry))
 
 
-def write_status(directory: Path, status: str, ended: int | None = None) -> None:
-    """Write ``status.json``: how the run ended, and when (milliseconds since 1970; None: now)."""
-    _write_json(directory / STATUS, {"status": status, "ended": ended or now_ms()})
+def write_status(
+    directory: Path, status: str, error: str = "", *, ended: int | None = None
+) -> None:
+    """Write ``status.json``: how the run ended, by which error, and when.
+
+    ``error`` is the type of an exception, ``ended`` milliseconds since 1970 (None: now).
+    """
+    content = {"status": status, "ended": ended or now_ms(), "error": error}
+    _write_json(directory / STATUS, content)
 
 
 def read_status(directory: Path) -> dict[str, Any] | None:
-    """``{"status", "ended"}`` of a run that has ended; None for one that has not."""
+    """``{"status", "ended", "error"}`` of a run that has ended; None for one that has not."""
     try:
         return json.loads((directory / STATUS).read_text(encoding="utf-8"))
     except (OSError, ValueError):

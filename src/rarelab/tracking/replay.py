@@ -90,11 +90,11 @@ def tracked_runs(home: Path) -> list[Path]:
 def _push(writer: RunWriter, directory: Path, entry: Entry) -> Synced:
     status = read_status(directory)
     was_there = writer.attach()
-    if status and was_there and entry.level == level(directory, **status):
+    if status and was_there and entry.level == level(directory, status["status"], status["ended"]):
         return Synced(directory, writer.run_id, "level")
     points = writer.push(history_points(directory))
     if status:
-        points += writer.finish(status["status"], status["ended"])
+        points += writer.finish(status["status"], status["ended"], status.get("error", ""))
     outcome = "pushed" if points or status or not was_there else "level"
     return Synced(directory, writer.run_id, outcome, points)
 

@@ -85,14 +85,15 @@ class MlflowSink:
         if self._spent + self._cost <= _SHARE * (time.monotonic() - self._start):
             self._attempt(self._flush)
 
-    def close(self, status: str, directory: Path | None = None) -> None:
+    def close(self, status: str, directory: Path | None = None, error: str = "") -> None:
         """End the run as ``done``, ``diverged``, ``error`` or ``interrupted``.
 
+        ``error`` is the type of the exception that ended it, the tag ``rarelab.error``.
         Rows, curves and the files of the run directory go to MLflow first: a run that reads
         FINISHED there is complete.
         """
-        self._attempt(lambda: write_status(self._record.directory, status))
-        self._attempt(lambda: self._end(status))
+        self._attempt(lambda: write_status(self._record.directory, status, error))
+        self._attempt(lambda: self._end(status, error))
 
     def _new_entry(self) -> Entry:
         recorded = Target(self.uri, self.home).recorded
@@ -125,10 +126,10 @@ class MlflowSink:
         self._writer.push(self._pending)
         self._pending.clear()
 
-    def _end(self, status: str) -> None:
+    def _end(self, status: str, error: str) -> None:
         self._flush()
         ending = read_status(self._record.directory) or {"ended": now_ms()}
-        self._writer.finish(status, ending["ended"])
+        self._writer.finish(status, ending["ended"], error)
 
     def _attempt(self, action: Callable[[], None]) -> None:
         """Do something with the store; a failure is said once and never raised."""
@@ -175,9 +176,9 @@ class NoSink:
     def __call__(self, row: dict[str, Any]) -> None:
         """Take a row of the history, which is on disk already."""
 
-    def close(self, status: str, directory: Path | None = None) -> None:
+    def close(self, status: str, directory: Path | None = None, error: str = "") -> None:
         """Write ``status.json``."""
-        write_status(self._directory, status)
+        write_status(self._directory, status, error)
 
 
 def history_points(directory: Path) -> list[Point]:

@@ -95,7 +95,7 @@ def artifact_root(uri: str, home: Path) -> Path | None:
 
 def client(uri: str, home: Path | None = None) -> "MlflowClient":
     """An MLflow client on a store that exists; touches none of MLflow's global state."""
-    _import_mlflow(uri)
+    import_mlflow(uri)
     ensure_store(uri, home)
     from mlflow import MlflowClient
 
@@ -190,7 +190,7 @@ def _fill_sqlite(path: Path, root: Path | None) -> None:
 
 def _open_store(uri: str, root: Path | None) -> None:
     """Let MLflow make its tables and its default experiment, and let go of the file again."""
-    _import_mlflow(uri)
+    import_mlflow(uri)
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     store = SqlAlchemyStore(uri, root.as_uri() if root else "artifacts")
@@ -198,8 +198,8 @@ def _open_store(uri: str, root: Path | None) -> None:
     store.engine.dispose()
 
 
-def _import_mlflow(uri: str) -> None:
-    """Import what a store needs, without the chatter of its parts about each other."""
+def import_mlflow(uri: str) -> None:
+    """Import what a store needs, opening nothing, without its parts' chatter about each other."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         importlib.import_module("mlflow")

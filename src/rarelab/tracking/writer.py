@@ -18,6 +18,7 @@ _logger = logging.getLogger("rarelab")
 
 UID_TAG = "rarelab.uid"
 STATUS_TAG = "rarelab.status"
+ERROR_TAG = "rarelab.error"
 ENDINGS = {
     "done": "FINISHED",
     "diverged": "FAILED",
@@ -143,11 +144,16 @@ class RunWriter:
             self._sent.update(batch)
         return len(items)
 
-    def finish(self, status: str, ended: int) -> int:
-        """Write the curves and the files, then the end; how many points were not there yet."""
+    def finish(self, status: str, ended: int, error: str = "") -> int:
+        """Write the curves and the files, then the end; how many points were not there yet.
+
+        ``error`` is the type of the exception that ended the run, "" without one.
+        """
         written = self.push(curve_points(self._directory, ended))
         self._upload()
         self._client.set_tag(self.run_id, STATUS_TAG, status)
+        if error:
+            self._client.set_tag(self.run_id, ERROR_TAG, error)
         ending = ENDINGS.get(status, "FAILED")
         self._client.set_terminated(self.run_id, ending, end_time=ended)
         self._entry.level = level(self._directory, status, ended)

@@ -1,0 +1,24 @@
+"""Jobs on this machine: ``hydra/launcher=rarelab_local``, the default."""
+
+from collections.abc import Sequence
+
+from rarelab.sweep.job import Job, Result
+from rarelab.sweep.launcher import JobLauncher, Report
+
+
+class RarelabLocal(JobLauncher):
+    """``sweep.n_jobs`` processes at once, at most ``sweep.jobs_per_device`` on one GPU."""
+
+    def warm_up(self) -> None:
+        """Let a fork server import torch and MLflow while the plan is made."""
+        from rarelab.sweep.local import start_fork_server
+
+        start_fork_server()
+
+    def run_jobs(self, jobs: Sequence[Job], report: Report) -> list[Result]:
+        """See :class:`~rarelab.sweep.launcher.JobLauncher`."""
+        from rarelab.sweep.local import Pool, Slots, visible_devices
+
+        chosen = self.config.sweep
+        slots = Slots(chosen.n_jobs, visible_devices(), chosen.jobs_per_device)
+        return Pool(slots).run(jobs, report)

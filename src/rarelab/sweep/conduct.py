@@ -1,0 +1,166 @@
+"""A sweep from request to table: plan, leave out what is done, run, try again, tell."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from omegaconf import DictConfig
+
+from rarelab import build, paths
+from rarelab.signals import sigterm_raises
+from rarelab.sweep.composer import Composer
+from rarelab.sweep.display import Progress, closing_table, plan_text, show
+from rarelab.sweep.done import Standing, last_metrics, standings
+from rarelab.sweep.estimate import estimate
+from rarelab.sweep.job import Job, Result
+from rarelab.sweep.launcher import JobLauncher
+from rarelab.sweep.overrides import expand
+from rarelab.sweep.parent import Parent
+from rarelab.sweep.plan import Planner
+from rarelab.sweep.settings import Settings, settings
+from rarelab.sweep.table import arms, table_metrics, table_text, write_figure, write_table
+from rarelab.tracking import MlflowSink, close_dead_runs
+
+
+class Ending:
+    """How the jobs have ended so far: kept, shown and recorded."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        done: dict[int, Result],
+        parent: Parent,
+        chosen: Settings,
+        home: Path,
+    ) -> None:
+        self._jobs, self._parent, self._settings, self._home = jobs, parent, chosen, home
+        self._results = dict(done)
+        self._progress = Progress([job for job in jobs if job.number not in done])
+        self.stopped = False
+
+    def ended(self, result: Result, *, final: bool) -> bool:
+        """Take a result; whether further jobs may start."""
+        if result.status == "killed":
+            close_dead_runs(self._home)  # nobody else can say it of that run any more
+        self._results[result.number] = result
+        self._progress.ended(result, final=final)
+        self._parent.note(self._results)
+        self.stopped |= final and result.failed and self._settings.on_error == "stop"
+        return not self.stopped
+
+    def tell(self) -> None:
+        """The tables, on the console and in the sweep's record."""
+        reason = "not started: sweep.on_error=stop" if self.stopped else "not started"
+        for job in self._jobs:
+            self._results.setdefault(job.number, Result(job.number, "skipped", reason=reason))
+        found = arms(self._jobs, self._results)
+        show(f"{closing_table(self._jobs, self._results)}\n\n{table_text(found)}")
+        self._parent.note(self._results)
+        write_table(self._parent.directory / "table.csv", found)
+        write_figure(self._parent.directory, found)
+        self._parent.append(table_metrics(found))
+        if any(result.failed for result in self._results.values()):
+            self._parent.status = "error"
+
+    def in_order(self) -> list[Result]:
+        return [self._results[job.number] for job in self._jobs]
+
+
+class Sweep:
+    """One sweep as it is carried out.
+
+    Args:
+        cfg: what was asked of the sweep itself, Hydra's node included.
+        loader: composes the jobs.
+        launcher: runs them.
+    """
+
+    def __init__(self, cfg: DictConfig, loader: ConfigLoader, launcher: JobLauncher) -> None:
+        self._cfg, self._launcher = cfg, launcher
+        self._composer = Composer(loader)
+        self._settings: Settings = settings(cfg)
+        self._home = paths.home(cfg.paths.home)
+        study = cfg.hydra.runtime.choices.get("experiments")
+        self._experiment = cfg.tracking.experiment or study or "rarelab"
+        self._folder = self._home / "runs" / self._experiment
+
+    def grid(self, study: dict[str, Any], arguments: Sequence[str]) -> list[Result]:
+        """Run a grid; ``study`` is what its file sweeps (``hydra.sweeper.params``).
+
+        Raises:
+            RequestError: anything in the request is wrong; nothing ran and nothing was written.
+        """
+        if not self._settings.dry_run:
+            self._launcher.warm_up()
+        lines = expand(self._composer.parser, study, arguments, self._settings)
+        planner = Planner(self._composer, str(self._home), self._experiment)
+        return self.run(planner.jobs(lines))
+
+    def run(self, jobs: Sequence[Job]) -> list[Result]:
+        """Show the plan of the jobs; unless it is all that was asked for, run what is missing.
+
+        Returns:
+            How each job ended, in the order of the plan; what was done before is ``skipped``, with
+            its metrics. Nothing for a dry run.
+        """
+        sink = self._sink()
+        uri = sink.uri if isinstance(sink, MlflowSink) else None
+        stand = standings(jobs, self._home, self._experiment, uri)
+        missing = [s.job for s in stand if s.found is None or self._settings.force]
+        show(self._plan(stand, missing))
+        if self._settings.dry_run:
+            return []
+        done = {s.job.number: self._skipped(s, uri) for s in stand if s.job not in missing}
+        if not missing:
+            show(f"nothing to run\n\n{table_text(arms(jobs, done))}")
+            return [done[job.number] for job in jobs]
+        parent = Parent(self._cfg, jobs, self._folder, sink)
+        ending = Ending(jobs, done, parent, self._settings, self._home)
+        with sigterm_raises(), parent:
+            try:
+                self._rounds([replace(job, parent=parent.run_id) for job in missing], ending)
+            finally:
+                ending.tell()
+        return ending.in_order()
+
+    def _skipped(self, standing: Standing, uri: str | None) -> Result:
+        run = standing.found
+        assert run is not None
+        return Result(
+            standing.job.number,
+            "skipped",
+            run_id=run.run_id,
+            directory=str(run.directory or ""),
+            metrics=last_metrics(run, self._home, uri),
+            reason="done before",
+        )
+
+    def _sink(self) -> Any:
+        facts = {"experiment": self._experiment, "home": str(self._home)}
+        return build.instantiate(self._cfg, "tracking", facts)
+
+    def _plan(self, stand: Sequence[Standing], missing: Sequence[Job]) -> str:
+        return plan_text(
+            stand,
+            force=self._settings.force,
+            estimate=estimate(missing, self._folder, self._settings.n_jobs),
+            all_jobs=self._settings.dry_run,
+        )
+
+    def _rounds(self, jobs: Sequence[Job], ending: Ending) -> None:
+        """Run the jobs; those that failed and may be tried again go once more, together."""
+        waiting = list(jobs)
+        for left in range(self._settings.retries, -1, -1):
+            again: set[int] = set()
+
+            def report(result: Result, left: int = left, again: set[int] = again) -> bool:
+                if left and result.may_be_retried:
+                    again.add(result.number)
+                return ending.ended(result, final=result.number not in again)
+
+            self._launcher.run_jobs(waiting, report)
+            waiting = [job for job in waiting if job.number in again]
+            if not waiting or ending.stopped:
+                break

@@ -1,0 +1,144 @@
+"""What a person sees of a sweep: the plan, one line a finished job with where it all stands, and
+the table at the end."""
+
+import sys
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from time import monotonic
+
+from rarelab.sweep.done import Standing
+from rarelab.sweep.job import Job, Result
+
+BEST = "best/val_aucpr"
+_WORDS = {"done": "ok", "skipped": "skipped"}
+_MANY = 40
+
+
+def show(text: str) -> None:
+    """Print at once, whatever standard output is."""
+    print(text, file=sys.stdout, flush=True)
+
+
+def plan_text(standings: Sequence[Standing], *, force: bool, estimate: str, all_jobs: bool) -> str:
+    """The plan: every job, whether it is done or missing, and why an earlier run does not do.
+
+    Args:
+        standings: one a job.
+        force: whether what is done runs again.
+        estimate: how long it will take, in words.
+        all_jobs: list them all, however many; else the first forty.
+    """
+    done = sum(standing.found is not None for standing in standings)
+    to_run = len(standings) if force else len(standings) - done
+    sweep = standings[0].job.sweep
+    lines = [f"sweep {sweep}: {len(standings)} jobs, {done} done, {to_run} to run{estimate}"]
+    shared = _shared([standing.job for standing in standings])
+    if shared:
+        lines.append(f"  all with {' '.join(shared)}")
+    lines += [f"  data {data}" for data in dict.fromkeys(s.job.data for s in standings)]
+    shown = standings if all_jobs else standings[:_MANY]
+    lines += [_plan_line(standing, force=force) for standing in shown]
+    if len(shown) < len(standings):
+        lines.append(f"  … and {len(standings) - len(shown)} more (sweep.dry_run=true lists all)")
+    return "\n".join(lines)
+
+
+def _plan_line(standing: Standing, *, force: bool) -> str:
+    job = standing.job
+    word = "missing" if standing.found is None else "again" if force else "done"
+    why = f"  ({standing.why})" if standing.why else ""
+    return f"  {word:<8}{job.number:>4}  {title(job)}{why}"
+
+
+def _shared(jobs: Sequence[Job]) -> list[str]:
+    return [line for line in jobs[0].overrides if all(line in job.overrides for job in jobs)]
+
+
+def title(job: Job) -> str:
+    """A job's name, or all its overrides where nothing is swept."""
+    return job.name or " ".join(job.overrides) or "(no overrides)"
+
+
+class Progress:
+    """One line for each job that ends: how it ended, done, failed, left, time to go, best so far.
+
+    Args:
+        jobs: those that are to run.
+    """
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = {job.number: job for job in jobs}
+        self._began = monotonic()
+        self._results: dict[int, Result] = {}
+
+    def ended(self, result: Result, *, final: bool) -> None:
+        """Take a result; ``final`` is false if the job will be tried again."""
+        job = self._jobs[result.number]
+        if result.traceback or result.failed:
+            show(_failure_text(job, result))
+        if not final:
+            show(f"  {title(job)} will be tried again")
+            return
+        self._results[result.number] = result
+        show(f"{self._line(job, result)}  |  {self._summary()}")
+
+    def _line(self, job: Job, result: Result) -> str:
+        value = result.metrics.get(BEST)
+        shown = "" if value is None else f"  val AUCPR {value:.4f}"
+        width = len(str(len(self._jobs)))
+        place = f"[{len(self._results):>{width}}/{len(self._jobs)}]"
+        word = _WORDS.get(result.status, result.status)
+        return f"{place} {word:<8} {title(job)}{shown}  {duration(result.seconds)}"
+
+    def _summary(self) -> str:
+        failed = sum(result.failed for result in self._results.values())
+        left = len(self._jobs) - len(self._results)
+        parts = [f"{len(self._results) - failed} done", f"{failed} failed", f"{left} left"]
+        if left:
+            pace = (monotonic() - self._began) / len(self._results)
+            parts.append(f"about {duration(pace * left)} to go")
+        best = _best(self._results)
+        if best is not None:
+            job = self._jobs[best.number]
+            parts.append(f"best val AUCPR {best.metrics[BEST]:.4f} ({title(job)})")
+        return ", ".join(parts)
+
+
+def _best(results: Mapping[int, Result]) -> Result | None:
+    ended = [r for r in results.values() if r.status == "done" and BEST in r.metrics]
+    return max(ended, key=lambda result: result.metrics[BEST], default=None)
+
+
+def _failure_text(job: Job, result: Result) -> str:
+    text = result.traceback.rstrip() or result.reason
+    where = f"\n  its log: {result.directory}/train.log" if result.directory else ""
+    head = f"\njob {job.number} ({title(job)}): {result.status}"
+    return f"{head}\n{textwrap.indent(text, '  ')}{where}\n"
+
+
+def closing_table(jobs: Sequence[Job], results: Mapping[int, Result]) -> str:
+    """How every job ended: ok, failed or skipped, its overrides, and the reason."""
+    counts = Counter(
+        "failed" if result.failed else _WORDS[result.status] for result in results.values()
+    )
+    words = ("ok", "failed", "skipped")
+    head = ", ".join(f"{counts[word]} {word}" for word in words)
+    width = max(len(title(job)) for job in jobs)
+    rows = [_row(job, results[job.number], width) for job in jobs]
+    return "\n".join([f"\n{len(jobs)} jobs: {head}", *rows])
+
+
+def _row(job: Job, result: Result, width: int) -> str:
+    word = "failed" if result.failed else _WORDS[result.status]
+    reason = result.reason
+    if result.failed:
+        reason = f"{result.status}: {result.error}: {reason}"
+    return f"  {word:<8} {title(job):<{width}}  {reason}".rstrip()
+
+
+def duration(seconds: float) -> str:
+    """``12 s``, ``3 min``, ``1.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,132 @@
+"""What is done already, as the run directories and MLflow have it."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rarelab.compare.load import Records
+from rarelab.sweep.job import Job
+from rarelab.tracking.finished import finished
+from rarelab.tracking.record import load_entry, read_status
+from rarelab.training.history import read_rows
+
+CODE = "code.json"
+FOLDER = re.compile(r"(?P<label>.+)-(?P<digits>[0-9a-f]{8})-\d+")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run that was recorded before. ``status`` "" means that it has not ended."""
+
+    signature: str
+    code: str
+    data: str
+    status: str
+    run_id: str = ""
+    directory: Path | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Is a job done? ``found`` is the run that did it; ``why`` says why an earlier one does not."""
+
+    job: Job
+    found: Recorded | None = None
+    why: str = ""
+
+
+def standings(jobs: Sequence[Job], home: Path, experiment: str, uri: str | None) -> list[Standing]:
+    """Where every job stands.
+
+    Done is what finished with the same signature, code and data, on disk or in MLflow; what failed,
+    was interrupted, diverged or has not ended is not.
+
+    Args:
+        jobs: of one plan.
+        home, experiment: the records are in ``home/runs/experiment``.
+        uri: the MLflow store; None if the sweep is not to be recorded there.
+    """
+    folder = home / "runs" / experiment
+    on_disk = list(_on_disk(folder, {job.signature[:8] for job in jobs}, tracked=uri is not None))
+    found = [_standing(job, [run for run in on_disk if _same(run, job)]) for job in jobs]
+    missing = [standing.job.signature for standing in found if standing.found is None]
+    if uri is None or not missing:
+        return found
+    elsewhere = [
+        Recorded(tags["signature"], tags["code"], tags["data"], "done", run_id)
+        for run_id, tags in finished(uri, experiment, missing).items()
+    ]
+    return [
+        standing
+        if standing.found
+        else _standing(
+            standing.job, [run for run in elsewhere if _same(run, standing.job)], standing.why
+        )
+        for standing in found
+    ]
+
+
+def last_metrics(run: Recorded, home: Path, uri: str | None) -> dict[str, float]:
+    """The last value of every metric of a run."""
+    if run.directory is not None:
+        metrics: dict[str, float] = {}
+        for row in read_rows(run.directory / "history.jsonl"):
+            metrics |= row["metrics"]
+        return metrics
+    return dict(Records(home, uri).run(run.run_id).metrics)
+
+
+def _same(run: Recorded, job: Job) -> bool:
+    return run.signature == job.signature
+
+
+def _standing(job: Job, runs: Sequence[Recorded], why: str = "") -> Standing:
+    finished = [run for run in runs if run.status == "done"]
+    for run in finished:
+        if (run.code, run.data) == (job.code, job.data):
+            return Standing(job, run)
+    if finished:
+        return Standing(job, None, _changed(job, finished[-1]))
+    endings = [run.status or "unfinished" for run in runs]
+    return Standing(job, None, why or (f"before: {', '.join(endings)}" if endings else ""))
+
+
+def _changed(job: Job, run: Recorded) -> str:
+    if run.data != job.data:
+        return "the data changed since"
+    modules = _changed_modules(job.modules, run.directory)
+    return f"the code changed since{f': {modules}' if modules else ''}"
+
+
+def _changed_modules(modules: Mapping[str, str], directory: Path | None) -> str:
+    try:
+        before = json.loads(((directory or Path()) / CODE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    names = sorted({*modules, *before})
+    return ", ".join(name for name in names if modules.get(name) != before.get(name))
+
+
+def _on_disk(folder: Path, digits: set[str], *, tracked: bool) -> Iterator[Recorded]:
+    """The runs of a folder whose name carries one of the ``digits``, oldest first."""
+    if not folder.is_dir():
+        return
+    runs = []
+    for directory in folder.iterdir():
+        match = FOLDER.fullmatch(directory.name)
+        entry = load_entry(directory) if match and match["digits"] in digits else None
+        # A run that was not to be in MLflow does not stand for one that is to be.
+        if entry is not None and (entry.tracked or not tracked):
+            runs.append((entry.started, directory, entry))
+    for _, directory, entry in sorted(runs, key=lambda run: run[:2]):
+        tags = entry.tags
+        yield Recorded(
+            signature=tags.get("rarelab.signature", ""),
+            code=tags.get("rarelab.code", ""),
+            data=tags.get("rarelab.data", ""),
+            status=(read_status(directory) or {}).get("status", ""),
+            run_id=entry.run_id or entry.uid,
+            directory=directory,
+        )

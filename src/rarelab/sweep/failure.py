@@ -1,0 +1,50 @@
+"""The record of a job that failed before it had one: while its data was read or its parts built."""
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from rarelab import build
+from rarelab.record import command, redacted
+from rarelab.sweep.directory import claim, label
+from rarelab.sweep.job import Job, parameters
+from rarelab.tracking import RunRecord, owner
+
+
+def record_failure(job: Job, error: str, traceback: str) -> tuple[str, str]:
+    """Make the run that the job would have had, FAILED, with the traceback as its log.
+
+    Args:
+        job: the job.
+        error: the exception's type.
+        traceback: the whole text.
+
+    Returns:
+        The run's id and its folder.
+    """
+    cfg = OmegaConf.create(job.config)
+    home, experiment = Path(job.config["paths"]["home"]), job.config["tracking"]["experiment"]
+    name = f"{label(cfg, job.choices)}-{job.signature[:8]}"
+    directory, _ = claim(home / "runs" / experiment, name)
+    OmegaConf.save(OmegaConf.create(redacted(job.config)), directory / "config.yaml")
+    (directory / "train.log").write_text(traceback, encoding="utf-8")
+    sink = build.instantiate(cfg, "tracking", {"experiment": experiment, "home": str(home)})
+    tags = {
+        "rarelab.signature": job.signature,
+        "rarelab.code": job.code,
+        "rarelab.data": job.data,
+        "rarelab.sweep": job.sweep,
+        "rarelab.command": command(),
+    }
+    run_id = sink.open(
+        RunRecord(
+            name=job.name or directory.name,
+            params=parameters(job),
+            tags=tags,
+            directory=directory,
+            parent=job.parent,
+        )
+    )
+    sink.close("error", directory, error)
+    owner.release(directory)
+    return run_id, str(directory)

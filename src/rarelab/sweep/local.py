@@ -1,0 +1,227 @@
+"""Jobs on this machine: a process each, forked from a server that has imported everything."""
+
+import faulthandler
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing import connection, forkserver
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from rarelab.sweep.job import Job, Result, run_job
+from rarelab.sweep.launcher import Report
+
+_PRELOAD = "rarelab.sweep.preload"
+_PATIENCE = 30.0
+"""Seconds that a job is given to close its record before it is killed."""
+
+
+def start_fork_server() -> None:
+    """Begin to import, in a process of its own, what every job needs."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload([_PRELOAD])
+    forkserver.ensure_running()
+
+
+@dataclass
+class Slots:
+    """How many jobs may run at once, and on which GPU.
+
+    Args:
+        n_jobs: at once, in all.
+        devices: the GPUs, as ``CUDA_VISIBLE_DEVICES`` names them; empty without any.
+        jobs_per_device: at once on each of them.
+    """
+
+    n_jobs: int
+    devices: Sequence[str] = ()
+    jobs_per_device: int = 1
+    _taken: list[str | None] = field(default_factory=list)
+
+    def free(self, device: str = "auto") -> bool:
+        """Whether a job with this ``trainer.device`` may start now."""
+        if len(self._taken) >= self.n_jobs:
+            return False
+        return not self._needs_one(device) or self._least_used() is not None
+
+    def take(self, device: str = "auto") -> str | None:
+        """Take a place; the GPU that the job is to see, None where it may see all."""
+        chosen = self._least_used() if self._needs_one(device) else None
+        self._taken.append(chosen)
+        return chosen
+
+    def give_back(self, device: str | None) -> None:
+        self._taken.remove(device)
+
+    def _needs_one(self, device: str) -> bool:
+        return bool(self.devices) and device in ("auto", "cuda")
+
+    def _least_used(self) -> str | None:
+        used = {device: self._taken.count(device) for device in self.devices}
+        least = min(used, key=lambda device: used[device])
+        return least if used[least] < self.jobs_per_device else None
+
+
+class Worker:
+    """One job in one process, seen from the sweep."""
+
+    def __init__(self, job: Job, device: str | None) -> None:
+        self.job, self.device = job, device
+        self._began = monotonic()
+        self._seen = Result(job.number, "killed")
+        self._ended = self._asked = False
+        self.messages, theirs = multiprocessing.Pipe(duplex=False)
+        environment = dict(os.environ)
+        if device is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = device
+        self.process: ForkServerProcess = multiprocessing.get_context("forkserver").Process(
+            target=_work, args=(job, theirs, environment), name=job.name, daemon=False
+        )
+        self.process.start()
+        theirs.close()
+
+    def listen(self) -> None:
+        """Take what the job has sent so far."""
+        try:
+            while not self.messages.closed and self.messages.poll():
+                message = self.messages.recv()
+                if isinstance(message, Result):
+                    self._seen, self._ended = message, True
+                else:
+                    run_id, directory = message
+                    self._seen = replace(self._seen, run_id=run_id, directory=directory)
+        except (EOFError, OSError):
+            self.messages.close()  # its end is closed: there is nothing more to wait for
+
+    @property
+    def over(self) -> bool:
+        return self.process.exitcode is not None
+
+    @property
+    def sources(self) -> list[Any]:
+        """What becomes ready when there is news."""
+        return [self.process.sentinel, *([] if self.messages.closed else [self.messages])]
+
+    def result(self) -> Result:
+        """How the job ended; ``killed`` if its process died without a word."""
+        self.listen()
+        self.process.join()
+        self.messages.close()
+        if self._ended:
+            return self._seen
+        seen = replace(self._seen, seconds=monotonic() - self._began)
+        if self._asked:
+            return replace(seen, status="interrupted", reason="the sweep was interrupted")
+        return replace(seen, error="Killed", reason=_death(self.process.exitcode or 0))
+
+    def end(self) -> None:
+        """Ask the job to close its record and leave."""
+        self._asked = True
+        self.process.terminate()
+
+
+class Pool:
+    """Runs jobs, as many at once as there are slots."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._running: list[Worker] = []
+
+    def run(self, jobs: Sequence[Job], report: Report) -> list[Result]:
+        """See :meth:`rarelab.sweep.launcher.JobLauncher.run_jobs`."""
+        waiting, results, going = deque(jobs), [], True
+        try:
+            while self._running or (waiting and going):
+                while going and waiting and self._slots.free(_device(waiting[0])):
+                    job = waiting.popleft()
+                    self._running.append(Worker(job, self._slots.take(_device(job))))
+                for worker in self._finished():
+                    results.append(worker.result())
+                    going = report(results[-1]) and going
+        except BaseException:
+            for result in self._end_all():
+                report(result)
+            raise
+        return results
+
+    def _finished(self) -> list[Worker]:
+        """Wait for news; the workers that are over."""
+        connection.wait([source for worker in self._running for source in worker.sources])
+        for worker in self._running:
+            worker.listen()
+        over = [worker for worker in self._running if worker.over]
+        for worker in over:
+            self._running.remove(worker)
+            self._slots.give_back(worker.device)
+        return over
+
+    def _end_all(self) -> list[Result]:
+        for worker in self._running:
+            worker.end()
+        deadline = monotonic() + _PATIENCE
+        for worker in self._running:
+            while not worker.over and monotonic() < deadline:
+                connection.wait(worker.sources, timeout=deadline - monotonic())
+                worker.listen()
+            if not worker.over:
+                worker.process.kill()
+        return [worker.result() for worker in self._running]
+
+
+def _device(job: Job) -> str:
+    return str(job.config["trainer"].get("device"))
+
+
+def _death(code: int) -> str:
+    if code >= 0:
+        return f"its process left with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = "unknown"
+    hint = " (out of memory?)" if name == "SIGKILL" else ""
+    return f"its process was killed by signal {-code}, {name}{hint}"
+
+
+def _work(job: Job, messages: connection.Connection, environment: Mapping[str, str]) -> None:
+    """The process of one job."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the sweep decides
+    os.environ.clear()
+    os.environ.update(environment)
+    threading.Thread(target=_leave_with_the_sweep, daemon=True).start()
+
+    def opened(run_id: str, directory: str) -> None:
+        _write_to(Path(directory) / "train.log")
+        messages.send((run_id, directory))
+
+    messages.send(run_job(job, opened))
+
+
+def _leave_with_the_sweep() -> None:
+    """End like after SIGTERM when the sweep's process is no more."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _write_to(log: Path) -> None:
+    """Let what libraries and crashes write past Python go to the job's log as well."""
+    with log.open("a", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    faulthandler.enable(file=2)
+
+
+def visible_devices() -> list[str]:
+    """The GPUs of this process as ``CUDA_VISIBLE_DEVICES`` names them."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return named.split(",")[:count] if named else [str(index) for index in range(count)]

@@ -1,0 +1,95 @@
+"""The sweep's own run: the parent of its jobs' runs, with the plan, the endings and the table."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from omegaconf import DictConfig, OmegaConf
+
+from rarelab.record import command, redacted
+from rarelab.sweep.directory import claim
+from rarelab.sweep.job import Job, Result
+from rarelab.tracking import RunRecord, owner
+from rarelab.training.history import History
+
+KIND = {"rarelab.kind": "sweep"}
+
+
+class Parent:
+    """A context manager around the running of a sweep's jobs.
+
+    The same sweep again goes on with the run it has, unless another process is at it.
+
+    Args:
+        cfg: what was asked of the sweep itself; recorded as ``config.yaml``.
+        jobs: all of the plan.
+        folder: ``runs/<experiment>``.
+        sink: the tracker, not yet opened.
+    """
+
+    def __init__(self, cfg: DictConfig, jobs: Sequence[Job], folder: Path, sink: Any) -> None:
+        self._cfg, self._jobs, self._sink = cfg, jobs, sink
+        self.sweep = jobs[0].sweep
+        self.directory, _ = claim(folder, f"sweep-{self.sweep}", goes_on=lambda directory: True)
+        self.run_id = ""
+        self.status = "done"
+
+    def __enter__(self) -> Self:
+        kept = [str(key) for key in self._cfg if key != "hydra"]
+        plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(self._cfg, kept))
+        OmegaConf.save(OmegaConf.create(redacted(plain)), self.directory / "config.yaml")
+        plan = [{key: getattr(job, key) for key in _PLANNED} for job in self._jobs]
+        _write(self.directory / "plan.json", json.dumps(plan, indent=1))
+        self._open = ExitStack()
+        self._open.enter_context(owner.beating(self.directory))
+        self.run_id = self._sink.open(self._record())
+        history = self.directory / "history.jsonl"
+        self._history = History(history, [self._sink])
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self.status = "error" if issubclass(kind, Exception) else "interrupted"
+        self._sink.close(self.status, self.directory, kind.__name__ if kind else "")
+        self._open.close()
+        owner.release(self.directory)
+
+    def note(self, results: Mapping[int, Result]) -> None:
+        """Write how the jobs have ended so far: ``jobs.csv``."""
+        with (self.directory / "jobs.csv").open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(["job", "name", *_ENDINGS])
+            for job in self._jobs:
+                if job.number in results:
+                    ending = results[job.number]
+                    rows.writerow([job.number, job.name, *(getattr(ending, k) for k in _ENDINGS)])
+
+    def append(self, metrics: dict[str, float]) -> None:
+        """Record numbers of the whole sweep; the last ones count."""
+        self._history.append(len(self._history), metrics)
+
+    def _record(self) -> RunRecord:
+        keys = sorted({key for job in self._jobs for key in job.numbers})
+        return RunRecord(
+            name=f"sweep of {len(self._jobs)} jobs",
+            params={"jobs": str(len(self._jobs)), "swept": " ".join(keys)},
+            tags={**KIND, "rarelab.sweep": self.sweep, "rarelab.command": command()},
+            directory=self.directory,
+        )
+
+
+_PLANNED = ("number", "name", "overrides", "signature", "code", "data")
+_ENDINGS = ("status", "run_id", "directory", "seconds", "error", "reason")
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

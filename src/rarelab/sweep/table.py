@@ -1,0 +1,123 @@
+"""The sweep's result: mean and spread over the seeds of each arm, and the curves overlaid."""
+
+import csv
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rarelab.compare.names import labels
+from rarelab.sweep.job import Job, Result, parameters
+
+METRICS = ("best/val_aucpr", "test/aucpr", "test/recall_at_q/0.005")
+_SEED = "seed"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The jobs that differ in nothing but the seed, as far as they have ended well."""
+
+    label: str
+    results: list[Result]
+    missing: int
+
+    def values(self, metric: str) -> list[float]:
+        found = (result.metrics.get(metric, math.nan) for result in self.results)
+        return [value for value in found if math.isfinite(value)]
+
+    def mean(self, metric: str) -> float:
+        values = self.values(metric)
+        return statistics.fmean(values) if values else math.nan
+
+    def deviation(self, metric: str) -> float:
+        """The standard deviation over seeds (n - 1); NaN for fewer than two."""
+        values = self.values(metric)
+        return statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+def arms(jobs: Sequence[Job], results: Mapping[int, Result]) -> list[Arm]:
+    """The arms of a sweep in the order of its plan; ``results`` by job number."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        key = json.dumps(_without_seed(parameters(job)), sort_keys=True)
+        groups.setdefault(key, []).append(job)
+    names = labels([_without_seed(parameters(group[0])) for group in groups.values()])
+    made = []
+    for name, group in zip(names, groups.values(), strict=True):
+        found = [results[job.number] for job in group if job.number in results]
+        well = [result for result in found if result.metrics and not result.failed]
+        made.append(Arm(name, well, len(group) - len(well)))
+    return made
+
+
+def _without_seed(params: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in params.items() if key != _SEED}
+
+
+def table_text(found: Sequence[Arm]) -> str:
+    """The table for the console."""
+    width = max(len("arm"), *(len(arm.label) for arm in found))
+    head = "".join(f"  {metric:>24}" for metric in METRICS)
+    lines = [f"{'arm':<{width}}    n  missing{head}", *(_line(arm, width) for arm in found)]
+    return "\n".join([*lines, "mean ± standard deviation over seeds"])
+
+
+def _line(arm: Arm, width: int) -> str:
+    cells = "".join(f"  {_cell(arm, metric):>24}" for metric in METRICS)
+    return f"{arm.label:<{width}}  {len(arm.results):>3}  {arm.missing:>7}{cells}"
+
+
+def _cell(arm: Arm, metric: str) -> str:
+    values = arm.values(metric)
+    if not values:
+        return "-"
+    spread = f" ± {arm.deviation(metric):.4f}" if len(values) > 1 else ""
+    return f"{arm.mean(metric):.4f}{spread}"
+
+
+def table_metrics(found: Sequence[Arm]) -> dict[str, float]:
+    """The table as metrics of the sweep's run: ``<metric>/mean/<arm>``, ``.../sd/...``, ``n/<arm>``
+    and ``missing/<arm>``."""
+    metrics: dict[str, float] = {}
+    for arm in found:
+        metrics[f"n/{arm.label}"] = float(len(arm.results))
+        metrics[f"missing/{arm.label}"] = float(arm.missing)
+        for metric in METRICS:
+            metrics[f"{metric}/mean/{arm.label}"] = arm.mean(metric)
+            metrics[f"{metric}/sd/{arm.label}"] = arm.deviation(metric)
+    return metrics
+
+
+def write_table(path: Path, found: Sequence[Arm]) -> None:
+    """The table as CSV."""
+    columns = [f"{metric} {what}" for metric in METRICS for what in ("mean", "sd")]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["arm", "n", "missing", *columns])
+        for arm in found:
+            cells = [f(m) for m in METRICS for f in (arm.mean, arm.deviation)]
+            rows.writerow([arm.label, len(arm.results), arm.missing, *cells])
+
+
+def write_figure(directory: Path, found: Sequence[Arm]) -> list[Path]:
+    """``figures/recall_at_quantile.*``: an arm's mean curve and the range over its seeds.
+
+    Runs whose curves are not on this disk are left out; without any there is no figure.
+    """
+    curves = {arm.label: [c for r in arm.results if (c := _curves(r)) is not None] for arm in found}
+    drawn = {label: runs for label, runs in curves.items() if runs}
+    if not drawn:
+        return []
+    from rarelab.compare.figures import recall_at_quantile, save
+
+    return save(recall_at_quantile(drawn), directory / "figures", "recall_at_quantile")
+
+
+def _curves(result: Result) -> Any:
+    try:
+        return json.loads((Path(result.directory) / "curves.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
