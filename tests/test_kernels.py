@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import reference
 import score_cases
@@ -114,6 +115,34 @@ def test_a_batch_before_a_queue_gets_the_gradient_of_its_columns(kernel, lists) 
     (own,) = torch.autograd.grad(attached.sum(), batch)
     assert torch.equal(attached, value) and torch.equal(own, first[..., :20])
     assert not kernel(scores, positives, live=batch.detach()).requires_grad
+
+
+class _Largest(TorchDispatchMode):
+    """The most elements that any tensor made within has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for each in made if isinstance(made, (tuple, list)) else (made,):
+            if isinstance(each, torch.Tensor):
+                self.elements = max(self.elements, each.untyped_storage().nbytes() // 4)
+        return made
+
+
+@pytest.mark.parametrize("path", WAYS)
+@pytest.mark.parametrize("lists", [1, 3])
+def test_no_tensor_outgrows_the_chunk_and_the_pool(path: str, lists: int) -> None:
+    """16 M pairs a list, and nothing near as large is ever made."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(lists, 16_000, generator=generator)
+    positives = torch.rand(lists, 16_000, generator=generator) < 1 / 16
+    scores.requires_grad_()
+    with _Largest() as seen:
+        smooth_ap(scores, positives, tau=0.01, path=path, chunk=1 << 16).sum().backward()
+    assert seen.elements < 2 * (1 << 16) + 16 * scores.numel()
 
 
 def test_long_grids_with_gaps_and_outliers() -> None:

@@ -1,10 +1,12 @@
 """The loop: the same seed gives the same bits, validation chooses, and a broken loss ends it."""
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from rarelab import build
@@ -182,6 +184,20 @@ def test_health_counts_dead_gradients_and_missing_positives() -> None:
         "train/zero_grad_frac",
         "train/no_positive_batch_frac",
     ]
+
+
+def test_advice_names_keys_that_exist() -> None:
+    shares = ("zero_grad_frac", "no_positive_batch_frac", "no_positive_pool_frac")
+    lines = advice({f"train/{share}": 0.51 for share in shares})
+    assert not advice({f"train/{share}": 0.5 for share in shares})
+    keys = [set(re.findall(r"\b(?:loss|schedule|trainer|sampler)[.=]\w+", line)) for line in lines]
+    temperature, batch, pool = keys
+    assert temperature == {"loss.temperature", "schedule.temp_end", "loss.temperature_unit"}
+    assert batch == {"sampler=stratified", "trainer.batch_size"}
+    assert pool == {"loss.queue_size", "sampler=stratified", "trainer.batch_size"}
+    cfg, _ = compose_train(["sampler=stratified"])
+    for key in temperature | batch | pool:
+        assert OmegaConf.select(cfg, key.split("=")[0]) is not None, key
 
 
 def test_a_pool_remembers_positives_that_the_batch_lacks(tmp_path: Path) -> None:

@@ -84,10 +84,15 @@ class Grid:
 
     def sources(self, point: Tensor, mass: Tensor) -> "_Sources":
         sides = len(mass)
-        owner, cell, middle = self.place(point)
-        row = sides * owner + torch.arange(sides, device=point.device)[:, None]
-        block = row.flatten(), cell.repeat(sides), middle.repeat(sides), mass.flatten()
-        return _Sources(self, self._spread(iter([block]), len(point), sides))
+        side = torch.arange(sides, device=point.device)[:, None]
+
+        def blocks() -> Iterator[Block]:
+            for points, masses in zip(point.split(BLOCK), mass.split(BLOCK, 1), strict=True):
+                owner, cell, middle = self.place(points)
+                row = (sides * owner + side).flatten()
+                yield row, cell.repeat(sides), middle.repeat(sides), masses.flatten()
+
+        return _Sources(self, self._spread(blocks(), len(point), sides))
 
     def weights(self, middle: Tensor) -> Tensor:
         """Lagrange weights [POINTS, k] of points ``middle`` [k] off their stencils' middles."""
@@ -144,12 +149,15 @@ class _Sources:
     def _sum(self, at: Tensor, kernel: Tensor) -> Tensor:
         grid, sides = self.grid, self.transform.shape[1]
         field = torch.fft.irfft(self.transform * kernel, grid.length).flatten()
-        owner, cell, middle = grid.place(at)
-        weights, rows = grid.weights(middle), torch.arange(sides, device=at.device)[:, None]
-        node = (owner * sides + rows) * grid.length + cell
-        result = field.new_zeros(sides, len(at))
-        for offset in range(POINTS):
-            result.addcmul_(field[node + offset], weights[offset])
+        side, result = (
+            torch.arange(sides, device=at.device)[:, None],
+            field.new_zeros(sides, len(at)),
+        )
+        for points, sums in zip(at.split(BLOCK), result.split(BLOCK, 1), strict=True):
+            owner, cell, middle = grid.place(points)
+            weights, node = grid.weights(middle), (owner * sides + side) * grid.length + cell
+            for offset in range(POINTS):
+                sums.addcmul_(field[node + offset], weights[offset])
         return result
 
 

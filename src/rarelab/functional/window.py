@@ -129,20 +129,20 @@ class _Sources:
         """Add to ``total`` [C, n, size, q] the pairs of tiles (target, first ≤ source < beyond)."""
         per_list, slots = centre.shape[1:]
         together = max(1, self.window.chunk // (slots * self.score.shape[2]))
-        count = (beyond - first).flatten()
-        target = torch.arange(len(count), device=count.device).repeat_interleave(count)
-        rank = torch.arange(len(target), device=count.device) - (count.cumsum(0) - count)[target]
-        owner = target // per_list
-        source = owner * self.score.shape[1] + first.flatten()[target] + rank
-        inverse = (1.0 / self.window.tau)[owner, None, None]
+        ends = (beyond - first).flatten().cumsum(0)  # of each target's run of sources
+        owner = torch.arange(len(ends), device=ends.device) // per_list
+        origin = owner * self.score.shape[1] + beyond.flatten() - ends  # source = origin + rank
+        inverse = (1.0 / self.window.tau)[:, None, None]
         total, centre = total.flatten(0, 1), centre.flatten(0, 1).unsqueeze(-1)
         score = self.score.flatten(0, 1).unsqueeze(1)
         mass = None if self.mass is None else self.mass.flatten(0, 1).mT
-        for start in range(0, len(target), together):
-            part = slice(start, start + together)
-            mine, theirs = target[part], source[part]
+        last = int(ends[-1])
+        for start in range(0, last, together):
+            rank = torch.arange(start, min(start + together, last), device=ends.device)
+            mine = torch.searchsorted(ends, rank, right=True)
+            theirs = origin[mine] + rank
             difference = score.index_select(0, theirs).to(total) - centre.index_select(0, mine)
-            step = difference.mul_(inverse[part]).sigmoid_()
+            step = difference.mul_(inverse[owner[mine]]).sigmoid_()
             if slope:
                 step.addcmul_(step, step, value=-1)  # σ' = σ − σ²
             sums = step.sum(-1, keepdim=True) if mass is None else step @ mass[theirs]

@@ -9,9 +9,11 @@ DEAD_GRADIENT = 1e-6
 """A step whose largest |dL/dlogit| is below this moves no weight worth the name."""
 
 _ADVICE = {
-    "train/zero_grad_frac": "raise the temperature or take temperature_unit=iqr",
-    "train/no_positive_batch_frac": "raise trainer.batch_size",
-    "train/no_positive_pool_frac": "raise loss.queue_size or trainer.batch_size",
+    "train/zero_grad_frac": "raise the temperature (loss.temperature, or schedule.temp_end where a "
+    "schedule sets it) or measure it in the scores' own spread (loss.temperature_unit=iqr)",
+    "train/no_positive_batch_frac": "take sampler=stratified or raise trainer.batch_size",
+    "train/no_positive_pool_frac": "raise loss.queue_size, take sampler=stratified or raise "
+    "trainer.batch_size",
 }
 
 
