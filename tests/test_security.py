@@ -91,7 +91,7 @@ def test_a_recorded_configuration_trusts_whom_the_reader_trusts(tmp_path) -> Non
         "allow_targets": ["somebody"],
     }
     (tmp_path / "config.yaml").write_text(json.dumps(config))
-    with pytest.raises(RequestError, match="--allow-targets"):
+    with pytest.raises(RequestError, match="allow_targets="):
         recorded_config(tmp_path / "config.yaml", allow=["my_loss"])
     found = recorded_config(tmp_path / "config.yaml", allow=["my_losses"])
     assert found == config | {"allow_targets": ["my_losses"]}

@@ -19,6 +19,7 @@ rarelab: does training on a ranking loss beat cross-entropy on your rare positiv
   rarelab data fetch NAME...           download them with pinned hashes
   rarelab data path NAME               where one lies
   rarelab predict RUN_ID FILE          score a CSV or Parquet file; budget=0.005 also alerts
+  rarelab reproduce RUN_ID             train a recorded run again: is every metric equal?
   rarelab sync                         push to MLflow what is only on disk
   rarelab ui                           MLflow's dashboard on the recorded runs, on 127.0.0.1
 
@@ -48,7 +49,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(name: str) -> Callable[[list[str]], int]:
-    commands = {"train": _train, "data": _data, "predict": _predict, "sync": _sync, "ui": _ui}
+    commands = {
+        "train": _train,
+        "data": _data,
+        "predict": _predict,
+        "reproduce": _reproduce,
+        "sync": _sync,
+        "ui": _ui,
+    }
     if name not in commands:
         raise RequestError(f"{name}: there is no such command; {nearest(name, commands)}")
     return commands[name]
@@ -129,6 +137,23 @@ def _predict(arguments: list[str]) -> int:
     done = predict(asked, home(chosen.home), chosen.uri)
     print(done, file=sys.stderr if asked.output == "-" else sys.stdout)
     return 0
+
+
+def _reproduce(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="rarelab reproduce")
+    parser.add_argument("run", metavar="RUN_ID", help="MLflow's id, a beginning of it, or a folder")
+    parser.add_argument("settings", nargs="*", metavar="allow_targets=[MODULE]")
+    parser.add_argument("--home", help="the records; default: RARELAB_HOME, else outputs/")
+    parser.add_argument("--uri", help="the MLflow store or server, for a run that is there alone")
+    chosen = parser.parse_args(arguments)
+
+    from rarelab.console import configure_console
+    from rarelab.paths import home
+    from rarelab.reproduce import allowed_modules, reproduce
+
+    configure_console()
+    trusted = allowed_modules(chosen.settings)
+    return reproduce(chosen.run, home(chosen.home), chosen.uri, trusted)
 
 
 def _sync(arguments: list[str]) -> int:

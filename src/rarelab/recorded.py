@@ -53,7 +53,7 @@ def _check_target(path: Path, key: str, target: Any, allow: Sequence[str]) -> No
         return
     raise RequestError(
         f"{path}: {key}={target}: a record may name the shipped targets alone "
-        f"({nearest(str(target), _shipped())}); --allow-targets trusts a module of yours"
+        f"({nearest(str(target), _shipped())}); allow_targets=[...] trusts a module of yours"
     )
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from rarelab.errors import RarelabError, RequestError, nearest
 from rarelab.tracking import store
-from rarelab.tracking.record import RECORD, load_entry
+from rarelab.tracking.record import RECORD, Entry, load_entry, save_entry, write_status
 from rarelab.tracking.sink import first_line
+from rarelab.tracking.writer import STATUS_TAG
 
 _MLFLOW_ID = re.compile("[0-9a-f]{32}")
 
@@ -38,24 +39,52 @@ def fetch_model(home: Path, uri: str | None, name: str, into: Path) -> Path:
     Raises:
         RequestError: no such run, here or in MLflow, or one without a model.
     """
+    tracker, _ = _recorded(home, uri, name)
+    try:
+        return Path(tracker.download_artifacts(name, "model", str(into)))
+    except (_mlflow_exception(), OSError):
+        raise RequestError(f"{name} left no model to score with") from None
+
+
+def fetch_record(home: Path, uri: str | None, name: str, into: Path) -> Path:
+    """Download what a run directory says of its run, from a run that is in MLflow alone.
+
+    Raises:
+        RequestError: no such run, here or in MLflow, or one without its files.
+    """
+    tracker, run = _recorded(home, uri, name)
+    try:
+        for file in ("config.yaml", "environment.json", "history.jsonl"):
+            tracker.download_artifacts(name, file, str(into))
+    except (_mlflow_exception(), OSError):
+        raise RequestError(f"{name} left no {file} in MLflow") from None
+    entry = Entry(run.info.run_name, "", dict(run.data.params), dict(run.data.tags), run_id=name)
+    save_entry(into, entry)
+    if STATUS_TAG in entry.tags and run.info.end_time:
+        write_status(into, entry.tags[STATUS_TAG], run.info.end_time)
+    return into
+
+
+def _recorded(home: Path, uri: str | None, name: str) -> tuple[Any, Any]:
+    """The client and the run that is in MLflow under the whole id ``name``."""
     is_id = _MLFLOW_ID.fullmatch(name) is not None
     known = [own for own, d in _names(home) if (own == d.name) != is_id and "/" not in own]
-    missing = RequestError(f"{name}: there is no such run; {nearest(name, known)}")
+    missing = RequestError(f"{name}: there is no such run; {nearest(name, set(known))}")
     if not is_id:
         raise missing
-    from mlflow.exceptions import MlflowException
-
     tracker: Any = store.client(store.resolve_uri(home, uri), home)
     try:
-        tracker.get_run(name)
-    except MlflowException as error:
+        return tracker, tracker.get_run(name)
+    except _mlflow_exception() as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             raise missing from None
         raise RarelabError(f"{name}: {first_line(error)}") from error
-    try:
-        return Path(tracker.download_artifacts(name, "model", str(into)))
-    except (MlflowException, OSError):
-        raise RequestError(f"{name} left no model to score with") from None
+
+
+def _mlflow_exception() -> Any:
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException
 
 
 def _names(home: Path) -> list[tuple[str, Path]]:

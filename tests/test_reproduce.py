@@ -1,0 +1,165 @@
+"""A recorded run trains again to the same bits, and what differs is said."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+import rarelab
+from rarelab.cli import main
+from rarelab.errors import RarelabError
+from rarelab.training.loop import Trainer
+
+SMALL = [
+    *("dataset.n_samples=1500", "dataset.pos_rate=0.05", "trainer.max_epochs=3"),
+    *("trainer.batch_size=256", "schedule.warmup_epochs=1", "schedule.blend_epochs=1"),
+    "model.dropout=0.1",
+]
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rarelab.evaluation.run_figures", lambda *arguments: None)
+
+
+@pytest.fixture
+def recorded(home: Path) -> Path:
+    return rarelab.train([*SMALL, "tracking=none"]).directory
+
+
+def reproduce(capsys, *arguments: str) -> tuple[int, str]:
+    capsys.readouterr()
+    code = main(["reproduce", *arguments])
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
+
+
+def edit(path: Path, change) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_a_run_is_reproduced_by_its_folder_and_nothing_else_is_touched(
+    recorded, home, capsys
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in recorded.rglob("*")}
+    code, said = reproduce(capsys, f"rarelab/{recorded.name}")
+    assert code == 0, said
+    assert "is reproduced: all" in said
+    assert "differs today" not in said
+    assert {path: path.stat().st_mtime_ns for path in recorded.rglob("*")} == before
+    assert not (home / "mlflow.db").exists()
+    assert [path.name for path in (home / "runs" / "reproduced").iterdir()] == [recorded.name]
+
+
+def test_a_run_in_mlflow_alone_is_reproduced_by_its_id(home, capsys) -> None:
+    done = rarelab.train(SMALL)
+    shutil.rmtree(home / "runs")
+    code, said = reproduce(capsys, done.run_id)
+    assert code == 0, said
+    code, said = reproduce(capsys, "0" * 32)
+    assert code == 2
+    assert f"{'0' * 32}: there is no such run; " in said
+
+
+def test_an_unequal_metric_is_named(recorded, capsys) -> None:
+    path = recorded / "history.jsonl"
+    lines = path.read_text().splitlines()
+    row = json.loads(lines[1])
+    row["metrics"]["train/loss"] += 1e-16 + abs(row["metrics"]["train/loss"]) * 1e-15
+    path.write_text("\n".join([lines[0], json.dumps(row), *lines[2:-1]]) + "\n")
+    code, said = reproduce(capsys, recorded.name)
+    assert code == 1
+    assert "unequal: step 1 train/loss: " in said
+    assert "is NOT reproduced" in said
+    assert "test/aucpr: None was recorded" in said or "test/auroc: None was recorded" in said
+
+
+def test_what_differs_today_is_said(recorded, capsys) -> None:
+    edit(recorded / "environment.json", lambda facts: facts["packages"].update(numpy="1.0"))
+    edit(recorded / "environment.json", lambda facts: facts.update(python="2.7"))
+    edit(recorded / "record.json", lambda entry: entry["tags"].update({"rarelab.code": "x"}))
+    edit(recorded / "record.json", lambda entry: entry["tags"].update({"rarelab.data_digest": "x"}))
+    code, said = reproduce(capsys, recorded.name)
+    assert code == 0
+    for line in ("numpy 1.0 -> ", "python 2.7 -> ", "another fingerprint", "another digest"):
+        assert f"{line}" in said
+
+
+def test_a_diverged_run_is_reproduced_as_such(home, capsys, monkeypatch) -> None:
+    usual = Trainer._forward
+    calls = [0]
+
+    def breaks(*arguments):
+        logits, loss = usual(*arguments)
+        calls[0] += 1
+        return logits, loss * (float("nan") if calls[0] % 11 == 0 else 1.0)
+
+    monkeypatch.setattr(Trainer, "_forward", breaks)
+    with pytest.raises(RarelabError):
+        rarelab.train([*SMALL, "tracking=none"])
+    (directory,) = [d for d in (home / "runs" / "rarelab").iterdir() if d.is_dir()]
+    calls[0] = 0
+    code, said = reproduce(capsys, directory.name)
+    assert code == 0, said
+
+
+@pytest.mark.parametrize(
+    ("spoil", "answer"),
+    [
+        (lambda d: (d / "status.json").unlink(), "its status is running; only a run that is done"),
+        (
+            lambda d: edit(d / "status.json", lambda s: s.update(status="interrupted")),
+            "its status is interrupted; only a run that is done is reproduced",
+        ),
+        (
+            lambda d: edit(
+                d / "record.json", lambda e: e["tags"].update({"rarelab.kind": "sweep"})
+            ),
+            "is a sweep: reproduce its runs",
+        ),
+        (
+            lambda d: OmegaConf.save(
+                OmegaConf.merge(
+                    OmegaConf.load(d / "config.yaml"), {"loss": {"_target_": "os.system"}}
+                ),
+                d / "config.yaml",
+            ),
+            "loss._target_=os.system: a record may name the shipped targets alone",
+        ),
+        (
+            lambda d: OmegaConf.save(
+                OmegaConf.merge(
+                    OmegaConf.load(d / "config.yaml"), {"dataset": {"n_samples": "***"}}
+                ),
+                d / "config.yaml",
+            ),
+            "dataset.n_samples: its value was a secret, which a record does not keep",
+        ),
+    ],
+    ids=["running", "interrupted", "sweep", "target", "secret"],
+)
+def test_what_cannot_be_reproduced_is_refused(recorded, home, capsys, spoil, answer) -> None:
+    spoil(recorded)
+    code, said = reproduce(capsys, recorded.name)
+    assert code == 2
+    assert answer in said
+    assert len(said.strip().splitlines()) == 1
+    assert not (home / "runs" / "reproduced").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["nothing"], "nothing: there is no such run; there are none"),
+        (["x", "allow=[a]"], "allow=[a]: expected allow_targets=[MODULE,...]"),
+    ],
+)
+def test_a_wrong_request_is_answered(home, capsys, arguments, answer) -> None:
+    code, said = reproduce(capsys, *arguments)
+    assert code == 2
+    assert answer in said
+    assert not home.exists()
