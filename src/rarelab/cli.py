@@ -21,7 +21,7 @@ rarelab: does training on a ranking loss beat cross-entropy on your rare positiv
   rarelab predict RUN_ID FILE          score a CSV or Parquet file; budget=0.005 also alerts
   rarelab reproduce RUN_ID             train a recorded run again: is every metric equal?
   rarelab sync                         push to MLflow what is only on disk
-  rarelab ui                           MLflow's dashboard on the recorded runs, on 127.0.0.1
+  rarelab ui [EXPERIMENT]              MLflow's dashboard on its runs, on 127.0.0.1
 
 `rarelab train --help` lists the groups of the configuration; `rarelab train --cfg job` shows it.
 """
@@ -172,14 +172,23 @@ def _sync(arguments: list[str]) -> int:
 
 def _ui(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="rarelab ui")
+    parser.add_argument("experiment", nargs="?", help="default: the one with the newest run")
     parser.add_argument("--home", help="the records; default: RARELAB_HOME, else outputs/")
+    parser.add_argument("--uri", help="the MLflow store or server; default: the records' own")
     parser.add_argument("--port", type=int, default=5000)
+    parser.add_argument("--no-browser", action="store_true", help="open no window")
     chosen = parser.parse_args(arguments)
 
+    from rarelab.dashboard.command import ui
     from rarelab.paths import home
-    from rarelab.tracking import serve
 
-    return serve(home(chosen.home), port=chosen.port)
+    return ui(
+        home(chosen.home),
+        chosen.experiment,
+        uri=chosen.uri,
+        port=chosen.port,
+        browser=not chosen.no_browser,
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 
@@ -18,11 +19,18 @@ _READY_TIMEOUT = 180
 _POLL = 0.3
 
 
-def serve(home: Path, *, uri: str | None = None, host: str = "127.0.0.1", port: int = 5000) -> int:
+def serve(
+    home: Path,
+    *,
+    uri: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 5000,
+    ready: Callable[[str], None] | None = None,
+) -> int:
     """Run MLflow's server on the records until it is stopped; its exit code.
 
-    A port that is taken is replaced by a free one, which is said. For records that live on a
-    server, its address is all there is to say.
+    A port that is taken is replaced by a free one, which is said. ``ready`` is told the server's
+    address once it answers. For records that live on a server, its address is all there is to say.
 
     Raises:
         RarelabError: if the server does not come up.
@@ -39,6 +47,8 @@ def serve(home: Path, *, uri: str | None = None, host: str = "127.0.0.1", port: 
     server = _start(address, home, host, chosen)
     try:
         _wait_until_ready(server, f"http://{host}:{chosen}/health")
+        if ready is not None:
+            ready(f"http://{host}:{chosen}")
         print(f"experiments: http://{host}:{chosen}/#/experiments (Ctrl-C stops)", flush=True)
         return server.wait()
     finally:
