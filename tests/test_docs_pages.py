@@ -1,0 +1,45 @@
+"""The pages under docs/: every command in them can be typed, and the shelf is on its page whole."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from rarelab.sweep.composer import Composer, loader
+from rarelab.sweep.overrides import expand, quoted_arms
+from rarelab.sweep.plan import Planner
+from rarelab.sweep.settings import settings
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+COMMANDS = [
+    line
+    for page in PAGES
+    for block in re.findall(r"```console\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("rarelab train")
+]
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS)))
+def test_a_command_of_a_page_plans_and_passes_the_checks(command: str) -> None:
+    arguments = [quoted_arms(part) for part in shlex.split(command)[2:]]
+    with loader() as found:
+        composer = Composer(found)
+        lines = [argument for argument in arguments if argument != "-m"]
+        base = composer.sweep(lines)
+        study = base.hydra.sweeper.get("params") or {}
+        jobs = expand(composer.parser, study, lines, settings(base))
+        assert len(jobs) > 1 or "-m" not in arguments
+        assert Planner(composer, "/records", "rarelab").jobs(jobs)
+
+
+def test_the_pages_name_every_loss_and_only_files_that_exist() -> None:
+    page = (ROOT / "docs" / "losses.md").read_text("utf-8")
+    for leaf in (ROOT / "conf" / "loss").glob("*.yaml"):
+        name = leaf.stem.removesuffix("_iqr")
+        assert f"`{name}`" in page or f"={name}" in page, name
+    for each in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", each.read_text("utf-8")):
+            assert (each.parent / target).exists(), target
