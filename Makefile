@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 PY := .venv/bin/python
 
-.PHONY: run test test-slow postgresql lint check bench clean
+.PHONY: run test test-slow postgresql browser lint check bench clean
 
 run: .venv/.with-run ## the main job: fetch creditcard, train Smooth-AP after a warmup, show the test table
 	@if $(PY) -m rarelab data fetch creditcard; then \
@@ -16,7 +16,7 @@ run: .venv/.with-run ## the main job: fetch creditcard, train Smooth-AP after a 
 test: .venv/.with-test ## all tests but the slow ones
 	$(PY) -m pytest -n auto
 
-test-slow: .venv/.with-test-slow postgresql ## what needs servers, several processes, downloads or minutes
+test-slow: .venv/.with-test-slow postgresql browser ## what needs servers, several processes, downloads or minutes
 	$(PY) -m pytest -m slow
 
 # Root on a Debian system can add it; elsewhere the tests that need it say that they are skipped.
@@ -25,6 +25,12 @@ postgresql:
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends postgresql; \
 	} || echo "PostgreSQL is not here: what needs it is skipped"
+
+browser: ## Debian's Chromium, for the test of the dashboard
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  apt-get update -q && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium chromium-driver; \
+	} || { echo "install chromium and chromedriver: the test of the dashboard drives them"; exit 1; }
 
 lint: .venv/.with-check ## style, types, and what is known to be unsafe
 	$(PY) -m ruff check

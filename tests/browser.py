@@ -1,0 +1,99 @@
+"""A headless Chromium for the tests of pages, and ``rarelab ui`` as its user starts it."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.ui import WebDriverWait
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",  # it does not start as root with one
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+PATIENCE = 120
+
+
+@contextmanager
+def chromium(folder: Path, width: int = 1600, height: int = 1300) -> Iterator[WebDriver]:
+    """A browser with a profile of its own in ``folder``."""
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.fail("no chromium and chromedriver here: `make browser` installs Debian's")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in (*FLAGS, f"--user-data-dir={folder}", f"--window-size={width},{height}"):
+        options.add_argument(flag)
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        yield browser
+    finally:
+        browser.quit()
+
+
+@contextmanager
+def dashboard(home: Path, *arguments: str) -> Iterator[dict[str, str]]:
+    """``rarelab ui`` on ``home``, once it is up: the addresses that it printed, by their names."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-m", "rarelab", "ui", *arguments, "--port", port, "--no-browser"]
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "RARELAB_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    said: dict[str, str] = {}
+    for line in process.stdout:
+        name, _, address = line.partition(": ")
+        said[name] = address.split()[0] if address else ""
+        if name == "experiments":
+            break
+    try:
+        yield said
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+        process.stdout.close()
+
+
+def wait(browser: WebDriver, ready: Callable[[], Any]) -> Any:
+    """What ``ready`` gives, as soon as that is true; the page may still be changing meanwhile."""
+    not_yet = [WebDriverException, StopIteration]
+    waiting = WebDriverWait(browser, PATIENCE, 0.5, ignored_exceptions=not_yet)
+    return waiting.until(lambda _: ready())
+
+
+def texts(browser: Any, css: str) -> list[str]:
+    """The texts of the elements that a selector finds, in order; an SVG's too."""
+    found = browser.find_elements(By.CSS_SELECTOR, css)
+    return [(element.get_attribute("textContent") or "").strip() for element in found]
+
+
+def open_page(browser: WebDriver, address: str) -> None:
+    """Load an address anew, though it may differ after the # alone; close MLflow's chat."""
+    browser.get("about:blank")
+    browser.get(address)
+    close = "button[data-component-id='mlflow.assistant.chat_panel.close']"
+    wait(browser, lambda: texts(browser, "[data-testid=experiment-view-table-run-color]"))
+    for button in browser.find_elements(By.CSS_SELECTOR, close):
+        button.click()
