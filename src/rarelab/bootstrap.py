@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from rarelab.tie_groups import as_array
@@ -100,6 +101,13 @@ class Cells:
     def renumber(self) -> None:
         """Take the rows as numbered by cell. Which row is which matters to several columns only."""
         self._order = None
+
+    def members(self) -> csr_matrix:
+        """Which rows are in each cell, [cells, N] of ones: times weights [N, B], their counts."""
+        assert self._order is not None, "renumbered"
+        ones = np.ones(len(self._order), dtype=np.float32)
+        shape = (len(self.sizes), len(self._order))
+        return csr_matrix((ones, self._order.astype(np.int32), self._edges), shape=shape)
 
     def counts(self, weights: NDArray) -> NDArray:
         """Weight of every cell, [B, cells], from the weights of the rows [B, N]."""

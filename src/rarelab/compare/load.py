@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from rarelab import paths
 from rarelab.errors import RarelabError, RequestError, nearest
@@ -39,6 +40,7 @@ class Run:
     metrics: Mapping[str, float] = field(repr=False)
     status: str
     started: int
+    artifacts: str = field(repr=False, default="")
 
     @property
     def seed(self) -> int | None:
@@ -128,16 +130,19 @@ class Records:
             raise RequestError(f"{run_id}: there is no run with this id") from error
         return _plain(found, self.client.get_experiment(found.info.experiment_id).name)
 
-    def file(self, run: Run, name: str) -> Path | None:
-        """A file of the run's directory, downloaded if it is not on this machine; None if it has
-        none."""
+    def file(self, run: Run, name: str, *, download: bool = True) -> Path | None:
+        """A file of the run: in its directory, else among its artifacts, which are downloaded from
+        a server (if ``download``). None if there is none."""
         directory = run.tags.get("rarelab.directory")
         if directory:
             at_home = self.home / "runs" / run.experiment / Path(directory).name
             for folder in (Path(directory), at_home):
                 if (folder / name).is_file():
                     return folder / name
-        return self._download(run, name)
+        if run.artifacts.startswith(("file:", "/")):
+            kept = Path(unquote(urlsplit(run.artifacts).path)) / name
+            return kept if kept.is_file() else None
+        return self._download(run, name) if download else None
 
     def curves(self, run: Run) -> dict[str, Any] | None:
         """What :func:`rarelab.curves.curves` gave for the run's test rows; None if it has none."""
@@ -195,6 +200,7 @@ def _plain(run: Any, experiment: str) -> Run:
         metrics=dict(run.data.metrics),
         status=tags.get("rarelab.status") or _STATUSES.get(run.info.status, "error"),
         started=run.info.start_time or 0,
+        artifacts=run.info.artifact_uri or "",
     )
 
 

@@ -1,0 +1,90 @@
+"""Several data sets: ranks and Friedman's test. A data set counts once, whatever its seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from rarelab.compare.arms import DataSet, higher_is_better
+
+FEW = 10
+"""Below so many data sets the chi-square law of Friedman's statistic is rough."""
+
+
+@dataclass(frozen=True)
+class Across:
+    """``table``: the mean of each arm [data sets, arms]; ``ranks``: average rank by arm, 1 is best.
+
+    ``statistic`` and ``p`` are Friedman's for three arms and more, Wilcoxon's signed-rank test of
+    the data sets' differences for two. ``post_hoc``: Nemenyi's p-values by pair of arms.
+    """
+
+    test: str
+    statistic: float
+    p: float
+    ranks: dict[str, float]
+    table: Any = field(repr=False)
+    post_hoc: Any = field(repr=False)
+    notes: Sequence[str] = ()
+
+    @property
+    def data_sets(self) -> int:
+        return len(self.table)
+
+
+def across(data_sets: Sequence[DataSet], metric: str) -> Across | None:
+    """Compare arms over data sets (Demšar 2006); None unless two data sets have two arms in common.
+
+    An arm's value on a data set is its mean over the seeds that all arms there have. Arms that are
+    not on every data set are left out and named.
+    """
+    if len(data_sets) < 2:
+        return None
+    labels = [{arm.label for arm in data.arms if arm.runs} for data in data_sets]
+    common = sorted(set.intersection(*labels))
+    partial = sorted(set.union(*labels) - set(common))
+    notes = [f"{label}: not on every data set, left out of the ranks" for label in partial]
+    rows = {data.label: _means(data, common, metric) for data in data_sets}
+    rows = {label: row for label, row in rows.items() if row is not None}
+    if len(common) < 2 or len(rows) < 2:
+        return None
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=common)
+    ranked = table.rank(axis=1, ascending=not higher_is_better(metric)).mean()
+    test, statistic, p = _test(table)
+    ranks = dict(zip(common, ranked.to_numpy(dtype=float).tolist(), strict=True))
+    return Across(test, statistic, p, ranks, table, _nemenyi(table), notes)
+
+
+def _means(data: DataSet, labels: Sequence[str], metric: str) -> list[float] | None:
+    arms = [data.arm(label) for label in labels]
+    if not arms:
+        return None
+    shared = set.intersection(*(set(arm.runs) for arm in arms))
+    if not shared:
+        return None
+    return [float(np.mean([arm.runs[unit].metrics[metric] for unit in shared])) for arm in arms]
+
+
+def _test(table: pd.DataFrame) -> tuple[str, float, float]:
+    columns = [table[label].to_numpy() for label in table]
+    if len(columns) == 2:
+        difference = columns[0] - columns[1]
+        if not difference.any():
+            return "Wilcoxon signed rank", 0.0, 1.0
+        found = stats.wilcoxon(difference)
+        return "Wilcoxon signed rank", float(found.statistic), float(found.pvalue)  # type: ignore
+    found = stats.friedmanchisquare(*columns)
+    return "Friedman", float(found.statistic), float(found.pvalue)
+
+
+def _nemenyi(table: pd.DataFrame) -> pd.DataFrame | None:
+    if table.shape[1] < 3:
+        return None
+    import scikit_posthocs
+
+    found = scikit_posthocs.posthoc_nemenyi_friedman(table.to_numpy())
+    found.index = found.columns = table.columns
+    return found

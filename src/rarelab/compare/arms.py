@@ -1,0 +1,189 @@
+"""Runs into arms, and arms into pairs. Whatever cannot be used is named, never averaged over."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from rarelab.compare.load import Run
+from rarelab.compare.names import differences, labels
+from rarelab.errors import RequestError, nearest
+
+_LOWER_IS_BETTER = ("brier", "ece", "loss", "cost")
+_SHOWN = 8
+_DEFAULT_BASELINES = ("bce", "cross_entropy")
+
+
+class Unit(NamedTuple):
+    """What two runs must share to be a pair: the seed of the split and the seed."""
+
+    split: int | None
+    seed: int
+
+    def __str__(self) -> str:
+        return f"seed {self.seed}" if self.split is None else f"seed {self.seed}/{self.split}"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """The runs of one configuration on one data set, one per unit."""
+
+    label: str
+    configuration: Mapping[str, str] = field(repr=False)
+    runs: Mapping[Unit, Run] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """The arms on one data set, in order of their labels, and what was left out and why."""
+
+    label: str
+    arms: Sequence[Arm]
+    notes: Sequence[str]
+
+    def arm(self, label: str) -> Arm:
+        return next(arm for arm in self.arms if arm.label == label)
+
+
+def higher_is_better(metric: str) -> bool:
+    return metric.rpartition("/")[2].partition("_")[0] not in _LOWER_IS_BETTER
+
+
+def group(runs: Sequence[Run], metric: str) -> list[DataSet]:
+    """The data sets of an experiment with their arms; an arm has one label on all of them.
+
+    Raises:
+        RequestError: if no run has the metric.
+    """
+    if not any(metric in run.metrics for run in runs):
+        known = {key for run in runs for key in run.metrics if key.startswith(("test/", "best/"))}
+        known = known or {key for run in runs for key in run.metrics}
+        raise RequestError(f"metric={metric}: no run has it; {nearest(metric, known)}")
+    arm_labels = dict(zip((r.run_id for r in runs), labels([r.arm for r in runs]), strict=True))
+    by_data: dict[str, list[Run]] = defaultdict(list)
+    for run, label in zip(runs, _data_labels(runs), strict=True):
+        by_data[label].append(run)
+    return [
+        _data_set(label, members, arm_labels, metric) for label, members in sorted(by_data.items())
+    ]
+
+
+def find_baseline(runs: Sequence[Run], name: str | None) -> str:
+    """The label of the arm that a name means: a label, ``key=value``, any swept value, or several
+    of these with spaces. None means BCE or cross-entropy, if that is one arm.
+
+    Raises:
+        RequestError: for a name of no arm or of several.
+    """
+    every = dict(
+        zip(labels([r.arm for r in runs]), differences([r.arm for r in runs]), strict=True)
+    )
+    if len(every) < 2:
+        raise RequestError(
+            f"one arm alone ({next(iter(every))}): a comparison needs two configurations"
+        )
+    for wanted in [name] if name else _DEFAULT_BASELINES:
+        found = [label for label in every if wanted == label] or _meant(every, wanted)
+        if len(found) == 1:
+            return found[0]
+        if len(found) > 1 and name:
+            raise RequestError(f"baseline={name}: {len(found)} arms have it; {_list(found)}")
+    if not name:
+        raise RequestError(f"baseline: say which arm is the baseline; {_list(every)}")
+    values = {value for found in every.values() for value in found.values()}
+    raise RequestError(f"baseline={name}: no arm has it; {nearest(name, {*every, *values})}")
+
+
+def _meant(every: Mapping[str, Mapping[str, str]], wanted: str) -> list[str]:
+    """The arms that have every ``key=value`` or value of ``wanted``."""
+
+    def has(found: Mapping[str, str], part: str) -> bool:
+        key, equals, value = part.partition("=")
+        if not equals:
+            return part in found.values()
+        return any(value == v and key in (k, k.rpartition(".")[2]) for k, v in found.items())
+
+    return [
+        label for label, found in every.items() if all(has(found, part) for part in wanted.split())
+    ]
+
+
+def _list(names: Iterable[str]) -> str:
+    shown = sorted(names)
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return "choose from: " + ", ".join(map(repr, shown[:_SHOWN])) + more
+
+
+def _data_labels(runs: Sequence[Run]) -> list[str]:
+    configurations = [run.data for run in runs]
+    found = labels(configurations)
+    if len(set(found)) == 1:
+        return [run.data.get("dataset", "data") for run in runs]
+    return [label.removeprefix("dataset=") for label in found]
+
+
+def _data_set(
+    label: str, runs: Sequence[Run], arm_labels: Mapping[str, str], metric: str
+) -> DataSet:
+    members: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        members[arm_labels[run.run_id]].append(run)
+    notes: list[str] = []
+    arms = [_arm(name, members[name], metric, notes) for name in sorted(members)]
+    every = sorted({unit for arm in arms for unit in arm.runs}, key=_sortable)
+    for arm in arms:
+        missing = [unit for unit in every if unit not in arm.runs]
+        if missing and arm.runs:
+            notes.append(f"{arm.label}: no usable run for {_some(missing)}")
+    return DataSet(label, arms, notes)
+
+
+def _arm(label: str, runs: Sequence[Run], metric: str, notes: list[str]) -> Arm:
+    """Newest run per unit among those that are done and have the metric."""
+    usable: dict[Unit, list[Run]] = defaultdict(list)
+    why: dict[str, list[str]] = defaultdict(list)
+    for run in runs:
+        reason = _unusable(run, metric)
+        if reason:
+            why[reason].append(str(_unit(run)) if run.seed is not None else run.name)
+        else:
+            usable[_unit(run)].append(run)
+    for reason, units in why.items():
+        notes.append(f"{label}: {reason}, left out: {_some(units)}")
+    for unit, several in usable.items():
+        if len(several) > 1:
+            values = {run.metrics[metric] for run in several}
+            said = "with equal values" if len(values) == 1 else "with different values"
+            notes.append(
+                f"{label}: {unit} was recorded {len(several)} times, {said}; "
+                f"the newest is used ({several[-1].run_id})"
+            )
+    codes = {run.tags.get("rarelab.code") for several in usable.values() for run in several[-1:]}
+    if len(codes) > 1:
+        notes.append(f"{label}: its runs were trained by {len(codes)} versions of the code")
+    chosen = {unit: usable[unit][-1] for unit in sorted(usable, key=_sortable)}
+    return Arm(label, runs[0].arm, chosen)
+
+
+def _unusable(run: Run, metric: str) -> str:
+    if run.status != "done":
+        return {"error": "failed", "running": "still running"}.get(run.status, run.status)
+    if run.seed is None:
+        return "no seed is recorded"
+    if metric not in run.metrics:
+        return f"no {metric}"
+    return "" if math.isfinite(run.metrics[metric]) else f"{metric} is not finite"
+
+
+def _unit(run: Run) -> Unit:
+    return Unit(run.split_seed, run.seed if run.seed is not None else -1)
+
+
+def _sortable(unit: Unit) -> tuple[int, int]:
+    return (-1 if unit.split is None else unit.split, unit.seed)
+
+
+def _some(units: Sequence[object]) -> str:
+    shown = ", ".join(map(str, units[:_SHOWN]))
+    return f"{shown} and {len(units) - _SHOWN} more" if len(units) > _SHOWN else shown

@@ -1,0 +1,105 @@
+"""A difference in recall at an alert budget, told as counts and money per month."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rarelab.compare.arms import DataSet
+from rarelab.compare.contrast import Contrast, Finding
+from rarelab.errors import RequestError, nearest
+
+_RECALL = "test/recall_at_q/"
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the user says of their own work: prices, and rows or alerts per month."""
+
+    false_alert: float | None = None
+    missed_positive: float | None = None
+    rows_per_month: float | None = None
+    alerts_per_month: float | None = None
+    currency: str = ""
+
+    @property
+    def asked(self) -> bool:
+        return any(v is not None for v in (self.false_alert, self.missed_positive))
+
+    def rows(self, budget: float) -> float | None:
+        """Rows per month: as given, or those whose share ``budget`` makes the alerts."""
+        if self.rows_per_month is not None:
+            return self.rows_per_month
+        return None if self.alerts_per_month is None else self.alerts_per_month / budget
+
+    def check(self) -> None:
+        """Raises RequestError for a combination that cannot be told in money per month."""
+        if self.rows_per_month is not None and self.alerts_per_month is not None:
+            raise RequestError(
+                "costs.rows_per_month and costs.alerts_per_month: expected one of them, since the "
+                "budget gives the other"
+            )
+        if self.asked and self.rows(0.5) is None:
+            raise RequestError(
+                "costs.rows_per_month: expected a number (or costs.alerts_per_month), since costs "
+                "are told per month"
+            )
+
+
+@dataclass(frozen=True)
+class Monthly:
+    """One arm against the baseline at the budget, per month: the mean and the interval of each.
+
+    As many alerts are raised either way, so each further positive caught is one false alert less
+    and one miss less. ``saved`` is None without a price.
+    """
+
+    data: str
+    contrast: Contrast
+    budget: float
+    alerts: float
+    caught: tuple[float, float, float]
+    saved: tuple[float, float, float] | None
+
+
+def recall_metric(data_sets: Sequence[DataSet], budget: float) -> str:
+    """The recorded metric that a budget is read from.
+
+    Raises:
+        RequestError: if it was not recorded, or the task is not binary.
+    """
+    runs = [run for data in data_sets for arm in data.arms for run in arm.runs.values()]
+    if any(key.startswith("test/class/") for run in runs for key in run.metrics):
+        raise RequestError("costs: false alerts and misses are of one positive class, not several")
+    known = {key.removeprefix(_RECALL) for r in runs for key in r.metrics if _RECALL in key}
+    by_value = {float(text): text for text in known}
+    if budget not in by_value:
+        raise RequestError(f"budget={budget:g}: not recorded; {nearest(f'{budget:g}', known)}")
+    return _RECALL + by_value[budget]
+
+
+def monthly(data: DataSet, finding: Finding, costs: Costs, budget: float) -> list[Monthly]:
+    """A finding on recall at the budget, told per month.
+
+    Positives per month = prevalence of the test rows · rows per month; Δcaught = positives ·
+    Δrecall; Δcost = −(price of a false alert + price of a miss) · Δcaught. The interval is the one
+    that holds for other test rows too, where there is one.
+    """
+    rows = costs.rows(budget) or math.nan
+    base = data.arm(finding.baseline.label)
+    prevalence = float(
+        np.mean([r.metrics.get("test/prevalence", np.nan) for r in base.runs.values()])
+    )
+    price = (costs.false_alert or 0.0) + (costs.missed_positive or 0.0)
+    told = []
+    for c in finding.contrasts:
+        if c.test is None:
+            continue
+        bounds = c.rows or c.test
+        middle, low, high = (
+            prevalence * rows * v for v in (c.test.difference, bounds.low, bounds.high)
+        )
+        saved = (price * middle, price * low, price * high) if costs.asked else None
+        told.append(Monthly(data.label, c, budget, budget * rows, (middle, low, high), saved))
+    return told

@@ -1,0 +1,72 @@
+"""How pictures of arms look: readable in grey print and by colour-blind people, since an arm has a
+colour, a line and a marker of its own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, the dark ones first: they stay apart in grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#7F7F7F")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (1, 1)), (0, (8, 2)))
+MARKERS = "osD^vPX*"
+MAX_ARMS = len(COLOURS)
+"""More arms than this are left to the table; the picture says how many."""
+
+FORMATS = ("svg", "pdf", "png")
+SIZE = (6.8, 4.2)
+GREY = "#6B6B6B"
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write the figure as ``folder/name.svg``, ``.pdf`` and ``.png``; the paths.
+
+    The same figure gives the same bytes: no date, and no random names in the SVG.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    with matplotlib.rc_context({"svg.hashsalt": name, "text.parse_math": False}):
+        for suffix in FORMATS:
+            path = folder / f"{name}.{suffix}"
+            undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)
+            figure.savefig(path, dpi=150, metadata=undated)
+            written.append(path)
+    return written
+
+
+@contextmanager
+def new_axes(title: str, size: tuple[float, float] = SIZE) -> Iterator[Axes]:
+    """The axes of a new figure. No pyplot, and so no display; a $ in a name is no mathematics."""
+    with matplotlib.rc_context({"text.parse_math": False}):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title(title, loc="left", fontsize=10)
+        yield axes
+
+
+def styles() -> Iterator[dict[str, Any]]:
+    """Colour, line and marker of one arm after the other."""
+    for colour, line, marker in zip(COLOURS, LINES, MARKERS, strict=True):
+        yield {"color": colour, "linestyle": line, "marker": marker}
+
+
+def legend(axes: Axes, arms: int) -> None:
+    """The legend beside the axes, with the number of arms that are not shown."""
+    left_out = arms - MAX_ARMS
+    title = f"{left_out} more arms in the table" if left_out > 0 else None
+    axes.legend(
+        frameon=False,
+        fontsize=7.5,
+        title=title,
+        title_fontsize=7.5,
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        handlelength=3.5,
+    )

@@ -1,0 +1,157 @@
+"""Pictures of a verdict: differences with their intervals, what each swept number does, training
+from the warmup switch on, average ranks over data sets."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from rarelab.compare.arms import higher_is_better
+from rarelab.compare.contrast import BETTER, WORSE, Finding
+from rarelab.compare.drawing import GREY, legend, new_axes, styles
+
+MAX_ROWS = 40
+_FILLED = {BETTER: "#009E73", WORSE: "#D55E00"}
+
+History = Sequence[Mapping[str, Any]]
+
+
+def differences(finding: Finding) -> Figure:
+    """Each arm's difference to the baseline with the test's interval, every pair a small mark.
+
+    A filled mark is a verdict (better or worse), an open one is none. The grey line is the
+    interval that holds for other test rows too.
+    """
+    shown = list(finding.contrasts)[:MAX_ROWS]
+    better = "above" if higher_is_better(finding.question.metric) else "below"
+    height = 1.6 + 0.42 * len(shown)
+    title = f"{finding.data}: difference to {finding.baseline.label} (better is {better} zero)"
+    with new_axes(title, (6.8, height)) as axes:
+        for place, c in enumerate(shown):
+            if c.test is None:
+                continue
+            colour = _FILLED.get(c.verdict, "#333333")
+            if c.rows is not None:
+                axes.plot([c.rows.low, c.rows.high], [place + 0.22] * 2, color=GREY, linewidth=1.2)
+            if math.isfinite(c.test.low):
+                axes.plot([c.test.low, c.test.high], [place] * 2, color=colour, linewidth=2.2)
+            face = colour if c.verdict in _FILLED else "white"
+            marker = {BETTER: "^", WORSE: "v"}.get(c.verdict, "o")
+            axes.plot(
+                c.test.difference, place, marker, color=colour, markerfacecolor=face, markersize=7
+            )
+            axes.plot(
+                c.differences, [place - 0.22] * len(c.differences), "|", color=colour, markersize=6
+            )
+        axes.axvline(0, color="black", linewidth=0.9)
+        axes.set_yticks(range(len(shown)), [c.arm.label for c in shown], fontsize=8)
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.set_xlabel(f"{finding.question.metric}, arm minus {finding.baseline.label}")
+    return axes.figure  # type: ignore[return-value]
+
+
+def sensitivity(
+    key: str, points: Mapping[str, Mapping[float, Sequence[float]]], metric: str
+) -> Figure:
+    """A metric by one swept number: mean and range over runs, a line for what else differs.
+
+    ``points``: by line and by value of the number, the metric of each run.
+    """
+    with new_axes(f"What {key} does") as axes:
+        for style, (label, by_value) in zip(styles(), points.items(), strict=False):
+            x = np.array(sorted(by_value))
+            rows = [np.asarray(by_value[value], dtype=float) for value in x]
+            mean = np.array([row.mean() for row in rows])
+            low, high = (np.array([f(row) for row in rows]) for f in (np.min, np.max))
+            axes.errorbar(
+                x,
+                mean,
+                yerr=[mean - low, high - mean],
+                capsize=3,
+                linewidth=1.5,
+                markersize=5,
+                label=label or "all runs",
+                **style,
+            )
+        values = sorted({value for by_value in points.values() for value in by_value})
+        if values[0] > 0 and values[-1] / values[0] >= 8:
+            axes.set_xscale("log")
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.minorticks_off()
+        axes.set(xlabel=key, ylabel=f"{metric} (mean, range over runs)")
+        legend(axes, len(points))
+    return axes.figure  # type: ignore[return-value]
+
+
+def training(arms: Mapping[str, Sequence[History]], key: str = "val/aucpr") -> Figure:
+    """Validation score by epoch, counted from the first epoch with a share of the main loss: mean
+    over an arm's runs, its band from the lowest to the highest.
+
+    An arm without a warmup has no such epoch: it starts where the others' warmup starts.
+    """
+    switches = {label: _switch(runs[0]) for label, runs in arms.items()}
+    warmups = Counter(found for found in switches.values() if found)
+    usual = warmups.most_common(1)[0][0] if warmups else 0
+    with new_axes("Training, aligned at the end of the warmup") as axes:
+        for style, (label, runs) in zip(styles(), arms.items(), strict=False):
+            epochs, values = _epochs(runs, key)
+            if not len(epochs):
+                continue
+            x = epochs - (switches[label] or usual)
+            axes.fill_between(
+                x,
+                values.min(axis=0),
+                values.max(axis=0),
+                color=style["color"],
+                alpha=0.15,
+                linewidth=0,
+            )
+            axes.plot(
+                x,
+                values.mean(axis=0),
+                label=label,
+                linewidth=1.6,
+                markersize=4,
+                markevery=max(1, len(x) // 10),
+                **style,
+            )
+        if warmups:
+            axes.axvline(0, color=GREY, linewidth=0.9, zorder=0)
+        axes.set(xlabel="epochs since the first with a share of the main loss", ylabel=key)
+        legend(axes, len(arms))
+    return axes.figure  # type: ignore[return-value]
+
+
+def _switch(history: History) -> int | None:
+    """The first epoch whose main loss has weight; None where that is the first one of all."""
+    for row in history:
+        if row["metrics"].get("train/ap_weight", 0.0) > 0:
+            return row["step"] or None
+    return None
+
+
+def _epochs(runs: Sequence[History], key: str) -> tuple[NDArray, NDArray]:
+    """Epochs [E] that all runs have, and their values [runs, E]."""
+    found = [
+        {row["step"]: row["metrics"][key] for row in run if key in row["metrics"]} for run in runs
+    ]
+    shared = sorted(set.intersection(*map(set, found))) if found else []
+    values = np.array([[run[epoch] for epoch in shared] for run in found], dtype=float)
+    return np.array(shared, dtype=float), values
+
+
+def critical_difference(ranks: Any, p_values: Any, alpha: float, data_sets: int) -> Figure:
+    """Average ranks of the arms (1 is best); a bar joins arms that the post-hoc test does not tell
+    apart (Demšar 2006), drawn by scikit-posthocs."""
+    import scikit_posthocs
+
+    height = 1.6 + 0.28 * len(ranks)
+    with new_axes(f"Average rank over {data_sets} data sets (1 is best)", (6.8, height)) as axes:
+        scikit_posthocs.critical_difference_diagram(
+            ranks, p_values, alpha=alpha, ax=axes, label_props={"fontsize": 8}
+        )
+    return axes.figure  # type: ignore[return-value]

@@ -1,0 +1,123 @@
+"""Which pictures a study has, and where they are written."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from rarelab.compare import effects, figures
+from rarelab.compare.arms import Arm, DataSet
+from rarelab.compare.contrast import Finding
+from rarelab.compare.drawing import MAX_ARMS, save
+from rarelab.compare.load import Records, Run
+from rarelab.compare.names import differences, labels
+from rarelab.compare.study import Study
+from rarelab.compare.tables import by_difference
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure on disk (``svg``, beside it .pdf and .png) and what it shows, for who cannot see."""
+
+    title: str
+    svg: Path
+
+
+def draw(study: Study, records: Records, folder: Path) -> list[Picture]:
+    """Draw what the records allow, into ``folder``; pictures whose files are missing are left out."""
+    pictures: list[Picture] = []
+
+    def add(name: str, title: str, figure: Figure) -> None:
+        written = save(figure, folder, name)
+        pictures.append(Picture(title, written[0]))
+
+    for place, finding in enumerate(study.findings):
+        data = next(data for data in study.data_sets if data.label == finding.data)
+        suffix = _suffix(finding.data, place) if len(study.findings) > 1 else ""
+        arms = _shown(data, finding)
+        add(f"differences{suffix}", f"{finding.data}: differences", effects.differences(finding))
+        curves = _read_all(arms, lambda run: records.curves(run))
+        if curves:
+            budget = study.options.budget
+            title = f"{finding.data}: recall at an alert budget, test rows"
+            add(
+                f"recall_at_quantile{suffix}",
+                title,
+                figures.recall_at_quantile(curves, title=title, budget=budget),
+            )
+            title = f"{finding.data}: precision and recall, test rows"
+            add(f"precision_recall{suffix}", title, figures.precision_recall(curves, title=title))
+        histories = _read_all(arms, lambda run: _history(records.file(run, "history.jsonl")))
+        if histories:
+            add(f"training{suffix}", f"{finding.data}: training", effects.training(histories))
+        for key, points in swept_numbers(data, study.question.metric).items():
+            figure = effects.sensitivity(key, points, study.question.metric)
+            add(f"sensitivity-{_plain(key)}{suffix}", f"{finding.data}: what {key} does", figure)
+    if study.across and study.across.post_hoc is not None:
+        found = study.across
+        figure = effects.critical_difference(
+            found.ranks, found.post_hoc, study.question.alpha, found.data_sets
+        )
+        add("critical_difference", "average ranks over data sets", figure)
+    return pictures
+
+
+def swept_numbers(data: DataSet, metric: str) -> dict[str, dict[str, dict[float, list[float]]]]:
+    """By swept number: by what else differs between the arms, and by value, the runs' metric."""
+    arms = [arm for arm in data.arms if arm.runs]
+    configurations = [arm.configuration for arm in arms]
+    varying = {key for found in differences(configurations) for key in found}
+    swept: dict[str, dict[str, dict[float, list[float]]]] = {}
+    for key in sorted(varying):
+        having = [arm for arm in arms if _as_float(arm.configuration.get(key)) is not None]
+        if len({arm.configuration[key] for arm in having}) < 2:
+            continue
+        others = [{k: v for k, v in a.configuration.items() if k != key} for a in having]
+        lines: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for arm, line in zip(having, labels(others), strict=True):
+            value = float(arm.configuration[key])
+            lines[line][value] += [run.metrics[metric] for run in arm.runs.values()]
+        swept[key] = {line: dict(points) for line, points in lines.items()}
+    return swept
+
+
+def _shown(data: DataSet, finding: Finding) -> list[Arm]:
+    """The baseline, then the arms with the largest differences: as many as can be told apart."""
+    ordered = [finding.baseline.label, *(c.arm.label for c in by_difference(finding))]
+    return [data.arm(label) for label in ordered]
+
+
+def _read_all(arms: Sequence[Arm], read: Callable[[Run], Any]) -> dict[str, list[Any]]:
+    """What ``read`` finds for each arm's runs; files are opened only for arms that are drawn."""
+    found: dict[str, list[Any]] = {}
+    for arm in arms[:MAX_ARMS]:
+        if contents := [c for run in arm.runs.values() if (c := read(run)) is not None]:
+            found[arm.label] = contents
+    return found
+
+
+def _history(path: Path | None) -> Sequence[Mapping[str, Any]] | None:
+    if path is None:
+        return None
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [row for line in lines if (row := json.loads(line))["metrics"]]
+
+
+def _as_float(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def _suffix(label: str, place: int) -> str:
+    return f"-{place + 1}-{_plain(label)}"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^\w.\-]+", "_", text)[:60]

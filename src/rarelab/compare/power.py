@@ -1,0 +1,73 @@
+"""How many pairs a verdict would take, and what so many pairs could have shown."""
+
+import math
+
+from scipy import optimize, stats
+
+POWER = 0.8
+"""The chance of a verdict that "how many pairs" promises, if the effect is as large as seen."""
+
+MAX_PAIRS = 1000
+"""Beyond this nobody trains: the answer is "more than 1 000"."""
+
+# In standard errors.
+_CERTAIN, _ONE_SIDED = 8.0, 4.0
+
+
+def least_pairs(comparisons: int, alpha: float = 0.05) -> int:
+    """The fewest pairs with which an exact paired test can reach α at the first step of Holm.
+
+    The smallest p-value of sign-flip and signed-rank test alike is 2 / 2^n; the first step asks for
+    α / comparisons.
+    """
+    return math.ceil(math.log2(2 * comparisons / alpha) - 1e-9)
+
+
+def power(effect: float, n: int, alpha: float, ratio: float = 0.0) -> float:
+    """The chance that a two-sided paired t test of n pairs finds d_z = ``effect`` at α.
+
+    ``ratio`` is the correction for overlapping splits, 0 for none. The exact tests have nearly the
+    t test's power on normal differences (the signed-rank test 95.5 % of its efficiency).
+    """
+    critical = stats.t.isf(alpha / 2, n - 1)
+    shift = abs(effect) / math.sqrt(1 / n + ratio)
+    if shift > critical + _CERTAIN:
+        return 1.0
+    # Where the other tail is nothing, scipy's series for it fails.
+    other_side = stats.nct.cdf(-critical, n - 1, shift) if shift < _ONE_SIDED else 0.0
+    return float(stats.nct.sf(critical, n - 1, shift) + other_side)
+
+
+def pairs_needed(effect: float, alpha: float, ratio: float = 0.0) -> int | None:
+    """The fewest pairs that find d_z = ``effect`` at α with a chance of 80 %; None above 1 000.
+
+    With overlapping splits (``ratio``) there may be no such number at all.
+    """
+    if math.isinf(effect):
+        return 2
+    if math.isnan(effect) or power(effect, MAX_PAIRS, alpha, ratio) < POWER:
+        return None
+    low, high = 2, MAX_PAIRS
+    while low < high:
+        middle = (low + high) // 2
+        if power(effect, middle, alpha, ratio) >= POWER:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def detectable(n: int, alpha: float, ratio: float = 0.0) -> float:
+    """The d_z that n pairs find at α with a chance of 80 %; infinite for fewer than two pairs."""
+    if n < 2:
+        return math.inf
+
+    def missing(effect: float) -> float:
+        return power(effect, n, alpha, ratio) - POWER
+
+    high = 1.0
+    while missing(high) < 0:
+        high *= 2
+        if high > 1e4:
+            return math.inf
+    return float(optimize.root_scalar(missing, bracket=(0.0, high), xtol=1e-4).root)

@@ -1,0 +1,194 @@
+"""The report: one HTML file that needs nothing else, tables beside it, in a folder of its own."""
+
+import base64
+import itertools
+import json
+import os
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, StrictUndefined
+
+from rarelab import __version__
+from rarelab.compare import tables, words
+from rarelab.compare.contrast import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE
+from rarelab.compare.gallery import Picture
+from rarelab.compare.load import Records
+from rarelab.compare.study import Study
+
+HTML = "report.html"
+LATEST = "latest"
+SHOWN = 12
+"""More arms than this are left to the table."""
+
+_TEMPLATE = Path(__file__).with_name("report.html")
+_WORDS = {BETTER: "better", WORSE: "worse", NO_DIFFERENCE: "no", TOO_FEW: "few"}
+_DIGESTS = 6
+
+
+def new_folder(home: Path, experiment: str) -> Path:
+    """``home/reports/EXPERIMENT/compare-N`` with the first free N, made for this process alone."""
+    parent = home / "reports" / (quote(experiment, safe=" ").strip(". ") or "_")
+    parent.mkdir(parents=True, exist_ok=True)
+    for counter in itertools.count(1):
+        folder = parent / f"compare-{counter}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("itertools.count() never ends")
+
+
+def point_latest(folder: Path) -> None:
+    """Let ``latest`` beside the folder lead to it; a file of that name that is no link is kept."""
+    link = folder.parent / LATEST
+    if link.exists() and not link.is_symlink():
+        return
+    part = folder.parent / f".{LATEST}-{os.getpid()}"
+    try:
+        part.symlink_to(folder.name, target_is_directory=True)
+        part.replace(link)
+    except OSError:
+        part.unlink(missing_ok=True)  # no links on this file system: the numbers tell
+
+
+def write(
+    study: Study, records: Records, pictures: Sequence[Picture], folder: Path, command: str
+) -> Path:
+    """Write ``report.html`` and ``table.csv``, ``.json``, ``.md``, ``.tex``; the HTML's path."""
+    for suffix, text in (
+        ("csv", tables.as_csv(study)),
+        ("json", tables.as_json(study)),
+        ("md", tables.as_markdown(study)),
+        ("tex", tables.as_latex(study)),
+    ):
+        (folder / f"table.{suffix}").write_text(text, encoding="utf-8")
+    (folder / HTML).write_text(html(study, records, pictures, command), encoding="utf-8")
+    return folder / HTML
+
+
+def html(study: Study, records: Records, pictures: Sequence[Picture], command: str) -> str:
+    """The report as text. Every name goes through the template's escaping; pictures are images, in
+    which nothing runs."""
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
+        _TEMPLATE.read_text(encoding="utf-8")
+    )
+    return template.render(
+        study=study,
+        headline=words.headline,
+        sentence=words.sentence,
+        varied=words.varied,
+        test_names=words.test_names,
+        percent=words.percent,
+        number=words.number,
+        line_monthly=lambda told: words.monthly(told, study.options.costs.currency),
+        by_difference=tables.by_difference,
+        rows=tables.rows,
+        header=tables.HEADER,
+        shown=SHOWN,
+        words=_WORDS,
+        across=words.across(study.across, study.question.alpha),
+        monthly=study.monthly,
+        pictures=[{"title": p.title, "source": _inline(p.svg)} for p in pictures],
+        runs=_runs(study),
+        command=command,
+        commands=_commands(study),
+        environments=_environments(study, records),
+        digests=_digests(study),
+        version=__version__,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def command_of(overrides: Sequence[str]) -> str:
+    return shlex.join(["rarelab", "compare", *overrides])
+
+
+def _inline(svg: Path) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.read_bytes()).decode()
+
+
+def _runs(study: Study) -> list[dict[str, Any]]:
+    used = {
+        run.run_id: (data.label, arm.label)
+        for data in study.data_sets
+        for arm in data.arms
+        for run in arm.runs.values()
+    }
+    base = f"{study.options.dashboard.rstrip('/')}/#/experiments/{study.experiment_id}/runs/"
+    return [
+        {
+            "id": run.run_id,
+            "link": base + run.run_id,
+            "name": run.name,
+            "data": used.get(run.run_id, ("", ""))[0],
+            "arm": used.get(run.run_id, ("", "left out"))[1],
+            "seed": "" if run.seed is None else run.seed,
+            "split": "" if run.split_seed is None else run.split_seed,
+            "status": run.status,
+            "value": words.number(run.metrics.get(study.question.metric, float("nan"))),
+        }
+        for run in study.runs
+    ]
+
+
+def _commands(study: Study) -> list[tuple[str, int]]:
+    found = Counter(
+        run.tags["rarelab.command"] for run in study.runs if "rarelab.command" in run.tags
+    )
+    return found.most_common()
+
+
+def _environments(study: Study, records: Records) -> list[tuple[str, int]]:
+    """The distinct environments of the runs whose files are on this machine, most runs first."""
+    found: Counter[str] = Counter()
+    for run in study.runs:
+        path = records.file(run, "environment.json", download=False)
+        if path is not None:
+            found[_environment(json.loads(path.read_text(encoding="utf-8")))] += 1
+    return found.most_common()
+
+
+def _environment(facts: dict[str, Any]) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    checkouts = ", ".join(
+        f"commit {state['commit'][:12]}{' with changes' if state['dirty'] else ''}"
+        for state in facts["checkouts"]
+    )
+    parts = [
+        f"rarelab {facts['rarelab']}",
+        f"Python {facts['python']}",
+        packages,
+        facts["platform"],
+        f"{facts['cpu_capability']}, {facts['threads']} threads",
+        facts["accelerator"] or "no accelerator",
+        checkouts,
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _digests(study: Study) -> list[dict[str, str]]:
+    rows = []
+    for data in study.data_sets:
+        found: dict[str, None] = defaultdict(None)
+        sources: dict[str, None] = {}
+        for arm in data.arms:
+            for run in arm.runs.values():
+                found[run.digest or "not recorded"] = None
+                sources[run.tags.get("rarelab.data", "not recorded")] = None
+        shown = [digest[:16] for digest in list(found)[:_DIGESTS]]
+        more = f" and {len(found) - _DIGESTS} more" if len(found) > _DIGESTS else ""
+        rows.append(
+            {
+                "data": data.label,
+                "source": "; ".join(sources),
+                "digests": ", ".join(shown) + more,
+            }
+        )
+    return rows

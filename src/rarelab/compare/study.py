@@ -1,0 +1,165 @@
+"""One comparison of an experiment: what was asked, and everything that was found."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rarelab.compare import contrast
+from rarelab.compare.across import Across, across
+from rarelab.compare.arms import DataSet, find_baseline, group
+from rarelab.compare.contrast import Finding, Question
+from rarelab.compare.costs import Costs, Monthly, monthly, recall_metric
+from rarelab.compare.load import Records, Run
+from rarelab.compare.rows import TestRows, read_test_rows
+from rarelab.errors import RequestError, nearest
+
+
+@dataclass(frozen=True)
+class Options:
+    """``conf/compare.yaml``, checked.
+
+    Raises:
+        RequestError: on :meth:`check`, for a value that cannot be meant.
+    """
+
+    experiment: str | None = None
+    baseline: str | None = None
+    metric: str = "test/aucpr"
+    runs: Sequence[str] = ()
+    sweep: str | None = None
+    level: float = 0.95
+    budget: float = 0.005
+    costs: Costs = field(default_factory=Costs)
+    dashboard: str = "http://127.0.0.1:5000"
+    uri: str | None = None
+    home: str | None = None
+
+    def check(self) -> None:
+        if not 0.5 <= self.level < 1:
+            raise RequestError(f"level={self.level:g}: expected a number from 0.5 to below 1")
+        if not 0 < self.budget < 1:
+            raise RequestError(f"budget={self.budget:g}: expected a share of rows between 0 and 1")
+        if self.runs and len(self.runs) != 2:
+            raise RequestError(f"runs: expected two run ids, got {len(self.runs)}")
+        if not self.runs and not self.experiment:
+            raise RequestError("experiment: expected the name of a recorded experiment")
+        self.costs.check()
+
+
+@dataclass(frozen=True)
+class Study:
+    """The answer to :class:`Options` on one experiment."""
+
+    options: Options
+    experiment: str
+    experiment_id: str
+    question: Question
+    runs: Sequence[Run] = field(repr=False)
+    data_sets: Sequence[DataSet] = field(repr=False)
+    findings: Sequence[Finding] = field(repr=False)
+    across: Across | None = None
+    monthly: Sequence[Monthly] = ()
+
+
+def study(records: Records, options: Options) -> Study:
+    """Read the experiment and compare its arms with the baseline, data set by data set.
+
+    Raises:
+        RequestError: for an experiment, sweep, metric or baseline that is not there, or a baseline
+            without a usable run.
+    """
+    experiment = options.experiment or ""
+    runs = _of_sweep(records.runs(experiment), options.sweep)
+    data_sets = group(runs, options.metric)
+    question = Question(options.metric, find_baseline(runs, options.baseline), options.level)
+    read = _reader(records)
+    findings = [f for data in data_sets if (f := contrast.compare(data, question, read))]
+    _refuse_empty(findings, data_sets, question)
+    told: list[Monthly] = []
+    if options.costs.asked:
+        told = _costs(runs, options, question, read)
+    return Study(
+        options,
+        experiment,
+        records.experiments()[experiment],
+        question,
+        runs,
+        data_sets,
+        findings,
+        across(data_sets, options.metric),
+        told,
+    )
+
+
+def _of_sweep(runs: Sequence[Run], sweep: str | None) -> Sequence[Run]:
+    if sweep is None:
+        return runs
+    chosen = [run for run in runs if run.sweep == sweep]
+    if not chosen:
+        known = {run.sweep for run in runs if run.sweep}
+        raise RequestError(f"sweep={sweep}: no run belongs to it; {nearest(sweep, known)}")
+    return chosen
+
+
+def _refuse_empty(
+    findings: Sequence[Finding], data_sets: Sequence[DataSet], question: Question
+) -> None:
+    if not findings:
+        why = next((note for data in data_sets for note in data.notes), "")
+        raise RequestError(
+            f"baseline={question.baseline}: no run of it can be used{f' ({why})' if why else ''}; "
+            f"{nearest(question.baseline, _usable(data_sets))}"
+        )
+    if not any(finding.contrasts for finding in findings):
+        why = next((note for data in data_sets for note in data.notes), "")
+        raise RequestError(
+            f"nothing to compare with {question.baseline}: no other arm has a run that can be used"
+            + (f" ({why})" if why else "")
+        )
+
+
+def _usable(data_sets: Sequence[DataSet]) -> set[str]:
+    return {arm.label for data in data_sets for arm in data.arms if arm.runs}
+
+
+def _costs(
+    runs: Sequence[Run], options: Options, question: Question, read: contrast.ReadRows
+) -> list[Monthly]:
+    metric = recall_metric(group(runs, options.metric), options.budget)
+    asked = Question(metric, question.baseline, question.level)
+    told: list[Monthly] = []
+    for data in group(runs, metric):
+        finding = contrast.compare(data, asked, read)
+        if finding:
+            told += monthly(data, finding, options.costs, options.budget)
+    return told
+
+
+def _reader(records: Records) -> contrast.ReadRows:
+    kept: dict[str, TestRows | None] = {}
+
+    def read(run: Run) -> TestRows | None:
+        if run.run_id not in kept:
+            path = records.file(run, "predictions.parquet")
+            kept[run.run_id] = None if path is None else read_test_rows(path)
+        return kept[run.run_id]
+
+    return read
+
+
+def as_number(name: str, value: Any) -> float | None:
+    """A number of the configuration, or None.
+
+    Raises:
+        RequestError: for anything else.
+    """
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number) or number < 0:
+        raise RequestError(f"{name}={value}: expected a number that is not negative")
+    return number

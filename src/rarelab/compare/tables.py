@@ -1,0 +1,229 @@
+"""The numbers of a study as tables: for the terminal, and as CSV, JSON, Markdown and LaTeX."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rarelab.compare.contrast import Contrast, Finding, Summary
+from rarelab.compare.study import Study
+from rarelab.compare.words import headline, interval, number, percent, sentence, varied
+
+HEADER = (
+    "arm", "runs", "mean", "interval of the mean", "difference", "interval", "p", "p (Holm)",
+    "d_z", "verdict",
+)  # fmt: skip
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
+    "%": r"\%", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
+    "<": r"\textless{}", ">": r"\textgreater{}",
+}  # fmt: skip
+_MARKDOWN = {c: f"\\{c}" for c in "\\`*_{}[]#|"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+
+
+def rows(finding: Finding) -> list[tuple[str, ...]]:
+    """One row of text per arm, the baseline first, then by difference, the largest first."""
+    base = finding.baseline
+    first = (*_own(base, finding.question.level), "baseline", "", "", "", "", "")
+    return [first, *(_row(c, finding.question.level) for c in by_difference(finding))]
+
+
+def by_difference(finding: Finding) -> list[Contrast]:
+    return sorted(
+        finding.contrasts,
+        key=lambda c: (c.test is None, -(c.test.difference if c.test else 0.0), c.arm.label),
+    )
+
+
+def _own(arm: Summary, level: float) -> tuple[str, ...]:
+    return (arm.label, str(arm.n), number(arm.mean), interval(arm.low, arm.high))
+
+
+def _row(c: Contrast, level: float) -> tuple[str, ...]:
+    if c.test is None:
+        return (*_own(c.arm, level), "-", "-", "-", "-", "-", c.verdict)
+    around = interval(c.test.low, c.test.high)
+    if math.isfinite(c.test.low) and abs(c.test.level - level) > 0.01:
+        around += f" ({percent(c.test.level)})"
+    return (
+        *_own(c.arm, level),
+        number(c.test.difference, signed=True),
+        around,
+        _p(c.p),
+        _p(c.p_holm),
+        f"{c.effect:+.2f}" if math.isfinite(c.effect) else "-",
+        c.verdict,
+    )
+
+
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def aligned(finding: Finding) -> str:
+    """The table for a terminal: plain text in columns, control characters made harmless."""
+    header = (f"{finding.question.metric}", *HEADER[1:])
+    table = [header, *rows(finding)]
+    table = [tuple(printable(cell) for cell in row) for row in table]
+    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+    lines = []
+    for row in table:
+        cells = [
+            cell.ljust(width) if i in (0, len(row) - 1) else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """Names of runs come from anywhere: no escape sequence of theirs reaches the terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def flat(study: Study) -> list[dict[str, Any]]:
+    """One flat record per arm and data set, unrounded; the baselines have no difference."""
+    records = []
+    for finding in study.findings:
+        common = {"data": finding.data, "metric": finding.question.metric}
+        records.append(common | _summary(finding.baseline) | {"verdict": "baseline"})
+        records += [common | _summary(c.arm) | _numbers(c) for c in by_difference(finding)]
+    return records
+
+
+def _summary(arm: Summary) -> dict[str, Any]:
+    return {
+        "arm": arm.label,
+        "runs": arm.n,
+        "mean": arm.mean,
+        "mean_low": arm.low,
+        "mean_high": arm.high,
+        "standard_deviation": arm.spread,
+    }
+
+
+def _numbers(c: Contrast) -> dict[str, Any]:
+    found: dict[str, Any] = {"verdict": c.verdict}
+    if c.test is not None:
+        found |= {
+            "pairs": c.test.n,
+            "difference": c.test.difference,
+            "low": c.test.low,
+            "high": c.test.high,
+            "level": c.test.level,
+            "test": c.test.name,
+            "p_test": c.test.p,
+        }
+    if c.rows is not None:
+        found |= {
+            "rows_low": c.rows.low,
+            "rows_high": c.rows.high,
+            "p_rows": c.rows.p,
+            "error_seeds_and_rows": c.rows.error,
+            "error_rows": c.rows.rows_error,
+            "test_rows": c.rows.rows,
+            "resamples": c.rows.resamples,
+        }
+    return found | {
+        "p": c.p,
+        "p_holm": c.p_holm,
+        "d_z": c.effect,
+        "superiority": c.superiority,
+        "seeds_needed": c.needed,
+        "detectable": c.detectable,
+    }
+
+
+def as_csv(study: Study) -> str:
+    """RFC 4180; a cell that a spreadsheet would run as a formula starts with an apostrophe."""
+    records = flat(study)
+    names = list(dict.fromkeys(key for record in records for key in record))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([{key: _cell(value) for key, value in r.items()} for r in records])
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
+
+
+def as_json(study: Study) -> str:
+    """Everything, in words and numbers; what is not finite is null."""
+    findings = [
+        {
+            "data": finding.data,
+            "headline": headline(finding),
+            "varied": varied(finding),
+            "verdicts": [sentence(finding, c) for c in finding.contrasts],
+            "notes": list(finding.notes),
+            "units": {c.arm.label: [list(unit) for unit in c.units] for c in finding.contrasts},
+            "differences": {c.arm.label: list(c.differences) for c in finding.contrasts},
+        }
+        for finding in study.findings
+    ]
+    content: dict[str, Any] = {
+        "experiment": study.experiment,
+        "metric": study.question.metric,
+        "baseline": study.question.baseline,
+        "level": study.question.level,
+        "findings": findings,
+        "table": flat(study),
+    }
+    if study.across:
+        content["across"] = {
+            "test": study.across.test,
+            "statistic": study.across.statistic,
+            "p": study.across.p,
+            "data_sets": study.across.data_sets,
+            "ranks": study.across.ranks,
+        }
+    return json.dumps(_finite(content), indent=1, allow_nan=False) + "\n"
+
+
+def _finite(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {str(key): _finite(value) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return [_finite(value) for value in node]
+    if isinstance(node, float):  # numpy's float64 is one too
+        return float(node) if math.isfinite(node) else None
+    return node
+
+
+def as_markdown(study: Study) -> str:
+    """One table per data set, names escaped."""
+    parts = []
+    for finding in study.findings:
+        parts.append(f"**{_escaped(headline(finding), _MARKDOWN)}**\n")
+        parts.append("| " + " | ".join(HEADER) + " |")
+        parts.append("|---" * len(HEADER) + "|")
+        parts += [
+            "| " + " | ".join(_escaped(cell, _MARKDOWN) for cell in row) + " |"
+            for row in rows(finding)
+        ]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def as_latex(study: Study) -> str:
+    """One tabular per data set, names escaped; needs nothing but LaTeX."""
+    parts = []
+    for finding in study.findings:
+        parts += [f"% {printable(headline(finding))}", r"\begin{tabular}{lrrlrlrrrl}", r"\hline"]
+        parts += [_latex_row(HEADER), r"\hline"]
+        parts += [_latex_row(row) for row in rows(finding)]
+        parts += [r"\hline", r"\end{tabular}", ""]
+    return "\n".join(parts)
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(_escaped(cell, _LATEX) for cell in cells) + r" \\"
+
+
+def _escaped(text: str, table: Mapping[str, str]) -> str:
+    return "".join(table.get(c, c) for c in printable(text))
