@@ -15,6 +15,7 @@ rarelab: does training on a ranking loss beat cross-entropy on your rare positiv
   rarelab train [OVERRIDES]            train one configured run and record it
   rarelab train -m [OVERRIDES]         a sweep: loss=bce,smooth_ap seed=range(5)
   rarelab train experiments=NAME       a named study (experiments/NAME.yaml)
+  rarelab compare experiment=NAME      what can be claimed about its runs: tests, figures, a report
   rarelab data list                    the real data sets, and which are here
   rarelab data fetch NAME...           download them with pinned hashes
   rarelab data path NAME               where one lies
@@ -51,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 def _command(name: str) -> Callable[[list[str]], int]:
     commands = {
         "train": _train,
+        "compare": _compare,
         "data": _data,
         "predict": _predict,
         "reproduce": _reproduce,
@@ -93,6 +95,31 @@ def _hydra(arguments: list[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with one_line_errors(overrides):
         hydra.main(version_base="1.3", config_path=config_dir(), config_name=CONFIG_NAME)(job)()
+    return 0
+
+
+def _compare(arguments: list[str]) -> int:
+    import hydra
+
+    from rarelab.compose import config_dir, one_line_errors, quoted
+
+    failures: list[Exception] = []
+
+    def job(cfg: Any) -> None:
+        from rarelab.compare.command import compare
+
+        try:
+            compare(cfg, overrides)
+        except Exception as error:
+            failures.append(error)
+
+    overrides = [item for item in arguments if not item.startswith("-")]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = ["rarelab compare", *quoted(arguments)]
+    with one_line_errors(overrides, "compare"):
+        hydra.main(version_base="1.3", config_path=config_dir(), config_name="compare")(job)()
+    if failures:
+        raise failures[0]
     return 0
 
 

@@ -31,11 +31,35 @@ def compose_train(overrides: list[str]) -> tuple[DictConfig, dict[str, str | Non
         return _compose(overrides)
 
 
-def _compose(overrides: list[str]) -> tuple[DictConfig, dict[str, str | None]]:
+def _compose(
+    overrides: list[str], config: str = CONFIG_NAME
+) -> tuple[DictConfig, dict[str, str | None]]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir(), version_base="1.3"):
-        cfg = compose(CONFIG_NAME, overrides, return_hydra_config=True)
+        cfg = compose(config, overrides, return_hydra_config=True)
     return split_choices(cfg)
+
+
+def compose_compare(overrides: list[str]) -> DictConfig:
+    """The configuration of ``rarelab compare``. Raises RequestError as :func:`compose_train`."""
+    with one_line_errors(overrides, "compare"):
+        return _compose(quoted(overrides), "compare")[0]
+
+
+def quoted(overrides: list[str]) -> list[str]:
+    """Overrides of ``rarelab compare`` with quotes around names that Hydra would take apart.
+
+    ``baseline=loss=smooth_ap queue_size=8192`` is what a user copies from a table.
+    """
+    found = []
+    for item in overrides:
+        key, _, value = item.partition("=")
+        plain = value[:1] not in ("'", '"') and re.search(r"[=\s,:{}\[\]()'\"\\]", value)
+        if key in ("experiment", "baseline", "metric") and plain:
+            escaped = value.replace("'", "\\'")
+            item = f"{key}='{escaped}'"
+        found.append(item)
+    return found
 
 
 def split_choices(cfg: DictConfig) -> tuple[DictConfig, dict[str, str | None]]:
@@ -46,14 +70,14 @@ def split_choices(cfg: DictConfig) -> tuple[DictConfig, dict[str, str | None]]:
 
 
 @contextmanager
-def one_line_errors(overrides: list[str]) -> Iterator[None]:
+def one_line_errors(overrides: list[str], config: str = CONFIG_NAME) -> Iterator[None]:
     """Turn what Hydra raises about a request into one line that names the nearest valid name."""
     try:
         yield
     except MissingConfigException as error:
         raise RequestError(_missing_option(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise RequestError(_wrong_override(error, overrides)) from error
+        raise RequestError(_wrong_override(error, overrides, config)) from error
 
 
 def _missing_option(error: MissingConfigException) -> str:
@@ -64,20 +88,20 @@ def _missing_option(error: MissingConfigException) -> str:
     return f"{group}={option}: there is no such choice; {nearest(option, error.options)}"
 
 
-def _wrong_override(error: Exception, overrides: list[str]) -> str:
+def _wrong_override(error: Exception, overrides: list[str], config: str) -> str:
     found = re.search(r"[Cc]ould not (?:override|find) '([^']+)'", str(error))
     if found is None:
         return " ".join(str(error).split("\n")[:2]).strip()
     key = found.group(1).partition("@")[0]
-    return f"{key}: there is no such key; {nearest(key, _known_keys(overrides))}"
+    return f"{key}: there is no such key; {nearest(key, _known_keys(overrides, config))}"
 
 
-def _known_keys(overrides: list[str]) -> set[str]:
+def _known_keys(overrides: list[str], config: str) -> set[str]:
     """Every key and group that a command line could have meant, under its own group choices."""
-    cfg, groups = _compose([])
+    cfg, groups = _compose([], config)
     chosen = [item for item in overrides if item.partition("=")[0] in groups]
     with suppress(HydraException, OmegaConfBaseException):
-        cfg, _ = _compose(chosen)
+        cfg, _ = _compose(chosen, config)
     return {*_keys(OmegaConf.to_container(cfg)), *groups}
 
 

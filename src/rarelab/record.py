@@ -74,7 +74,8 @@ class Record:
             f"{label(cfg, choices)}-{job['rarelab.signature'][:8]}",
             goes_on=lambda directory: resumes and same_job(directory, job),
         )
-        self._tags = {**job, **(tags or {})}
+        rows = "/".join(str(len(table)) for _, table in splits.tables())
+        self._tags = {**job, "rarelab.rows": rows, **(tags or {})}
         self._choices = {k: v for k, v in choices.items() if v is not None}
         self._listeners: list[Callable[[Row], None]] = [self._remember]
         self.history = History(self.directory / "history.jsonl", self._listeners)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rarelab.compare.load import Run
-from rarelab.compare.names import differences, labels
+from rarelab.compare.names import differences, labels, printable
 from rarelab.errors import RequestError, nearest
 
 _LOWER_IS_BETTER = ("brier", "ece", "loss", "cost")
@@ -22,7 +22,9 @@ class Unit(NamedTuple):
     seed: int
 
     def __str__(self) -> str:
-        return f"seed {self.seed}" if self.split is None else f"seed {self.seed}/{self.split}"
+        return (
+            f"seed {self.seed}" if self.split is None else f"seed {self.seed} (split {self.split})"
+        )
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def _data_labels(runs: Sequence[Run]) -> list[str]:
     configurations = [run.data for run in runs]
     found = labels(configurations)
     if len(set(found)) == 1:
-        return [run.data.get("dataset", "data") for run in runs]
+        return [printable(run.data.get("dataset", "data")) for run in runs]
     return [label.removeprefix("dataset=") for label in found]
 
 
@@ -131,9 +133,12 @@ def _data_set(
         members[arm_labels[run.run_id]].append(run)
     notes: list[str] = []
     arms = [_arm(name, members[name], metric, notes) for name in sorted(members)]
+    named = {
+        name: {_unit(run) for run in members[name] if _unusable(run, metric)} for name in members
+    }
     every = sorted({unit for arm in arms for unit in arm.runs}, key=_sortable)
     for arm in arms:
-        missing = [unit for unit in every if unit not in arm.runs]
+        missing = [unit for unit in every if unit not in arm.runs and unit not in named[arm.label]]
         if missing and arm.runs:
             notes.append(f"{arm.label}: no usable run for {_some(missing)}")
     return DataSet(label, arms, notes)

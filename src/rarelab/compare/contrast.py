@@ -1,27 +1,22 @@
 """Arms against a baseline on one data set: pairs, tests, noise of the test rows, verdicts."""
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rarelab.compare import power, statistics
 from rarelab.compare.arms import Arm, DataSet, Unit, higher_is_better
 from rarelab.compare.load import Run
+from rarelab.compare.pairs import FIXED, SPLITS, Pair, over_splits, pair, rows_ratio, what_varied
 from rarelab.compare.rows import RowNoise, TestRows, can_be_resampled, resample, row_noise
 from rarelab.compare.statistics import PairedTest
 
 BETTER, WORSE = "better", "worse"
 NO_DIFFERENCE, TOO_FEW = "no difference shown", "too few seeds to decide"
 
-FIXED, SPLITS, DRAWN, UNKNOWN = "one fixed split", "splits", "drawn anew", "not recorded"
-"""What the seeds of a data set vary: training alone, the split too, the data too."""
-
-_DEFAULT_RATIO = 0.25 / 0.60
 _SAME = 1e-6
 
 ReadRows = Callable[[Run], TestRows | None]
@@ -95,6 +90,14 @@ class Finding:
         return len(self.contrasts)
 
 
+def by_difference(contrasts: Sequence[Contrast]) -> list[Contrast]:
+    """The largest difference first; arms without a pair last."""
+    return sorted(
+        contrasts,
+        key=lambda c: (c.test is None, -(c.test.difference if c.test else 0.0), c.arm.label),
+    )
+
+
 def compare(data: DataSet, question: Question, read_rows: ReadRows) -> Finding | None:
     """Every other arm of a data set against the baseline; None if the baseline has no run there."""
     base = data.arm(question.baseline) if _has(data, question.baseline) else None
@@ -102,9 +105,9 @@ def compare(data: DataSet, question: Question, read_rows: ReadRows) -> Finding |
         return None
     others = [arm for arm in data.arms if arm.label != base.label and arm.runs]
     notes = list(data.notes)
-    varied = _varied([base, *others])
-    ratio = _ratio(base) if varied == SPLITS else None
-    pairs = {arm.label: _pairs(base, arm, notes) for arm in others}
+    pairs = {arm.label: pair(base, arm, notes) for arm in others}
+    varied = what_varied([run for found in pairs.values() for _, *two in found for run in two])
+    ratio = rows_ratio(base) if varied == SPLITS else None
     noise: Mapping[str, RowNoise] = {}
     if varied == FIXED:
         noise = _row_noise(pairs, question, read_rows, notes)
@@ -122,63 +125,17 @@ def compare(data: DataSet, question: Question, read_rows: ReadRows) -> Finding |
     )
 
 
-Pair = tuple[Unit, Run, Run]
-
-
 def _has(data: DataSet, label: str) -> bool:
     return any(arm.label == label for arm in data.arms)
-
-
-def _varied(arms: Sequence[Arm]) -> str:
-    runs = [run for arm in arms for run in arm.runs.values()]
-    digests, splits = {run.digest for run in runs}, {run.split_seed for run in runs}
-    if len(splits) > 1 and (len(digests) > 1 or None in digests):
-        return SPLITS
-    if None in digests:
-        return UNKNOWN if None in splits else FIXED
-    if len(digests) == 1:
-        return FIXED
-    # Real data whose rows changed under one split seed overlaps as splits do.
-    return DRAWN if None in splits else SPLITS
-
-
-def _ratio(arm: Arm) -> float:
-    """Test rows / training rows, which the correction for overlapping splits needs."""
-    for run in arm.runs.values():
-        sizes = run.tags.get("rarelab.rows", "").split("/")
-        if len(sizes) == 3 and all(size.isdecimal() for size in sizes) and int(sizes[0]):
-            return int(sizes[2]) / int(sizes[0])
-    return _DEFAULT_RATIO
-
-
-def _pairs(base: Arm, arm: Arm, notes: list[str]) -> list[Pair]:
-    pairs = []
-    for unit, run in arm.runs.items():
-        if unit not in base.runs:
-            continue
-        other = base.runs[unit]
-        if run.digest and other.digest and run.digest != other.digest:
-            notes.append(f"{arm.label}: {unit} saw other rows than {base.label}: no pair")
-        else:
-            pairs.append((unit, other, run))
-    return pairs
 
 
 def _summary(arm: Arm, question: Question, ratio: float | None) -> Summary:
     values = np.array([run.metrics[question.metric] for run in arm.runs.values()])
     if ratio is not None:
-        values = _over_splits(list(arm.runs), values)
+        values = over_splits(list(arm.runs), values)
     low, high = statistics.mean_interval(values, level=question.level, ratio=ratio)
     spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan
     return Summary(arm.label, len(arm.runs), float(values.mean()), low, high, spread)
-
-
-def _over_splits(units: Sequence[Unit], values: NDArray) -> NDArray:
-    """One value per split: seeds on the same split are no splits."""
-    found = defaultdict(list)
-    for unit, value in zip(units, values, strict=True):
-        found[unit.split].append(value)
-    return np.array([np.mean(several) for several in found.values()])
 
 
 def _contrast(
@@ -192,7 +149,7 @@ def _contrast(
     metric = question.metric
     d = np.array([run.metrics[metric] - base.metrics[metric] for _, base, run in pairs])
     if ratio is not None and len(d):
-        d = _over_splits(units, d)
+        d = over_splits(units, d)
     test = statistics.paired_test(d, level=question.level, ratio=ratio) if len(d) else None
     p = max(test.p if test else 1.0, noise.p if noise else 0.0)
     return Contrast(

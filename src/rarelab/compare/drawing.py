@@ -1,6 +1,7 @@
 """How pictures of arms look: readable in grey print and by colour-blind people, since an arm has a
 colour, a line and a marker of its own."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +31,10 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    with matplotlib.rc_context({"svg.hashsalt": name, "text.parse_math": False}):
+    settings: Any = {"svg.hashsalt": name, "text.parse_math": False}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # A letter that the font lacks is drawn as a box; the tables have it.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         for suffix in FORMATS:
             path = folder / f"{name}.{suffix}"
             undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(suffix)

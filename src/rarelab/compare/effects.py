@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rarelab.compare.arms import higher_is_better
-from rarelab.compare.contrast import BETTER, WORSE, Finding
+from rarelab.compare.contrast import BETTER, WORSE, Finding, by_difference
 from rarelab.compare.drawing import GREY, legend, new_axes, styles
 
 MAX_ROWS = 40
@@ -26,10 +27,10 @@ def differences(finding: Finding) -> Figure:
     A filled mark is a verdict (better or worse), an open one is none. The grey line is the
     interval that holds for other test rows too.
     """
-    shown = list(finding.contrasts)[:MAX_ROWS]
-    better = "above" if higher_is_better(finding.question.metric) else "below"
+    shown = by_difference(finding.contrasts)[:MAX_ROWS]
+    better = "right" if higher_is_better(finding.question.metric) else "left"
     height = 1.6 + 0.42 * len(shown)
-    title = f"{finding.data}: difference to {finding.baseline.label} (better is {better} zero)"
+    title = f"{finding.data}: difference to {finding.baseline.label} (better is {better} of zero)"
     with new_axes(title, (6.8, height)) as axes:
         for place, c in enumerate(shown):
             if c.test is None:
@@ -50,7 +51,10 @@ def differences(finding: Finding) -> Figure:
         axes.axvline(0, color="black", linewidth=0.9)
         axes.set_yticks(range(len(shown)), [c.arm.label for c in shown], fontsize=8)
         axes.set_ylim(len(shown) - 0.4, -0.6)
-        axes.set_xlabel(f"{finding.question.metric}, arm minus {finding.baseline.label}")
+        bars = "bar: interval over seeds, ticks: pairs"
+        if any(c.rows for c in shown):
+            bars += ", grey: seeds and test rows"
+        axes.set_xlabel(f"{finding.question.metric}, arm minus {finding.baseline.label}\n({bars})")
     return axes.figure  # type: ignore[return-value]
 
 
@@ -121,6 +125,7 @@ def training(arms: Mapping[str, Sequence[History]], key: str = "val/aucpr") -> F
             )
         if warmups:
             axes.axvline(0, color=GREY, linewidth=0.9, zorder=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="epochs since the first with a share of the main loss", ylabel=key)
         legend(axes, len(arms))
     return axes.figure  # type: ignore[return-value]

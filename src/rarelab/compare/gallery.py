@@ -12,12 +12,11 @@ from matplotlib.figure import Figure
 
 from rarelab.compare import effects, figures
 from rarelab.compare.arms import Arm, DataSet
-from rarelab.compare.contrast import Finding
+from rarelab.compare.contrast import Finding, by_difference
 from rarelab.compare.drawing import MAX_ARMS, save
 from rarelab.compare.load import Records, Run
 from rarelab.compare.names import differences, labels
 from rarelab.compare.study import Study
-from rarelab.compare.tables import by_difference
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Picture:
 
 
 def draw(study: Study, records: Records, folder: Path) -> list[Picture]:
-    """Draw what the records allow, into ``folder``; pictures whose files are missing are left out."""
+    """Draw into ``folder`` what the records allow; without its files a picture is left out."""
     pictures: list[Picture] = []
 
     def add(name: str, title: str, figure: Figure) -> None:
@@ -88,7 +87,7 @@ def swept_numbers(data: DataSet, metric: str) -> dict[str, dict[str, dict[float,
 
 def _shown(data: DataSet, finding: Finding) -> list[Arm]:
     """The baseline, then the arms with the largest differences: as many as can be told apart."""
-    ordered = [finding.baseline.label, *(c.arm.label for c in by_difference(finding))]
+    ordered = [finding.baseline.label, *(c.arm.label for c in by_difference(finding.contrasts))]
     return [data.arm(label) for label in ordered]
 
 

@@ -3,10 +3,11 @@ MLflow."""
 
 import json
 import math
+import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,16 +17,20 @@ from urllib.parse import unquote, urlsplit
 from rarelab import paths
 from rarelab.errors import RarelabError, RequestError, nearest
 from rarelab.tracking import store
+from rarelab.tracking.naming import MAX_TAG, Names, metric_value
+from rarelab.tracking.record import now_ms
 from rarelab.tracking.redact import redact_command, redact_uri
 
 PARENT = "sweep"
 """The tag ``rarelab.kind`` of a sweep's own run, which is not one of its arms."""
 
 _NO_PART_OF_AN_ARM = ("tracking", "sweep", "hydra", "debug", "paths", "experiments")
-_NOT_ARM_KEYS = ("seed", "allow_targets", "trainer.resume")
+_NOT_ARM_KEYS = ("seed", "allow_targets", "trainer.resume", "trainer.checkpoint_every")
 _DATA = "dataset"
 _SPLIT_SEED = "dataset.split_seed"
 _PAGE = 1000
+_NOTE = "mlflow.note.content"
+_BEGIN, _END = "<!-- verdict -->", "<!-- end of verdict -->"
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,32 @@ class Records:
         """What :func:`rarelab.curves.curves` gave for the run's test rows; None if it has none."""
         path = self.file(run, "curves.json")
         return None if path is None else json.loads(path.read_text(encoding="utf-8"))
+
+    def parent_of(self, runs: Sequence[Run]) -> Run | None:
+        """The newest sweep's own run that has one of these runs below it."""
+        above = {run.tags.get("mlflow.parentRunId") for run in runs}
+        sweeps = {run.sweep for run in runs if run.sweep}
+        found = [
+            run
+            for run in (self.parents(runs[0].experiment) if runs else [])
+            if run.run_id in above or run.sweep in sweeps
+        ]
+        return found[-1] if found else None
+
+    def publish(self, run: Run, note: str, metrics: Mapping[str, float], folder: Path) -> None:
+        """Put a verdict on a run: into its description, as metrics, and a folder as artifacts.
+
+        What else the description says is kept; an earlier verdict in it is replaced.
+        """
+        from mlflow.entities import Metric
+
+        kept = re.sub(f"{_BEGIN}.*?{_END}", "", run.tags.get(_NOTE, ""), flags=re.DOTALL).strip()
+        text = f"{_BEGIN}\n{note}\n{_END}\n{kept}".strip()
+        now, names = now_ms(), Names()
+        points = [Metric(names(key), metric_value(value), now, 0) for key, value in metrics.items()]
+        self._ask("set_tag", run.run_id, _NOTE, text[:MAX_TAG])
+        self._ask("log_batch", run.run_id, metrics=points)
+        self._ask("log_artifacts", run.run_id, str(folder), "verdict")
 
     def _all(self, experiment: str) -> list[Run]:
         known = self.experiments()

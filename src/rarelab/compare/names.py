@@ -83,7 +83,12 @@ def _short_names(keys: Sequence[str]) -> dict[str, str]:
 
 
 def _compact(value: str) -> str:
-    return value.replace(", ", ",")
+    return printable(value).replace(", ", ",")
+
+
+def printable(text: str) -> str:
+    """Names come from anywhere: no control character of theirs reaches a terminal or a font."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _fallback(item: Configuration) -> str:

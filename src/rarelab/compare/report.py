@@ -16,7 +16,7 @@ from jinja2 import Environment, StrictUndefined
 
 from rarelab import __version__
 from rarelab.compare import tables, words
-from rarelab.compare.contrast import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE
+from rarelab.compare.contrast import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE, by_difference
 from rarelab.compare.gallery import Picture
 from rarelab.compare.load import Records
 from rarelab.compare.study import Study
@@ -88,7 +88,7 @@ def html(study: Study, records: Records, pictures: Sequence[Picture], command: s
         percent=words.percent,
         number=words.number,
         line_monthly=lambda told: words.monthly(told, study.options.costs.currency),
-        by_difference=tables.by_difference,
+        by_difference=by_difference,
         rows=tables.rows,
         header=tables.HEADER,
         shown=SHOWN,
@@ -139,10 +139,8 @@ def _runs(study: Study) -> list[dict[str, Any]]:
 
 
 def _commands(study: Study) -> list[tuple[str, int]]:
-    found = Counter(
-        run.tags["rarelab.command"] for run in study.runs if "rarelab.command" in run.tags
-    )
-    return found.most_common()
+    told = (run.tags.get("rarelab.command") for run in study.runs)
+    return Counter(command for command in told if command).most_common()
 
 
 def _environments(study: Study, records: Records) -> list[tuple[str, int]]:

@@ -98,7 +98,7 @@ def _of_sweep(runs: Sequence[Run], sweep: str | None) -> Sequence[Run]:
     chosen = [run for run in runs if run.sweep == sweep]
     if not chosen:
         known = {run.sweep for run in runs if run.sweep}
-        raise RequestError(f"sweep={sweep}: no run belongs to it; {nearest(sweep, known)}")
+        raise RequestError(f"sweep_id={sweep}: no run belongs to it; {nearest(sweep, known)}")
     return chosen
 
 

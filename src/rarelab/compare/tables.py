@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rarelab.compare.contrast import Contrast, Finding, Summary
+from rarelab.compare.contrast import Contrast, Finding, Summary, by_difference
+from rarelab.compare.names import printable
 from rarelab.compare.study import Study
 from rarelab.compare.words import headline, interval, number, percent, sentence, varied
 
@@ -28,14 +29,7 @@ def rows(finding: Finding) -> list[tuple[str, ...]]:
     """One row of text per arm, the baseline first, then by difference, the largest first."""
     base = finding.baseline
     first = (*_own(base, finding.question.level), "baseline", "", "", "", "", "")
-    return [first, *(_row(c, finding.question.level) for c in by_difference(finding))]
-
-
-def by_difference(finding: Finding) -> list[Contrast]:
-    return sorted(
-        finding.contrasts,
-        key=lambda c: (c.test is None, -(c.test.difference if c.test else 0.0), c.arm.label),
-    )
+    return [first, *(_row(c, finding.question.level) for c in by_difference(finding.contrasts))]
 
 
 def _own(arm: Summary, level: float) -> tuple[str, ...]:
@@ -79,18 +73,15 @@ def aligned(finding: Finding) -> str:
     return "\n".join(lines)
 
 
-def printable(text: str) -> str:
-    """Names of runs come from anywhere: no escape sequence of theirs reaches the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
-
-
 def flat(study: Study) -> list[dict[str, Any]]:
     """One flat record per arm and data set, unrounded; the baselines have no difference."""
     records = []
     for finding in study.findings:
         common = {"data": finding.data, "metric": finding.question.metric}
         records.append(common | _summary(finding.baseline) | {"verdict": "baseline"})
-        records += [common | _summary(c.arm) | _numbers(c) for c in by_difference(finding)]
+        records += [
+            common | _summary(c.arm) | _numbers(c) for c in by_difference(finding.contrasts)
+        ]
     return records
 
 
@@ -208,6 +199,19 @@ def as_markdown(study: Study) -> str:
         ]
         parts.append("")
     return "\n".join(parts)
+
+
+def as_note(study: Study) -> str:
+    """The verdict for the dashboard's description of a run: words, then the table."""
+    lines: list[str] = []
+    for finding in study.findings:
+        lines += [
+            f"- {_escaped(sentence(finding, c), _MARKDOWN)}"
+            for c in by_difference(finding.contrasts)
+        ]
+        lines += [f"- {_escaped(varied(finding), _MARKDOWN)}"]
+        lines += [f"- note: {_escaped(note, _MARKDOWN)}" for note in finding.notes]
+    return as_markdown(study) + "\n".join(lines) + "\n"
 
 
 def as_latex(study: Study) -> str:

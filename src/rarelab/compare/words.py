@@ -6,16 +6,14 @@ from collections import Counter
 from rarelab.compare.across import FEW, Across
 from rarelab.compare.contrast import (
     BETTER,
-    DRAWN,
-    FIXED,
     NO_DIFFERENCE,
-    SPLITS,
     TOO_FEW,
     WORSE,
     Contrast,
     Finding,
 )
 from rarelab.compare.costs import Monthly
+from rarelab.compare.pairs import DRAWN, FIXED, SPLITS
 from rarelab.compare.power import MAX_PAIRS, POWER, least_pairs
 from rarelab.compare.statistics import MIN_SPLITS
 
@@ -152,7 +150,7 @@ def _needed(finding: Finding, c: Contrast) -> str:
 def _for_this_difference(c: Contrast, unit: str) -> str:
     if c.needed is None:
         return f"one as small as this would take more than {MAX_PAIRS:,} {unit}"
-    return f"one like this would take about {c.needed} {unit} (power {POWER:.0%})"
+    return f"one like this would take about {c.needed} {unit} (power {percent(POWER)})"
 
 
 def least(finding: Finding) -> int:
@@ -182,9 +180,8 @@ def across(found: Across | None, alpha: float) -> list[str]:
     if found is None:
         return []
     sets = found.data_sets
-    ranks = ", ".join(
-        f"{label} {rank:.2f}" for label, rank in sorted(found.ranks.items(), key=_by_rank)
-    )
+    best_first = sorted(found.ranks.items(), key=lambda item: (item[1], item[0]))
+    ranks = ", ".join(f"{label} {rank:.2f}" for label, rank in best_first)
     lines = [
         f"over {sets} data sets (each counts once, whatever its seeds): {found.test} statistic "
         f"{found.statistic:.3f}, {p_value(found.p)}; average ranks: {ranks}"
@@ -192,18 +189,12 @@ def across(found: Across | None, alpha: float) -> list[str]:
     if found.p > alpha:
         lines.append("over the data sets no difference between the arms is shown")
     elif found.post_hoc is None:
-        lines.append(
-            f"over the data sets {min(found.ranks, key=found.ranks.__getitem__)} ranks first"
-        )
+        lines.append(f"over the data sets {best_first[0][0]} ranks first")
     else:
         lines.append(_told_apart(found, alpha))
     if found.post_hoc is not None and sets < FEW:
         lines.append(f"Friedman's test is approximate and weak with fewer than {FEW} data sets")
     return [*lines, *found.notes]
-
-
-def _by_rank(item: tuple[str, float]) -> tuple[float, str]:
-    return (item[1], item[0])
 
 
 def _told_apart(found: Across, alpha: float) -> str:
@@ -222,8 +213,10 @@ def _told_apart(found: Across, alpha: float) -> str:
 def monthly(told: Monthly, currency: str) -> str:
     """One arm's difference per month in counts, and in money where prices are known."""
     c = told.contrast
-    start = f"{told.data}, {c.arm.label} ({c.verdict}): {_range(told.caught)} positives caught"
-    text = f"{start}, as many fewer missed and as many fewer false alerts"
+    text = (
+        f"{told.data}, {c.arm.label} ({c.verdict}): {_range(told.caught)} positives caught, "
+        "the opposite in misses and in false alerts"
+    )
     if told.saved is None:
         return text
     unit = f" {currency}" if currency else ""
@@ -231,9 +224,7 @@ def monthly(told: Monthly, currency: str) -> str:
 
 
 def _range(values: tuple[float, float, float]) -> str:
-    middle, low, high = values
-    if math.isinf(low):
-        return f"{number(middle, signed=True)} (so few pairs allow no interval)"
-    return (
-        f"{number(middle, signed=True)} [{number(low, signed=True)}, {number(high, signed=True)}]"
-    )
+    middle, low, high = (f"{value:+,.{0 if abs(values[0]) >= 1000 else 1}f}" for value in values)
+    if math.isinf(values[1]):
+        return f"{middle} (so few pairs allow no interval)"
+    return f"{middle} [{low}, {high}]"

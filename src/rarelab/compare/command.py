@@ -1,0 +1,142 @@
+"""``rarelab compare``: the verdict in the terminal, in one HTML file and on the sweep's own run."""
+
+import importlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rarelab.compare import tables, words
+from rarelab.compare.contrast import by_difference
+from rarelab.compare.costs import Costs
+from rarelab.compare.load import Records
+from rarelab.compare.names import printable
+from rarelab.compare.pair import compare_pair
+from rarelab.compare.study import Options, Study, as_number, study
+from rarelab.errors import RequestError
+
+_SHOWN = 12
+
+
+def compare(cfg: Mapping[str, Any], overrides: Sequence[str] = ()) -> Path | None:
+    """Answer ``conf/compare.yaml``: print the verdict and the table, write the report.
+
+    Returns the report's path, None for a pair of runs.
+
+    Raises:
+        RequestError: for anything that was asked and cannot be; nothing is written then.
+    """
+    options = options_of(cfg)
+    options.check()
+    records = Records(options.home, options.uri)
+    if options.runs:
+        first, second = (records.run(run_id) for run_id in options.runs)
+        print(compare_pair(records, first, second, options.metric, options.level))
+        return None
+    found = study(records, options)
+    print(text(found))
+    report = _report(found, records, overrides)
+    print(f"\nreport: {report}")
+    return report
+
+
+def options_of(cfg: Mapping[str, Any]) -> Options:
+    """The configuration as :class:`Options`.
+
+    Raises:
+        RequestError: for a value of another kind.
+    """
+    costs = cfg["costs"]
+    numbers = {
+        key: as_number(f"costs.{key}", costs[key])
+        for key in ("false_alert", "missed_positive", "rows_per_month", "alerts_per_month")
+    }
+    runs = cfg["runs"] or []
+    if isinstance(runs, str) or not isinstance(runs, Sequence):
+        raise RequestError(f"runs={runs}: expected [RUN_ID,RUN_ID]")
+    return Options(
+        experiment=_text(cfg["experiment"]),
+        baseline=_text(cfg["baseline"]),
+        metric=str(cfg["metric"]),
+        runs=[str(run) for run in runs],
+        sweep=_text(cfg["sweep_id"]),
+        level=_required("level", cfg["level"]),
+        budget=_required("budget", cfg["budget"]),
+        costs=Costs(**numbers, currency=str(costs["currency"] or "")),
+        dashboard=str(cfg["dashboard"]),
+        uri=_text(cfg["tracking"]["uri"]),
+        home=_text(cfg["paths"]["home"]),
+    )
+
+
+def text(found: Study) -> str:
+    """What the terminal gets: per data set the verdicts, what was varied, then the table."""
+    parts: list[str] = []
+    for finding in found.findings:
+        lines = [words.headline(finding)]
+        contrasts = by_difference(finding.contrasts)
+        lines += [f"  {words.sentence(finding, c)}" for c in contrasts[:_SHOWN]]
+        if len(contrasts) > _SHOWN:
+            lines.append(f"  {len(contrasts) - _SHOWN} more arms in the table")
+        lines += [f"  {words.varied(finding)}", f"  {words.test_names(finding)}"]
+        lines += [f"  note: {note}" for note in finding.notes]
+        printed = "\n".join(printable(line) for line in lines)
+        parts.append(f"{printed}\n\n{tables.aligned(finding)}")
+    parts += [printable(x) for x in words.across(found.across, found.question.alpha)]
+    currency = found.options.costs.currency
+    told = [f"  {words.monthly(line, currency)}" for line in found.monthly]
+    if told:
+        first = found.monthly[0]
+        budget = f"per month, {words.percent(first.budget)} of the rows flagged"
+        told.insert(0, f"{budget} ({words.number(first.alerts)} alerts):")
+        parts.append("\n".join(printable(line) for line in told))
+    return "\n\n".join(parts)
+
+
+def _report(found: Study, records: Records, overrides: Sequence[str]) -> Path:
+    # Templates and figures take a second to import: not before the verdict is on the screen.
+    gallery = importlib.import_module("rarelab.compare.gallery")
+    report = importlib.import_module("rarelab.compare.report")
+    folder = report.new_folder(records.home, found.experiment)
+    pictures = gallery.draw(found, records, folder / "figures")
+    path = report.write(found, records, pictures, folder, report.command_of(overrides))
+    report.point_latest(folder)
+    print(f"\n{_publish(found, records, folder)}")
+    return path
+
+
+def _publish(found: Study, records: Records, folder: Path) -> str:
+    """Put the report on the sweep's own run; a line that says so, or why not."""
+    parent = records.parent_of(found.runs)
+    if parent is None:
+        return "these runs have no sweep's run above them: the report is in its folder alone"
+    note = tables.as_note(found)
+    metrics = published_metrics(found)
+    records.publish(parent, note, metrics, folder)
+    return f"on the sweep's run {parent.run_id} ({printable(parent.name)}) too"
+
+
+def published_metrics(found: Study) -> dict[str, float]:
+    """Difference and adjusted p of every arm, for the sweep's run; none if that is too many."""
+    several = len(found.findings) > 1
+    metrics: dict[str, float] = {}
+    for finding in found.findings:
+        for c in finding.contrasts:
+            if c.test is not None:
+                name = f"{finding.data}/{c.arm.label}" if several else c.arm.label
+                metrics[f"verdict/{name}/difference"] = c.test.difference
+                metrics[f"verdict/{name}/p_holm"] = c.p_holm
+    return metrics if len(metrics) <= _MOST_METRICS else {}
+
+
+# The dashboard draws a chart for each key.
+_MOST_METRICS = 24
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _required(name: str, value: Any) -> float:
+    number = as_number(name, value)
+    return math.nan if number is None else number

@@ -1,0 +1,266 @@
+"""``rarelab compare`` as a user has it: terminal, report, tables, the sweep's run, exit codes."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from rarelab import cli
+from rarelab.compare.command import compare
+from rarelab.compare.load import Records
+from rarelab.compare.report import new_folder, point_latest
+from rarelab.compose import compose_compare
+from rarelab.errors import RequestError
+from recorded import BCE, SMOOTH_AP, leave_files, record, scored
+
+SCRIPT = "<script>alert(1)</script>"
+NASTY = {"loss": "a|b_$x^2$ {50%} & <b>\x1b[31m", "loss._target_": "mine.Loss"}
+QUEUES = [{**SMOOTH_AP, "loss.queue_size": size} for size in ("1024", "8192")]
+
+
+class Page(HTMLParser):
+    """The tags, attributes and visible text of a document."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.text: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data) -> None:
+        self.text.append(data)
+
+
+def sweep(home: Path, seeds: int = 8) -> str:
+    """Four arms with all their files, below a sweep's run; that run's id."""
+    parent = record(
+        home, BCE, 0, {}, name="the sweep",
+        tags={"rarelab.kind": "sweep", "rarelab.sweep": "s1", "mlflow.note.content": "mine"},
+    )  # fmt: skip
+    arms = zip([BCE, *QUEUES, NASTY], (1.0, 2.0, 1.1, 0.5), strict=True)
+    for number, (arm, shift) in enumerate(arms):
+        for seed in range(seeds):
+            directory = home / "runs" / "study" / f"{number}-{seed}"
+            own = scored(1500, 30, shift, draw=2, noise=0.3, seed=10 * number + seed)
+            metrics = leave_files(directory, *own)
+            tags = {
+                "mlflow.parentRunId": parent,
+                "rarelab.sweep": "s1",
+                "rarelab.command": "rarelab train -m loss=bce,smooth_ap",
+                "rarelab.data": "creditcard(sha256=abc)",
+            }
+            name = SCRIPT if number == seed == 0 else None
+            record(home, arm, seed, metrics, tags=tags, directory=directory, name=name)
+    return parent
+
+
+def ask(*overrides: str) -> Path:
+    cfg = OmegaConf.to_container(compose_compare(list(overrides)), resolve=True)
+    report = compare(cfg, overrides)
+    assert report is not None
+    return report
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory: pytest.TempPathFactory):
+    """The study's home, the report's folder, the sweep's run and what the terminal said."""
+    home = tmp_path_factory.mktemp("module") / "home"
+    parent = sweep(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        told: list[str] = []
+        patch.setattr("builtins.print", lambda *parts, **_: told.append(" ".join(map(str, parts))))
+        costs = ["costs.false_alert=5", "costs.missed_positive=100", "costs.rows_per_month=1e6"]
+        report = ask(f"paths.home={home}", "experiment=study", "baseline=bce", *costs)
+    return home, report.parent, parent, "\n".join(told)
+
+
+def test_the_terminal_has_the_verdict_first_then_the_table(reported) -> None:
+    _, folder, parent, told = reported
+    lines = told.splitlines()
+    assert lines[0].startswith("creditcard: of 3 arms against loss=bce, 1 better, ")
+    assert told.index("queue_size=1024: better") < told.index("interval of the mean")
+    assert "a month" in told or "per month" in told
+    assert f"on the sweep's run {parent} (the sweep) too" in told
+    assert lines[-1] == f"report: {folder / 'report.html'}"
+    assert "\x1b" not in told
+
+
+def test_names_of_runs_and_arms_are_text_in_the_report(reported) -> None:
+    text = (reported[1] / "report.html").read_text(encoding="utf-8")
+    assert SCRIPT not in text and text.count("<script>") == 1
+    page = Page(text)
+    assert SCRIPT in page.text
+    assert "b" not in page.tags
+    assert any("a|b_$x^2$ {50%} & <b>" in part for part in page.text)
+
+
+def test_the_report_needs_nothing_but_itself(reported) -> None:
+    home, folder, *_ = reported
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    run_ids = {run.run_id for run in Records(home).runs("study")}
+    runs = [link for link in page.links if link.startswith("http://127.0.0.1:5000/#/experiments/")]
+    assert {link.rpartition("/")[2] for link in runs} == run_ids
+    assert all(link in runs or link.startswith("data:image/svg+xml;") for link in page.links)
+    assert not {"link", "iframe", "object"} & set(page.tags)
+    assert "default-src 'none'" in text
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest", text)
+
+
+def test_the_report_has_verdict_tables_pictures_commands_and_digests_in_order(reported) -> None:
+    text = (reported[1] / "report.html").read_text(encoding="utf-8")
+    parts = [
+        'class="headline"', "Per month", "Numbers", 'data-name="numbers"', "Pictures",
+        'data-name="runs"', "To make every number again", "rarelab compare paths.home=",
+        "rarelab reproduce RUN_ID", "rarelab train -m loss=bce,smooth_ap   # 32 runs",
+        "Environment and data", "creditcard(sha256=abc)",
+    ]  # fmt: skip
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+    assert text.count("<img ") == 5
+
+
+def test_pictures_are_there_for_print_and_screen(reported) -> None:
+    folder = reported[1] / "figures"
+    names = {path.stem for path in folder.glob("*.svg")}
+    assert names == {
+        "differences", "recall_at_quantile", "precision_recall", "training",
+        "sensitivity-loss.queue_size",
+    }  # fmt: skip
+    for name in names:
+        assert (folder / f"{name}.pdf").stat().st_size and (folder / f"{name}.png").stat().st_size
+
+
+def test_tables_say_the_same_in_four_formats(reported) -> None:
+    folder = reported[1]
+    with (folder / "table.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    content = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+    verdicts = [row["verdict"] for row in rows]
+    assert verdicts[:2] == ["baseline", "better"] and len(verdicts) == 4
+    assert [row["arm"] for row in content["table"]] == [row["arm"] for row in rows]
+    best = content["table"][1]
+    assert float(rows[1]["difference"]) == best["difference"]
+    d = content["findings"][0]["differences"][best["arm"]]
+    assert best["difference"] == pytest.approx(np.mean(d)) and best["pairs"] == 8
+    markdown = (folder / "table.md").read_text(encoding="utf-8")
+    table = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+    assert "<b>" not in markdown
+    latex = (folder / "table.tex").read_text(encoding="utf-8")
+    assert r"a|b\_\$x\textasciicircum{}2\$ \{50\%\} \& \textless{}b\textgreater{}" in latex
+
+
+def test_the_sweeps_run_has_words_numbers_and_files_and_keeps_its_own(reported) -> None:
+    home, folder, parent, _ = reported
+    records = Records(home)
+    run = records.run(parent)
+    note = run.tags["mlflow.note.content"]
+    assert "1 better" in note and note.endswith("mine") and "<b>" not in note
+    found = {key: value for key, value in run.metrics.items() if key.startswith("verdict/")}
+    assert len(found) == 6
+    best = json.loads((folder / "table.json").read_text(encoding="utf-8"))["table"][1]
+    assert found["verdict/loss_smooth_ap queue_size_1024/difference"] == best["difference"]
+    files = {file.path for file in records.client.list_artifacts(parent, "verdict")}
+    assert {"verdict/report.html", "verdict/table.csv", "verdict/figures"} <= files
+
+
+def test_a_second_verdict_replaces_the_first_and_no_file(reported, capsys) -> None:
+    home, folder, parent, _ = reported
+    before = (folder / "report.html").read_bytes()
+    own = folder.parent / "notes.txt"
+    own.write_text("mine", encoding="utf-8")
+    again = ask(f"paths.home={home}", "experiment=study", "baseline=queue_size=1024").parent
+    assert again != folder and (folder / "report.html").read_bytes() == before
+    assert (folder.parent / "latest").resolve() == again.resolve()
+    assert own.read_text(encoding="utf-8") == "mine"
+    note = Records(home).run(parent).tags["mlflow.note.content"]
+    assert note.count("<!-- verdict -->") == 1 and note.endswith("mine")
+    assert "against loss=smooth" in note.replace("\\", "") and "against loss=bce" not in note
+
+
+def test_a_folder_of_the_users_that_is_called_latest_is_kept(tmp_path: Path) -> None:
+    folder = new_folder(tmp_path, "a/../b c")
+    assert folder.parent.parent == tmp_path / "reports"
+    (folder.parent / "latest").mkdir()
+    point_latest(folder)
+    assert not (folder.parent / "latest").is_symlink()
+
+
+def test_without_a_sweep_the_report_is_written_all_the_same(home: Path, capsys) -> None:
+    for seed in range(2):
+        record(home, BCE, seed, {"test/aucpr": 0.5})
+        record(home, SMOOTH_AP, seed, {"test/aucpr": 0.6})
+    report = ask("experiment=study")
+    told = capsys.readouterr().out
+    assert "too few seeds to decide" in told and "no sweep's run above them" in told
+    assert report == home / "reports" / "study" / "compare-1" / "report.html"
+    assert [path.stem for path in (report.parent / "figures").glob("*.svg")] == ["differences"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["experiment=studdy"], "did you mean 'study'"),
+        (["experiment=study", "metric=test/aucprr"], "did you mean 'test/aucpr'"),
+        (["experiment=study", "baseline=bcee"], "did you mean 'bce'"),
+        (["experiment=study", "sweep_id=s3"], "there are none"),
+        (["experimnt=study"], "did you mean 'experiment'"),
+        (["experiment=study", "level=high"], "level=high: expected a number"),
+        (["runs=abc"], r"expected \[RUN_ID,RUN_ID\]"),
+        (["runs=[a,b]"], "no run with this id"),
+        ([], "expected the name of a recorded experiment"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_exit_code_2(
+    home: Path, capsys, monkeypatch: pytest.MonkeyPatch, arguments: list[str], answer: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["rarelab"])
+    record(home, BCE, 0, {"test/aucpr": 0.5})
+    record(home, SMOOTH_AP, 0, {"test/aucpr": 0.6})
+    assert cli.main(["compare", *arguments]) == 2
+    told = capsys.readouterr()
+    assert not told.out and told.err.count("\n") == 1
+    assert re.search(answer, told.err), told.err
+    assert not (home / "reports").exists()
+
+
+def test_the_command_runs_and_help_needs_no_heavy_library(rarelab, home: Path) -> None:
+    for seed in range(6):
+        record(home, BCE, seed, {"test/aucpr": 0.5 + 0.001 * seed})
+        record(home, SMOOTH_AP, seed, {"test/aucpr": 0.6 + 0.002 * seed})
+    done = rarelab("compare", "experiment=study", "baseline=bce")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("creditcard: loss=smooth_ap against loss=bce: better")
+    blocked = "import sys; sys.modules.update(torch=None, mlflow=None); "
+    for arguments, code in ((["--help"], 0), (["metrc=x"], 2)):
+        asked = f"from rarelab.cli import main; sys.exit(main({['compare', *arguments]!r}))"
+        done = subprocess.run(
+            [sys.executable, "-c", blocked + asked], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stderr
+        assert "rarelab compare" in done.stdout or "did you mean 'metric'" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["a b=c, {d}", "it's", "back\\slash =", "x: [1]"])
+def test_a_name_reaches_the_comparison_as_it_was_typed(name: str) -> None:
+    cfg = compose_compare([f"experiment={name}", f"baseline={name}"])
+    assert (cfg.experiment, cfg.baseline) == (name, name)
+
+
+def test_values_of_another_kind_are_refused() -> None:
+    with pytest.raises(RequestError, match=r"costs\.false_alert=-1: expected a number"):
+        ask("experiment=x", "costs.false_alert=-1")

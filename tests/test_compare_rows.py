@@ -1,0 +1,137 @@
+"""The bootstrap over test rows against scikit-learn on the same weights, and what it concludes."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import average_precision_score
+
+from rarelab.compare import rows as rows_module
+from rarelab.compare.rows import TestRows, resample, row_noise, weigher
+
+
+def run(seed: int, *, rows: int = 300, shift: float = 1.0, step: float = 0.0) -> TestRows:
+    rng = np.random.default_rng(99)
+    targets = (rng.random(rows) < 0.1).astype(np.int64)
+    scores = np.random.default_rng(seed).normal(size=rows) + shift * targets
+    if step:
+        scores = np.round(scores / step) * step
+    return TestRows(scores[:, None], targets)
+
+
+def weights(rows: int, n: int) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    drawn = rng.multinomial(rows, np.full(rows, 1 / rows), size=n)
+    return drawn.T.astype(np.float32)
+
+
+@pytest.mark.parametrize("step", [0.0, 0.5])
+def test_average_precision_of_weighted_rows_is_scikit_learns(step: float) -> None:
+    this, drawn = run(0, step=step), weights(300, 15)
+    found = weigher(this, "test/aucpr")(drawn)
+    expected = [
+        average_precision_score(this.targets, this.scores[:, 0], sample_weight=w) for w in drawn.T
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("step", [0.0, 0.5])
+@pytest.mark.parametrize("quantile", ["0.005", "0.05", "0.5"])
+def test_recall_and_precision_at_the_top_count_repeated_rows(step: float, quantile: str) -> None:
+    this, drawn = run(1, step=step), weights(300, 10)
+    recall = weigher(this, f"test/recall_at_q/{quantile}")(drawn)
+    precision = weigher(this, f"test/precision_at_q/{quantile}")(drawn)
+    size = math.ceil(round(float(quantile) * 300, 9))
+    for b, w in enumerate(drawn.T.astype(int)):
+        scores, hits = np.repeat(this.scores[:, 0], w), np.repeat(this.targets, w)
+        edge = np.sort(scores)[::-1][size - 1]
+        above, level = scores > edge, scores == edge
+        caught = hits[above].sum() + (size - above.sum()) * hits[level].mean()
+        assert recall[b] == pytest.approx(caught / hits.sum())
+        assert precision[b] == pytest.approx(caught / size)
+
+
+def test_several_classes_are_averaged_over_those_in_the_resample() -> None:
+    rng = np.random.default_rng(0)
+    targets = np.array([0] * 40 + [1] * 8 + [2] * 2)
+    this = TestRows(rng.normal(size=(50, 3)), targets)
+    drawn = weights(50, 30)
+    found = weigher(this, "test/aucpr")(drawn)
+    for b, w in enumerate(drawn.T):
+        present = [c for c in range(3) if w[targets == c].sum()]
+        expected = np.mean(
+            [
+                average_precision_score(targets == c, this.scores[:, c], sample_weight=w)
+                for c in present
+            ]
+        )
+        assert found[b] == pytest.approx(expected, rel=1e-5)
+
+
+def test_all_runs_are_resampled_alike_and_the_first_column_is_as_recorded() -> None:
+    values = resample([run(0), run(0), run(1)], "test/aucpr")
+    np.testing.assert_array_equal(values[0], values[1])
+    assert np.ptp(values[2] - values[0]) > 0
+    expected = average_precision_score(run(1).targets, run(1).scores[:, 0])
+    assert values[2, 0] == pytest.approx(expected)
+
+
+def test_runs_on_other_rows_are_no_pair() -> None:
+    other = TestRows(run(0).scores, 1 - run(0).targets)
+    with pytest.raises(ValueError, match="different rows"):
+        resample([run(0), other], "test/aucpr")
+
+
+def test_more_work_means_fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "_WORK", 300 * 2 * 150)
+    assert resample([run(0), run(1)], "test/aucpr").shape == (2, 151)
+    assert resample([run(0)] * 30, "test/aucpr").shape == (30, 1 + rows_module.FEWEST)
+
+
+def test_one_pairs_interval_is_the_percentiles_and_agrees_with_its_p() -> None:
+    rng = np.random.default_rng(0)
+    for shift in np.linspace(0.0, 0.4, 9):
+        found = np.concatenate([[shift], rng.normal(shift, 0.1, size=999)])[None]
+        noise = row_noise(found, run(0).targets)
+        assert (noise.low, noise.high) == pytest.approx(np.quantile(found[0, 1:], [0.025, 0.975]))
+        if abs(noise.p - 0.05) > 0.005:
+            assert (noise.low > 0 or noise.high < 0) == (noise.p <= 0.05)
+
+
+def test_several_pairs_add_the_noise_of_seeds_and_rows() -> None:
+    rng = np.random.default_rng(0)
+    seeds, rows = rng.normal(0.1, 0.04, size=6), rng.normal(0, 0.02, size=4000)
+    found = np.concatenate([seeds[:, None], seeds[:, None] + rows], axis=1)
+    noise = row_noise(found, run(0).targets)
+    assert noise.rows_error == pytest.approx(0.02, rel=0.05)
+    of_seeds = seeds.var(ddof=1) / 6
+    assert noise.error == pytest.approx(math.sqrt(of_seeds + noise.rows_error**2))
+    # Without noise of the rows it is the t test of the seeds.
+    alone = row_noise(np.repeat(seeds[:, None], 100, axis=1), run(0).targets)
+    plain = stats.ttest_1samp(seeds, 0.0)
+    assert alone.p == pytest.approx(plain.pvalue)
+    assert (alone.low, alone.high) == pytest.approx(tuple(plain.confidence_interval()))
+
+
+def test_the_interval_over_rows_covers_the_truth_of_all_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two fixed models on many test sets: the interval holds their difference on all rows."""
+    monkeypatch.setattr(rows_module, "MOST", 300)
+    rng = np.random.default_rng(7)
+    targets = (rng.random(200_000) < 0.05).astype(np.int64)
+    base = rng.normal(size=200_000) + 1.5 * targets
+    other = base + rng.normal(0, 0.6, size=200_000) + 0.3 * targets
+    models = [TestRows(scores[:, None], targets) for scores in (base, other)]
+    ones = np.ones((200_000, 1), np.float32)
+    truth = np.diff([weigher(model, "test/aucpr")(ones)[0] for model in models])
+    covered = 0
+    studies = 200
+    for study in range(studies):
+        part = slice(study * 1000, (study + 1) * 1000)
+        pair = [TestRows(m.scores[part], m.targets[part]) for m in models]
+        values = resample(pair, "test/aucpr", seed=study)
+        noise = row_noise(values[1:] - values[:1], pair[0].targets)
+        covered += noise.low <= truth[0] <= noise.high
+    assert 0.90 <= covered / studies <= 0.985

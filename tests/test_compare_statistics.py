@@ -1,0 +1,177 @@
+"""Tests, intervals, power: equal to scipy and statsmodels, and each interval to its own test."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+
+from rarelab.compare import power
+from rarelab.compare.statistics import (
+    corrected_t,
+    holm,
+    mean_interval,
+    paired_test,
+    sign_flip,
+    standardised,
+    superiority,
+    wilcoxon,
+)
+
+
+def differences(n: int, seed: int, shift: float = 0.4) -> np.ndarray:
+    return np.random.default_rng(seed).normal(shift, 1.0, size=n)
+
+
+@pytest.mark.parametrize("n", [2, 5, 9])
+@pytest.mark.parametrize("seed", range(4))
+def test_sign_flip_equals_scipys_permutation_test(n: int, seed: int) -> None:
+    d = differences(n, seed)
+    expected = stats.permutation_test(
+        (d,), np.mean, permutation_type="samples", n_resamples=np.inf, axis=0
+    )
+    assert sign_flip(d).p == pytest.approx(expected.pvalue)
+
+
+@pytest.mark.parametrize("n", [17, 20, 60])
+def test_wilcoxon_equals_scipys(n: int) -> None:
+    d = differences(n, 5)
+    test = paired_test(d)
+    assert (test.name, test.p) == ("Wilcoxon signed rank", float(stats.wilcoxon(d).pvalue))
+
+
+@pytest.mark.parametrize("n", [5, 6, 7, 10, 16, 17, 20, 40])
+def test_an_interval_leaves_out_what_its_test_rejects(n: int) -> None:
+    for seed in range(12):
+        d = differences(n, seed)
+        test = paired_test(d)
+        alpha = 1 - test.level
+        edges = (test.low, test.high)
+        for shift in (0.0, *(edge + move for edge in edges for move in (-1e-6, 1e-6))):
+            outside = not test.low <= shift <= test.high
+            assert outside == (paired_test(d - shift).p <= alpha + 1e-9), (seed, shift)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_few_pairs_leave_no_shift_out(n: int) -> None:
+    test = paired_test(np.full(n, 0.3))
+    assert (test.low, test.high) == (-math.inf, math.inf)
+    assert test.p == test.least_p == 2.0 ** (1 - n)
+
+
+def test_five_pairs_state_the_level_that_they_have() -> None:
+    d = np.array([0.1, 0.2, 0.3, 0.4, 0.7])
+    test = paired_test(d)
+    assert (test.low, test.high, test.level) == pytest.approx((0.1, 0.7, 0.9375))
+    assert test.p == 0.0625
+
+
+@pytest.mark.parametrize("n", [6, 8, 10, 16, 17, 20, 30])
+def test_the_level_is_near_the_one_asked_for_and_never_below(n: int) -> None:
+    assert 0.95 <= paired_test(differences(n, 0)).level <= 0.97
+
+
+@pytest.mark.parametrize("n", [5, 10, 20])
+def test_intervals_cover_as_often_as_they_say(n: int) -> None:
+    rng = np.random.default_rng(n)
+    of_difference = of_mean = 0
+    level = math.nan
+    studies = 3000 if n <= 16 else 1500
+    for d in rng.normal(0.5, 1.0, size=(studies, n)):
+        test = paired_test(d)
+        level = test.level
+        of_difference += test.low <= 0.5 <= test.high
+        low, high = mean_interval(d)
+        of_mean += low <= 0.5 <= high
+    assert abs(of_difference / studies - level) < 0.02
+    assert abs(of_mean / studies - 0.95) < 0.02
+
+
+@pytest.mark.parametrize("d", [np.zeros(8), np.zeros(20)])
+def test_runs_without_any_difference_show_none(d: np.ndarray) -> None:
+    test = paired_test(d)
+    assert (test.p, test.low, test.high, test.difference) == (1.0, 0.0, 0.0, 0.0)
+
+
+def test_ties_and_zeros_are_taken() -> None:
+    d = np.array([0.0, 0.1, 0.1, -0.1, 0.2, 0.2, 0.0, 0.3, 0.1, 0.2] * 2)
+    assert wilcoxon(d).p == float(stats.wilcoxon(d).pvalue)
+    assert sign_flip(d[:10]).p == pytest.approx(
+        stats.permutation_test(
+            (d[:10],), np.mean, permutation_type="samples", n_resamples=np.inf
+        ).pvalue
+    )
+
+
+@pytest.mark.parametrize("bad", [[], [math.nan], [0.1, math.inf]])
+def test_what_is_no_difference_is_refused(bad: list[float]) -> None:
+    with pytest.raises(ValueError, match="finite differences"):
+        paired_test(bad)
+
+
+def test_corrected_t_is_the_published_formula() -> None:
+    d, ratio = differences(10, 3), 25 / 60
+    t = d.mean() / math.sqrt((1 / 10 + ratio) * d.var(ddof=1))
+    test = corrected_t(d, ratio)
+    assert test.p == pytest.approx(2 * stats.t.sf(abs(t), 9))
+    assert corrected_t(d, 0.0).p == pytest.approx(stats.ttest_1samp(d, 0.0).pvalue)
+    plain = stats.ttest_1samp(d, 0.0).confidence_interval()
+    assert (corrected_t(d, 0.0).low, corrected_t(d, 0.0).high) == pytest.approx(tuple(plain))
+    assert test.high - test.low > 1.5 * (plain.high - plain.low)
+
+
+def test_corrected_t_holds_its_level_where_splits_overlap() -> None:
+    """Two methods that are equally good on all rows, judged on splits of 100 of them."""
+    rng, plain, corrected = np.random.default_rng(0), 0, 0
+    for _ in range(400):
+        sample = rng.normal(size=100)  # by row, how much better one method did
+        d = []
+        for _ in range(10):
+            test = rng.permutation(100)[:25]
+            d.append(sample[test].mean())
+        plain += stats.ttest_1samp(d, 0.0).pvalue <= 0.05
+        corrected += corrected_t(np.array(d), 25 / 60).p <= 0.05
+    assert corrected / 400 < 0.08 < 0.2 < plain / 400
+
+
+def test_holm_equals_statsmodels() -> None:
+    rng = np.random.default_rng(1)
+    for m in (1, 2, 5, 12):
+        p = rng.random(m) ** 3
+        assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+    assert holm([0.01, 0.01, 0.5]) == pytest.approx([0.03, 0.03, 0.5])
+    assert holm([]) == []
+
+
+def test_effect_sizes() -> None:
+    assert standardised([1.0, 2.0, 3.0]) == pytest.approx(2.0)
+    assert standardised([0.2, 0.2]) == math.inf and standardised([0.0, 0.0]) == 0.0
+    assert math.isnan(standardised([0.2]))
+    assert superiority([1.0, -1.0, 0.0, 2.0]) == 0.625
+
+
+@pytest.mark.parametrize("effect", [0.3, 0.8, 1.5, -1.5])
+@pytest.mark.parametrize("alpha", [0.05, 0.0125])
+def test_pairs_needed_equals_statsmodels(effect: float, alpha: float) -> None:
+    expected = TTestPower().solve_power(abs(effect), alpha=alpha, power=0.8)
+    assert power.pairs_needed(effect, alpha) == math.ceil(expected)
+
+
+def test_power_at_the_edges() -> None:
+    assert power.pairs_needed(0.01, 0.05) is None and power.pairs_needed(math.nan, 0.05) is None
+    assert power.pairs_needed(math.inf, 0.05) == 2
+    # Overlapping splits put a floor under the error: no number of them shows a small effect.
+    assert power.pairs_needed(1.0, 0.05, ratio=25 / 60) is None
+    assert power.pairs_needed(1.0, 0.05) == 10
+    assert power.detectable(1, 0.05) == math.inf
+    assert power.power(power.detectable(10, 0.05), 10, 0.05) == pytest.approx(0.8, abs=1e-3)
+
+
+@pytest.mark.parametrize("comparisons", [1, 2, 4, 20, 300])
+def test_least_pairs_is_where_the_exact_test_can_first_reject(comparisons: int) -> None:
+    n = power.least_pairs(comparisons)
+    for pairs, possible in ((n - 1, False), (n, True)):
+        least = paired_test(np.linspace(1.0, 2.0, pairs)).p
+        assert (holm([least] + [1.0] * (comparisons - 1))[0] <= 0.05) is possible

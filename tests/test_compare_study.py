@@ -1,0 +1,347 @@
+"""From records to verdicts: what is found, what is named, what is refused."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scikit_posthocs
+from scipy import stats
+
+from rarelab.compare import words
+from rarelab.compare.contrast import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE
+from rarelab.compare.costs import Costs
+from rarelab.compare.load import Records
+from rarelab.compare.pair import compare_pair
+from rarelab.compare.pairs import DRAWN, FIXED, SPLITS, UNKNOWN
+from rarelab.compare.study import Options, Study, study
+from rarelab.errors import RequestError
+from recorded import BCE, CREDITCARD, SMOOTH_AP, TOY, leave_files, paired, record, scored
+
+RNG = np.random.default_rng(0)
+BASE = 0.5 + 0.02 * RNG.normal(size=20)
+NOISE = 0.01 * RNG.normal(size=20)
+
+
+def ask(home: Path, **options) -> Study:
+    return study(Records(home), Options(experiment="study", **options))
+
+
+def only(home: Path, **options):
+    (finding,) = ask(home, **options).findings
+    (contrast,) = finding.contrasts
+    return finding, contrast
+
+
+@pytest.mark.parametrize(
+    ("n", "shift", "verdict"),
+    [
+        (10, 0.03, BETTER),
+        (10, -0.03, WORSE),
+        (10, 0.0, NO_DIFFERENCE),
+        (20, 0.03, BETTER),
+        (2, 0.3, TOO_FEW),
+        (1, 0.3, TOO_FEW),
+        (5, 0.3, TOO_FEW),
+    ],
+)
+def test_the_verdict_on_one_arm(home: Path, n: int, shift: float, verdict: str) -> None:
+    paired(home, {"bce": BASE[:n], "smooth_ap": BASE[:n] + shift + NOISE[:n]})
+    finding, contrast = only(home, baseline="bce")
+    assert contrast.verdict == verdict
+    assert contrast.test.n == n
+    d = (BASE[:n] + shift + NOISE[:n]) - BASE[:n]
+    assert contrast.test.difference == pytest.approx(d.mean())
+    assert words.headline(finding).endswith(verdict)
+    if n > 5:
+        inside = contrast.test.low <= 0 <= contrast.test.high
+        assert inside == (verdict == NO_DIFFERENCE)
+
+
+def test_two_seeds_are_too_few_and_how_many_it_takes_is_said(home: Path) -> None:
+    paired(home, {"bce": [0.5, 0.52], "smooth_ap": [0.6, 0.63]})
+    finding, contrast = only(home, baseline="bce")
+    told = words.sentence(finding, contrast)
+    assert TOO_FEW in told and "fewer than 6 seeds" in told and "about 6 seeds" in told
+
+
+def test_a_lower_brier_score_is_better(home: Path) -> None:
+    paired(home, {"bce": BASE[:8], "smooth_ap": BASE[:8] - 0.1 + NOISE[:8]}, "test/brier")
+    assert only(home, baseline="bce", metric="test/brier")[1].verdict == BETTER
+
+
+def test_holm_is_over_all_arms_of_the_data_set(home: Path) -> None:
+    arms = {f"loss_{i}": BASE[:7] + 0.03 + NOISE[i : i + 7] for i in range(3)}
+    paired(home, {"bce": BASE[:7], **arms})
+    (finding,) = ask(home, baseline="bce").findings
+    # 2 / 2^7 = 0.0156 passes alone and two of them, three only if all are this small.
+    assert {c.test.p for c in finding.contrasts} == {0.015625}
+    assert [c.p_holm for c in finding.contrasts] == pytest.approx([3 * 0.015625] * 3)
+    paired(home, {"loss_4": BASE[:7] + NOISE[:7]})
+    (finding,) = ask(home, baseline="bce").findings
+    assert {c.verdict for c in finding.contrasts} == {TOO_FEW}
+    assert "fewer than 8 seeds" in words.sentence(finding, finding.contrasts[0])
+
+
+@pytest.mark.parametrize("name", ["bce", "loss=bce", None])
+def test_a_baseline_is_known_by_any_value_that_identifies_it(home: Path, name) -> None:
+    paired(home, {"bce": BASE[:3], "smooth_ap": BASE[:3]})
+    assert ask(home, baseline=name).question.baseline == "loss=bce"
+
+
+def test_a_baseline_among_several_arms_of_one_loss(home: Path) -> None:
+    for size in ("1024", "8192"):
+        record(home, {**SMOOTH_AP, "loss.queue_size": size}, 0, {"test/aucpr": 0.5})
+    record(home, BCE, 0, {"test/aucpr": 0.4})
+    expected = "loss=smooth_ap queue_size=8192"
+    for name in ("8192", "queue_size=8192", "loss.queue_size=8192", "smooth_ap 8192", expected):
+        assert ask(home, baseline=name).question.baseline == expected
+    with pytest.raises(RequestError, match="2 arms have it; choose from: 'loss=smooth_ap queue"):
+        ask(home, baseline="smooth_ap")
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [
+        ({"baseline": "smoth_ap"}, "no arm has it; did you mean 'smooth_ap'"),
+        ({"metric": "test/aucprr"}, "no run has it; did you mean 'test/aucpr'"),
+        ({"sweep": "s2"}, "no run belongs to it; did you mean 's1'"),
+        ({"metric": "test/only_smooth"}, "baseline=loss=bce: no run of it can be used"),
+        ({"costs": Costs(1.0, rows_per_month=1e6)}, "budget=0.005: not recorded"),
+    ],
+)
+def test_a_wrong_request_is_answered_in_one_line(home: Path, options, answer: str) -> None:
+    tags = {"rarelab.sweep": "s1"}
+    record(home, BCE, 0, {"test/aucpr": 0.5}, tags=tags)
+    record(home, SMOOTH_AP, 0, {"test/aucpr": 0.6, "test/only_smooth": 1.0}, tags=tags)
+    with pytest.raises(RequestError) as error:
+        ask(home, **options)
+    assert answer in str(error.value) and "\n" not in str(error.value)
+
+
+def test_one_arm_alone_and_no_other_arm_that_works_are_refused(home: Path) -> None:
+    record(home, BCE, 0, {"test/aucpr": 0.5})
+    with pytest.raises(RequestError, match="a comparison needs two configurations"):
+        ask(home)
+    record(home, SMOOTH_AP, 0, {"test/aucpr": 0.5}, status="diverged")
+    with pytest.raises(RequestError, match="no other arm has a run that can be used"):
+        ask(home)
+
+
+def test_what_cannot_be_used_is_named(home: Path) -> None:
+    paired(home, {"bce": BASE[:8], "smooth_ap": BASE[:6] + 0.03})
+    record(home, {"loss": "bce"}, 3, {"test/aucpr": 0.9}, status="diverged")
+    newest = record(home, {"loss": "smooth_ap"}, 1, {"test/aucpr": 0.8})
+    record(home, {"loss": "smooth_ap"}, 2, {"test/aucpr": float("nan")})
+    record(home, {"loss": "bce"}, 0, {"test/aucpr": BASE[0]})
+    record(home, {"loss": "smooth_ap"}, 5, {}, status="running")
+    finding, contrast = only(home, baseline="bce")
+    notes = "\n".join(finding.notes)
+    assert "loss=bce: diverged, left out: seed 3 (split 0)" in notes
+    assert f"recorded 2 times, with different values; the newest is used ({newest})" in notes
+    assert "seed 0 (split 0) was recorded 2 times, with equal values" in notes
+    assert "test/aucpr is not finite, left out: seed 2" in notes
+    assert "loss=smooth_ap: still running, left out: seed 5" in notes
+    assert "loss=smooth_ap: no usable run for seed 6 (split 0), seed 7 (split 0)" in notes
+    assert contrast.test.n == 6
+    assert contrast.differences[1] == pytest.approx(0.8 - BASE[1])
+
+
+def test_runs_on_other_rows_are_no_pair(home: Path) -> None:
+    paired(home, {"bce": BASE[:7]}, digest="a")
+    paired(home, {"smooth_ap": BASE[:6] + 0.1}, digest="a")
+    record(home, {"loss": "smooth_ap"}, 6, {"test/aucpr": 0.9}, digest="b")
+    finding, contrast = only(home, baseline="bce")
+    assert contrast.test.n == 6
+    assert "seed 6 (split 0) saw other rows than loss=bce: no pair" in "".join(finding.notes)
+
+
+def test_arms_without_a_common_seed_are_not_compared(home: Path) -> None:
+    record(home, BCE, 0, {"test/aucpr": 0.5})
+    record(home, SMOOTH_AP, 1, {"test/aucpr": 0.5})
+    finding, contrast = only(home)
+    assert contrast.test is None and contrast.verdict == TOO_FEW
+    assert "shares no seed" in words.sentence(finding, contrast)
+
+
+def test_what_was_varied_is_told_by_the_rows(home: Path) -> None:
+    for seed in range(6):
+        for loss in ("bce", "smooth_ap"):
+            for experiment, data, digest in (
+                ("fixed", CREDITCARD, "a"),
+                ("drawn", TOY, f"rows of {seed}"),
+                ("splits", {**CREDITCARD, "dataset.split_seed": str(seed)}, f"split {seed}"),
+                ("unknown", {}, None),
+            ):
+                record(
+                    home, {"loss": loss}, seed, {"test/aucpr": BASE[seed]},
+                    experiment=experiment, data=data, digest=digest,
+                    tags={"rarelab.rows": "600/150/300"},
+                )  # fmt: skip
+    found = {
+        name: study(Records(home), Options(experiment=name)).findings[0]
+        for name in ("fixed", "drawn", "splits", "unknown")
+    }
+    assert {name: finding.varied for name, finding in found.items()} == {
+        "fixed": FIXED, "drawn": DRAWN, "splits": SPLITS, "unknown": UNKNOWN,
+    }  # fmt: skip
+    assert found["splits"].ratio == 0.5 and found["splits"].contrasts[0].test.n == 6
+    assert "one fixed split" in words.varied(found["fixed"])
+    assert "drawn anew" in words.varied(found["drawn"])
+    assert "corrected resampled t" in words.test_names(found["splits"])
+    assert "do not say" in words.varied(found["unknown"])
+
+
+def test_seeds_on_one_split_are_no_splits(home: Path) -> None:
+    for split in range(6):
+        data = {**CREDITCARD, "dataset.split_seed": str(split)}
+        for seed in range(3):
+            base = BASE[split] + NOISE[seed]
+            for loss, shift in (("bce", 0.0), ("smooth_ap", 0.02 + 0.01 * NOISE[split])):
+                metrics = {"test/aucpr": base + shift}
+                record(home, {"loss": loss}, seed, metrics, data=data, digest=f"{split}")
+    finding, contrast = only(home)
+    assert contrast.test.n == len(contrast.differences) == 6
+    assert finding.baseline.n == 18
+    expected = stats.t.ppf(0.975, 5) * math.sqrt(
+        (1 / 6 + 0.25 / 0.6) * np.var(contrast.differences, ddof=1)
+    )
+    assert contrast.test.high - contrast.test.difference == pytest.approx(expected)
+
+
+def with_rows(home: Path, arms: dict[str, float], *, rows: int, seeds: int, noise: float) -> None:
+    for loss, shift in arms.items():
+        for seed in range(seeds):
+            directory = home / "runs" / "study" / f"{loss}-{seed}"
+            own = scored(rows, rows // 50, shift, draw=5, noise=noise, seed=seed)
+            metrics = leave_files(directory, *own)
+            record(home, {"loss": loss}, seed, metrics, directory=directory)
+
+
+def test_on_one_split_the_test_rows_are_part_of_the_verdict(home: Path) -> None:
+    """Seeds that agree on 200 rows with 4 positives say nothing about other rows."""
+    with_rows(home, {"bce": 1.5, "smooth_ap": 1.7}, rows=200, seeds=8, noise=0.02)
+    finding, contrast = only(home)
+    assert contrast.test.p < 0.01 and contrast.rows.p > 0.05
+    assert contrast.p == contrast.p_holm == contrast.rows.p
+    assert contrast.verdict == NO_DIFFERENCE
+    assert "times as many test rows, not more seeds" in words.sentence(finding, contrast)
+    assert "200, 4 positive) is part of the verdict" in words.varied(finding)
+
+
+def test_with_enough_rows_both_agree(home: Path) -> None:
+    with_rows(home, {"bce": 1.0, "smooth_ap": 2.0}, rows=5000, seeds=6, noise=0.1)
+    contrast = only(home)[1]
+    assert contrast.verdict == BETTER and contrast.rows.low > 0
+    assert contrast.rows.resamples == 2000 and contrast.rows.positives == 100
+    recall = only(home, metric="test/recall_at_q/0.01")[1]
+    assert recall.rows is not None and recall.verdict == BETTER
+    auroc = only(home, metric="test/auroc")
+    assert auroc[1].rows is None and "seeds alone speak" in "".join(auroc[0].notes)
+
+
+def test_predictions_that_are_not_the_runs_own_are_not_used(home: Path) -> None:
+    with_rows(home, {"bce": 1.0, "smooth_ap": 2.0}, rows=500, seeds=6, noise=0.1)
+    leave_files(home / "runs" / "study" / "bce-0", *scored(500, 10, 3.0, draw=5))
+    finding, contrast = only(home)
+    assert contrast.rows is None
+    assert "do not give the recorded test/aucpr" in "".join(finding.notes)
+    (home / "runs" / "study" / "bce-0" / "predictions.parquet").unlink()
+    assert "missing for 1 of 12 runs" in "".join(only(home)[0].notes)
+
+
+def test_a_pair_of_runs_is_compared_over_the_test_rows(home: Path) -> None:
+    with_rows(home, {"bce": 1.0, "smooth_ap": 2.5}, rows=3000, seeds=1, noise=0.1)
+    records = Records(home)
+    first, second = sorted(records.runs("study"), key=lambda run: run.name)
+    told = compare_pair(records, first, second, "test/aucpr", 0.95)
+    assert told.startswith(f"loss=smooth_ap ({second.run_id[:8]}) against loss=bce")
+    assert ": better\n" in told and "3,000 test rows (60 positive)" in told
+    assert ": worse\n" in compare_pair(records, second, first, "test/aucpr", 0.95)
+    same = compare_pair(records, first, first, "test/aucpr", 0.95)
+    assert ": no difference shown\n" in same and "p = 1.000" in same
+    with pytest.raises(RequestError, match=r"did you mean 'test/recall_at_q/0\.005'"):
+        compare_pair(records, first, second, "test/recall_at_q", 0.95)
+    lone = record(home, BCE, 9, {"test/aucpr": 0.5})
+    with pytest.raises(RequestError, match=r"it left no predictions\.parquet"):
+        compare_pair(records, first, records.run(lone), "test/aucpr", 0.95)
+
+
+def over_data_sets(home: Path, arms: int, sets: int) -> np.ndarray:
+    table = np.random.default_rng(4).normal(0.5, 0.02, size=(sets, arms)) + 0.02 * np.arange(arms)
+    for row in range(sets):
+        data = {**TOY, "dataset": f"set{row}"}
+        for arm in range(arms):
+            for seed in range(2):
+                spread = 0.001 if seed else -0.001
+                metrics = {"test/aucpr": table[row, arm] + spread}
+                loss = {"loss": f"loss{arm}"}
+                record(home, loss, seed, metrics, data=data, digest=f"{row}/{seed}")
+    return table
+
+
+def test_several_data_sets_count_once_each_and_equal_scipy_and_scikit_posthocs(home: Path) -> None:
+    table = over_data_sets(home, arms=4, sets=6)
+    found = ask(home, baseline="loss0").across
+    expected = stats.friedmanchisquare(*table.T)
+    assert (found.test, found.data_sets) == ("Friedman", 6)
+    assert (found.statistic, found.p) == pytest.approx((expected.statistic, expected.pvalue))
+    nemenyi = scikit_posthocs.posthoc_nemenyi_friedman(table)
+    np.testing.assert_allclose(found.post_hoc.to_numpy(), nemenyi.to_numpy())
+    ranks = (-table).argsort(axis=1).argsort(axis=1).mean(axis=0) + 1
+    assert list(found.ranks.values()) == pytest.approx(ranks)
+    told = " ".join(words.across(found, 0.05))
+    assert "over 6 data sets (each counts once" in told and "fewer than 10 data sets" in told
+
+
+def test_two_arms_over_data_sets_are_wilcoxons_test(home: Path) -> None:
+    table = over_data_sets(home, arms=2, sets=6)
+    found = ask(home, baseline="loss0").across
+    assert found.p == pytest.approx(stats.wilcoxon(table[:, 0] - table[:, 1]).pvalue)
+    assert found.post_hoc is None
+
+
+def test_an_arm_that_is_not_on_every_data_set_is_named(home: Path) -> None:
+    over_data_sets(home, arms=2, sets=2)
+    record(home, {"loss": "extra"}, 0, {"test/aucpr": 0.1}, data={**TOY, "dataset": "set0"})
+    assert ask(home, baseline="loss0").across.notes == [
+        "loss=extra: not on every data set, left out of the ranks"
+    ]
+
+
+def test_costs_are_told_per_month(home: Path) -> None:
+    for loss, recall in (("bce", 0.5), ("smooth_ap", 0.6)):
+        for seed in range(6):
+            metrics = {
+                "test/aucpr": 0.5,
+                "test/recall_at_q/0.005": recall + NOISE[seed],
+                "test/prevalence": 0.002,
+            }
+            record(home, {"loss": loss}, seed, metrics)
+    costs = Costs(5.0, 100.0, rows_per_month=1e6, currency="EUR")
+    (told,) = ask(home, costs=costs).monthly
+    assert told.alerts == 5000
+    assert told.caught == pytest.approx((200, 200, 200))
+    assert told.saved == pytest.approx((21_000, 21_000, 21_000))
+    line = words.monthly(told, "EUR")
+    assert (
+        "+200.0 [+200.0, +200.0] positives caught" in line and "+21,000" in line and "EUR" in line
+    )
+    (by_alerts,) = ask(home, costs=Costs(5.0, 100.0, alerts_per_month=5000)).monthly
+    assert by_alerts.saved == pytest.approx(told.saved)
+
+
+@pytest.mark.parametrize(
+    ("options", "answer"),
+    [
+        ({"costs": Costs(1.0)}, "costs.rows_per_month: expected a number"),
+        ({"costs": Costs(1.0, rows_per_month=1.0, alerts_per_month=1.0)}, "expected one of them"),
+        ({"level": 1.0}, "level=1: expected"),
+        ({"budget": 0.0}, "budget=0: expected"),
+        ({"runs": ["a"]}, "expected two run ids, got 1"),
+        ({"experiment": None}, "expected the name of a recorded experiment"),
+    ],
+)
+def test_options_that_cannot_be_meant(options, answer: str) -> None:
+    with pytest.raises(RequestError, match=answer):
+        Options(**{"experiment": "study", **options}).check()
