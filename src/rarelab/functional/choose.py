@@ -2,6 +2,7 @@
 
 import torch
 
+from rarelab.functional.direct import Direct
 from rarelab.functional.grid import BIN, PER_TAU, Grid
 from rarelab.functional.ranking import Lists, Sums
 from rarelab.functional.window import Window, reach
@@ -13,18 +14,24 @@ WINDOW_START, GRID_START = 1e6, 1e6
 SAMPLE = 256  # positives and points looked at to tell how many pairs are within reach
 
 
-def sums(lists: Lists, path: str, chunk: int) -> Sums:
-    """The soft sums by ``path``, or by the cheapest one for "auto"."""
+def sums(lists: Lists, path: str, chunk: int, sources: int | None = None) -> Sums:
+    """The soft sums by ``path``, or by the cheapest one for "auto".
+
+    ``sources``: how many points all lists together are summed over; None = all.
+    """
     grids = lists.tau.dtype == torch.float64
     if path == "auto":
-        return _cheapest(lists, chunk, grids)
+        sources = lists.scores.numel() if sources is None else sources
+        if len(lists.scores) == 1 and len(lists.at) * sources <= chunk:
+            return Direct(lists)
+        return _cheapest(lists, chunk, grids, sources // len(lists.scores))
     if path == "grid" and grids:
         return Grid(lists)
     return Window(lists, chunk, all_pairs=path == "dense")
 
 
-def _cheapest(lists: Lists, chunk: int, grids: bool) -> Sums:
-    pairs, points = PAIR * len(lists.at) * lists.scores.shape[1], lists.scores.numel()
+def _cheapest(lists: Lists, chunk: int, grids: bool, sources: int) -> Sums:
+    pairs, points = PAIR * len(lists.at) * sources, lists.scores.numel()
     near, span = _near_and_span(lists)
     window = WINDOW_START + ORDERED * points + near * pairs
     spread = GRID_START + SPREAD * points

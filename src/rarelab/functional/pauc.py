@@ -124,13 +124,11 @@ def _trapezoid(scores: Tensor, live: int, arguments: tuple) -> tuple[Tensor, Any
 
 def _rates(chosen: Members, scores: Tensor, where: Band) -> tuple[Tensor, Tensor]:
     """The trapezoid mean over the knots of σ((s_i − t)/τ'), and its derivative by s_i."""
-    weight = scores.new_ones(where.knots.shape[-1])
-    weight[[0, -1]] = 0.5
-    weight /= weight.sum()
+    parts = where.knots.shape[-1] - 1
+    weight = scores.new_tensor([0.5 / parts, *[1.0 / parts] * (parts - 1), 0.5 / parts])
     owner = chosen.place // scores.shape[1]
     above, tau = chosen.take(scores)[:, None] - where.knots[owner], where.tau[owner, None]
-    slopes = (sigmoid_slope(above, tau) @ weight) / tau.squeeze(-1)
-    return sigmoid(above, tau) @ weight, slopes
+    return sigmoid(above, tau) @ weight, (sigmoid_slope(above, tau) / tau) @ weight
 
 
 class _Pairs(NamedTuple):
@@ -154,7 +152,7 @@ def _pairs(scores: Tensor, positives: Tensor, counted: Tensor, where: Band) -> _
     other, counts = inside.flatten().nonzero().squeeze(1), inside.sum(-1)
     lists = ranking.lists(scores, counted, where.tau, None)
     mass = (1.0 / counts.to(lists.tau))[lists.owner(other)]
-    sums = choose.sums(lists, "auto", CHUNK)
+    sums = choose.sums(lists, "auto", CHUNK, sources=len(other))
     negatives = sums.sources(other, mass[None])
     (lost,) = negatives.steps(lists.at)  # 1 − Σ_j σ((s_i − s_j)/τ') / n
     return _Pairs(lists, sums, negatives, other, mass, 1.0 - lost, counts > 0)
