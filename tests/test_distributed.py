@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rarelab.distributed import all_gather_no_grad, all_gather_with_grad
-from rarelab.losses import BinaryCrossEntropy, LossWarmupWrapper, RecallAtQuantileLoss, SmoothAPLoss
+from rarelab.losses import (
+    AllPairsSquaredHingeLoss,
+    BinaryCrossEntropy,
+    LossWarmupWrapper,
+    RecallAtQuantileLoss,
+    SigmoidFocalLoss,
+    SmoothAPLoss,
+    SoftmaxFocalLoss,
+)
 
 FEATURES, ROWS = 4, 12
 
@@ -30,6 +38,9 @@ LOSSES: dict[str, Callable[[int], nn.Module]] = {
     "recall": lambda width: RecallAtQuantileLoss(width, 0.3, queue_size=16, temperature=0.5),
     "sampled": lambda width: SmoothAPLoss(width, 16, temperature=0.5, max_pool_size=14),
     "blend": _blend,
+    "hinge": lambda width: AllPairsSquaredHingeLoss(width, queue_size=16),
+    "sigmoid focal": lambda width: SigmoidFocalLoss(),
+    "softmax focal": lambda width: SoftmaxFocalLoss(reduction="mean_positive"),
 }
 
 
@@ -49,6 +60,9 @@ SCENARIOS = [
     *(Scenario("recall", 3, split) for split in (0, 1, 6, 12)),
     Scenario("blend", split=6),
     Scenario("blend", split=6, weights="both"),
+    *(Scenario("hinge", width) for width in (1, 3)),
+    *(Scenario("sigmoid focal", weights=weights) for weights in ("none", "both")),
+    *(Scenario("softmax focal", 3, weights=weights) for weights in ("none", "both")),
 ]
 
 
