@@ -13,7 +13,7 @@ HOMES = {
     "hydra": ("build", "cli", "compose", "search", "sweep", "hydra_plugins"),
     "mlflow": ("tracking", "compare/load"),
     "sklearn": ("data", "models", "calibration", "compare"),
-    "matplotlib": ("figures", "compare"),
+    "matplotlib": ("figures", "compare", "search/picture"),
     "optuna": ("search",),
     "ray": ("hydra_plugins",),
     "submitit": ("hydra_plugins",),

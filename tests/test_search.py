@@ -2,15 +2,19 @@
 
 import math
 import pickle
+import shlex
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from rarelab.errors import Pruned, RequestError
+from rarelab.search.picture import draw
 from rarelab.search.prune import PruneReport
 from rarelab.search.space import Choice, Numbers, Space, read_space
 from rarelab.search.study import Asked, Method, StudyAddress, Told, ask, tell, unfinished
+from rarelab.search.trials import best, command, importance, trials, write_trials
 
 
 def space(*overrides: str) -> Space:
@@ -66,11 +70,13 @@ def test_every_choice_and_both_ends_of_every_range_are_among_the_corners() -> No
     assert all(len(corner) == 3 for corner in corners)
 
 
-def test_the_text_of_a_value_is_read_back_as_the_value() -> None:
-    read = space("x=tag(log,interval(1e-7,1e-1))", "n=range(1,5)")
-    texts = read.overrides({"x": 1.2345678901234567e-05, "n": 3})
+def test_the_text_of_a_value_is_short_inside_the_space_and_read_back_as_the_value() -> None:
+    read = space("x=tag(log,interval(1e-7,0.123456))", "n=range(1,5)", "y=range(0,1,0.125)")
+    texts = read.overrides({"x": 1.2345678901234567e-05, "n": 3, "y": 0.375})
+    assert texts == ["x=1.235e-05", "n=3", "y=0.375"]
     again = OverridesParser.create().parse_overrides(texts)
-    assert [override.value() for override in again] == [1.2345678901234567e-05, 3]
+    assert [override.value() for override in again] == [1.235e-05, 3, 0.375]
+    assert read.dimensions[0].override(0.12345599) == "x=0.123456"
 
 
 def address(folder: Path, **method: object) -> StudyAddress:
@@ -168,3 +174,38 @@ def test_a_lost_study_stops_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixt
 def test_a_storage_that_cannot_be_reached_is_a_wrong_request(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"hydra\.sweeper\.storage"):
         StudyAddress("postgresql+psycopg://x@127.0.0.1:9/none", "study", Method()).open()
+
+
+def test_what_was_found_is_a_table_a_command_and_a_picture(tmp_path: Path) -> None:
+    at = address(tmp_path, startup_trials=3)
+    searched(at, 5)
+    study = at.open()
+    for status in ("pruned", "failed"):
+        asked = ask(study, at.method, SPACE)
+        PruneReport(at, asked.number)(row(0, 0.01))
+        tell(study, Told(asked.number, status))  # type: ignore[arg-type]
+    rows = trials(study, SPACE)
+    assert [found.status for found in rows] == ["done"] * 5 + ["pruned", "failed"]
+    assert rows[5].value == 0.01
+    assert rows[6].value is None
+    top = best(rows)
+    assert top is not None
+    assert top.value == max(found.value for found in rows[:5] if found.value is not None)
+    again = command(Space(SPACE.dimensions, ("0", "1"), ("dataset=toy", "+a='b c'")), top)
+    assert shlex.split(again)[2:] == ["dataset=toy", "+a='b c'", *top.overrides]
+    shares = importance(study)
+    assert set(shares) == {"x", "kind"}
+    assert sum(shares.values()) == pytest.approx(1)
+    write_trials(tmp_path / "trials.csv", rows)
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert list(table.columns) == ["trial", "status", "value", "x", "kind"]
+    assert table["x"].notna().all()
+    draw(rows, shares, tmp_path / "figures" / "search.png")
+    draw([], {}, tmp_path / "figures" / "empty.png")
+    assert (tmp_path / "figures" / "search.png").stat().st_size > 10_000
+
+
+def test_importance_of_too_little_is_none(tmp_path: Path) -> None:
+    at = address(tmp_path)
+    searched(at, 3)
+    assert importance(at.open()) == {}

@@ -42,6 +42,41 @@ class Outcome:
     directory: Path
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a run trains and with what, built from its configuration; ``work`` is None for an
+    estimator, which fits itself. ``data`` is the data set's identity."""
+
+    data: str
+    sizes: build.Sizes
+    model: nn.Module | Estimator
+    work: Work | None
+    costs: Matrix | None
+
+
+def prepare(cfg: DictConfig) -> Prepared:
+    """Load the data and build everything, training nothing and writing nothing.
+
+    Raises:
+        RequestError: a value that a constructor refuses, parts that do not fit each other or the
+            data, a schedule that never reaches what is to be selected.
+    """
+    trainer, dataset = build.trainer(cfg), build.dataset(cfg)
+    splits = dataset.splits(stream_seed(cfg.seed, "draw"))
+    costs = None if cfg.costs is None else cost_matrix(cfg.costs, splits.classes)
+    sizes = build.Sizes(splits, trainer, build.sampler(cfg))
+    model, work = build.model(cfg, sizes), None
+    if not isinstance(model, Estimator):
+        work = build.work(cfg, sizes, model, trainer.torch_device())
+        if trainer.select == "main" and not reaches_main(trainer, work):
+            raise RequestError(
+                f"trainer.max_epochs={trainer.max_epochs}: the schedule's warmup and blend leave "
+                "no epoch at the final main weight; raise it, shorten schedule.warmup_epochs or "
+                "schedule.blend_epochs, or set trainer.select=any"
+            )
+    return Prepared(dataset.identity(), sizes, model, work, costs)
+
+
 def run(
     cfg: DictConfig,
     choices: Mapping[str, str | None],
@@ -74,17 +109,11 @@ def run(
     trainer = build.trainer(cfg)
     interruption = Interruption()
     with limited_threads(trainer.threads), interruption.listening():
-        dataset = build.dataset(cfg)
-        splits = dataset.splits(stream_seed(cfg.seed, "draw"))
-        costs = None if cfg.costs is None else cost_matrix(cfg.costs, splits.classes)
-        sizes = build.Sizes(splits, trainer, build.sampler(cfg))
-        model = build.model(cfg, sizes)
-        work = None
-        if not isinstance(model, Estimator):
-            work = build.work(cfg, sizes, model, trainer.torch_device())
-        _warn_before(sizes, work)
+        ready = prepare(cfg)
+        splits, model, work, costs = ready.sizes.splits, ready.model, ready.work, ready.costs
+        _warn_before(ready.sizes, work)
         whose = {"parent": parent, "name": name, "tags": tags or {}}
-        record = Record(cfg, choices, dataset.identity(), splits, **whose, stop=interruption)
+        record = Record(cfg, choices, ready.data, splits, **whose, stop=interruption)
         with record:
             if opened is not None:
                 opened(record.run_id, record.directory)
@@ -191,19 +220,11 @@ def _scores(trainer: Trainer, model: nn.Module | Estimator, x: Tensor) -> Tensor
 
 
 def _warn_before(sizes: build.Sizes, work: Work | None) -> None:
-    """Say what can be foreseen; refuse a schedule that never reaches what is to be selected."""
-    trainer = sizes.trainer
+    """Say what can be foreseen."""
     for note in sizes.splits.notes:
         log.warning("note: %s", note)
-    if work is None:
-        return
-    _warn_of_batches(sizes, work)
-    if trainer.select == "main" and not reaches_main(trainer, work):
-        raise RequestError(
-            f"trainer.max_epochs={trainer.max_epochs}: the schedule's warmup and blend leave no "
-            "epoch at the final main weight; raise it, shorten schedule.warmup_epochs or "
-            "schedule.blend_epochs, or set trainer.select=any"
-        )
+    if work is not None:
+        _warn_of_batches(sizes, work)
 
 
 def _warn_of_batches(sizes: build.Sizes, work: Work) -> None:

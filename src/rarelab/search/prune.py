@@ -1,11 +1,14 @@
 """The line from a run that is being trained to its search: may it go on?"""
 
+import contextlib
 import logging
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rarelab.errors import Pruned
 from rarelab.search.study import StudyAddress
+from rarelab.training.history import read_rows
 
 if TYPE_CHECKING:
     import optuna
@@ -47,6 +50,13 @@ class PruneReport:
                 f"stopped after epoch {row['step'] + 1}: val AUCPR {value:.4f} is not promising "
                 "enough beside the search's other trials"
             )
+
+    def replay(self, directory: Path) -> None:
+        """Report a run that was trained before, for the comparisons of later trials."""
+        path = directory / "history.jsonl"
+        for row in read_rows(path) if path.is_file() else []:
+            with contextlib.suppress(Pruned):
+                self(row)
 
     def _report(self, epoch: int, value: float) -> bool:
         if self._trial is None:

@@ -24,6 +24,9 @@ class Choice:
     key: str
     options: tuple[str, ...]
 
+    def __str__(self) -> str:
+        return f"{self.key}: {' | '.join(self.options)}"
+
     def distribution(self) -> "BaseDistribution":
         from optuna.distributions import CategoricalDistribution
 
@@ -50,6 +53,12 @@ class Numbers:
     step: int | float | None = None
     log: bool = False
 
+    def __str__(self) -> str:
+        step = f" in steps of {self.step:g}" if self.step else ""
+        kind = "whole numbers" if self.whole else "numbers"
+        scale = ", logarithmic" if self.log else ""
+        return f"{self.key}: {kind} from {self.low:g} to {self.high:g}{step}{scale}"
+
     @property
     def whole(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
@@ -68,6 +77,9 @@ class Numbers:
         return [self.override(self.low), self.override(self.high)]
 
     def override(self, value: Any) -> str:
+        """Of a continuum four digits: what is shown and recorded can be typed again."""
+        if self.step is None and not self.whole:
+            value = min(max(float(f"{value:.4g}"), self.low), self.high)
         return f"{self.key}={value!r}"
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from rarelab.errors import RequestError
 from rarelab.search.space import Space
 
@@ -21,7 +23,7 @@ class Method:
 
     Args:
         sampler: ``tpe`` (tree-structured Parzen estimator), or ``random``.
-        sampler_seed: with it, the same results lead to the same trials.
+        sampler_seed: 0 or more; with it, the same results lead to the same trials.
         startup_trials: random trials before ``tpe`` models; none is stopped early before as many
             have been completed.
         pruner: ``median`` stops a trial whose best validation AUCPR so far is below the median of
@@ -40,7 +42,7 @@ class Method:
         stopped and resumed goes on as if it had not been."""
         from optuna.samplers import RandomSampler, TPESampler
 
-        seed = (1_000_003 * self.sampler_seed + trial) % 2**32
+        seed = int(np.random.SeedSequence((self.sampler_seed, trial)).generate_state(1)[0])
         if self.sampler == "random":
             return RandomSampler(seed=seed)
         return TPESampler(seed=seed, n_startup_trials=self.startup_trials)
@@ -84,7 +86,7 @@ class StudyAddress:
                 pruner=self.method.pruner_of_runs(),
                 load_if_exists=True,
             )
-        except (OSError, ImportError, SQLAlchemyError) as error:
+        except (OSError, ImportError, RuntimeError, SQLAlchemyError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise RequestError(f"hydra.sweeper.storage: {reason}") from error
 

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -35,6 +37,7 @@ class Composer:
 
     def __init__(self, loader: ConfigLoader) -> None:
         assert isinstance(loader, ConfigLoaderImpl)
+        loader.repository = _ReadOnce(loader.repository)  # type: ignore[assignment]
         self._loader = loader
         self.parser = OverridesParser.create(config_loader=loader)
         self._bases: dict[tuple[str, ...], Composed] = {}
@@ -84,6 +87,19 @@ class Composer:
         """Hydra's rule for telling the choice of an option from the setting of a value."""
         is_value = isinstance(override.value(), dict)
         return not is_value and self._loader.repository.group_exists(override.key_or_group)
+
+
+class _ReadOnce(CachingConfigRepository):
+    """Files of configuration that stay what they were when they were first read.
+
+    Hydra copies its repository for every composition, and composes into what it is handed.
+    """
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        return copy.deepcopy(super().load_config(config_path))
+
+    def __deepcopy__(self, memo: object) -> "_ReadOnce":
+        return self
 
 
 @contextmanager

@@ -36,7 +36,7 @@ class Ending:
         home: Path,
     ) -> None:
         self._jobs, self._parent, self._settings, self._home = jobs, parent, chosen, home
-        self._results = dict(done)
+        self.results = dict(done)
         self._progress = Progress([job for job in jobs if job.number not in done])
         self.stopped = False
 
@@ -44,9 +44,9 @@ class Ending:
         """Take a result; whether further jobs may start."""
         if result.status == "killed":
             close_dead_runs(self._home)  # nobody else can say it of that run any more
-        self._results[result.number] = result
+        self.results[result.number] = result
         self._progress.ended(result, final=final)
-        self._parent.note(self._results)
+        self._parent.note(self.results)
         self.stopped |= final and result.failed and self._settings.on_error == "stop"
         return not self.stopped
 
@@ -54,18 +54,18 @@ class Ending:
         """The tables, on the console and in the sweep's record."""
         reason = "not started: sweep.on_error=stop" if self.stopped else "not started"
         for job in self._jobs:
-            self._results.setdefault(job.number, Result(job.number, "skipped", reason=reason))
-        found = arms(self._jobs, self._results)
-        show(f"{closing_table(self._jobs, self._results)}\n\n{table_text(found)}")
-        self._parent.note(self._results)
+            self.results.setdefault(job.number, Result(job.number, "skipped", reason=reason))
+        found = arms(self._jobs, self.results)
+        show(f"{closing_table(self._jobs, self.results)}\n\n{table_text(found)}")
+        self._parent.note(self.results)
         write_table(self._parent.directory / "table.csv", found)
         write_figure(self._parent.directory, found)
         self._parent.append(table_metrics(found))
-        if any(result.failed for result in self._results.values()):
+        if any(result.failed for result in self.results.values()):
             self._parent.status = "error"
 
     def in_order(self) -> list[Result]:
-        return [self._results[job.number] for job in self._jobs]
+        return [self.results[job.number] for job in self._jobs]
 
 
 class Sweep:
@@ -78,13 +78,14 @@ class Sweep:
     """
 
     def __init__(self, cfg: DictConfig, loader: ConfigLoader, launcher: JobLauncher) -> None:
-        self._cfg, self._launcher = cfg, launcher
-        self._composer = Composer(loader)
-        self._settings: Settings = settings(cfg)
-        self._home = paths.home(cfg.paths.home)
+        self.cfg, self._launcher = cfg, launcher
+        self.composer = Composer(loader)
+        self.settings: Settings = settings(cfg)
+        self.home = paths.home(cfg.paths.home)
         study = cfg.hydra.runtime.choices.get("experiments")
         self._experiment = cfg.tracking.experiment or study or "rarelab"
-        self._folder = self._home / "runs" / self._experiment
+        self.folder = self.home / "runs" / self._experiment
+        self.planner = Planner(self.composer, str(self.home), self._experiment)
 
     def grid(self, study: dict[str, Any], arguments: Sequence[str]) -> list[Result]:
         """Run a grid; ``study`` is what its file sweeps (``hydra.sweeper.params``).
@@ -92,11 +93,9 @@ class Sweep:
         Raises:
             RequestError: anything in the request is wrong; nothing ran and nothing was written.
         """
-        if not self._settings.dry_run:
-            self._launcher.warm_up()
-        lines = expand(self._composer.parser, study, arguments, self._settings)
-        planner = Planner(self._composer, str(self._home), self._experiment)
-        return self.run(planner.jobs(lines))
+        self.warm_up()
+        lines = expand(self.composer.parser, study, arguments, self.settings)
+        return self.run(self.planner.jobs(lines))
 
     def run(self, jobs: Sequence[Job]) -> list[Result]:
         """Show the plan of the jobs; unless it is all that was asked for, run what is missing.
@@ -105,25 +104,35 @@ class Sweep:
             How each job ended, in the order of the plan; what was done before is ``skipped``, with
             its metrics. Nothing for a dry run.
         """
-        sink = self._sink()
-        uri = sink.uri if isinstance(sink, MlflowSink) else None
-        stand = standings(jobs, self._home, self._experiment, uri)
-        missing = [s.job for s in stand if s.found is None or self._settings.force]
+        stand, missing, done = self.look(jobs)
         show(self._plan(stand, missing))
-        if self._settings.dry_run:
+        if self.settings.dry_run:
             return []
-        done = {s.job.number: self._skipped(s, uri) for s in stand if s.job not in missing}
         if not missing:
             show(f"nothing to run\n\n{table_text(arms(jobs, done))}")
             return [done[job.number] for job in jobs]
-        parent = Parent(self._cfg, jobs, self._folder, sink)
-        ending = Ending(jobs, done, parent, self._settings, self._home)
+        parent = Parent(self.cfg, jobs, self.folder, self.sink())
+        ending = Ending(jobs, done, parent, self.settings, self.home)
         with sigterm_raises(), parent:
             try:
-                self._rounds([replace(job, parent=parent.run_id) for job in missing], ending)
+                self.rounds([replace(job, parent=parent.run_id) for job in missing], ending)
             finally:
                 ending.tell()
         return ending.in_order()
+
+    def warm_up(self) -> None:
+        """Let the launcher begin what takes long, unless only the plan is asked for."""
+        if not self.settings.dry_run:
+            self._launcher.warm_up()
+
+    def look(self, jobs: Sequence[Job]) -> tuple[list[Standing], list[Job], dict[int, Result]]:
+        """Where the jobs stand, those that are missing, and the results of the others."""
+        sink = self.sink()
+        uri = sink.uri if isinstance(sink, MlflowSink) else None
+        stand = standings(jobs, self.home, self._experiment, uri)
+        missing = [s.job for s in stand if s.found is None or self.settings.force]
+        done = {s.job.number: self._skipped(s, uri) for s in stand if s.job not in missing}
+        return stand, missing, done
 
     def _skipped(self, standing: Standing, uri: str | None) -> Result:
         run = standing.found
@@ -133,26 +142,27 @@ class Sweep:
             "skipped",
             run_id=run.run_id,
             directory=str(run.directory or ""),
-            metrics=last_metrics(run, self._home, uri),
+            metrics=last_metrics(run, self.home, uri),
             reason="done before",
         )
 
-    def _sink(self) -> Any:
-        facts = {"experiment": self._experiment, "home": str(self._home)}
-        return build.instantiate(self._cfg, "tracking", facts)
+    def sink(self) -> Any:
+        """The tracker, not yet opened."""
+        facts = {"experiment": self._experiment, "home": str(self.home)}
+        return build.instantiate(self.cfg, "tracking", facts)
 
     def _plan(self, stand: Sequence[Standing], missing: Sequence[Job]) -> str:
         return plan_text(
             stand,
-            force=self._settings.force,
-            estimate=estimate(missing, self._folder, self._settings.n_jobs),
-            all_jobs=self._settings.dry_run,
+            force=self.settings.force,
+            estimate=estimate(missing, self.folder, self.settings.n_jobs),
+            all_jobs=self.settings.dry_run,
         )
 
-    def _rounds(self, jobs: Sequence[Job], ending: Ending) -> None:
+    def rounds(self, jobs: Sequence[Job], ending: Ending) -> None:
         """Run the jobs; those that failed and may be tried again go once more, together."""
         waiting = list(jobs)
-        for left in range(self._settings.retries, -1, -1):
+        for left in range(self.settings.retries, -1, -1):
             again: set[int] = set()
 
             def report(result: Result, left: int = left, again: set[int] = again) -> bool:

@@ -29,11 +29,15 @@ class Parent:
         jobs: all of the plan.
         folder: ``runs/<experiment>``.
         sink: the tracker, not yet opened.
+        search: the id of a search, whose jobs are not known beforehand: see :meth:`plan`.
     """
 
-    def __init__(self, cfg: DictConfig, jobs: Sequence[Job], folder: Path, sink: Any) -> None:
+    def __init__(
+        self, cfg: DictConfig, jobs: Sequence[Job], folder: Path, sink: Any, *, search: str = ""
+    ) -> None:
         self._cfg, self._jobs, self._sink = cfg, jobs, sink
-        self.sweep = jobs[0].sweep
+        self._name = "search" if search else f"sweep of {len(jobs)} jobs"
+        self.sweep = search or jobs[0].sweep
         self.directory, _ = claim(folder, f"sweep-{self.sweep}", goes_on=lambda directory: True)
         self.run_id = ""
         self.status = "done"
@@ -42,8 +46,7 @@ class Parent:
         kept = [str(key) for key in self._cfg if key != "hydra"]
         plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(self._cfg, kept))
         OmegaConf.save(OmegaConf.create(redacted(plain)), self.directory / "config.yaml")
-        plan = [{key: getattr(job, key) for key in _PLANNED} for job in self._jobs]
-        _write(self.directory / "plan.json", json.dumps(plan, indent=1))
+        self.plan(self._jobs)
         self._open = ExitStack()
         self._open.enter_context(owner.beating(self.directory))
         self.run_id = self._sink.open(self._record())
@@ -63,6 +66,12 @@ class Parent:
         self._open.close()
         owner.release(self.directory)
 
+    def plan(self, jobs: Sequence[Job]) -> None:
+        """Write what is to be run: ``plan.json``."""
+        self._jobs = jobs
+        plan = [{key: getattr(job, key) for key in _PLANNED} for job in jobs]
+        _write(self.directory / "plan.json", json.dumps(plan, indent=1))
+
     def note(self, results: Mapping[int, Result]) -> None:
         """Write how the jobs have ended so far: ``jobs.csv``."""
         with (self.directory / "jobs.csv").open("w", newline="", encoding="utf-8") as file:
@@ -80,7 +89,7 @@ class Parent:
     def _record(self) -> RunRecord:
         keys = sorted({key for job in self._jobs for key in job.numbers})
         return RunRecord(
-            name=f"sweep of {len(self._jobs)} jobs",
+            name=self._name,
             params={"jobs": str(len(self._jobs)), "swept": " ".join(keys)},
             tags={**KIND, "rarelab.sweep": self.sweep, "rarelab.command": command()},
             directory=self.directory,

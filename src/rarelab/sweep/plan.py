@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -65,6 +66,8 @@ class Planner:
         cfg, choices = self.composer.job(lines)
         cfg.paths.home = self.home
         cfg.tracking.experiment = self.experiment
+        # A node elsewhere need not have the variable.
+        cfg.tracking.uri = cfg.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         self._check(cfg, plain)
         targets = tuple(targets_in(plain))

@@ -7,13 +7,15 @@ from hydra._internal.callbacks import Callbacks
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from rarelab.check import check_leaf
 from rarelab.compose import one_line_errors
 from rarelab.sweep.composer import Composer, loader
 from rarelab.sweep.overrides import key_of, quoted_arms
 
 MULTIRUN = ("-m", "--multirun")
+_PLUGINS = "hydra_plugins"
 _MAY_SAY_SO = ("experiments", "sweep", "hydra")
 
 
@@ -56,12 +58,20 @@ def _is_sweep(cfg: DictConfig) -> bool:
 
 
 def _sweep(cfg: DictConfig, found: ConfigLoader, lines: list[str]) -> Any:
+    for part in ("sweeper", "launcher"):
+        _check_plugin(f"hydra.{part}", OmegaConf.to_container(cfg.hydra[part], resolve=True))
     context = HydraContext(config_loader=found, callbacks=Callbacks())
     with one_line_errors(lines):
         sweeper = Plugins.instance().instantiate_sweeper(
             hydra_context=context, task_function=_not_called, config=cfg
         )
         return sweeper.sweep(lines)
+
+
+def _check_plugin(key: str, leaf: Any) -> None:
+    """The values of a plug-in of ours, like those of any leaf; another's are its own business."""
+    if str(leaf.get("_target_")).startswith(f"{_PLUGINS}.rarelab_"):
+        check_leaf(key, leaf, allow=[_PLUGINS])
 
 
 def _not_called(cfg: DictConfig) -> None:

@@ -25,6 +25,7 @@ _LOCK_TIMEOUT = 120
 # Read by mlflow when it is first imported, which may be by someone else. What the user set wins.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # MLflow's own 7 retries of 120 s would hold a training run for a quarter of an hour.

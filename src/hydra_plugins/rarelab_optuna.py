@@ -1,0 +1,83 @@
+"""``hydra/sweeper=optuna``: a sweep that chooses its own jobs.
+
+The published sweeper is held at optuna < 3, composes each trial from files that may have changed
+since the first, and forgets a search that is interrupted. This one reads the same syntax and runs
+frozen jobs, on every launcher.
+"""
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from rarelab.errors import RequestError
+from rarelab.sweep.sweeper import JobSweeper
+
+if TYPE_CHECKING:
+    from rarelab.sweep.conduct import Sweep
+    from rarelab.sweep.job import Result
+
+
+class RarelabOptuna(JobSweeper):
+    """Searches for the best validation AUCPR, mean over seeds; ``docs/search.md``.
+
+    Args:
+        n_trials: trials in all, earlier ones of the same search included.
+        timeout: seconds after which no trial starts.
+        trials_at_once: chosen together; None is ``sweep.n_jobs``.
+        sampler, sampler_seed, startup_trials: how values are chosen.
+        pruner, pruner_warmup: which runs are stopped early.
+        storage: a database URL for the study; None is a journal in the search's folder.
+        params: what a study's file searches: key -> values as on the command line.
+    """
+
+    def __init__(
+        self,
+        n_trials: int = 20,
+        timeout: float | None = None,
+        trials_at_once: int | None = None,
+        sampler: Literal["tpe", "random"] = "tpe",
+        sampler_seed: int = 0,
+        startup_trials: int = 10,
+        pruner: Literal["median", "hyperband", "none"] = "median",
+        pruner_warmup: int = 5,
+        storage: str | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> None:
+        numbers = {"n_trials": n_trials, "sampler_seed": sampler_seed}
+        numbers |= {"startup_trials": startup_trials, "pruner_warmup": pruner_warmup}
+        for name, value in (numbers | {"trials_at_once": trials_at_once or 0}).items():
+            least = int(name == "n_trials")
+            if value < least:
+                raise RequestError(f"hydra.sweeper.{name}={value}: expected {least} or more")
+        self._limits = {"n_trials": n_trials, "timeout": timeout, "storage": storage}
+        self._at_once = trials_at_once
+        self._method = {
+            "sampler": sampler,
+            "sampler_seed": sampler_seed,
+            "startup_trials": startup_trials,
+            "pruner": pruner,
+            "pruner_warmup": pruner_warmup,
+        }
+        self._params = dict(params or {})
+
+    def carry_out(self, sweep: "Sweep", arguments: Sequence[str]) -> "list[Result]":
+        """Search; the results of the jobs that were looked at."""
+        if importlib.util.find_spec("optuna") is None:
+            raise RequestError("hydra/sweeper=optuna: needs pip install 'rarelab[search]'")
+        from rarelab.search.search import Options, Search
+        from rarelab.search.space import read_space
+        from rarelab.search.study import Method
+        from rarelab.sweep.overrides import is_of_a_job
+
+        options = Options(
+            method=Method(**self._method),
+            trials_at_once=self._at_once or sweep.settings.n_jobs,
+            **self._limits,
+        )
+        if sweep.settings.arms or sweep.settings.zip:
+            raise RequestError("sweep.arms, sweep.zip: a search has none; search one arm at a time")
+        sweep.warm_up()
+        study = [f"{key}={value}" for key, value in self._params.items()]
+        parsed = sweep.composer.parser.parse_overrides([*study, *arguments])
+        last = {override.key_or_group: override for override in parsed if is_of_a_job(override)}
+        return Search(sweep, read_space(last.values()), options).run()

@@ -1,0 +1,255 @@
+"""A search from request to best trial: check the corners, ask, train, tell, and again."""
+
+import contextlib
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from omegaconf import OmegaConf
+
+from rarelab.errors import RequestError
+from rarelab.search.picture import draw
+from rarelab.search.prune import PruneReport
+from rarelab.search.space import SEED, Space
+from rarelab.search.study import Asked, Method, StudyAddress, Told, ask, tell, unfinished
+from rarelab.search.telling import closing, plan, trial_line
+from rarelab.search.trials import best, importance, trials, write_trials
+from rarelab.signals import sigterm_raises
+from rarelab.sweep.conduct import Ending, Sweep
+from rarelab.sweep.display import show
+from rarelab.sweep.job import Job, Result
+from rarelab.sweep.parent import Parent
+from rarelab.sweep.plan import sweep_id
+from rarelab.sweep.table import arms, write_table
+from rarelab.tracking import owner
+
+if TYPE_CHECKING:
+    import optuna
+
+VALUE = "best/val_aucpr"
+JOURNAL = "study.journal"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How long a search goes on, and where it is kept.
+
+    Args:
+        method: how it chooses and stops.
+        n_trials: trials in all, earlier ones of the same search included.
+        timeout: seconds after which no trial starts; None for no limit.
+        trials_at_once: chosen together, none knowing of the others' values.
+        storage: a database URL; None for a journal in the search's folder.
+    """
+
+    method: Method
+    n_trials: int
+    timeout: float | None
+    trials_at_once: int
+    storage: str | None
+
+
+class Search:
+    """One search as it is carried out.
+
+    A trial is trained with its first seed first, under the eyes of the pruner; the other seeds
+    follow if it is not stopped. Trials are asked for and told in batches and in order, so that what
+    is chosen does not depend on which job happens to end first.
+
+    Args:
+        sweep: plans and runs jobs.
+        space: what to choose from.
+        options: how, and for how long.
+    """
+
+    def __init__(self, sweep: Sweep, space: Space, options: Options) -> None:
+        self._sweep, self._space, self._options = sweep, space, options
+        self._jobs: list[Job] = []
+        self._results: dict[int, Result] = {}
+        self._stopped = False
+
+    def run(self) -> list[Result]:
+        """Check, then search; the results of the jobs that this call looked at.
+
+        Raises:
+            RequestError: a corner of the space cannot be meant; nothing ran.
+        """
+        # One seed for each corner, then the other seeds at the first corner.
+        each = [self._lines(corner) for corner in self._space.corners()]
+        corners = self._sweep.planner.jobs([lines[0] for lines in each])
+        seeds = self._sweep.planner.jobs(each[0])
+        self._id = sweep_id([repr(self._space.dimensions), *map(_identity, [*corners, *seeds])])
+        known = find_alone(self._sweep.folder, f"sweep-{self._id}")
+        if known is None:
+            _rehearse(corners)
+        show(plan(self._id, self._space, self._options.n_trials, len(corners), known))
+        if self._sweep.settings.dry_run:
+            return []
+        if self._options.storage:
+            self._address_in(Path()).open()  # a database that is not there, before anything is made
+        self._parent = Parent(
+            self._sweep.cfg, [], self._sweep.folder, self._sweep.sink(), search=self._id
+        )
+        self._address = self._address_in(self._parent.directory)
+        with sigterm_raises(), self._parent:
+            study = self._address.open()
+            try:
+                self._search(study)
+            finally:
+                self._tell(study)
+        return [self._results[job.number] for job in self._jobs if job.number in self._results]
+
+    def _address_in(self, directory: Path) -> StudyAddress:
+        storage = self._options.storage or str(directory / JOURNAL)
+        return StudyAddress(storage, f"rarelab-{self._id}", self._options.method)
+
+    def _lines(self, overrides: Sequence[str]) -> list[list[str]]:
+        """The overrides of a trial's jobs, one list for each seed."""
+        seeds = [[f"{SEED}={seed}"] for seed in self._space.seeds] or [[]]
+        return [[*self._space.fixed, *overrides, *seed] for seed in seeds]
+
+    def _search(self, study: "optuna.Study") -> None:
+        began = monotonic()
+        limit = self._options.timeout
+        batch = unfinished(study)
+        while not self._stopped and (limit is None or monotonic() - began < limit):
+            batch = batch or self._next(study)
+            if not batch:
+                return
+            self._train(study, batch)
+            batch = []
+
+    def _next(self, study: "optuna.Study") -> list[Asked]:
+        left = self._options.n_trials - len(study.get_trials(deepcopy=False))
+        count = min(left, self._options.trials_at_once)
+        return [ask(study, self._options.method, self._space) for _ in range(count)]
+
+    def _train(self, study: "optuna.Study", batch: Sequence[Asked]) -> None:
+        planned = {asked.number: self._planned(asked) for asked in batch}
+        self._carry_out([jobs[0] for jobs in planned.values()])
+        alive = [jobs for jobs in planned.values() if self._alive(jobs[0])]
+        self._carry_out([job for jobs in alive for job in jobs[1:]])
+        for asked in batch:
+            told = self._told(asked.number, planned[asked.number])
+            if told is not None:
+                tell(study, told)
+                self._show(study, asked.number)
+
+    def _alive(self, job: Job) -> bool:
+        result = self._results.get(job.number)
+        return result is not None and math.isfinite(result.metrics.get(VALUE, math.nan))
+
+    def _planned(self, asked: Asked) -> list[Job]:
+        """The jobs of a trial, the one that the pruner watches first."""
+        overrides = self._space.overrides(asked.values)
+        jobs = self._sweep.planner.jobs(self._lines(overrides), self._id)
+        seeds = [[f"{SEED}={seed}"] for seed in self._space.seeds] or [[]]
+        watched = None
+        if self._options.method.pruner != "none":
+            watched = PruneReport(self._address, asked.number)
+        return [
+            replace(
+                job,
+                number=asked.number * len(jobs) + place,
+                name=" ".join([*overrides, *seed]),
+                numbers=_numbers([*overrides, *seed, f"trial={asked.number}"]),
+                listener=None if place else watched,
+            )
+            for place, (job, seed) in enumerate(zip(jobs, seeds, strict=True))
+        ]
+
+    def _carry_out(self, jobs: Sequence[Job]) -> None:
+        """Run what is missing of these jobs, and keep how all of them ended."""
+        if self._stopped or not jobs:
+            return
+        _, missing, done = self._sweep.look(jobs)
+        self._jobs += jobs
+        self._results |= done
+        for job in jobs:
+            if job.number in done and isinstance(job.listener, PruneReport):
+                job.listener.replay(Path(done[job.number].directory))
+        self._parent.plan(self._jobs)
+        sweep, parent = self._sweep, self._parent
+        ending = Ending(self._jobs, self._results, parent, sweep.settings, sweep.home)
+        try:
+            self._sweep.rounds(
+                [replace(job, parent=self._parent.run_id) for job in missing], ending
+            )
+        finally:
+            self._results = dict(ending.results)
+            self._stopped = ending.stopped
+
+    def _told(self, number: int, jobs: Sequence[Job]) -> Told | None:
+        """What became of a trial; None if it is not over, and goes on another time."""
+        found = [self._results[job.number] for job in jobs if job.number in self._results]
+        if any(result.status == "pruned" for result in found):
+            return Told(number, "pruned")
+        values = [result.metrics.get(VALUE, math.nan) for result in found]
+        if any(result.failed for result in found) or not all(map(math.isfinite, values)):
+            return Told(number, "failed")
+        if len(found) < len(jobs):
+            return None
+        return Told(number, "done", statistics.fmean(values))
+
+    def _show(self, study: "optuna.Study", number: int) -> None:
+        rows = trials(study, self._space)
+        show(trial_line(rows, number, max(self._options.n_trials, len(rows))))
+        top = best(rows)
+        if top is not None and top.value is not None:
+            self._parent.append({"search/best": top.value, "search/trials": number + 1.0})
+
+    def _tell(self, study: "optuna.Study") -> None:
+        """The end of the search, on the console and in its record."""
+        rows, folder = trials(study, self._space), self._parent.directory
+        write_trials(folder / "trials.csv", rows)
+        write_table(folder / "table.csv", arms(self._jobs, self._results))
+        draw(rows, importance(study), folder / "figures" / "search.png")
+        if any(result.failed for result in self._results.values()):
+            self._parent.status = "error"
+        show(closing(self._id, self._space, rows, folder))
+
+
+def _rehearse(corners: Sequence[Job]) -> None:
+    """Build what each corner would train, with one seed.
+
+    Raises:
+        RequestError: a corner that cannot be built.
+    """
+    from rarelab.run import prepare
+
+    for job in corners:
+        try:
+            prepare(OmegaConf.create(job.config))
+        except RequestError as error:
+            raise RequestError(f"at {' '.join(job.overrides)}: {error}") from None
+
+
+def _identity(job: Job) -> str:
+    return f"{job.signature} {job.code} {job.data}"
+
+
+def _numbers(lines: Sequence[str]) -> dict[str, float]:
+    """Those of ``key=value`` that are numbers, by key."""
+    found = {}
+    for line in lines:
+        key, _, value = line.partition("=")
+        with contextlib.suppress(ValueError):
+            found[key.lstrip("+")] = float(value)
+    return found
+
+
+def find_alone(folder: Path, name: str) -> Path | None:
+    """The folder of an earlier search that goes on; None for a new one.
+
+    Raises:
+        RequestError: another process is searching there just now.
+    """
+    for directory in sorted(folder.glob(f"{name}-*")) if folder.is_dir() else []:
+        if owner.alive(directory):
+            raise RequestError(f"this search is under way in another process, in {directory}")
+        return directory
+    return None

@@ -1,0 +1,49 @@
+"""What a person sees of a search: its plan, a line a trial, and the best one at the end."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rarelab.search.space import Space
+from rarelab.search.trials import Trial, best, command
+
+
+def plan(sweep: str, space: Space, n_trials: int, corners: int, known: Path | None) -> str:
+    """What will be searched.
+
+    Args:
+        sweep: the search's id.
+        space: what from.
+        n_trials: in all.
+        corners: jobs that were composed and checked beforehand.
+        known: the folder of an earlier search that goes on.
+    """
+    goes_on = "" if known is None else f", goes on in {known}"
+    lines = [f"search {sweep}: {n_trials} trials in all{goes_on}"]
+    if space.fixed:
+        lines.append(f"  all with {' '.join(space.fixed)}")
+    lines += [f"  {dimension}" for dimension in space.dimensions]
+    if space.seeds:
+        lines.append(f"  seed {', '.join(space.seeds)}: a trial is worth their mean")
+    return "\n".join([*lines, f"  {corners} jobs at the corners composed and checked"])
+
+
+def trial_line(rows: Sequence[Trial], number: int, of: int) -> str:
+    """How a trial ended, and the best so far."""
+    row, top = rows[number], best(rows)
+    value = "" if row.value is None else f"  {row.value:.4f}"
+    so_far = "" if top is None else f"  |  best {top.value:.4f} (trial {top.number})"
+    return f"trial {number} of {of}: {row.status}{value}  {' '.join(row.overrides)}{so_far}"
+
+
+def closing(sweep: str, space: Space, rows: Sequence[Trial], folder: Path) -> str:
+    """How many trials ended how, and the best one as a command to copy."""
+    counts = Counter(row.status for row in rows)
+    told = ", ".join(f"{count} {status}" for status, count in counts.items())
+    lines = [f"\nsearch {sweep}: {len(rows)} trials ({told or 'none'}), in {folder}"]
+    top = best(rows)
+    if top is not None:
+        seeds = f", mean of {len(space.seeds)} seeds" if space.seeds else ""
+        lines.append(f"best: trial {top.number}, validation AUCPR {top.value:.4f}{seeds}")
+        lines.append(f"  {command(space, top)}")
+    return "\n".join(lines)

@@ -1,0 +1,38 @@
+"""A Ray cluster of two nodes on this machine's loopback address, in processes of its own.
+
+``python ray_nodes.py FOLDER`` prints the head's address, and takes the cluster down when its
+standard input is closed. Each node has one CPU and a user name of its own, which its runs record.
+"""
+
+import os
+import sys
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Addresses of the loopback interface are meant as they are written.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
+USERS = ("node-1", "node-2")
+
+
+def main(folder: str) -> None:
+    from ray.cluster_utils import Cluster
+
+    node = {
+        "num_cpus": 1,
+        "object_store_memory": 80 * 2**20,
+        "node_ip_address": "127.0.0.1",
+        "include_dashboard": False,
+    }
+    os.environ["LOGNAME"] = USERS[0]
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "temp_dir": folder})
+    os.environ["LOGNAME"] = USERS[1]
+    cluster.add_node(**node)
+    print(cluster.address, flush=True)
+    sys.stdin.read()
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    os.environ.update(ENVIRONMENT)
+    main(sys.argv[1])

@@ -1,0 +1,217 @@
+"""Sweeps on Ray and by submitit, for real: two nodes, one MLflow server on PostgreSQL, loopback."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from conftest import Command
+from ray_nodes import ENVIRONMENT, USERS
+
+pytestmark = pytest.mark.slow
+
+SMALL = ("dataset.n_samples=3000", "dataset.pos_rate=0.05", "trainer.max_epochs=6")
+GRID = ("loss=bce,smooth_ap", "seed=0,1", *SMALL)
+
+MODULE = '''\
+import os
+import signal
+
+from torch import nn
+
+
+class Mortal(nn.Module):
+    """A loss that trains, raises, or takes its process with it."""
+
+    needs_warmup = False
+
+    def __init__(self, ending: str = "none"):
+        super().__init__()
+        self.ending = ending
+
+    def forward(self, logits, targets):
+        if len(targets) > 2 and self.ending == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if len(targets) > 2 and self.ending == "raise":
+            raise RuntimeError("a loss of the user's has a mistake")
+        return logits.square().mean()
+'''
+MORTAL = ("--config-dir", "my_conf", "loss=mortal", "allow_targets=[my_mortal]", *SMALL)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a Ray cluster; its nodes know nothing of the test's home or server."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
+        process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("ray_nodes.py"), folder],
+            env={**os.environ, "RARELAB_HOME": "/nowhere"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        with process:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+
+
+@pytest.fixture
+def ray(cluster: str, tracking_server: str) -> dict[str, Any]:
+    """What the command needs to use the cluster and the server."""
+    return {"env": {**ENVIRONMENT, "RAY_ADDRESS": cluster, "MLFLOW_TRACKING_URI": tracking_server}}
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Path:
+    """A folder with a module and a leaf of a user's own."""
+    folder = tmp_path / "user"
+    (folder / "my_conf" / "loss").mkdir(parents=True)
+    (folder / "my_mortal.py").write_text(MODULE)
+    leaf = "_target_: my_mortal.Mortal\nending: none\n"
+    (folder / "my_conf" / "loss" / "mortal.yaml").write_text(leaf)
+    return folder
+
+
+def recorded(server: str, experiment: str, kind: str = "") -> list[Run]:
+    """The runs of an experiment on the server: the jobs, or those of a kind."""
+    client = MlflowClient(server)
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    runs = client.search_runs([found.experiment_id])
+    return [run for run in runs if run.data.tags.get("rarelab.kind", "") == kind]
+
+
+def histories(home: Path, experiment: str) -> dict[str, list[dict[str, float]]]:
+    """Every number of every job, by what the job is called without its counter."""
+    folders = (home / "runs" / experiment).glob("toy-*")
+    return {
+        folder.name: [
+            json.loads(line)["metrics"]
+            for line in (folder / "history.jsonl").read_text().splitlines()
+        ]
+        for folder in folders
+    }
+
+
+def test_two_ray_nodes_give_the_bits_of_one_process(
+    rarelab: Command, ray: dict[str, Any], tracking_server: str, home: Path
+) -> None:
+    there = rarelab("train", "-m", "hydra/launcher=ray", "tracking.experiment=on-ray", *GRID, **ray)
+    assert there.returncode == 0, there.stdout + there.stderr
+    server = {"env": {"MLFLOW_TRACKING_URI": tracking_server}}
+    here = rarelab("train", "-m", "tracking.experiment=here", *GRID, **server)
+    assert here.returncode == 0, here.stdout + here.stderr
+
+    ours, theirs = histories(home, "here"), histories(home, "on-ray")
+    assert len(ours) == 4
+    assert ours == theirs
+    runs = recorded(tracking_server, "on-ray")
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.data.tags["mlflow.user"] for run in runs} == set(USERS)
+    here_runs = recorded(tracking_server, "here")
+    assert metrics_by_name(runs) == metrics_by_name(here_runs)
+    (parent,) = recorded(tracking_server, "on-ray", kind="sweep")
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {parent.info.run_id}
+    artifacts = MlflowClient(tracking_server).list_artifacts(runs[0].info.run_id)
+    assert "predictions.parquet" in {artifact.path for artifact in artifacts}
+
+    again = rarelab(
+        "train", "-m", "hydra/launcher=ray", "tracking.experiment=on-ray", *GRID[::-1], **ray
+    )
+    assert again.returncode == 0
+    assert "4 done, 0 to run" in again.stdout
+
+
+def metrics_by_name(runs: list[Run]) -> dict[str, dict[str, str]]:
+    """To the last bit, and a NaN like another."""
+    return {
+        run.info.run_name or "": {key: repr(value) for key, value in run.data.metrics.items()}
+        for run in runs
+    }
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [
+        ("hydra/launcher=ray", "hydra.launcher.runtime_env={working_dir: .}"),
+        ("hydra/launcher=submitit_slurm", "hydra.launcher.cluster=local"),
+    ],
+    ids=["ray", "submitit"],
+)
+def test_a_job_that_fails_and_one_whose_worker_dies_disturb_nobody(
+    rarelab: Command,
+    ray: dict[str, Any],
+    tracking_server: str,
+    user: Path,
+    home: Path,
+    engine: tuple[str, str],
+) -> None:
+    experiment = engine[0].partition("=")[2]
+    request = ("train", "-m", *engine, f"tracking.experiment={experiment}", *MORTAL)
+    ending = "loss.ending=none,raise,kill"
+    done = rarelab(*request, ending, cwd=user, **ray)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "RuntimeError: a loss of the user's has a mistake" in done.stdout
+    assert "Traceback" in done.stdout
+    assert "3 jobs: 1 ok, 2 failed, 0 skipped" in done.stdout
+    runs = {run.info.run_name or "": run for run in recorded(tracking_server, experiment)}
+    states = {name: run.info.status for name, run in runs.items()}
+    by_ending = {name.partition("ending=")[2]: state for name, state in states.items()}
+    assert by_ending == {"none": "FINISHED", "raise": "FAILED", "kill": "KILLED"}
+
+    again = rarelab(*request, ending, cwd=user, **ray)
+    assert again.returncode == 1
+    assert "1 done, 2 to run" in again.stdout
+
+
+def test_submitit_gives_the_bits_of_one_process(
+    rarelab: Command, tracking_server: str, home: Path
+) -> None:
+    server = {"env": {"MLFLOW_TRACKING_URI": tracking_server}}
+    slurm = ("hydra/launcher=submitit_slurm", "hydra.launcher.cluster=local")
+    grid = ("loss=smooth_ap", "seed=0,1", *SMALL)
+    there = rarelab(
+        "train", "-m", *slurm, "hydra.launcher.jobs_at_once=2", "tracking.experiment=array", *grid,
+        **server,
+    )  # fmt: skip
+    assert there.returncode == 0, there.stdout + there.stderr
+    here = rarelab("train", "-m", "tracking.experiment=here", *grid, **server)
+    assert here.returncode == 0, here.stdout + here.stderr
+    ours, theirs = histories(home, "here"), histories(home, "array")
+    assert len(ours) == 2
+    assert ours == theirs
+
+
+def test_a_search_on_ray_keeps_its_study_in_a_database(
+    rarelab: Command, ray: dict[str, Any], tracking_store: str, tracking_server: str
+) -> None:
+    request = (
+        "train", "-m", "hydra/sweeper=optuna", "hydra/launcher=ray", "tracking.experiment=search",
+        f"hydra.sweeper.storage={tracking_store}", "hydra.sweeper.trials_at_once=2",
+        "hydra.sweeper.startup_trials=2", "hydra.sweeper.pruner_warmup=1", "loss=bce",
+        "optimizer.lr=tag(log,interval(1e-6,1e-1))", "seed=0,1", *SMALL,
+    )  # fmt: skip
+    done = rarelab(*request, "hydra.sweeper.n_trials=4", **ray)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "best: trial" in done.stdout
+    runs = recorded(tracking_server, "search")
+    (parent,) = recorded(tracking_server, "search", kind="sweep")
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {parent.info.run_id}
+    best = max(run.data.metrics.get("best/val_aucpr", 0.0) for run in runs)
+    assert 0 < parent.data.metrics["search/best"] <= best
+
+    more = rarelab(*request, "hydra.sweeper.n_trials=5", **ray)
+    assert more.returncode == 0, more.stdout + more.stderr
+    assert "goes on in" in more.stdout
+    assert more.stdout.count("\ntrial ") == 1
+    (same,) = recorded(tracking_server, "search", kind="sweep")
+    assert same.info.run_id == parent.info.run_id
