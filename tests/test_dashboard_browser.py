@@ -98,6 +98,8 @@ def test_the_recall_curves_of_the_runs_lie_over_one_another(
     assert all(curve.count("L") > 5 for curve in lines(drawn))
     legend = " ".join(texts(drawn, "span"))
     assert all(run.name in legend for run in runs)
+    colours = [line.value_of_css_property("stroke") for line in drawn_lines(drawn)]
+    assert len(set(colours)) == len(LOSSES)
     # A logarithmic axis: the decades stand at equal distances.
     decades = {
         tick.text: tick.location["x"]
@@ -133,7 +135,10 @@ def card(browser: WebDriver, title: str) -> WebElement:
     return next(c for c in found if c.find_elements(By.CSS_SELECTOR, f"h4[title='{title}']"))
 
 
+def drawn_lines(chart: WebElement) -> list[WebElement]:
+    return chart.find_elements(By.CSS_SELECTOR, ".scatterlayer .trace path.js-line")
+
+
 def lines(chart: WebElement) -> list[str]:
     """The drawn paths of a line chart."""
-    paths = chart.find_elements(By.CSS_SELECTOR, ".scatterlayer .trace path.js-line")
-    return [path.get_attribute("d") or "" for path in paths]
+    return [path.get_attribute("d") or "" for path in drawn_lines(chart)]

@@ -7,6 +7,8 @@ import webbrowser
 from pathlib import Path
 
 from rarelab.compare.load import Records
+from rarelab.dashboard.colours import TAG as COLOUR_TAG
+from rarelab.dashboard.colours import colours
 from rarelab.dashboard.view import TAG, link, tag_value
 from rarelab.errors import RarelabError, RequestError
 from rarelab.tracking import serve, store
@@ -39,7 +41,8 @@ def ui(home: Path, experiment: str | None, *, uri: str | None, port: int, browse
 
 
 def publish(records: Records, experiment: str | None = None) -> tuple[str, str]:
-    """Set the view of an experiment (None: the one with the newest run); its name and id.
+    """Set the view of an experiment (None: the one with the newest run), and the colours of its
+    runs; its name and id.
 
     Raises:
         RequestError: there is no such experiment, or no run in it.
@@ -49,6 +52,8 @@ def publish(records: Records, experiment: str | None = None) -> tuple[str, str]:
     experiment_id = records.experiments()[name]
     now = time.time_ns() // 1_000_000
     records.client.set_experiment_tag(experiment_id, TAG, tag_value(runs, now))
+    for run_id, colour in colours(runs).items():
+        records.client.set_tag(run_id, COLOUR_TAG, colour)
     return name, experiment_id
 
 

@@ -102,7 +102,7 @@ def state(runs: Sequence[Recorded]) -> dict[str, Any]:
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
         "columnOrder": columns,
-        "columnWidths": {"attributes.`Run Name`": 280},
+        "columnWidths": {f"metrics.`{key}`": 40 + 7 * len(key) for key in METRIC_COLUMNS},
         "runsHiddenMode": f"FIRST_{_RUNS}_RUNS",
         "isAccordionReordered": True,
         "hideEmptyCharts": True,

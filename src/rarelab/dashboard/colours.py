@@ -1,0 +1,38 @@
+"""One colour for the runs of an arm, so that overlaid curves tell arms apart, not seeds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+TAG = "mlflow.runColor"
+
+# Okabe and Ito's, told apart by colour-blind readers too; without yellow, which white swallows.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+
+
+class Coloured(Protocol):
+    """A run as this module looks at it; ``arm`` is its configuration without seeds and data."""
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def arm(self) -> Mapping[str, str]: ...
+
+    @property
+    def tags(self) -> Mapping[str, str]: ...
+
+
+def colours(runs: Sequence[Coloured]) -> dict[str, str]:
+    """A colour for each run that has none, by its id; the oldest runs come first.
+
+    An arm keeps the colour that one of its runs has, whoever gave it. With more arms than colours
+    there are none to give, and MLflow's own (by run) stay.
+    """
+    arms = {run.run_id: tuple(sorted(run.arm.items())) for run in runs}
+    given = {arms[run.run_id]: run.tags[TAG] for run in runs if TAG in run.tags}
+    free = [colour for colour in PALETTE if colour not in given.values()]
+    new = [arm for arm in dict.fromkeys(arms.values()) if arm not in given]
+    if len(new) > len(free):
+        return {}
+    given |= dict(zip(new, free, strict=False))
+    return {run.run_id: given[arms[run.run_id]] for run in runs if TAG not in run.tags}
