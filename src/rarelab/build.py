@@ -83,6 +83,8 @@ def check(cfg: DictConfig) -> None:
             known = nearest(str(key), (*COMPONENTS, *TOP_LEVEL))
             raise RequestError(f"{key}: there is no such key; {known}")
     for key, expected in TOP_LEVEL.items():
+        if key not in cfg:
+            raise RequestError(f"{key}: this key is needed, and the command line removes it")
         check_value(key, OmegaConf.to_container(cfg)[key], expected)  # type: ignore[index]
     for group in COMPONENTS:
         check_group(cfg, group)

@@ -179,9 +179,21 @@ def _describe(expected: Any) -> str:
     if typing.get_origin(expected) is typing.Literal:
         return f"one of {', '.join(map(str, typing.get_args(expected)))}"
     if typing.get_origin(expected) in (list, tuple, collections.abc.Sequence):
-        return "a list"
+        return _describe_list(expected)
     if typing.get_origin(expected) in (typing.Union, types.UnionType):
-        return " or ".join(map(_describe, typing.get_args(expected)))
+        # No file and no command line can hold a tensor.
+        options = [o for o in typing.get_args(expected) if getattr(o, "__name__", "") != "Tensor"]
+        return " or ".join(dict.fromkeys(map(_describe, options)))
     names = {type(None): "null", bool: "true or false", int: "a whole number", float: "a number"}
     names[str] = "text"
     return names.get(expected) or getattr(expected, "__name__", None) or str(expected)
+
+
+def _describe_list(expected: Any) -> str:
+    """``a list of 2 numbers``, ``a list of whole numbers``; ``a list`` where more is not known."""
+    items = [item for item in typing.get_args(expected) if item is not Ellipsis]
+    each = {_describe(item).removeprefix("a ") for item in items}
+    if len(each) != 1 or not (kind := each.pop()).endswith("number"):
+        return "a list"
+    count = len(items) if typing.get_origin(expected) is tuple and len(items) > 1 else ""
+    return f"a list of {count} {kind}s".replace("  ", " ")

@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -89,6 +89,8 @@ def _missing_option(error: MissingConfigException) -> str:
 
 
 def _wrong_override(error: Exception, overrides: list[str], config: str) -> str:
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read; expected KEY=VALUE"
     found = re.search(r"[Cc]ould not (?:override|find) '([^']+)'", str(error))
     if found is None:
         return " ".join(str(error).split("\n")[:2]).strip()

@@ -1,6 +1,7 @@
 """The user's own table: CSV, TSV or Parquet."""
 
 import hashlib
+import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -134,7 +135,12 @@ def read_table(path: Path, text: Collection[str] = ()) -> "DataFrame":
         frame = pd.read_csv(path, sep=separator, low_memory=False, index_col=False, dtype=as_text)
     except pd.errors.EmptyDataError:
         raise RequestError(f"{path.name} is empty: expected a header and rows") from None
-    except (ValueError, OSError, pd.errors.ParserWarning) as error:
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"{path.name} is no UTF-8 text (byte {error.start} is {error.object[error.start]:#x}): "
+            "save it as UTF-8"
+        ) from None
+    except (ValueError, OSError, EOFError, zlib.error, pd.errors.ParserWarning) as error:
         first = str(error).strip().splitlines()[0]
         raise RequestError(f"{path.name} cannot be read as {kind}: {first}") from None
     if len(names) == len(frame.columns) and not names.isna().any():

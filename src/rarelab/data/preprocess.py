@@ -124,4 +124,6 @@ class Preprocessor:
 
 
 def _joined(blocks: list[NDArray]) -> NDArray[np.float32]:
-    return np.concatenate(blocks, axis=1, dtype=np.float32, casting="same_kind")
+    """The blocks side by side; what float32 cannot hold becomes infinite, and is refused later."""
+    with np.errstate(over="ignore"):
+        return np.concatenate(blocks, axis=1, dtype=np.float32, casting="same_kind")

@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from rarelab.errors import RequestError
+
 IGNORE_INDEX = -100
 FEW_VALIDATION_POSITIVES = 20
 
@@ -73,6 +75,22 @@ class Splits:
     name: str
     notes: tuple[str, ...] = ()
     preprocessor: Any = None
+
+    def __post_init__(self) -> None:
+        for name, table in self.tables():
+            bad = ~table.x.isfinite()
+            if bool(bad.any()):
+                raise RequestError(self._not_finite(name, bad.flatten(0, -2).sum(0)))
+
+    def _not_finite(self, table: str, counts: Tensor) -> str:
+        column = int(counts.argmax())
+        named = self.features[column] if column < len(self.features) else str(column)
+        others = int((counts > 0).sum()) - 1
+        more = f" (and {others} other columns have some)" if others else ""
+        return (
+            f"data set {self.name!r}: column {named!r} has {int(counts[column])} NaN or infinite "
+            f"values in {table}{more}: replace them with numbers"
+        )
 
     @property
     def task(self) -> Literal["binary", "multiclass"]:

@@ -18,6 +18,7 @@ from rarelab.data.targets import encode
 from rarelab.errors import RequestError, nearest
 
 SELECTION_NOISE = 100
+_SHOWN_CLASSES = 3
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ def prepare(frame: pd.DataFrame, roles: Roles, recipe: Recipe, *, name: str) -> 
     notes += [*_twin_notes(data, rows, recipe), *_time_notes(data, rows, recipe.split)]
     preprocessor = Preprocessor(recipe.numeric, recipe.max_categories, roles.categorical)
     train = preprocessor.fit_transform(data.features.iloc[rows[0]])
+    if (train == train[0]).all():
+        raise RequestError(
+            "no feature varies in the training rows: every column is constant or empty there"
+        )
     preprocessor.others = tuple(name for name in frame.columns if name not in data.features)
     others = [preprocessor.transform(data.features.iloc[part]) for part in rows[1:]]
     tables = [_table(data, part, x, roles) for part, x in zip(rows, (train, *others), strict=True)]
@@ -166,10 +171,12 @@ def _refuse_small_classes(data: Labelled) -> None:
     counts = np.bincount(data.y, minlength=len(data.classes))
     small = {data.classes[i]: int(n) for i, n in enumerate(counts) if n < 3}
     if small:
-        shown = ", ".join(f"{name!r} has {n}" for name, n in small.items())
+        shown = ", ".join(f"{name!r} has {n}" for name, n in list(small.items())[:_SHOWN_CLASSES])
+        left = len(small) - _SHOWN_CLASSES
+        more = f" (and {left} more classes)" if left > 0 else ""
         raise RequestError(
-            f"class {shown} rows: train, validation and test need at least one each, so 3; gather"
-            " more rows of it or remove the class"
+            f"class {shown} rows{more}: train, validation and test need at least one each, so 3;"
+            " gather more rows of it or remove the class"
         )
 
 
