@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from rarelab.search.space import read_space
 from rarelab.sweep.composer import Composer, loader
-from rarelab.sweep.overrides import expand, quoted_arms
+from rarelab.sweep.overrides import expand, is_of_a_job, quoted_arms
 from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import settings
 
@@ -29,8 +30,13 @@ def test_a_command_of_a_page_plans_and_passes_the_checks(command: str) -> None:
         composer = Composer(found)
         lines = [argument for argument in arguments if argument != "-m"]
         base = composer.sweep(lines)
-        study = base.hydra.sweeper.get("params") or {}
-        jobs = expand(composer.parser, study, lines, settings(base))
+        if "hydra/sweeper=optuna" in lines:
+            typed = composer.parser.parse_overrides(lines)
+            space = read_space(filter(is_of_a_job, typed))
+            jobs = [tuple([*space.fixed, *corner]) for corner in space.corners()]
+        else:
+            study = base.hydra.sweeper.get("params") or {}
+            jobs = expand(composer.parser, study, lines, settings(base))
         assert len(jobs) > 1 or "-m" not in arguments
         assert Planner(composer, "/records", "rarelab").jobs(jobs)
 
