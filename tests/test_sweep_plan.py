@@ -94,7 +94,7 @@ def test_a_job_travels() -> None:
         (["loss=bce,smoth_ap"], "smooth_ap"),
         (["seed=0,1", "trainer.max_epoch=5"], "did you mean 'trainer.max_epochs'?"),
         (["seed=0,x"], "seed=x: expected a whole number"),
-        (["loss=bce,smooth_ap", "loss.queue_size=512"], "job loss=bce loss.queue_size=512"),
+        (["loss=bce,smooth_ap", "loss.queue_size=512"], "job loss=bce: loss.queue_size"),
         (["sweep.zip={seed:[1,2],optimizer.lr:[1]}"], "seed has 2, optimizer.lr has 1"),
         (["sweep.arms=[loss=bce]"], "[[...],[...]]"),
         (["sweep.n_jobs=0"], "sweep.n_jobs=0: expected 1 or more"),

@@ -66,6 +66,13 @@ def run_figures(
     return [_save(folder / f"{name}.png", draw) for name, draw in drawings.items()]
 
 
+def warm_up() -> None:
+    """Load the fonts and the parser of labels, for which the first picture of a process pays."""
+    figure = Figure()
+    FigureCanvasAgg(figure).figure.add_subplot(xscale="log", xlim=(0.01, 10), title="warm up")
+    figure.canvas.draw()
+
+
 def _save(path: Path, draw: Callable[[Axes], None]) -> Path:
     # No pyplot: nothing global is touched, and no display is looked for.
     figure = Figure(figsize=(6.4, 3.9), dpi=110)

@@ -20,7 +20,7 @@ from rarelab.sweep.overrides import expand
 from rarelab.sweep.parent import Parent
 from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import Settings, settings
-from rarelab.sweep.table import arms, table_metrics, table_text, write_figure, write_table
+from rarelab.sweep.table import arms, table_text
 from rarelab.tracking import MlflowSink, close_dead_runs
 
 
@@ -57,10 +57,7 @@ class Ending:
             self.results.setdefault(job.number, Result(job.number, "skipped", reason=reason))
         found = arms(self._jobs, self.results)
         show(f"{closing_table(self._jobs, self.results)}\n\n{table_text(found)}")
-        self._parent.note(self.results)
-        write_table(self._parent.directory / "table.csv", found)
-        write_figure(self._parent.directory, found)
-        self._parent.append(table_metrics(found))
+        self._parent.conclude(self.results)
         if any(result.failed for result in self.results.values()):
             self._parent.status = "error"
 

@@ -133,7 +133,7 @@ def _row(job: Job, result: Result, width: int) -> str:
     word = "failed" if result.failed else _WORDS[result.status]
     reason = result.reason
     if result.failed:
-        reason = f"{result.status}: {result.error}: {reason}"
+        reason = ": ".join(filter(None, (result.status, result.error, reason)))
     return f"  {word:<8} {title(job):<{width}}  {reason}".rstrip()
 
 

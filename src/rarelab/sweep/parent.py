@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from rarelab.record import command, redacted
 from rarelab.sweep.directory import claim
 from rarelab.sweep.job import Job, Result
+from rarelab.sweep.table import arms, table_metrics, write_figure, write_table
 from rarelab.tracking import RunRecord, owner
 from rarelab.training.history import History
+
+log = logging.getLogger("rarelab")
 
 KIND = {"rarelab.kind": "sweep"}
 
@@ -74,6 +78,21 @@ class Parent:
 
     def note(self, results: Mapping[int, Result]) -> None:
         """Write how the jobs have ended so far: ``jobs.csv``."""
+        self._keep(lambda: self._write_endings(results))
+
+    def conclude(self, results: Mapping[int, Result]) -> None:
+        """Record the table over seeds: metrics, ``table.csv`` and the figure."""
+        found = arms(self._jobs, results)
+        self.note(results)
+        self._keep(lambda: write_table(self.directory / "table.csv", found))
+        self._keep(lambda: write_figure(self.directory, found))
+        self.append(table_metrics(found))
+
+    def append(self, metrics: dict[str, float]) -> None:
+        """Record numbers of the whole sweep; a later call is a later step: the last ones count."""
+        self._keep(lambda: self._history.append(len(self._history), metrics))
+
+    def _write_endings(self, results: Mapping[int, Result]) -> None:
         with (self.directory / "jobs.csv").open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(["job", "name", *_ENDINGS])
@@ -82,9 +101,12 @@ class Parent:
                     ending = results[job.number]
                     rows.writerow([job.number, job.name, *(getattr(ending, k) for k in _ENDINGS)])
 
-    def append(self, metrics: dict[str, float]) -> None:
-        """Record numbers of the whole sweep; the last ones count."""
-        self._history.append(len(self._history), metrics)
+    def _keep(self, write: Callable[[], Any]) -> None:
+        """Write something; that the disk does not take it is said and stops no job."""
+        try:
+            write()
+        except OSError as error:
+            log.warning("the sweep's own record is incomplete: %s", error)
 
     def _record(self) -> RunRecord:
         keys = sorted({key for job in self._jobs for key in job.numbers})

@@ -52,7 +52,9 @@ class Planner:
             try:
                 job = self._job(tuple(lines))
             except RequestError as error:
-                raise RequestError(f"job {' '.join(lines) or '(no overrides)'}: {error}") from None
+                own = [line for line in lines if any(line not in other for other in overrides)]
+                name = " ".join(own or lines) or "(no overrides)"
+                raise RequestError(f"job {name}: {error}") from None
             found.setdefault(job.signature, job)
         jobs = list(found.values())
         names = labels([parameters(job) for job in jobs])

@@ -1,8 +1,10 @@
 """What the fork server imports once, so that no job pays for it: torch, MLflow and this package.
 
-Nothing is opened here and no thread is started: a client or a connection would be shared by all the
-processes that are forked afterwards.
+Nothing is opened here and no thread is started: a client, a connection or a lock would be shared by
+all the processes that are forked afterwards.
 """
+
+import torch
 
 import rarelab.data.preprocess
 import rarelab.figures
@@ -12,6 +14,10 @@ import rarelab.sweep.job
 from rarelab.tracking.store import import_mlflow
 
 import_mlflow("sqlite://")
+
+# torch imports its compiler (a second and a half) with the first optimiser that is made.
+torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+rarelab.figures.warm_up()
 
 PRELOADED = (
     rarelab.data.preprocess,

@@ -80,7 +80,7 @@ def _cell(arm: Arm, metric: str) -> str:
 
 def table_metrics(found: Sequence[Arm]) -> dict[str, float]:
     """The table as metrics of the sweep's run: ``<metric>/mean/<arm>``, ``.../sd/...``, ``n/<arm>``
-    and ``missing/<arm>``."""
+    and ``missing/<arm>``. What no run has is left out."""
     metrics: dict[str, float] = {}
     for arm in found:
         metrics[f"n/{arm.label}"] = float(len(arm.results))
@@ -88,7 +88,7 @@ def table_metrics(found: Sequence[Arm]) -> dict[str, float]:
         for metric in METRICS:
             metrics[f"{metric}/mean/{arm.label}"] = arm.mean(metric)
             metrics[f"{metric}/sd/{arm.label}"] = arm.deviation(metric)
-    return metrics
+    return {key: value for key, value in metrics.items() if not math.isnan(value)}
 
 
 def write_table(path: Path, found: Sequence[Arm]) -> None:
