@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import rarelab as package
-from rarelab.compare.load import Records
+from rarelab.compare.load import Records, Run
 from rarelab.dashboard.colours import PALETTE, colours
 from rarelab.dashboard.command import publish, ui
 from rarelab.dashboard.view import METRIC_COLUMNS, TAG, axes, choices, link, state, tag_value
@@ -137,21 +137,18 @@ def test_records_on_a_server_that_does_not_answer_still_have_an_address(
     assert "pw" not in said
 
 
-@dataclass(frozen=True)
-class Coloured:
-    run_id: str
-    arm: dict[str, str]
-    tags: dict[str, str] = field(default_factory=dict)
+def run_of(run_id: str, arm: dict[str, str], colour: str | None = None) -> Run:
+    tags = {} if colour is None else {"mlflow.runColor": colour}
+    return Run(run_id, run_id, "alerts", arm, tags, {}, "done", 0)
 
 
 def test_the_runs_of_an_arm_share_a_colour_and_keep_what_they_have() -> None:
     bce, ranking, focal = ({"loss": name} for name in ("bce", "smooth_ap", "focal"))
-    fresh = [Coloured("a", bce), Coloured("b", ranking), Coloured("c", bce)]
+    fresh = [run_of("a", bce), run_of("b", ranking), run_of("c", bce)]
     assert colours(fresh) == {"a": PALETTE[0], "b": PALETTE[1], "c": PALETTE[0]}
-    theirs = {"mlflow.runColor": PALETTE[1]}
-    later = [Coloured("a", bce, theirs), Coloured("b", bce), Coloured("c", focal)]
+    later = [run_of("a", bce, PALETTE[1]), run_of("b", bce), run_of("c", focal)]
     assert colours(later) == {"b": PALETTE[1], "c": PALETTE[0]}
 
 
 def test_more_arms_than_colours_keep_mlflows_own() -> None:
-    assert colours([Coloured(str(i), {"lr": str(i)}) for i in range(len(PALETTE) + 1)]) == {}
+    assert colours([run_of(str(i), {"lr": str(i)}) for i in range(len(PALETTE) + 1)]) == {}

@@ -127,6 +127,59 @@ def test_the_parallel_coordinates_merge_no_values(
     browser.save_screenshot(str(tmp_path / "parallel.png"))
 
 
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def report(records: Records, runs: list[Run]) -> Path:
+    """The report on the sweep, with a run whose name is a script."""
+    records.client.update_run(runs[0].run_id, name=HOSTILE)
+    command = [sys.executable, "-m", "rarelab", "compare", "experiment=alerts", "baseline=bce"]
+    environment = {**os.environ, "RARELAB_HOME": str(records.home)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    records.client.update_run(runs[0].run_id, name=runs[0].name)
+    (found,) = (records.home / "reports" / "alerts" / "latest").glob("*.html")
+    return found
+
+
+def test_the_report_sorts_and_filters_its_tables(
+    browser: WebDriver, report: Path, runs: list[Run], tmp_path: Path
+) -> None:
+    browser.get(report.as_uri())
+    assert browser.find_element(By.CSS_SELECTOR, ".verdict .headline").is_displayed()
+    rows = "table[data-name=runs] tbody tr"
+    head = browser.find_elements(By.CSS_SELECTOR, "table[data-name=runs] thead button")[-1]
+    ordered = sorted(run.metrics["test/aucpr"] for run in runs)
+    for expected in (ordered, ordered[::-1]):
+        head.click()
+        shown = [float(text) for text in texts(browser, f"{rows} td:last-child")]
+        assert shown == pytest.approx(expected, abs=1e-3)
+    field = browser.find_elements(By.CSS_SELECTOR, "input.filter")[-1]
+    field.send_keys("smooth_ap")
+    visible = [row for row in browser.find_elements(By.CSS_SELECTOR, rows) if row.is_displayed()]
+    assert len(visible) == 2 and all("smooth_ap" in row.text for row in visible)
+    field.clear()
+    field.send_keys("a")
+    browser.save_screenshot(str(tmp_path / "report.png"))
+
+
+def test_a_name_in_the_report_is_text_and_pictures_are_shown(
+    browser: WebDriver, report: Path, runs: list[Run]
+) -> None:
+    browser.get_log("browser")  # what earlier pages said
+    browser.get(report.as_uri())
+    assert HOSTILE in browser.find_element(By.CSS_SELECTOR, "table[data-name=runs]").text
+    widths = browser.execute_script("return [...document.images].map(i => i.naturalWidth)")
+    assert len(widths) >= 3 and min(widths) > 100
+    links = {
+        link.get_attribute("href")
+        for link in browser.find_elements(By.CSS_SELECTOR, "table[data-name=runs] a")
+    }
+    assert {link.rpartition("/")[2] for link in links if link} == {run.run_id for run in runs}
+    assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+
 def card(browser: WebDriver, title: str) -> WebElement:
     """The chart of that title."""
     found = browser.find_elements(

@@ -1,7 +1,8 @@
 """One colour for the runs of an arm, so that overlaid curves tell arms apart, not seeds."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
+
+from rarelab.compare.load import Run
 
 TAG = "mlflow.runColor"
 
@@ -9,20 +10,7 @@ TAG = "mlflow.runColor"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
-class Coloured(Protocol):
-    """A run as this module looks at it; ``arm`` is its configuration without seeds and data."""
-
-    @property
-    def run_id(self) -> str: ...
-
-    @property
-    def arm(self) -> Mapping[str, str]: ...
-
-    @property
-    def tags(self) -> Mapping[str, str]: ...
-
-
-def colours(runs: Sequence[Coloured]) -> dict[str, str]:
+def colours(runs: Sequence[Run]) -> dict[str, str]:
     """A colour for each run that has none, by its id; the oldest runs come first.
 
     An arm keeps the colour that one of its runs has, whoever gave it. With more arms than colours
