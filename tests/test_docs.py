@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import rarelab as package
 from rarelab import build
+from rarelab.cli import main
 from rarelab.compose import compose_train
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +28,38 @@ COMMANDS = sorted(
 def test_a_command_of_the_readme_composes_and_passes_the_checks(command: str) -> None:
     cfg, _ = compose_train(shlex.split(command)[2:])
     build.check(cfg)
+
+
+def console(*starts: str) -> list[str]:
+    lines = [line for block in blocks("console") for line in block.splitlines()]
+    return [line for line in lines if line.startswith(starts)]
+
+
+def test_the_readmes_predictions_run_as_written(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ["dataset.n_samples=2000", "dataset.pos_rate=0.05", "trainer.max_epochs=1"]
+    run = package.train([*small, "loss=bce", "tracking=none"])
+    monkeypatch.chdir(tmp_path)
+    names = ",".join(f"f{i}" for i in range(20))
+    Path("new.csv").write_text(f"{names}\n{','.join('0' * 20)}\n", encoding="utf-8")
+    commands = console("rarelab predict")
+    assert len(commands) == 2
+    for command in commands:
+        assert main(shlex.split(command.replace("RUN_ID", run.directory.name))[1:]) == 0
+    assert Path("new.scores.csv").is_file() and Path("alerts.parquet").is_file()
+
+
+def test_the_readmes_dashboards_are_asked_for_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def ui(home: Path, experiment: str | None, **_: object) -> int:
+        asked.append(experiment)
+        return 0
+
+    monkeypatch.setattr("rarelab.dashboard.command.ui", ui)
+    assert [main(shlex.split(command)[1:]) for command in console("rarelab ui")] == [0, 0]
+    assert asked == [None, "creditcard"]
 
 
 def test_the_readmes_own_loss_trains_as_written(rarelab, tmp_path: Path) -> None:
