@@ -52,6 +52,9 @@ class BinaryCrossEntropy(nn.Module):
 class WeightedBinaryCrossEntropy(nn.Module):
     """−[ω t log σ(s) + (1 − t) log(1 − σ(s))], with ω the weight of a positive.
 
+    Fails when: labels are wrong, since a wrong positive weighs ω too; scores are read as log-odds,
+    which they exceed by log ω; ω is so large that a batch with a positive outvotes all others.
+
     Args:
         pos_weight: ω; negatives per positive in the training rows makes both sides weigh the same.
         reduction: over rows, 'mean', 'sum' or 'none'.
