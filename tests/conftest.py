@@ -43,12 +43,16 @@ def rarelab(tmp_path: Path, home: Path) -> Command:
 
 
 @pytest.fixture(scope="session")
-def tracking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an MLflow server on PostgreSQL; it starts once, in half a minute."""
+def tracking_store() -> Iterator[str]:
+    """The address of a new PostgreSQL database."""
     if postgresql_programs() is None:
         pytest.skip("PostgreSQL is not installed, and could not be")
-    with (
-        postgresql() as store,
-        mlflow_server(store, tmp_path_factory.mktemp("mlflow-server")) as address,
-    ):
+    with postgresql() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def tracking_server(tracking_store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server on PostgreSQL; it starts once, in half a minute."""
+    with mlflow_server(tracking_store, tmp_path_factory.mktemp("server")) as address:
         yield address

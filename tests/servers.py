@@ -69,6 +69,15 @@ def postgresql() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
+def new_database(store: str, name: str) -> str:
+    """Make a database beside another one; its address."""
+    import psycopg
+
+    with psycopg.connect(store.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+    return f"{store.rpartition('/')[0]}/{name}"
+
+
 @contextlib.contextmanager
 def mlflow_server(store: str, folder: Path) -> Iterator[str]:
     """``mlflow server`` on a database, with the artifacts going through it; its address."""

@@ -15,6 +15,7 @@ from mlflow.entities import Run
 
 from conftest import Command
 from ray_nodes import ENVIRONMENT, USERS
+from servers import new_database
 
 pytestmark = pytest.mark.slow
 
@@ -102,23 +103,28 @@ def histories(home: Path, experiment: str) -> dict[str, list[dict[str, float]]]:
     }
 
 
+@pytest.fixture(scope="module")
+def here(tracking_server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of the grid as one process after the other trained it on this machine."""
+    home = tmp_path_factory.mktemp("here")
+    environment = {"RARELAB_HOME": str(home), "MLFLOW_TRACKING_URI": tracking_server}
+    command = [sys.executable, "-m", "rarelab", "train", "-m", "tracking.experiment=here", *GRID]
+    subprocess.run(command, env={**os.environ, **environment}, check=True, timeout=300)
+    return home
+
+
 def test_two_ray_nodes_give_the_bits_of_one_process(
-    rarelab: Command, ray: dict[str, Any], tracking_server: str, home: Path
+    rarelab: Command, ray: dict[str, Any], tracking_server: str, home: Path, here: Path
 ) -> None:
     there = rarelab("train", "-m", "hydra/launcher=ray", "tracking.experiment=on-ray", *GRID, **ray)
     assert there.returncode == 0, there.stdout + there.stderr
-    server = {"env": {"MLFLOW_TRACKING_URI": tracking_server}}
-    here = rarelab("train", "-m", "tracking.experiment=here", *GRID, **server)
-    assert here.returncode == 0, here.stdout + here.stderr
-
-    ours, theirs = histories(home, "here"), histories(home, "on-ray")
+    ours = histories(here, "here")
     assert len(ours) == 4
-    assert ours == theirs
+    assert histories(home, "on-ray") == ours
     runs = recorded(tracking_server, "on-ray")
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert {run.data.tags["mlflow.user"] for run in runs} == set(USERS)
-    here_runs = recorded(tracking_server, "here")
-    assert metrics_by_name(runs) == metrics_by_name(here_runs)
+    assert metrics_by_name(runs) == metrics_by_name(recorded(tracking_server, "here"))
     (parent,) = recorded(tracking_server, "on-ray", kind="sweep")
     assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {parent.info.run_id}
     artifacts = MlflowClient(tracking_server).list_artifacts(runs[0].info.run_id)
@@ -174,29 +180,23 @@ def test_a_job_that_fails_and_one_whose_worker_dies_disturb_nobody(
 
 
 def test_submitit_gives_the_bits_of_one_process(
-    rarelab: Command, tracking_server: str, home: Path
+    rarelab: Command, tracking_server: str, home: Path, here: Path
 ) -> None:
-    server = {"env": {"MLFLOW_TRACKING_URI": tracking_server}}
     slurm = ("hydra/launcher=submitit_slurm", "hydra.launcher.cluster=local")
-    grid = ("loss=smooth_ap", "seed=0,1", *SMALL)
-    there = rarelab(
-        "train", "-m", *slurm, "hydra.launcher.jobs_at_once=2", "tracking.experiment=array", *grid,
-        **server,
-    )  # fmt: skip
+    two = ("hydra.launcher.jobs_at_once=2", "tracking.experiment=array")
+    server = {"env": {"MLFLOW_TRACKING_URI": tracking_server}}
+    there = rarelab("train", "-m", *slurm, *two, *GRID, **server)
     assert there.returncode == 0, there.stdout + there.stderr
-    here = rarelab("train", "-m", "tracking.experiment=here", *grid, **server)
-    assert here.returncode == 0, here.stdout + here.stderr
-    ours, theirs = histories(home, "here"), histories(home, "array")
-    assert len(ours) == 2
-    assert ours == theirs
+    assert histories(home, "array") == histories(here, "here")
 
 
 def test_a_search_on_ray_keeps_its_study_in_a_database(
     rarelab: Command, ray: dict[str, Any], tracking_store: str, tracking_server: str
 ) -> None:
+    studies = new_database(tracking_store, "optuna")
     request = (
         "train", "-m", "hydra/sweeper=optuna", "hydra/launcher=ray", "tracking.experiment=search",
-        f"hydra.sweeper.storage={tracking_store}", "hydra.sweeper.trials_at_once=2",
+        f"hydra.sweeper.storage={studies}", "hydra.sweeper.trials_at_once=2",
         "hydra.sweeper.startup_trials=2", "hydra.sweeper.pruner_warmup=1", "loss=bce",
         "optimizer.lr=tag(log,interval(1e-6,1e-1))", "seed=0,1", *SMALL,
     )  # fmt: skip

@@ -18,8 +18,6 @@ from rarelab.sweep.in_flight import run_in_flight
 from rarelab.sweep.job import Job, Result, one_line, run_job
 from rarelab.sweep.launcher import JobLauncher, Report
 
-_POLL = {"slurm": 5.0, "local": 0.2}
-
 
 class SubmititLauncher(JobLauncher):
     """Runs jobs by submitit, on Slurm or in processes of this machine (to try the set-up).
@@ -61,10 +59,9 @@ class SubmititLauncher(JobLauncher):
     def run_jobs(self, jobs: Sequence[Job], report: Report) -> list[Result]:
         folder = Path(self._folder or paths.home(self.config.paths.home) / "submitit").absolute()
         executor = self._executor(folder)
-        limit = self._jobs_at_once if self._cluster == "local" else None
-        return run_in_flight(
-            _Queue(executor, folder, limit or len(jobs), _POLL[self._cluster]), jobs, report
-        )
+        local = self._cluster == "local"
+        room = (self._jobs_at_once if local else None) or len(jobs)  # Slurm limits the array itself
+        return run_in_flight(_Queue(executor, folder, room, local=local), jobs, report)
 
     def _executor(self, folder: Path) -> Any:
         try:
@@ -90,11 +87,12 @@ class SubmititLauncher(JobLauncher):
 class _Queue:
     """submitit as :class:`rarelab.sweep.in_flight.Engine`; a handle is submitit's own job."""
 
-    def __init__(self, executor: Any, folder: Path, room: int, poll: float) -> None:
+    def __init__(self, executor: Any, folder: Path, room: int, *, local: bool) -> None:
+        self._local = local
         self._executor = executor
         self._folder = folder
         self._room = room
-        self._poll = poll
+        self._poll = 0.2 if local else 5.0
 
     def room(self) -> int:
         return self._room
@@ -118,6 +116,9 @@ class _Queue:
 
         note = _note(self._folder, job)
         try:
+            if self._local and not handle.paths.result_pickle.exists():
+                # submitit would wait for a slow file system first.
+                raise UncompletedJobError("its process is gone")
             return handle.result()
         except FailedJobError as error:
             reason = f"the job could not be run on its node; see {handle.paths.stderr}"
