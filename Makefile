@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 PY := .venv/bin/python
 
-.PHONY: run test test-slow postgresql browser lint check bench clean
+.PHONY: run test test-slow postgresql browser lint check bench bench-kernels clean
 
 run: .venv/.with-run ## the main job: fetch creditcard, train Smooth-AP after a warmup, show the test table
 	@if $(PY) -m rarelab data fetch creditcard; then \
@@ -43,6 +43,9 @@ check: lint test ## style, types, security and tests
 
 bench: .venv/.with-bench ## the measurements under experiments/bench_*
 	$(PY) experiments/bench_trainer/run.py
+
+bench-kernels: .venv/.with-bench ## the ranking losses against the published ones (ten minutes)
+	$(PY) experiments/bench_kernels/run.py
 
 clean: ## remove the environment; the records in outputs/ stay
 	rm -rf .venv

@@ -1,0 +1,41 @@
+"""The figures that the documents state are those of the committed measurements."""
+
+import csv
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).parent.parent
+KERNELS = ROOT / "experiments" / "bench_kernels"
+
+
+def report() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("report", KERNELS / "report.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_tables_of_the_kernels_study_are_those_of_its_csv() -> None:
+    text = (KERNELS / "README.md").read_text(encoding="utf-8")
+    for name, content in report().sections().items():
+        assert f"<!-- {name} -->\n{content}\n<!-- end -->" in text, name
+    assert (KERNELS / "growth.png").is_file()
+
+
+def test_the_study_covers_what_it_says() -> None:
+    found = rows(KERNELS / "result.csv")
+    assert {row["library"] for row in found} == {"rarelab", "imbalanced-losses", "proxy-losses"}
+    pools = {int(row["batch"]) + int(row["queue"]) for row in found}
+    assert min(pools) == 1280 and max(pools) == 1_048_576
+    assert {row["classes"] for row in found} == {"1", "10", "100"}
+    assert {row["tau"] for row in found} == {"0.01", "0.5"}
+    binary = {row["rate"] for row in found if row["classes"] == "1"}
+    assert {"0.005", "0.05", "0.1"} <= binary
+    assert all(row["ms"] for row in found if row["library"] == "rarelab")
