@@ -2,11 +2,12 @@
 
 import csv
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).parent.parent
-KERNELS = ROOT / "experiments" / "bench_kernels"
+KERNELS, QUEUE = ROOT / "experiments" / "bench_kernels", ROOT / "experiments" / "bench_queue"
 
 
 def report() -> ModuleType:
@@ -39,3 +40,17 @@ def test_the_study_covers_what_it_says() -> None:
     binary = {row["rate"] for row in found if row["classes"] == "1"}
     assert {"0.005", "0.05", "0.1"} <= binary
     assert all(row["ms"] for row in found if row["library"] == "rarelab")
+
+
+def test_the_readme_states_the_queues_cost_as_measured() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for row in rows(QUEUE / "result.csv"):
+        stated = re.search(
+            rf"^\| `{row['queue_size']}` \| ([\d.]+) ms \| ([\d.]+) \[([\d.]+), ([\d.]+)\] \|$",
+            text,
+            flags=re.MULTILINE,
+        )
+        assert stated is not None, row
+        assert stated.groups() == tuple(
+            row[key] for key in ("ms_per_step", "test_aucpr", "lowest", "highest")
+        )
