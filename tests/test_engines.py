@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -177,6 +179,28 @@ def test_a_job_that_fails_and_one_whose_worker_dies_disturb_nobody(
     again = rarelab(*request, ending, cwd=user, **ray)
     assert again.returncode == 1
     assert "1 done, 2 to run" in again.stdout
+
+
+@pytest.mark.parametrize("engine", ["ray", "submitit"])
+def test_sigterm_ends_the_jobs_and_closes_their_records(
+    cluster: str, home: Path, engine: str, tmp_path: Path
+) -> None:
+    engines = {
+        "ray": ("hydra/launcher=ray", f"hydra.launcher.address={cluster}"),
+        "submitit": ("hydra/launcher=submitit_slurm", "hydra.launcher.cluster=local"),
+    }
+    long = ("loss=bce", "seed=0,1", "dataset.n_samples=20000", "trainer.max_epochs=5000")
+    command = [sys.executable, "-m", "rarelab", "train", "-m", *engines[engine], *long]
+    with subprocess.Popen(command, env={**os.environ, **ENVIRONMENT}, cwd=tmp_path) as process:
+        deadline = time.monotonic() + 120
+        while len(list(home.glob("runs/*/toy-*/last.pt"))) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(90) == 143
+    statuses = [json.loads(path.read_text()) for path in home.glob("runs/*/toy-*/status.json")]
+    assert [status["status"] for status in statuses] == ["interrupted"] * 2
 
 
 def test_submitit_gives_the_bits_of_one_process(

@@ -10,10 +10,11 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rarelab.errors import RequestError
+from rarelab.errors import RequestError, Terminated
 from rarelab.sweep.in_flight import run_in_flight
 from rarelab.sweep.job import Job, Result, one_line, run_job
 from rarelab.sweep.launcher import JobLauncher, Report
@@ -51,8 +52,9 @@ class RayLauncher(JobLauncher):
         self._runtime_env = runtime_env
 
     def run_jobs(self, jobs: Sequence[Job], report: Report) -> list[Result]:
-        with _connected(self._address, self._runtime_env):
-            return run_in_flight(_Cluster(self._demand, self._jobs_at_once), jobs, report)
+        with _connected(self._address, self._runtime_env), _Sigterm() as sigterm:
+            cluster = _Cluster(self._demand, self._jobs_at_once, sigterm)
+            return run_in_flight(cluster, jobs, report)
 
 
 @contextlib.contextmanager
@@ -84,6 +86,30 @@ def _connected(address: str | None, runtime_env: Mapping[str, Any] | None) -> It
         ray.shutdown()
 
 
+class _Sigterm:
+    """SIGTERM, kept until it can be raised: an exception out of a signal's handler would go through
+    Ray's own compiled code, which turns it into another one."""
+
+    def __enter__(self) -> "_Sigterm":
+        self._received = False
+        self._main = threading.current_thread() is threading.main_thread()
+        if self._main:
+            self._before = signal.signal(signal.SIGTERM, self._keep)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._main:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def raise_if_received(self) -> None:
+        received, self._received = self._received, False
+        if received:
+            raise Terminated
+
+    def _keep(self, *_: object) -> None:
+        self._received = True
+
+
 def _knock(address: str | None) -> None:
     """Raise OSError if nobody listens at ``HOST:PORT``: Ray itself would try for five minutes."""
     host, _, port = (address or "").rpartition(":")
@@ -94,10 +120,12 @@ def _knock(address: str | None) -> None:
 class _Cluster:
     """Ray as :class:`rarelab.sweep.in_flight.Engine`; a handle is the reference of a result."""
 
-    def __init__(self, demand: Mapping[str, float], jobs_at_once: int | None) -> None:
+    def __init__(
+        self, demand: Mapping[str, float], jobs_at_once: int | None, sigterm: "_Sigterm"
+    ) -> None:
         import ray
 
-        self._ray = ray
+        self._ray, self._sigterm = ray, sigterm
         self._demand = {name: amount for name, amount in demand.items() if amount}
         self._jobs_at_once = jobs_at_once
         self._notes = ray.remote(_Notes).options(num_cpus=0).remote()
@@ -118,7 +146,9 @@ class _Cluster:
     def ended(self, handles: Sequence[Any], seconds: float) -> list[Any]:
         if not handles:
             return []
-        return self._ray.wait(list(handles), num_returns=1, timeout=seconds)[0]
+        ready = self._ray.wait(list(handles), num_returns=1, timeout=seconds)[0]
+        self._sigterm.raise_if_received()
+        return ready
 
     def result(self, handle: Any, job: Job) -> Result:
         from ray.exceptions import RayError, RayTaskError
