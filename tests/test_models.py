@@ -294,6 +294,18 @@ def test_boosting_reads_missing_values():
     assert bool(model.scores(x).isfinite().all())
 
 
+@pytest.mark.parametrize(("num_outputs", "classes"), [(1, 2), (4, 3)])
+def test_boosting_is_plain_arrays_with_the_same_scores_bit_for_bit(num_outputs, classes):
+    fitted, split = boosting(num_outputs), separable(seed=1, classes=classes)
+    x = split.x.clone()
+    x[::7, 0] = math.nan
+    fitted.fit(Split(x, split.y), Split(x, split.y), seed=0)
+    again = boosting(num_outputs)
+    again.load_state(fitted.state())
+    assert len(fitted.scores(x).unique()) > 20
+    assert torch.equal(again.scores(x), fitted.scores(x))
+
+
 def test_boosting_refuses_sequences_and_scores_before_the_fit():
     sequences = torch.zeros(4, 3, FEATURES)
     with pytest.raises(RequestError, match="choose a model for sequences"):

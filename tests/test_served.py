@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pandas as pd
 import pytest
 
 import rarelab as package
+from rarelab.cli import main
 from rarelab.errors import RequestError
 from rarelab.predict.served import _load_pyfunc
 from rarelab.run import Outcome
@@ -92,6 +94,20 @@ def test_the_served_model_gives_the_recorded_scores(run: Outcome, tmp_path: Path
     assert 0 < alerting["alert"].sum() < 0.1 * len(rows)
     with pytest.raises(RequestError, match="named columns"):
         served.predict(rows.to_numpy())
+
+
+def test_a_run_that_is_in_mlflow_alone_predicts_by_its_id(
+    run: Outcome, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    shutil.rmtree(home / "runs")
+    assert main(["predict", run.run_id, str(tmp_path / "new.csv"), "output=-"]) == 0
+    assert capsys.readouterr().out.startswith("row,score\n0,")
+    for other in (run.run_id[:12], "0" * 32):
+        assert main(["predict", other, str(tmp_path / "new.csv")]) == 2
+        assert "there is no such run" in capsys.readouterr().err
+    nowhere = ["--home", str(tmp_path / "nowhere")]
+    assert main(["predict", run.run_id, str(tmp_path / "new.csv"), *nowhere]) == 2
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_what_cannot_be_described_leaves_the_run_finished(

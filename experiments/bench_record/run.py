@@ -1,4 +1,4 @@
-"""What does a run's record cost? Opening, logging every epoch, closing, curves and pictures.
+"""What does a run's record cost? Opening, logging, closing, curves, pictures and the model.
 
 Run:  .venv/bin/python experiments/bench_record/run.py [--repeats 5]
 
@@ -52,6 +52,7 @@ def set_clocks() -> None:
     MlflowSink.open = clocked("open", MlflowSink.open)
     MlflowSink.__call__ = clocked("logging", MlflowSink.__call__)
     MlflowSink.close = clocked("close", MlflowSink.close)
+    run.write_model = clocked("model", run.write_model)
     run.evaluate_and_write = clocked("evaluation", run.evaluate_and_write)
     evaluation.run_figures = clocked("figures", evaluation.run_figures)
 
@@ -74,10 +75,10 @@ def main() -> None:
     share = 100 * median["during"] / (median["training"] - median["during"])
     print(f"\nlogging while training: {share:.1f} % of {median['training']:.1f} s, 40 epochs")
     median["last rows"] = median["logging"] - median["during"]
-    for part in ("open", "evaluation", "figures", "last rows", "close"):
+    for part in ("open", "evaluation", "figures", "model", "last rows", "close"):
         inside = " (part of evaluation)" if part == "figures" else ""
         print(f"{part:<12}{median[part]:6.2f} s{inside}")
-    total = sum(median[part] for part in ("open", "evaluation", "last rows", "close"))
+    total = sum(median[part] for part in ("open", "evaluation", "model", "last rows", "close"))
     print(f"{'in all':<12}{total:6.2f} s a run")
 
 

@@ -70,9 +70,11 @@ def _recorded(home: Path, uri: str | None, name: str) -> tuple[Any, Any]:
     is_id = _MLFLOW_ID.fullmatch(name) is not None
     known = [own for own, d in _names(home) if (own == d.name) != is_id and "/" not in own]
     missing = RequestError(f"{name}: there is no such run; {nearest(name, set(known))}")
-    if not is_id:
-        raise missing
-    tracker: Any = store.client(store.resolve_uri(home, uri), home)
+    address = store.resolve_uri(home, uri)
+    file = store.sqlite_path(address)
+    if not is_id or (file is not None and not file.is_file()):
+        raise missing  # and a question makes no store
+    tracker: Any = store.client(address, home)
     try:
         return tracker, tracker.get_run(name)
     except _mlflow_exception() as error:
