@@ -1,13 +1,16 @@
 """The plan: what a request expands to, and what it refuses before anything runs."""
 
 import pickle
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rarelab.compose import compose_train
 from rarelab.errors import RequestError
+from rarelab.paths import config_root
 from rarelab.sweep.composer import Composer, loader
 from rarelab.sweep.job import Job
 from rarelab.sweep.overrides import expand, quoted_arms
@@ -15,10 +18,12 @@ from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import settings
 from rarelab.sweep.signature import signature
 
+STUDIES = config_root() / "conf" / "experiments"
 ARMS = "sweep.arms=[[loss=bce], [loss=smooth_ap, loss.queue_size=8192, model.hidden=[8,4]]]"
 
 
 def plan(*arguments: str) -> list[Job]:
+    """The jobs that ``rarelab train -m ARGUMENTS`` would run."""
     typed = [quoted_arms(argument) for argument in arguments]
     with loader() as found:
         composer = Composer(found)
@@ -113,3 +118,26 @@ def test_wrong_anywhere_is_refused_in_one_line(
     assert answer in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not home.exists()
+
+
+SWEPT = [path for path in sorted(STUDIES.glob("*.yaml")) if "# Jobs:" in path.read_text()]
+
+
+@pytest.mark.parametrize("study", SWEPT, ids=lambda path: path.stem)
+def test_a_study_has_as_many_jobs_as_it_says(study: Path) -> None:
+    (stated,) = re.findall(r"^# Jobs: +(\d+)$", study.read_text(), flags=re.MULTILINE)
+    assert len(plan(f"experiments={study.stem}")) == int(stated)
+
+
+@pytest.mark.parametrize("study", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_study_that_sweeps_states_the_number_of_its_jobs(study: Path) -> None:
+    content = yaml.safe_load(study.read_text())
+    sweeps = "sweep" in content or "hydra" in content
+    assert ("# Jobs:" in study.read_text()) == sweeps
+
+
+def test_the_command_line_narrows_a_study() -> None:
+    jobs = plan("experiments=creditcard", "seed=5", "trainer.max_epochs=6")
+    assert len(jobs) == 4
+    assert {job.config["seed"] for job in jobs} == {5}
+    assert {job.config["trainer"]["max_epochs"] for job in jobs} == {6}

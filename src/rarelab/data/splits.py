@@ -134,6 +134,14 @@ class Dataset(Protocol):
     def identity(self) -> str: ...
 
 
+@runtime_checkable
+class Stored(Protocol):
+    """A dataset that must be had from somewhere: ``availability()`` says in a few words whether it
+    is here, and raises RequestError if it cannot be had without the user's doing."""
+
+    def availability(self) -> str: ...
+
+
 def make_splits(
     train: Table,
     val: Table,

@@ -151,6 +151,7 @@ class Sweep:
     def _plan(self, stand: Sequence[Standing], missing: Sequence[Job]) -> str:
         return plan_text(
             stand,
+            self.planner.availability,
             force=self.settings.force,
             estimate=estimate(missing, self.folder, self.settings.n_jobs),
             all_jobs=self.settings.dry_run,

@@ -20,11 +20,19 @@ def show(text: str) -> None:
     print(text, file=sys.stdout, flush=True)
 
 
-def plan_text(standings: Sequence[Standing], *, force: bool, estimate: str, all_jobs: bool) -> str:
+def plan_text(
+    standings: Sequence[Standing],
+    availability: Mapping[str, str],
+    *,
+    force: bool,
+    estimate: str,
+    all_jobs: bool,
+) -> str:
     """The plan: every job, whether it is done or missing, and why an earlier run does not do.
 
     Args:
         standings: one a job.
+        availability: where the data is, by its identity.
         force: whether what is done runs again.
         estimate: how long it will take, in words.
         all_jobs: list them all, however many; else the first forty.
@@ -36,12 +44,18 @@ def plan_text(standings: Sequence[Standing], *, force: bool, estimate: str, all_
     shared = _shared([standing.job for standing in standings])
     if shared:
         lines.append(f"  all with {' '.join(shared)}")
-    lines += [f"  data {data}" for data in dict.fromkeys(s.job.data for s in standings)]
+    data = dict.fromkeys(standing.job.data for standing in standings)
+    lines += [_data_line(identity, availability) for identity in data]
     shown = standings if all_jobs else standings[:_MANY]
     lines += [_plan_line(standing, force=force) for standing in shown]
     if len(shown) < len(standings):
         lines.append(f"  … and {len(standings) - len(shown)} more (sweep.dry_run=true lists all)")
     return "\n".join(lines)
+
+
+def _data_line(data: str, availability: Mapping[str, str]) -> str:
+    where = f" ({availability[data]})" if availability.get(data) else ""
+    return f"  data {textwrap.shorten(data, 100, placeholder='…')}{where}"
 
 
 def _plan_line(standing: Standing, *, force: bool) -> str:

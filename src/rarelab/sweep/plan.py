@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rarelab import build
 from rarelab.compare.names import labels
+from rarelab.data.splits import Stored
 from rarelab.errors import RequestError
 from rarelab.sweep.composer import Composer
 from rarelab.sweep.job import Job, parameters
@@ -25,11 +26,13 @@ class Planner:
     Args:
         composer: composes.
         home, experiment: where the records of all jobs go, absolute.
+        availability: where the data is, by its identity, as far as it must be had from somewhere.
     """
 
     composer: Composer
     home: str
     experiment: str
+    availability: dict[str, str] = field(default_factory=dict)
     _checked: set[str] = field(default_factory=set)
     _identities: dict[str, str] = field(default_factory=dict)
     _code: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
@@ -58,9 +61,9 @@ class Planner:
             found.setdefault(job.signature, job)
         jobs = list(found.values())
         names = labels([parameters(job) for job in jobs])
-        sweep = sweep or sweep_id(found)
+        sweep, swept = sweep or sweep_id(found), _swept(jobs)
         return [
-            replace(job, number=number, name=name, numbers=_numbers(job, jobs), sweep=sweep)
+            replace(job, number=number, name=name, numbers=_numbers(job, swept), sweep=sweep)
             for number, (job, name) in enumerate(zip(jobs, names, strict=True))
         ]
 
@@ -96,7 +99,10 @@ class Planner:
     def _identity(self, cfg: DictConfig, leaf: Any) -> str:
         key = json.dumps(leaf, sort_keys=True)
         if key not in self._identities:
-            self._identities[key] = build.dataset(cfg).identity()
+            dataset = build.dataset(cfg)
+            identity = self._identities[key] = dataset.identity()
+            if isinstance(dataset, Stored):
+                self.availability[identity] = dataset.availability()
         return self._identities[key]
 
 
@@ -105,11 +111,15 @@ def sweep_id(signatures: Sequence[str] | Mapping[str, Any]) -> str:
     return hashlib.sha256("\n".join(sorted(signatures)).encode()).hexdigest()[:8]
 
 
-def _numbers(job: Job, jobs: Sequence[Job]) -> dict[str, float]:
+def _swept(jobs: Sequence[Job]) -> list[str]:
+    """The keys that some jobs have been given another value for than others."""
+    lines = [{key_of(line): line for line in job.overrides} for job in jobs]
+    keys = dict.fromkeys(key for job in lines for key in job)
+    return [key for key in keys if len({job.get(key) for job in lines}) > 1]
+
+
+def _numbers(job: Job, swept: Sequence[str]) -> dict[str, float]:
     """The swept values of a job that are numbers, by key."""
-    lines = [{key_of(line): line for line in other.overrides} for other in jobs]
-    keys = [key_of(line) for line in job.overrides]
-    swept = [key for key in keys if len({other.get(key) for other in lines}) > 1]
     found = {key: _at(job.config, key) for key in swept}
     return {
         key: float(value)

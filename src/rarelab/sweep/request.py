@@ -22,9 +22,9 @@ _MAY_SAY_SO = ("experiments", "sweep", "hydra")
 def request(arguments: Sequence[str], folders: Sequence[str] = (), *, shell: bool = True) -> Any:
     """Do what ``rarelab train ARGUMENTS`` does.
 
-    It is a sweep with ``-m``, where the study says so (``hydra.mode: MULTIRUN``), and with
-    ``sweep.arms``, ``sweep.zip`` or ``sweep.dry_run``. A swept value alone makes it one only if it
-    was not typed into a shell, where a comma may be a slip.
+    It is a sweep with ``-m``, where the study says so (``hydra.sweeper.params`` or ``hydra.mode``),
+    and with ``sweep.arms``, ``sweep.zip`` or ``sweep.dry_run``. A swept value alone makes it one
+    only if it was not typed into a shell, where a comma may be a slip.
 
     Args:
         arguments: overrides, ``-m`` among them or not.
@@ -53,7 +53,7 @@ def request(arguments: Sequence[str], folders: Sequence[str] = (), *, shell: boo
 
 
 def _is_sweep(cfg: DictConfig) -> bool:
-    asked = cfg.sweep.arms or cfg.sweep.zip or cfg.sweep.dry_run
+    asked = cfg.sweep.arms or cfg.sweep.zip or cfg.sweep.dry_run or cfg.hydra.sweeper.get("params")
     return bool(asked) or cfg.hydra.mode == RunMode.MULTIRUN
 
 
