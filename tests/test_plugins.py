@@ -35,11 +35,13 @@ def test_a_leaf_of_hydras_own_groups_is_its_plugins_signature(leaf: Path) -> Non
     assert {key for key in content if key != "_convert_"} == set(parameters(target))
 
 
+@pytest.mark.slow  # needs Ray
 def test_a_cluster_that_is_not_there_is_a_wrong_request_at_once() -> None:
     with pytest.raises(RequestError, match=r"hydra\.launcher\.address=127\.0\.0\.1:9: .*refused"):
         RayLauncher(address="127.0.0.1:9").run_jobs([job(0)], lambda result: True)
 
 
+@pytest.mark.slow  # needs submitit
 @pytest.mark.parametrize(
     ("options", "answer"),
     [

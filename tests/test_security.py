@@ -119,7 +119,7 @@ def test_nothing_unpickles_or_runs_what_it_reads(path: Path) -> None:
         if name == "np.load":
             assert ast.literal_eval(keywords["allow_pickle"]) is False
         assert not name.endswith(("extractall", ".extract"))
-        assert "shell" not in keywords
+        assert not (name.startswith("subprocess.") and "shell" in keywords)
 
 
 def test_the_dashboard_has_no_switch_for_another_address(capsys) -> None:
