@@ -90,6 +90,15 @@ def test_wrong_requests_are_told_the_nearest_name(home: Path) -> None:
             [{**BCE, "seed": "0"}, {**BCE, "seed": "1"}, {**SMOOTH_AP, "seed": "0"}],
             ["loss=bce seed=0", "loss=bce seed=1", "loss=smooth_ap seed=0"],
         ),
+        (
+            [
+                {"loss": "bce", "schedule.temp_end": "0.1"},
+                {"loss": "smooth_ap", "schedule.temp_end": "0.1"},
+                {"loss": "recall", "schedule.temp_end": "0.2"},
+                {"loss": "recall", "schedule.temp_end": "0.3"},
+            ],
+            ["loss=bce", "loss=smooth_ap", "loss=recall temp_end=0.2", "loss=recall temp_end=0.3"],
+        ),
         ([BCE, BCE], ["loss=bce", "loss=bce"]),
         ([{"loss._target_": "mine.Hinge"}, BCE], ["loss=Hinge", "loss=bce"]),
         ([{}, {}], ["all runs", "all runs"]),

@@ -1,4 +1,4 @@
-"""The pages under docs/: every command in them can be typed, and the shelf is on its page whole."""
+"""README and docs/: every command in them can be typed, and the shelf is on its page whole."""
 
 import re
 import shlex
@@ -13,18 +13,22 @@ from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import settings
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = [
     line
     for page in PAGES
     for block in re.findall(r"```console\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)
     for line in block.splitlines()
-    if line.startswith("rarelab train")
+    if line.startswith("rarelab train") and "--config-dir" not in line
 ]
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS)))
-def test_a_command_of_a_page_plans_and_passes_the_checks(command: str) -> None:
+def test_a_command_of_a_page_plans_and_passes_the_checks(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my.csv").write_text("id,customer,is_fraud,verdict\n1,a,0,fine\n", encoding="utf-8")
     arguments = [quoted_arms(part) for part in shlex.split(command)[2:]]
     with loader() as found:
         composer = Composer(found)

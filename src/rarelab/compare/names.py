@@ -20,9 +20,10 @@ def labels(configurations: Sequence[Configuration]) -> list[str]:
 
     A label holds the choices and values that differ between the configurations:
     ``loss=smooth_ap queue_size=8192``. A key inside a group is named only if it differs between
-    configurations with the same choice there, since what merely comes with another choice says
-    nothing; its group is left out (``queue_size``, not ``loss.queue_size``) where that is
-    unambiguous. Configurations that are alike get the same label; if all are, it is their loss.
+    configurations with the same choice there (of a schedule: for the same loss), since what merely
+    comes with another choice says nothing; its group is left out (``queue_size``, not
+    ``loss.queue_size``) where that is unambiguous. Configurations that are
+    alike get the same label; if all are, it is their loss.
     """
     found = differences(configurations)
     named = sorted({key for item in found for key in item}, key=_order)
@@ -59,6 +60,9 @@ def differences(configurations: Sequence[Configuration]) -> list[dict[str, str]]
 def _peers(item: Configuration, key: str) -> str:
     """What the configurations that a key is compared among have in common."""
     group, dot, _ = key.partition(".")
+    if group == "schedule" and dot:
+        # Its temperatures are in units of the loss: across losses they cannot be compared.
+        return f"{item.get(group, '')} {_choice(item, 'loss')}"
     return item.get(group, "") if dot else ""
 
 

@@ -58,6 +58,7 @@ class Ending:
         found = arms(self._jobs, self.results)
         show(f"{closing_table(self._jobs, self.results)}\n\n{table_text(found)}")
         self._parent.conclude(self.results)
+        show(f"\n{self._parent.whereabouts()}")
         if any(result.failed for result in self.results.values()):
             self._parent.status = "error"
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ from rarelab.record import command, redacted
 from rarelab.sweep.directory import claim
 from rarelab.sweep.job import Job, Result
 from rarelab.sweep.table import arms, table_metrics, write_figure, write_table
-from rarelab.tracking import RunRecord, owner
+from rarelab.tracking import MlflowSink, RunRecord, owner
 from rarelab.training.history import History
 
 log = logging.getLogger("rarelab")
@@ -87,6 +88,15 @@ class Parent:
         self._keep(lambda: write_table(self.directory / "table.csv", found))
         self._keep(lambda: write_figure(self.directory, found))
         self.append(table_metrics(found))
+
+    def whereabouts(self) -> str:
+        """Where the table and the figure lie, and what to do next."""
+        lines = [f"table and figure: {self.directory}"]
+        if isinstance(self._sink, MlflowSink):
+            name = shlex.quote(self._sink.experiment)
+            lines.append(f"what can be claimed: rarelab compare experiment={name}")
+            lines.append(f"look at it with: rarelab ui {name}")
+        return "\n".join(lines)
 
     def append(self, metrics: dict[str, float]) -> None:
         """Record numbers of the whole sweep; a later call is a later step: the last ones count."""

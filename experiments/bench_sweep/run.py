@@ -1,0 +1,95 @@
+"""What does a sweep cost beside its jobs, and how fast does it know what is done?
+
+Run:     .venv/bin/python experiments/bench_sweep/run.py [--jobs 60] [--runs 1000]
+Expect:  60 jobs of about a second at sweep.n_jobs=2 take at most 1.3 times half the sum of their
+         own times (record included), plus 12 s; what is done is known within 1 s at 1 000 runs.
+"""
+
+import argparse
+import csv
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rarelab.compose import compose_train
+from rarelab.sweep.composer import Composer, loader
+from rarelab.sweep.done import standings
+from rarelab.sweep.overrides import expand
+from rarelab.sweep.plan import Planner
+from rarelab.sweep.settings import settings
+from rarelab.tracking.record import load_entry, save_entry
+from rarelab.tracking.replay import sync
+from rarelab.tracking.store import sqlite_uri
+
+JOB = ["dataset.n_samples=20000", "trainer.max_epochs=6", "schedule.warmup_epochs=2"]
+
+
+def sweep(home: Path, jobs: int) -> None:
+    """Run the sweep as a user would; print its time on the wall next to that of its jobs."""
+    command = [sys.executable, "-m", "rarelab", "train", "-m", f"seed=range({jobs})", *JOB]
+    start = time.perf_counter()
+    subprocess.run(
+        [*command, "sweep.n_jobs=2"],
+        env={**os.environ, "RARELAB_HOME": str(home)},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    wall = time.perf_counter() - start
+    (table,) = home.glob("runs/rarelab/sweep-*/jobs.csv")
+    with table.open(newline="", encoding="utf-8") as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    allowed = 1.3 * sum(seconds) / 2 + 12
+    print(
+        f"{jobs} jobs at n_jobs=2: {wall:.1f} s on the wall, allowed {allowed:.1f}; "
+        f"a job {statistics.median(seconds):.2f} s (median, record included)"
+    )
+
+
+def lookup(home: Path, runs: int) -> None:
+    """Copy a run until there are so many, in the folder and in MLflow, then ask what is done."""
+    folder = home / "runs" / "rarelab"
+    model = next(path for path in folder.iterdir() if not path.name.startswith("sweep-"))
+    for number in range(runs - len(list(folder.iterdir()))):
+        copy = folder / f"copy-{number}"
+        shutil.copytree(model, copy, ignore=shutil.ignore_patterns("figures", "model", "*.parquet"))
+        entry = load_entry(copy)
+        assert entry is not None
+        entry.uid, entry.run_id, entry.level = uuid.uuid4().hex, None, {}
+        save_entry(copy, entry)
+    sync(home)
+    with loader() as found:
+        composer = Composer(found)
+        chosen = settings(compose_train([])[0])
+        lines = expand(composer.parser, {}, ["seed=range(60)", *JOB], chosen)
+        jobs = Planner(composer, str(home), "rarelab").jobs(lines)
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        stand = standings(jobs, home, "rarelab", sqlite_uri(home / "mlflow.db"))
+        times.append(time.perf_counter() - start)
+    done = sum(standing.found is not None for standing in stand)
+    recorded = len(list(folder.iterdir()))
+    print(
+        f"{recorded} recorded runs: which of {len(jobs)} jobs are done ({done}) is known in "
+        f"{times[0]:.2f} s (then {statistics.median(times[1:]):.2f} s)"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=60)
+    parser.add_argument("--runs", type=int, default=1000)
+    chosen = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        sweep(Path(folder), chosen.jobs)
+        lookup(Path(folder), chosen.runs)
+
+
+if __name__ == "__main__":
+    main()
