@@ -157,7 +157,12 @@ def serving(home: Path, run_id: str) -> Iterator[str]:
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
     process = subprocess.Popen(
         [sys.executable, *command],
-        env={**os.environ, "MLFLOW_TRACKING_URI": uri(home)},
+        # MLflow looks for uvicorn on the path, as in an environment that is activated.
+        env={
+            **os.environ,
+            "MLFLOW_TRACKING_URI": uri(home),
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        },
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

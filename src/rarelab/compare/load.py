@@ -123,7 +123,7 @@ class Records:
 
     def parents(self, experiment: str) -> list[Run]:
         """The sweeps' own runs, oldest first."""
-        return [run for run in self._all(experiment) if _is_parent(run)]
+        return self._all(experiment, f"tags.`rarelab.kind` = '{PARENT}'")
 
     def run(self, run_id: str) -> Run:
         """Raises RequestError if there is no such run."""
@@ -180,7 +180,7 @@ class Records:
         self._ask("log_batch", run.run_id, metrics=points)
         self._ask("log_artifacts", run.run_id, str(folder), "verdict")
 
-    def _all(self, experiment: str) -> list[Run]:
+    def _all(self, experiment: str, condition: str = "") -> list[Run]:
         known = self.experiments()
         if experiment not in known:
             raise RequestError(
@@ -191,7 +191,7 @@ class Records:
         token = None
         while True:
             page = self._ask(
-                "search_runs", [known[experiment]], max_results=_PAGE, page_token=token
+                "search_runs", [known[experiment]], condition, max_results=_PAGE, page_token=token
             )
             found += [_plain(run, experiment) for run in page]
             token = page.token

@@ -88,7 +88,7 @@ def _standing(job: Job, runs: Sequence[Recorded], why: str = "") -> Standing:
         if (run.code, run.data) == (job.code, job.data):
             return Standing(job, run)
     if finished:
-        return Standing(job, None, _changed(job, finished[-1]))
+        return Standing(job, None, why or _changed(job, finished[-1]))
     endings = [run.status or "unfinished" for run in runs]
     return Standing(job, None, why or (f"before: {', '.join(endings)}" if endings else ""))
 
