@@ -23,7 +23,7 @@ from rarelab.training.history import read_rows
 log = logging.getLogger("rarelab")
 
 _SHOWN = 5
-_ENVIRONMENT = ("rarelab", "python", "platform", "cpu_capability", "threads", "accelerator")
+_ENVIRONMENT = ("rarelab", "python", "platform", "cpu_capability", "accelerator")
 _TRACKING = {"_target_": "rarelab.tracking.NoSink", "uri": None, "home": None}
 Rows = list[tuple[int, dict[str, float]]]
 
