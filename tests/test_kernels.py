@@ -248,9 +248,13 @@ def test_the_chosen_path_changes_the_result_by_no_more_than_the_tolerance(monkey
     for points, spread in ((500, 1.0), (30_000, 1.0), (30_000, 3e4)):
         scores = spread * torch.randn(points, generator=generator)
         positives = torch.rand(points, generator=generator) < 0.02
-        auto = smooth_ap(scores, positives, tau=0.05)
-        assert abs(auto - smooth_ap(scores, positives, tau=0.05, path="dense")) < 1e-6
-    assert [name for name, _ in taken] == ["Grid", "Window"]
+        options = {"tau": 0.05, "live": 300}
+        exact, slope = _with_gradient(smooth_ap, scores, positives, **options, path="dense")
+        for _ in range(2):  # the second time with what the first one kept
+            auto, gradient = _with_gradient(smooth_ap, scores, positives, **options)
+            assert abs(auto - exact) < 1e-6
+            assert (gradient - slope).abs().max() <= 1e-5 * slope.abs().max()
+    assert [name for name, _ in taken] == ["Grid"] * 2 + ["Window"] * 2
 
 
 def test_a_device_without_float64_is_served(monkeypatch: pytest.MonkeyPatch) -> None:

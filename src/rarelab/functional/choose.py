@@ -1,17 +1,22 @@
 """Which way of computing the soft sums of a batch of lists costs least."""
 
+from collections.abc import Callable
+from functools import cached_property
+
 import torch
+from torch import Tensor
 
 from rarelab.functional.direct import Direct
 from rarelab.functional.grid import BIN, PER_TAU, Grid
-from rarelab.functional.ranking import Lists, Sums
+from rarelab.functional.ranking import Lists, Sources, Sums
 from rarelab.functional.window import Window, reach
 
 # Nanoseconds on one core, roughly: a pair evaluated, a point put in order and in tiles, a point
 # spread and read back, a grid point transformed; and what it takes to start.
 PAIR, ORDERED, SPREAD, GRID_POINT = 2.5, 30.0, 25.0, 60.0
 WINDOW_START, GRID_START = 1e6, 1e6
-SAMPLE = 256  # positives and points looked at to tell how many pairs are within reach
+FEW = 1 << 18  # pairs that are summed directly whatever is done with the others
+SAMPLE = 128  # positives and points looked at to tell how many pairs are within reach
 
 
 def sums(lists: Lists, path: str, chunk: int, sources: int | None = None) -> Sums:
@@ -22,12 +27,60 @@ def sums(lists: Lists, path: str, chunk: int, sources: int | None = None) -> Sum
     grids = lists.tau.dtype == torch.float64
     if path == "auto":
         sources = lists.scores.numel() if sources is None else sources
-        if len(lists.scores) == 1 and len(lists.at) * sources <= chunk:
+        if len(lists.scores) > 1:
+            return _cheapest(lists, chunk, grids, sources // len(lists.scores))
+        if len(lists.at) * sources <= chunk:
             return Direct(lists)
-        return _cheapest(lists, chunk, grids, sources // len(lists.scores))
+        return _Either(lists, _cheapest(lists, chunk, grids, sources))
     if path == "grid" and grids:
         return Grid(lists)
     return Window(lists, chunk, all_pairs=path == "dense")
+
+
+class _Either:
+    """The sums of one list, directly where their pairs are few, by ``many`` where they are not.
+
+    Few: for the time that ``many`` takes for one more set of sources, or of targets.
+    """
+
+    def __init__(self, lists: Lists, many: Sums) -> None:
+        self.direct, self.many, self.points = Direct(lists), many, lists.scores.shape[1]
+
+    def everyone(self) -> "_EitherSources":
+        return _EitherSources(self.points, self.direct.everyone, self.many.everyone)
+
+    def sources(self, point: Tensor, mass: Tensor) -> "_EitherSources":
+        return _EitherSources(
+            len(point),
+            lambda: self.direct.sources(point, mass),
+            lambda: self.many.sources(point, mass),
+        )
+
+
+class _EitherSources:
+    """``count`` points, made ready when the first sum of either kind asks for them."""
+
+    def __init__(
+        self, count: int, few: Callable[[], Sources], many: Callable[[], Sources]
+    ) -> None:
+        self._count, self._few, self._many = count, few, many
+
+    @cached_property
+    def _direct(self) -> Sources:
+        return self._few()
+
+    @cached_property
+    def _clever(self) -> Sources:
+        return self._many()
+
+    def _for(self, at: Tensor) -> Sources:
+        return self._direct if self._count * len(at) <= FEW else self._clever
+
+    def steps(self, at: Tensor) -> Tensor:
+        return self._for(at).steps(at)
+
+    def bumps(self, at: Tensor) -> Tensor:
+        return self._for(at).bumps(at)
 
 
 def _cheapest(lists: Lists, chunk: int, grids: bool, sources: int) -> Sums:

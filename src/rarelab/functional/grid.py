@@ -19,6 +19,7 @@ PER_TAU = 4  # grid points to a temperature
 POINTS = 8  # grid points to a score, its stencil
 BIN = 48  # temperatures to a bin; two scores with an empty bin between them have σ = 0 or 1
 LONGEST = 1 << 26  # grid points of all lists together
+SHORT, KEPT = 1 << 17, 8  # a grid whose kernels are kept for the next step, and how many of them
 BLOCK = 1 << 16  # points spread at a time, so that they stay in the cache
 
 Block = tuple[Tensor, Tensor, Tensor, Tensor]  # row, cell, offset from its middle and mass [k]
@@ -128,10 +129,26 @@ class Grid:
     @cached_property
     def kernels(self) -> Tensor:
         """Transforms of σ and σ', sampled at every distance on the grid."""
-        index = torch.arange(self.length, device=self.width.device)
-        distance = torch.where(2 * index > self.length, index - self.length, index) / PER_TAU
-        step = torch.sigmoid(-distance.double())
-        return torch.fft.rfft(torch.stack((step, step * torch.sigmoid(distance.double()))))
+        key, kept = (self.length, self.width.device), _KERNELS
+        if key in kept:
+            return kept[key]
+        kernels = _kernels(*key)
+        # Tracing makes tensors without values, of a class of their own.
+        if self.length <= SHORT and type(kernels) is Tensor:
+            if len(kept) >= KEPT:
+                kept.pop(next(iter(kept)))
+            kept[key] = kernels
+        return kernels
+
+
+_KERNELS: dict[tuple[int, torch.device], Tensor] = {}
+
+
+def _kernels(length: int, device: torch.device) -> Tensor:
+    index = torch.arange(length, device=device)
+    distance = torch.where(2 * index > length, index - length, index) / PER_TAU
+    step = torch.sigmoid(-distance.double())
+    return torch.fft.rfft(torch.stack((step, step * torch.sigmoid(distance.double()))))
 
 
 class _Sources:
