@@ -60,9 +60,7 @@ class _Either:
 class _EitherSources:
     """``count`` points, made ready when the first sum of either kind asks for them."""
 
-    def __init__(
-        self, count: int, few: Callable[[], Sources], many: Callable[[], Sources]
-    ) -> None:
+    def __init__(self, count: int, few: Callable[[], Sources], many: Callable[[], Sources]) -> None:
         self._count, self._few, self._many = count, few, many
 
     @cached_property
