@@ -45,10 +45,18 @@ class RealData:
 
     def splits(self, seed: int) -> "Splits":
         """The splits; ``seed`` changes nothing here, ``split_seed`` does."""
+        from rarelab.data import prepared
         from rarelab.data.tabular import prepare
 
-        frame = load(self.source, archives.data_home())
-        return prepare(frame, self.source.roles, self.recipe, name=self.source.name)
+        home = archives.data_home()
+        kept = prepared.path_of(self.source, self.recipe, home)
+        splits = prepared.read(kept)
+        if splits is None:
+            frame = load(self.source, home)
+            splits = prepare(frame, self.source.roles, self.recipe, name=self.source.name)
+            if self.source.archive is not None:
+                prepared.write(kept, splits)
+        return splits
 
 
 def load(source: Source, home: Path) -> "DataFrame":
