@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 PY := .venv/bin/python
 
-.PHONY: run test test-slow postgresql browser lint check bench bench-kernels clean
+.PHONY: run report studies test test-slow postgresql browser lint check bench bench-kernels clean
 
 run: .venv/.with-run ## the showcase: four losses on card fraud, three seeds each, their table and figure
 	@if $(PY) -m rarelab data fetch creditcard; then \
@@ -12,6 +12,12 @@ run: .venv/.with-run ## the showcase: four losses on card fraud, three seeds eac
 	  echo "creditcard cannot be had here: a sweep on the generated toy data instead"; \
 	  exec $(PY) -m rarelab train -m loss=bce,smooth_ap "seed=range(3)" sweep.n_jobs=2; \
 	fi
+
+report: .venv/.with-run ## the ledger's tables and figures (experiments/README.md), from the committed runs
+	$(PY) -m rarelab.ledger report
+
+studies: .venv/.with-run ## run the studies again, all or STUDY=name, and write runs, tables and figures
+	$(PY) -m rarelab.ledger run $(STUDY)
 
 test: .venv/.with-test ## all tests but the slow ones
 	$(PY) -m pytest -n auto

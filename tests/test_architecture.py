@@ -13,7 +13,7 @@ HOMES = {
     "hydra": ("build", "cli", "compose", "search", "sweep", "hydra_plugins"),
     "mlflow": ("tracking", "compare/load"),
     "sklearn": ("data", "models", "calibration", "compare"),
-    "matplotlib": ("figures", "compare", "search/picture"),
+    "matplotlib": ("figures", "compare", "search/picture", "ledger/pages"),
     "optuna": ("search",),
     "ray": ("hydra_plugins",),
     "submitit": ("hydra_plugins",),
@@ -37,6 +37,7 @@ DIRECTION = {
         "tracking",
         "tie_groups",
     },
+    "ledger": {"ledger", "api", "compare", "paths", "sweep", "tracking"},
     "compare": {"compare", "tracking", "paths", "bootstrap", "tie_groups", "training"},
 }
 

@@ -51,14 +51,15 @@ def options_of(cfg: Mapping[str, Any]) -> Options:
         key: as_number(f"costs.{key}", costs[key])
         for key in ("false_alert", "missed_positive", "rows_per_month", "alerts_per_month")
     }
-    runs = cfg["runs"] or []
-    if isinstance(runs, str) or not isinstance(runs, Sequence):
-        raise RequestError(f"runs={runs}: expected [RUN_ID,RUN_ID]")
+    runs, within = (
+        _list(key, cfg[key], of) for key, of in (("runs", "RUN_ID,RUN_ID"), ("within", "KEY"))
+    )
     return Options(
         experiment=_text(cfg["experiment"]),
         baseline=_text(cfg["baseline"]),
         metric=str(cfg["metric"]),
-        runs=[str(run) for run in runs],
+        runs=runs,
+        within=within,
         sweep=_text(cfg["sweep_id"]),
         level=_required("level", cfg["level"]),
         budget=_required("budget", cfg["budget"]),
@@ -135,6 +136,12 @@ _MOST_METRICS = 24
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
+
+
+def _list(name: str, value: Any, of: str) -> list[str]:
+    if isinstance(value, str) or not isinstance(value or [], Sequence):
+        raise RequestError(f"{name}={value}: expected [{of}]")
+    return [str(item) for item in value or []]
 
 
 def _required(name: str, value: Any) -> float:

@@ -9,17 +9,12 @@ import numpy as np
 
 from rarelab.compare import power, statistics
 from rarelab.compare.arms import Arm, DataSet, Unit, higher_is_better
-from rarelab.compare.load import Run
 from rarelab.compare.pairs import FIXED, SPLITS, Pair, over_splits, pair, rows_ratio, what_varied
-from rarelab.compare.rows import RowNoise, TestRows, can_be_resampled, resample, row_noise
+from rarelab.compare.rows import RowNoise
 from rarelab.compare.statistics import PairedTest
 
 BETTER, WORSE = "better", "worse"
 NO_DIFFERENCE, TOO_FEW = "no difference shown", "too few seeds to decide"
-
-_SAME = 1e-6
-
-ReadRows = Callable[[Run], TestRows | None]
 
 
 @dataclass(frozen=True)
@@ -33,6 +28,13 @@ class Question:
     @property
     def alpha(self) -> float:
         return 1 - self.level
+
+
+NoiseOfRows = Callable[
+    [DataSet, Mapping[str, Sequence[Pair]], Question, list[str]], Mapping[str, RowNoise]
+]
+"""The noise of the test rows by arm: of a data set, its pairs by arm, for a question; what is not
+known is noted. See :mod:`rarelab.compare.noise`."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def by_difference(contrasts: Sequence[Contrast]) -> list[Contrast]:
     )
 
 
-def compare(data: DataSet, question: Question, read_rows: ReadRows) -> Finding | None:
+def compare(data: DataSet, question: Question, noise_of_rows: NoiseOfRows) -> Finding | None:
     """Every other arm of a data set against the baseline; None if the baseline has no run there."""
     base = data.arm(question.baseline) if _has(data, question.baseline) else None
     if base is None or not base.runs:
@@ -110,7 +112,7 @@ def compare(data: DataSet, question: Question, read_rows: ReadRows) -> Finding |
     ratio = rows_ratio(base) if varied == SPLITS else None
     noise: Mapping[str, RowNoise] = {}
     if varied == FIXED:
-        noise = _row_noise(pairs, question, read_rows, notes)
+        noise = noise_of_rows(data, pairs, question, notes)
     contrasts = [
         _contrast(arm, pairs[arm.label], question, noise.get(arm.label), ratio) for arm in others
     ]
@@ -162,49 +164,6 @@ def _contrast(
         statistics.standardised(d) if len(d) else math.nan,
         statistics.superiority(d) if len(d) else math.nan,
     )
-
-
-def _row_noise(
-    pairs: Mapping[str, Sequence[Pair]],
-    question: Question,
-    read_rows: ReadRows,
-    notes: list[str],
-) -> dict[str, RowNoise]:
-    """The noise of the test rows in each arm's differences, under the same resamples for all."""
-    if not can_be_resampled(question.metric):
-        notes.append(f"{question.metric}: not computed on resampled test rows; seeds alone speak")
-        return {}
-    runs = {r.run_id: r for several in pairs.values() for _, *two in several for r in two}
-    read = {run_id: rows for run_id, run in runs.items() if (rows := read_rows(run)) is not None}
-    if len(read) < len(runs):
-        notes.append(
-            f"predictions.parquet is missing for {len(runs) - len(read)} of {len(runs)} runs: "
-            "there the noise of the test rows is not part of the verdict"
-        )
-    if not read:
-        return {}
-    try:
-        values = dict(zip(read, resample(list(read.values()), question.metric), strict=True))
-    except ValueError as error:
-        notes.append(f"{error}: the noise of the test rows is not part of the verdict")
-        return {}
-    wrong = {i for i, v in values.items() if abs(v[0] - runs[i].metrics[question.metric]) > _SAME}
-    if wrong:
-        notes.append(
-            f"{len(wrong)} files of predictions do not give the recorded {question.metric} "
-            f"({', '.join(sorted(wrong)[:3])}): their test rows are not used"
-        )
-    usable = values.keys() - wrong
-    targets = next(iter(read.values())).targets
-    return {
-        label: row_noise(
-            np.stack([values[run.run_id] - values[base.run_id] for _, base, run in several]),
-            targets,
-            level=question.level,
-        )
-        for label, several in pairs.items()
-        if several and all({base.run_id, run.run_id} <= usable for _, base, run in several)
-    }
 
 
 def _judged(

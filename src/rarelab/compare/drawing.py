@@ -2,7 +2,7 @@
 colour, a line and a marker of its own."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,13 +46,21 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 @contextmanager
 def new_axes(title: str, size: tuple[float, float] = SIZE) -> Iterator[Axes]:
     """The axes of a new figure. No pyplot, and so no display; a $ in a name is no mathematics."""
+    with new_panels([title], size) as panels:
+        yield panels[0]
+
+
+@contextmanager
+def new_panels(titles: Sequence[str], size: tuple[float, float]) -> Iterator[list[Axes]]:
+    """The axes of a new figure, one below the other, as :func:`new_axes`."""
     with matplotlib.rc_context({"text.parse_math": False}):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_title(title, loc="left", fontsize=10)
-        yield axes
+        panels = [figure.add_subplot(len(titles), 1, place + 1) for place in range(len(titles))]
+        for axes, title in zip(panels, titles, strict=True):
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.set_title(title, loc="left", fontsize=10)
+        yield panels
 
 
 def styles() -> Iterator[dict[str, Any]]:

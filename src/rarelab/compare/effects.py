@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rarelab.compare.arms import higher_is_better
 from rarelab.compare.contrast import BETTER, WORSE, Finding, by_difference
-from rarelab.compare.drawing import GREY, legend, new_axes, styles
+from rarelab.compare.drawing import GREY, legend, new_axes, new_panels, styles
 
 MAX_ROWS = 40
 _FILLED = {BETTER: "#009E73", WORSE: "#D55E00"}
@@ -27,35 +28,48 @@ def differences(finding: Finding) -> Figure:
     A filled mark is a verdict (better or worse), an open one is none. The grey line is the
     interval that holds for other test rows too.
     """
-    shown = by_difference(finding.contrasts)[:MAX_ROWS]
+    return panels_of_differences([finding])
+
+
+def panels_of_differences(findings: Sequence[Finding]) -> Figure:
+    """:func:`differences` of several data sets, one below the other."""
+    titles = [_title(finding) for finding in findings]
+    rows = sum(1.6 + 0.42 * min(len(finding.contrasts), MAX_ROWS) for finding in findings)
+    with new_panels(titles, (6.8, rows)) as panels:
+        for axes, finding in zip(panels, findings, strict=True):
+            _draw_differences(axes, finding)
+    return panels[0].figure  # type: ignore[return-value]
+
+
+def _title(finding: Finding) -> str:
     better = "right" if higher_is_better(finding.question.metric) else "left"
-    height = 1.6 + 0.42 * len(shown)
-    title = f"{finding.data}: difference to {finding.baseline.label} (better is {better} of zero)"
-    with new_axes(title, (6.8, height)) as axes:
-        for place, c in enumerate(shown):
-            if c.test is None:
-                continue
-            colour = _FILLED.get(c.verdict, "#333333")
-            if c.rows is not None:
-                axes.plot([c.rows.low, c.rows.high], [place + 0.22] * 2, color=GREY, linewidth=1.2)
-            if math.isfinite(c.test.low):
-                axes.plot([c.test.low, c.test.high], [place] * 2, color=colour, linewidth=2.2)
-            face = colour if c.verdict in _FILLED else "white"
-            marker = {BETTER: "^", WORSE: "v"}.get(c.verdict, "o")
-            axes.plot(
-                c.test.difference, place, marker, color=colour, markerfacecolor=face, markersize=7
-            )
-            axes.plot(
-                c.differences, [place - 0.22] * len(c.differences), "|", color=colour, markersize=6
-            )
-        axes.axvline(0, color="black", linewidth=0.9)
-        axes.set_yticks(range(len(shown)), [c.arm.label for c in shown], fontsize=8)
-        axes.set_ylim(len(shown) - 0.4, -0.6)
-        bars = "bar: interval over seeds, ticks: pairs"
-        if any(c.rows for c in shown):
-            bars += ", grey: seeds and test rows"
-        axes.set_xlabel(f"{finding.question.metric}, arm minus {finding.baseline.label}\n({bars})")
-    return axes.figure  # type: ignore[return-value]
+    base = finding.baseline.label
+    return f"{finding.data}: difference to {base} (better is {better} of zero)"
+
+
+def _draw_differences(axes: Axes, finding: Finding) -> None:
+    shown = by_difference(finding.contrasts)[:MAX_ROWS]
+    for place, c in enumerate(shown):
+        if c.test is None:
+            continue
+        colour = _FILLED.get(c.verdict, "#333333")
+        if c.rows is not None:
+            axes.plot([c.rows.low, c.rows.high], [place + 0.22] * 2, color=GREY, linewidth=1.2)
+        if math.isfinite(c.test.low):
+            axes.plot([c.test.low, c.test.high], [place] * 2, color=colour, linewidth=2.2)
+        face = colour if c.verdict in _FILLED else "white"
+        marker = {BETTER: "^", WORSE: "v"}.get(c.verdict, "o")
+        axes.plot(
+            c.test.difference, place, marker, color=colour, markerfacecolor=face, markersize=7
+        )
+        axes.plot(c.differences, [place - 0.22] * len(c.differences), "|", color=colour, ms=6)
+    axes.axvline(0, color="black", linewidth=0.9)
+    axes.set_yticks(range(len(shown)), [c.arm.label for c in shown], fontsize=8)
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+    bars = "bar: interval over seeds, ticks: pairs"
+    if any(c.rows for c in shown):
+        bars += ", grey: seeds and test rows"
+    axes.set_xlabel(f"{finding.question.metric}, arm minus {finding.baseline.label}\n({bars})")
 
 
 def sensitivity(
@@ -82,8 +96,11 @@ def sensitivity(
                 **style,
             )
         values = sorted({value for by_value in points.values() for value in by_value})
-        if values[0] > 0 and values[-1] / values[0] >= 8:
-            axes.set_xscale("log")
+        least = next((value for value in values if value > 0), 0.0)
+        if values[0] >= 0 and least and values[-1] / least >= 8:
+            # Zero has a place of its own to the left of the logarithms.
+            scale = {"linthresh": least, "linscale": 0.4} if values[0] == 0 else {}
+            axes.set_xscale("symlog" if scale else "log", **scale)
         axes.set_xticks(values, [f"{value:g}" for value in values])
         axes.minorticks_off()
         axes.set(xlabel=key, ylabel=f"{metric} (mean, range over runs)")

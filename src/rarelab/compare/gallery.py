@@ -17,6 +17,7 @@ from rarelab.compare.drawing import MAX_ARMS, save
 from rarelab.compare.load import Records, Run
 from rarelab.compare.names import differences, labels
 from rarelab.compare.study import Study
+from rarelab.errors import RequestError, nearest
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,24 @@ def swept_numbers(data: DataSet, metric: str) -> dict[str, dict[str, dict[float,
             lines[line][value] += [run.metrics[metric] for run in arm.runs.values()]
         swept[key] = {line: dict(points) for line, points in lines.items()}
     return swept
+
+
+def numbers_over(runs: Sequence[Run], key: str, metric: str) -> dict[str, dict[float, list[float]]]:
+    """A metric over one number of the configuration, be it the arm's or the data's: by what else
+    differs, and by value. Runs without the number or the metric are left out.
+
+    Raises:
+        RequestError: no run has the number.
+    """
+    having = [r for r in runs if _as_float(r.params.get(key)) is not None and metric in r.metrics]
+    if not having:
+        known = {k for run in runs for k, v in run.params.items() if _as_float(v) is not None}
+        raise RequestError(f"{key}: no run has a number there; {nearest(key, known)}")
+    others = [{k: v for k, v in {**r.data, **r.arm}.items() if k != key} for r in having]
+    lines: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for run, line in zip(having, labels(others), strict=True):
+        lines[line][float(run.params[key])].append(run.metrics[metric])
+    return {line: dict(points) for line, points in sorted(lines.items())}
 
 
 def _shown(data: DataSet, finding: Finding) -> list[Arm]:

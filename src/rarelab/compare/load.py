@@ -18,8 +18,9 @@ from rarelab import paths
 from rarelab.errors import RarelabError, RequestError, nearest
 from rarelab.tracking import store
 from rarelab.tracking.naming import MAX_TAG, Names, metric_value
-from rarelab.tracking.record import now_ms
+from rarelab.tracking.record import load_entry, now_ms, read_status
 from rarelab.tracking.redact import redact_command, redact_uri
+from rarelab.training.history import read_rows
 
 PARENT = "sweep"
 """The tag ``rarelab.kind`` of a sweep's own run, which is not one of its arms."""
@@ -35,7 +36,11 @@ _BEGIN, _END = "<!-- verdict -->", "<!-- end of verdict -->"
 
 @dataclass(frozen=True)
 class Run:
-    """One recorded run. ``status`` is ours (done, diverged, error, interrupted, running)."""
+    """One recorded run. ``status`` is ours (done, diverged, error, interrupted, running).
+
+    ``within``: keys of the configuration that count as the data's, so that runs are only compared
+    with runs of the same value.
+    """
 
     run_id: str
     name: str
@@ -46,6 +51,7 @@ class Run:
     status: str
     started: int
     artifacts: str = field(repr=False, default="")
+    within: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int | None:
@@ -71,7 +77,7 @@ class Run:
         return {
             key: value
             for key, value in self.params.items()
-            if key not in _NOT_ARM_KEYS
+            if key not in (*_NOT_ARM_KEYS, *self.within)
             and key.partition(".")[0] not in (*_NO_PART_OF_AN_ARM, _DATA)
         }
 
@@ -81,8 +87,32 @@ class Run:
         return {
             key: value
             for key, value in self.params.items()
-            if key.partition(".")[0] == _DATA and key != _SPLIT_SEED
+            if (key.partition(".")[0] == _DATA and key != _SPLIT_SEED) or key in self.within
         }
+
+
+def from_directory(directory: Path) -> Run:
+    """The run that a directory is the record of, without asking MLflow.
+
+    Raises:
+        RequestError: the directory is no record of a run.
+    """
+    entry = load_entry(directory)
+    if entry is None:
+        raise RequestError(f"{directory}: expected the folder of a recorded run")
+    metrics: dict[str, float] = {}
+    for row in read_rows(directory / "history.jsonl"):
+        metrics |= row["metrics"]
+    return Run(
+        run_id=entry.run_id or entry.uid,
+        name=entry.name,
+        experiment=entry.experiment,
+        params=entry.params,
+        tags=entry.tags | {"rarelab.directory": str(directory)},
+        metrics=metrics,
+        status=(read_status(directory) or {}).get("status", "running"),
+        started=entry.started,
+    )
 
 
 class Records:

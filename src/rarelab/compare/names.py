@@ -26,7 +26,7 @@ def labels(configurations: Sequence[Configuration]) -> list[str]:
     alike get the same label; if all are, it is their loss.
     """
     found = differences(configurations)
-    named = sorted({key for item in found for key in item}, key=_order)
+    named = sorted({key for item in found for key in item}, key=order)
     short = _short_names(named)
     texts = [
         " ".join(f"{short[key]}={_compact(item[key])}" for key in named if key in item)
@@ -75,7 +75,8 @@ def _choice(item: Configuration, group: str) -> str:
     return item.get(group) or item.get(f"{group}.{_TARGET}", ABSENT).rpartition(".")[2]
 
 
-def _order(key: str) -> tuple[int, bool, int, str]:
+def order(key: str) -> tuple[int, bool, int, str]:
+    """Sorts keys: choices, then other keys group by group, the seeds last."""
     group = key.partition(".")[0]
     place = GROUPS.index(group) if group in GROUPS else len(GROUPS)
     return (_LAST.index(key) + 1 if key in _LAST else 0, "." in key, place, key)

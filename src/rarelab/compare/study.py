@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rarelab.compare import contrast
@@ -11,6 +11,7 @@ from rarelab.compare.arms import DataSet, find_baseline, group
 from rarelab.compare.contrast import Finding, Question
 from rarelab.compare.costs import Costs, Monthly, monthly, recall_metric
 from rarelab.compare.load import Records, Run
+from rarelab.compare.noise import ReadRows, resampled
 from rarelab.compare.rows import TestRows, read_test_rows
 from rarelab.errors import RequestError, nearest
 
@@ -27,6 +28,7 @@ class Options:
     baseline: str | None = None
     metric: str = "test/aucpr"
     runs: Sequence[str] = ()
+    within: Sequence[str] = ()
     sweep: str | None = None
     level: float = 0.95
     budget: float = 0.005
@@ -71,18 +73,28 @@ def study(records: Records, options: Options) -> Study:
     """
     experiment = options.experiment or ""
     runs = _of_sweep(records.runs(experiment), options.sweep)
+    found = answer(runs, options, resampled(_reader(records)))
+    return replace(found, experiment_id=records.experiments()[experiment])
+
+
+def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -> Study:
+    """The comparison of these runs, wherever they and the noise of their test rows come from.
+
+    Raises:
+        RequestError: as :func:`study`.
+    """
+    runs = _within(runs, options.within)
     data_sets = group(runs, options.metric)
     question = Question(options.metric, find_baseline(runs, options.baseline), options.level)
-    read = _reader(records)
-    findings = [f for data in data_sets if (f := contrast.compare(data, question, read))]
+    findings = [f for data in data_sets if (f := contrast.compare(data, question, noise))]
     _refuse_empty(findings, data_sets, question)
     told: list[Monthly] = []
     if options.costs.asked:
-        told = _costs(runs, options, question, read)
+        told = _costs(runs, options, question, noise)
     return Study(
         options,
-        experiment,
-        records.experiments()[experiment],
+        options.experiment or "",
+        "",
         question,
         runs,
         data_sets,
@@ -90,6 +102,15 @@ def study(records: Records, options: Options) -> Study:
         across(data_sets, options.metric),
         told,
     )
+
+
+def _within(runs: Sequence[Run], keys: Sequence[str]) -> Sequence[Run]:
+    """The runs, with what they share with those that they are compared with."""
+    known = {key for run in runs for key in run.params}
+    for key in keys:
+        if key not in known:
+            raise RequestError(f"within={key}: no run has this key; {nearest(key, known)}")
+    return [replace(run, within=tuple(keys)) for run in runs] if keys else runs
 
 
 def _of_sweep(runs: Sequence[Run], sweep: str | None) -> Sequence[Run]:
@@ -124,19 +145,19 @@ def _usable(data_sets: Sequence[DataSet]) -> set[str]:
 
 
 def _costs(
-    runs: Sequence[Run], options: Options, question: Question, read: contrast.ReadRows
+    runs: Sequence[Run], options: Options, question: Question, noise: contrast.NoiseOfRows
 ) -> list[Monthly]:
     metric = recall_metric(group(runs, options.metric), options.budget)
     asked = Question(metric, question.baseline, question.level)
     told: list[Monthly] = []
     for data in group(runs, metric):
-        finding = contrast.compare(data, asked, read)
+        finding = contrast.compare(data, asked, noise)
         if finding:
             told += monthly(data, finding, options.costs, options.budget)
     return told
 
 
-def _reader(records: Records) -> contrast.ReadRows:
+def _reader(records: Records) -> ReadRows:
     kept: dict[str, TestRows | None] = {}
 
     def read(run: Run) -> TestRows | None:

@@ -129,8 +129,12 @@ def _numbers(c: Contrast) -> dict[str, Any]:
 
 
 def as_csv(study: Study) -> str:
+    """:func:`flat` as CSV."""
+    return records_as_csv(flat(study))
+
+
+def records_as_csv(records: Sequence[Mapping[str, Any]]) -> str:
     """RFC 4180; a cell that a spreadsheet would run as a formula starts with an apostrophe."""
-    records = flat(study)
     names = list(dict.fromkeys(key for record in records for key in record))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")

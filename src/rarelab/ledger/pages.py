@@ -1,0 +1,147 @@
+"""What follows from the committed runs: verdicts, tables, a figure, the pages that show them."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from rarelab.compare import effects, tables, words
+from rarelab.compare.contrast import BETTER, TOO_FEW, WORSE, Finding, by_difference
+from rarelab.compare.gallery import numbers_over
+from rarelab.compare.study import Study
+from rarelab.ledger.study import RUNS, Comparison, KeptStudy
+
+VERDICT, TABLE, FIGURE, README = "verdict.md", "verdict.csv", "figure.png", "README.md"
+BEGIN, END = "<!-- ledger: made by `make report` -->", "<!-- end -->"
+DIGEST = "rarelab"
+"""The text in the picture that says which runs, asked which question, it was drawn from."""
+
+_SHOWN = {BETTER: " better", WORSE: " worse", TOO_FEW: " too few"}
+
+
+def write_study(study: KeptStudy) -> None:
+    """Write the verdicts, their table and the figure of one study."""
+    found = study.answers()
+    (study.folder / VERDICT).write_text(verdict(study, found), encoding="utf-8")
+    (study.folder / TABLE).write_text(table(found), encoding="utf-8")
+    picture = figure(found[0], study.comparisons[0])
+    picture.savefig(study.folder / FIGURE, dpi=110, metadata={DIGEST: digest(study)})
+
+
+def write_readme(folder: Path, studies: Sequence[KeptStudy]) -> None:
+    """Write the generated part of the ledger; what stands around it is kept."""
+    path = folder / README
+    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    path.write_text(f"{before}{BEGIN}\n{ledger(studies)}\n{END}{after}", encoding="utf-8")
+
+
+def digest(study: KeptStudy) -> str:
+    """SHA-256 (hex) of the runs and of what the figure shows of them."""
+    text = f"{study.comparisons[0]}\n{(study.folder / RUNS).read_text(encoding='utf-8')}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def figure(found: Study, asked: Comparison) -> Figure:
+    """The metric over a swept number, a line for what else differs; else the differences."""
+    if asked.figure is None:
+        return effects.panels_of_differences(found.findings)
+    points = numbers_over(found.runs, asked.figure, asked.metric)
+    return effects.sensitivity(asked.figure, points, asked.metric)
+
+
+def verdict(study: KeptStudy, found: Sequence[Study]) -> str:
+    """Every comparison in words and numbers."""
+    parts = [f"# {study.name}\n\n{study.header['Question']}\n"]
+    for asked, answer in zip(study.comparisons, found, strict=True):
+        parts.append(f"## {asked.metric}\n\n`{asked.command(study.name)}`\n")
+        told = words.across(answer.across, answer.question.alpha)
+        parts.append(tables.as_note(answer) + "".join(f"- {line}\n" for line in told))
+    return "\n".join(parts)
+
+
+def table(found: Sequence[Study]) -> str:
+    """All comparisons as one CSV, unrounded."""
+    return tables.records_as_csv([record for answer in found for record in tables.flat(answer)])
+
+
+def ledger(studies: Sequence[KeptStudy]) -> str:
+    """A line a study, then a section a study."""
+    lines = ["| question | verdict | made |", "|---|---|---|"]
+    lines += [
+        f"| [{study.name}](#{study.name}): {study.header['Question']} "
+        f"| {study.header.get('Result', 'not told yet')} | {_made(study)} |"
+        for study in studies
+    ]
+    return "\n".join(lines) + "\n\n" + "\n".join(map(_section, studies))
+
+
+def _made(study: KeptStudy) -> str:
+    facts = study.environment()
+    commits = ", ".join(f"`{commit[:7]}`" for commit in facts["commits"])
+    minutes = facts["seconds"] / 60 / 2
+    return f"{facts['date']}, {commits}, {facts['jobs']} runs, {minutes:.0f} min"
+
+
+def _section(study: KeptStudy) -> str:
+    found, asked = study.answers()[0], study.comparisons[0]
+    parts = [
+        f"### {study.name}\n",
+        f"`make studies STUDY={study.name}` · {asked.metric} against {found.question.baseline}, "
+        f"means over {_pairs(found.findings)} paired seeds\n",
+        by_data(found.findings, _judged, lambda finding: words.number(finding.baseline.mean)),
+    ]
+    for metric in asked.also:
+        parts.append(f"\n{metric}, means\n")
+        parts.append(means(found, metric))
+    parts.append(
+        f"\n![{study.name}: {asked.metric}]({study.name}/{FIGURE})\n\n"
+        f"[all verdicts]({study.name}/{VERDICT}) · [as a table]({study.name}/{TABLE}) · "
+        f"[the runs]({study.name}/{RUNS})\n"
+    )
+    return "\n".join(parts)
+
+
+def by_data(
+    findings: Sequence[Finding],
+    cell: Callable[[Finding, str], str],
+    baseline: Callable[[Finding], str],
+) -> str:
+    """Arms by data sets: the baseline first, then as the first data set orders them."""
+    arms = list(dict.fromkeys(c.arm.label for f in findings for c in by_difference(f.contrasts)))
+    header = ["arm", *(finding.data for finding in findings)]
+    rows = [[findings[0].baseline.label, *map(baseline, findings)]]
+    rows += [[arm, *(cell(finding, arm) for finding in findings)] for arm in arms]
+    return _table(header, rows)
+
+
+def means(found: Study, metric: str) -> str:
+    """The mean of a metric that was recorded beside, arms by data sets."""
+    known = {
+        (data.label, arm.label): [run.metrics.get(metric, np.nan) for run in arm.runs.values()]
+        for data in found.data_sets
+        for arm in data.arms
+    }
+
+    def cell(finding: Finding, arm: str) -> str:
+        values = known.get((finding.data, arm))
+        return words.number(float(np.mean(values))) if values else "-"
+
+    return by_data(found.findings, cell, lambda finding: cell(finding, finding.baseline.label))
+
+
+def _judged(finding: Finding, arm: str) -> str:
+    c = next((c for c in finding.contrasts if c.arm.label == arm), None)
+    return "-" if c is None else f"{words.number(c.arm.mean)}{_SHOWN.get(c.verdict, '')}"
+
+
+def _pairs(findings: Sequence[Finding]) -> str:
+    found = sorted({c.test.n for f in findings for c in f.contrasts if c.test is not None})
+    return f"{found[0]} to {found[-1]}" if len(found) > 1 else str(found[0])
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

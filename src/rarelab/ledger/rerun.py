@@ -1,0 +1,203 @@
+"""Run a study, keep its runs as a CSV, and say whether they are the committed ones."""
+
+import csv
+import json
+import math
+import platform
+import random
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rarelab.api import train
+from rarelab.compare import noise, runs_csv
+from rarelab.compare.load import Run, from_directory
+from rarelab.compare.rows import TestRows, read_test_rows
+from rarelab.compare.study import answer
+from rarelab.errors import RarelabError
+from rarelab.ledger.study import ENVIRONMENT, ROWS, RUNS, KeptStudy
+from rarelab.sweep.composer import Composer, loader
+from rarelab.sweep.job import Job, run_job
+from rarelab.sweep.overrides import expand
+from rarelab.sweep.plan import Planner
+from rarelab.sweep.settings import settings
+from rarelab.tracking.record import read_status
+
+Key = tuple[tuple[str, str], ...]
+Table = Mapping[Key, Mapping[str, str]]
+"""The lines of a CSV of runs by their parameters."""
+
+
+def run(study: KeptStudy, n_jobs: int) -> str:
+    """Run what is missing of a study and write ``runs.csv``, ``rows.csv`` and ``environment.json``.
+
+    Returns:
+        How the runs compare with the committed ones. If they are the same bytes nothing is
+        written: the committed environment is theirs.
+
+    Raises:
+        RarelabError: a job failed; nothing is written.
+    """
+    asked = [f"experiments={study.name}", f"sweep.n_jobs={n_jobs}"]
+    outcomes = train(asked, study.search_path)
+    failed = [outcome for outcome in outcomes if outcome.status != "done"]
+    if failed:
+        raise RarelabError(f"{study.name}: {len(failed)} of {len(outcomes)} jobs did not end well")
+    runs = [from_directory(outcome.directory) for outcome in outcomes]
+    text, facts = runs_csv.as_csv(runs), environment(runs)
+    path = study.folder / RUNS
+    before = path.read_text(encoding="utf-8") if path.is_file() else None
+    if before == text:
+        return f"{study.name}: {len(runs)} runs, bit-identical with the committed ones"
+    said = f"{study.name}: {len(runs)} runs, new"
+    if before is not None:
+        said = f"{study.name}: {differing(before, text)}; {changed(study.environment(), facts)}"
+    study.folder.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    _write_rows(study, runs)
+    told = json.dumps(facts, indent=1, sort_keys=True)
+    (study.folder / ENVIRONMENT).write_text(told + "\n", encoding="utf-8")
+    return said
+
+
+def environment(runs: Sequence[Run]) -> dict[str, Any]:
+    """With what, when and in how much time runs were made: what the CSV must not hold.
+
+    ``seconds`` is the sum over the runs of their own time on the wall.
+    """
+    found = [json.loads((directory_of(run) / ENVIRONMENT).read_text("utf-8")) for run in runs]
+    ended = [(read_status(directory_of(run)) or {}).get("ended", run.started) for run in runs]
+    states = [state for facts in found for state in facts["checkouts"][:1]]
+    return {
+        "date": datetime.fromtimestamp(max(ended) / 1000, UTC).strftime("%Y-%m-%d"),
+        "commits": sorted({state["commit"] for state in states}),
+        "dirty": any(state["dirty"] for state in states),
+        "rarelab": _one([facts["rarelab"] for facts in found]),
+        "python": _one([facts["python"] for facts in found]),
+        "packages": _one([facts["packages"] for facts in found]),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cpu_capability": _one([facts["cpu_capability"] for facts in found]),
+        "accelerator": _one([facts["accelerator"] for facts in found]),
+        "code": sorted({run.tags["rarelab.code"][:16] for run in runs}),
+        "jobs": len(runs),
+        "seconds": round(sum(e - r.started for e, r in zip(ended, runs, strict=True)) / 1000),
+    }
+
+
+def differing(before: str, now: str) -> str:
+    """What is not the same in two CSVs of runs."""
+    old, new = as_table(before), as_table(now)
+    if old.keys() != new.keys():
+        gone, come = len(old.keys() - new.keys()), len(new.keys() - old.keys())
+        return f"other runs than committed ({come} new, {gone} no longer there)"
+    largest: dict[str, float] = {}
+    for key, line in new.items():
+        for name in line.keys() | old[key].keys():
+            if line.get(name) != old[key].get(name):
+                gap = _gap(line.get(name), old[key].get(name))
+                largest[name] = max(largest.get(name, 0.0), gap)
+    if not largest:
+        return "the same values in another form than committed"
+    told = ", ".join(f"{name} by up to {gap:.3g}" for name, gap in sorted(largest.items())[:6])
+    return f"{len(largest)} columns differ from the committed ones: {told}"
+
+
+def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Which packages, or what else of the environment, are not those of the committed runs."""
+    old, new = before["packages"], now["packages"]
+    told = [f"{p} {old.get(p)} -> {new[p]}" for p in new if new[p] != old.get(p)]
+    told += [
+        f"{key} {before.get(key)} -> {now[key]}"
+        for key in ("python", "machine", "cpu_capability", "accelerator", "code")
+        if now[key] != before.get(key)
+    ]
+    return ", ".join(told) or "no package, machine or code differs"
+
+
+def check(study: KeptStudy, share: float, seed: int) -> tuple[int, list[str]]:
+    """Train a random share of the committed runs again, in a place that is thrown away.
+
+    Returns:
+        How many were trained, and what differs: nothing if they are the same to the last bit.
+    """
+    committed = as_table((study.folder / RUNS).read_text(encoding="utf-8"))
+    with TemporaryDirectory() as home:
+        jobs = plan(study, home)
+        chosen = random.Random(seed).sample(jobs, math.ceil(share * len(jobs)))
+        runs = [from_directory(Path(run_job(job).directory)) for job in chosen]
+    told = []
+    for made in runs:
+        text = runs_csv.as_csv([made])
+        ((_, line),) = as_table(text).items()
+        key = next(
+            (key for key in committed if all(made.params.get(n, "") == v for n, v in key)), None
+        )
+        if key is None:
+            told.append(f"{made.name}: no such run is committed")
+            continue
+        told += [
+            f"{made.name}: {name} {line[name]}, committed {committed[key].get(name)}"
+            for name in line
+            if line[name] != committed[key].get(name)
+        ]
+    return len(runs), told
+
+
+def plan(study: KeptStudy, home: str, *more: str) -> list[Job]:
+    """The jobs of a study, to be recorded under ``home`` without MLflow."""
+    lines = [f"experiments={study.name}", "tracking=none", *more]
+    with loader(study.search_path) as found:
+        composer = Composer(found)
+        base = composer.sweep(lines)
+        grid = base.hydra.sweeper.get("params") or {}
+        return Planner(composer, home, study.name).jobs(
+            expand(composer.parser, grid, lines, settings(base))
+        )
+
+
+def as_table(text: str) -> Table:
+    """The lines by their parameters, the facts and metrics of each."""
+    lines = csv.DictReader(text.splitlines())
+    names = list(lines.fieldnames or ())
+    own = names[: names.index(runs_csv.FACTS[0])]
+    return {
+        tuple((name, line[name]) for name in own): {n: line[n] for n in names if n not in own}
+        for line in lines
+    }
+
+
+def directory_of(run: Run) -> Path:
+    return Path(run.tags["rarelab.directory"])
+
+
+def _write_rows(study: KeptStudy, runs: Sequence[Run]) -> None:
+    """Keep the noise of the test rows, where the rows are fixed; it needs the predictions."""
+    kept: dict[str, TestRows | None] = {}
+
+    def read(run: Run) -> TestRows | None:
+        if run.run_id not in kept:
+            path = directory_of(run) / "predictions.parquet"
+            kept[run.run_id] = read_test_rows(path) if path.is_file() else None
+        return kept[run.run_id]
+
+    found = [answer(runs, study.options(c), noise.resampled(read)) for c in study.comparisons]
+    text = noise.as_csv([finding for one in found for finding in one.findings])
+    if len(text.splitlines()) > 1:
+        (study.folder / ROWS).write_text(text, encoding="utf-8")
+    else:
+        (study.folder / ROWS).unlink(missing_ok=True)
+
+
+def _gap(first: str | None, second: str | None) -> float:
+    try:
+        return abs(float(first or "nan") - float(second or "nan"))
+    except ValueError:
+        return math.inf
+
+
+def _one(values: Sequence[Any]) -> Any:
+    """What all share; where they do not, all of it."""
+    different = [value for place, value in enumerate(values) if value not in values[:place]]
+    return different[0] if len(different) == 1 else different

@@ -1,0 +1,137 @@
+"""A study: the header of its YAML, and the small files that lie next to it."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rarelab.compare import noise, runs_csv
+from rarelab.compare.load import Run
+from rarelab.compare.study import Options, Study, answer
+from rarelab.errors import RequestError, nearest
+from rarelab.paths import config_root
+
+RUNS, ROWS, ENVIRONMENT = "runs.csv", "rows.csv", "environment.json"
+
+_WORDS = ("Question", "Run", "Jobs", "Expect", "Compare", "Result")
+_LINE = re.compile(rf"# (?P<word>{'|'.join(_WORDS)}): +(?P<text>.*)")
+_MORE = re.compile(r"#  +(?P<text>\S.*)")
+_KEYS = ("baseline", "metric", "within", "also", "figure")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One line ``# Compare:`` of a header, in the words of ``rarelab compare``.
+
+    ``also`` are metrics whose means are shown beside, without a test; ``figure`` is a swept number
+    that the figure has on its x axis (else it shows the differences).
+    """
+
+    baseline: str | None = None
+    metric: str = "test/aucpr"
+    within: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    figure: str | None = None
+
+    def command(self, experiment: str) -> str:
+        """The command that tells the same of one's own records."""
+        told = [f"experiment={experiment}", f"metric={self.metric}"]
+        told += [f"baseline={self.baseline}"] if self.baseline else []
+        told += [f"within=[{','.join(self.within)}]"] if self.within else []
+        return shlex.join(["rarelab", "compare", *told])
+
+
+@dataclass(frozen=True)
+class KeptStudy:
+    """``FOLDER/NAME.yaml`` with its results in ``FOLDER/NAME/``.
+
+    Raises:
+        RequestError: on reading, for a header that is not one.
+    """
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def folder(self) -> Path:
+        return self.path.with_suffix("")
+
+    @property
+    def search_path(self) -> list[str]:
+        """What Hydra must be told to find the study: nothing for those of the checkout."""
+        shipped = (config_root() / "conf" / "experiments").resolve()
+        folder = self.path.resolve().parent
+        return [] if folder == shipped else [str(folder.parent)]
+
+    @property
+    def has_runs(self) -> bool:
+        return (self.folder / RUNS).is_file()
+
+    @cached_property
+    def header(self) -> Mapping[str, str]:
+        """The header's words; those of ``Compare`` are in :attr:`comparisons`."""
+        return {word: text for word, text in _read(self.path) if word != "Compare"}
+
+    @cached_property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        return tuple(
+            _comparison(self.path, text) for word, text in _read(self.path) if word == "Compare"
+        )
+
+    def runs(self) -> list[Run]:
+        return runs_csv.read(self.folder / RUNS)
+
+    def environment(self) -> dict[str, Any]:
+        return json.loads((self.folder / ENVIRONMENT).read_text(encoding="utf-8"))
+
+    def answers(self) -> list[Study]:
+        """What the committed runs say, a comparison each."""
+        runs, kept = self.runs(), noise.kept(self.folder / ROWS)
+        return [answer(runs, self.options(asked), kept) for asked in self.comparisons]
+
+    def options(self, asked: Comparison) -> Options:
+        return Options(
+            experiment=self.name,
+            baseline=asked.baseline,
+            metric=asked.metric,
+            within=asked.within,
+        )
+
+
+def studies(folder: Path) -> list[KeptStudy]:
+    """The studies of a folder that say what is to be compared, by name."""
+    every = [KeptStudy(path) for path in sorted(folder.glob("*.yaml"))]
+    return [study for study in every if study.comparisons]
+
+
+def _read(path: Path) -> Iterator[tuple[str, str]]:
+    """Word and text of each entry of the header, lines that go on joined."""
+    word, text = "", ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        start, more = _LINE.fullmatch(line), _MORE.fullmatch(line)
+        if more and word:
+            text += f" {more['text']}"
+            continue
+        if word:
+            yield word, text
+        word, text = (start["word"], start["text"]) if start else ("", "")
+    if word:
+        yield word, text
+
+
+def _comparison(path: Path, text: str) -> Comparison:
+    found: dict[str, Any] = {}
+    for item in shlex.split(text):
+        key, equals, value = item.partition("=")
+        if key not in _KEYS or not equals:
+            raise RequestError(f"{path.name}: Compare: {item}: {nearest(key, _KEYS)}")
+        several = key in ("within", "also")
+        found[key] = tuple(value.strip("[]").split(",")) if several else value
+    return Comparison(**found)

@@ -1,0 +1,140 @@
+"""The ledger: runs kept as a CSV say what their records said, and its pages are made from them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from rarelab.compare import noise, runs_csv
+from rarelab.compare.load import Records, Run
+from rarelab.compare.study import Options, answer, study
+from rarelab.errors import RequestError
+from rarelab.ledger import pages, rerun
+from rarelab.ledger.study import ENVIRONMENT, RUNS, Comparison, KeptStudy, studies
+from rarelab.paths import config_root
+from recorded import leave_files, paired, record, scored
+
+FOLDER = config_root() / "experiments"
+KEPT = [found for found in studies(FOLDER) if found.has_runs]
+OPTIONS = Options(experiment="study", baseline="bce")
+
+
+def lines(home: Path, *, seeds: int = 8) -> list[Run]:
+    """Two arms on two drawn data sets, and what they were trained on."""
+    for rate in ("0.005", "0.05"):
+        data = {"dataset": "toy", "dataset.pos_rate": rate}
+        for seed in range(seeds):
+            for arm, value in (("bce", 0.5 + seed / 97), ("smooth_ap", 0.6 + seed / 89)):
+                metrics = {"test/aucpr": value, "val/aucpr": 0.1, "test/class/a/aucpr": 0.2}
+                keys = {"loss": arm} | ({"loss.queue_size": "64"} if arm != "bce" else {})
+                record(home, keys, seed, metrics, data=data, digest=f"{rate} {seed}")
+    return Records(home).runs("study")
+
+
+def test_the_same_runs_give_the_same_bytes_and_read_back_to_the_same_answer(
+    home: Path, tmp_path: Path
+) -> None:
+    runs = lines(home)
+    text = runs_csv.as_csv(runs)
+    assert text == runs_csv.as_csv(runs[::-1])
+    assert text.splitlines()[0].endswith("seed,status,rows,data_digest,test/aucpr")
+    path = tmp_path / RUNS
+    path.write_text(text, encoding="utf-8")
+    again = runs_csv.read(path)
+    assert runs_csv.as_csv(again) == text
+    assert {run.metrics["test/aucpr"] for run in again} == {r.metrics["test/aucpr"] for r in runs}
+    kept, recorded = (answer(r, OPTIONS, lambda *asked: {}) for r in (again, runs))
+    assert kept.findings == recorded.findings
+    assert len(kept.findings) == 2 and kept.findings[0].contrasts[0].verdict == "better"
+
+
+def test_the_noise_of_fixed_test_rows_reads_back_to_the_same_verdict(
+    home: Path, tmp_path: Path
+) -> None:
+    for loss, shift in (("bce", 2.0), ("smooth_ap", 2.2)):
+        for seed in range(6):
+            folder = home / "runs" / "study" / f"{loss}-{seed}"
+            found = leave_files(folder, *scored(2000, 60, shift, draw=1, noise=0.3, seed=seed))
+            record(home, {"loss": loss}, seed, found, directory=folder)
+    from_records = study(Records(home), OPTIONS)
+    (contrast,) = from_records.findings[0].contrasts
+    assert contrast.rows is not None
+    (tmp_path / RUNS).write_text(runs_csv.as_csv(from_records.runs), encoding="utf-8")
+    (tmp_path / "rows.csv").write_text(noise.as_csv(from_records.findings), encoding="utf-8")
+    runs = runs_csv.read(tmp_path / RUNS)
+    kept = answer(runs, OPTIONS, noise.kept(tmp_path / "rows.csv"))
+    assert kept.findings == from_records.findings
+    moved = [replace(r, metrics={"test/aucpr": (r.seed or 0) / 100 + len(r.name)}) for r in runs]
+    stale = answer(moved, OPTIONS, noise.kept(tmp_path / "rows.csv")).findings[0]
+    assert stale.contrasts[0].rows is None
+    assert "not part of the verdict" in stale.notes[-1]
+
+
+def test_runs_are_compared_within_what_is_asked(home: Path) -> None:
+    paired(home, {"bce": [0.5] * 6, "smooth_ap": [0.6] * 6})
+    for seed in range(6):
+        for loss, value in (("bce", 0.9), ("smooth_ap", 0.8)):
+            record(home, {"loss": loss, "optimizer.lr": "0.1"}, seed, {"test/aucpr": value})
+    with pytest.raises(RequestError, match="2 arms have it"):
+        study(Records(home), OPTIONS)
+    found = study(Records(home), replace(OPTIONS, within=["optimizer.lr"])).findings
+    assert [f.data for f in found] == ["lr=0.001", "lr=0.1"]
+    assert [f.contrasts[0].verdict for f in found] == ["better", "worse"]
+    with pytest.raises(RequestError, match=r"within=optimiser.lr: .* did you mean 'optimizer.lr'"):
+        study(Records(home), replace(OPTIONS, within=["optimiser.lr"]))
+
+
+def test_a_header_says_what_is_to_be_compared(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "# @package _global_\n# Question: does it\n#           help?\n"
+        "# Compare:  baseline='loss=bce lr=0.1' within=[a.b,c] also=[train/zero_grad_frac]\n"
+        "# Compare:  metric=test/ece figure=dataset.pos_rate\n# no word of a header\nseed: 1\n"
+    )
+    found = KeptStudy(path)
+    assert found.header == {"Question": "does it help?"}
+    first, second = found.comparisons
+    assert first == Comparison("loss=bce lr=0.1", "test/aucpr", ("a.b", "c"), first.also)
+    assert first.also == ("train/zero_grad_frac",)
+    assert (second.metric, second.figure) == ("test/ece", "dataset.pos_rate")
+    path.write_text("# Compare: basline=bce\n")
+    with pytest.raises(RequestError, match="did you mean 'baseline'"):
+        KeptStudy(path).comparisons  # noqa: B018
+
+
+def test_what_differs_from_the_committed_runs_is_told(home: Path) -> None:
+    text = runs_csv.as_csv(lines(home, seeds=2))
+    assert "the same values in another form" in rerun.differing(text, text)
+    value = "0.5103092783505154"
+    assert text.count(value) == 2
+    assert "test/aucpr by up to 8.35e-09" in rerun.differing(text, text.replace(value, value[:10]))
+    cut = "".join(text.splitlines(keepends=True)[:-1])
+    assert "0 new, 1 no longer there" in rerun.differing(text, cut)
+    before = {"packages": {"torch": "2.12"}, "python": "3.11", "code": ["a"]}
+    now = {**before, "packages": {"torch": "2.13"}, "machine": None, "code": ["b"]}
+    told = rerun.changed(before, {"cpu_capability": None, "accelerator": None, **now})
+    assert told == "torch 2.12 -> 2.13, code ['a'] -> ['b']"
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=lambda kept: kept.name)
+def test_the_pages_of_a_study_are_those_of_its_runs(kept: KeptStudy) -> None:
+    found = kept.answers()
+    committed = {
+        name: (kept.folder / name).read_text("utf-8") for name in ("verdict.md", "verdict.csv")
+    }
+    assert committed == {
+        "verdict.md": pages.verdict(kept, found),
+        "verdict.csv": pages.table(found),
+    }
+    with Image.open(kept.folder / pages.FIGURE) as picture:
+        assert picture.info[pages.DIGEST] == pages.digest(kept)
+    assert all(file.stat().st_size < 300_000 for file in kept.folder.iterdir())
+    assert runs_csv.as_csv(kept.runs()) == (kept.folder / RUNS).read_text("utf-8")
+    assert kept.environment()["jobs"] == len(kept.runs()) == int(kept.header["Jobs"])
+    assert not kept.environment()["dirty"], ENVIRONMENT
+
+
+def test_the_ledger_is_that_of_the_committed_runs() -> None:
+    text = (FOLDER / pages.README).read_text("utf-8")
+    assert f"{pages.BEGIN}\n{pages.ledger(KEPT)}\n{pages.END}" in text
