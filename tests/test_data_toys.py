@@ -1,11 +1,15 @@
 """The generated problems follow the laws that their docstrings state."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import make_classification
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from rarelab.data.contested_top import ContestedTop
+from rarelab.data.generated import stratified_draw, tabular_splits
 from rarelab.data.longtail_toy import LongtailToy
 from rarelab.data.sequence_toy import SequenceToy
 from rarelab.data.splits import Dataset
@@ -41,11 +45,33 @@ def test_toy_has_the_rate_it_was_asked_for_and_train_is_standardised() -> None:
     assert easier.prevalence["test"] == pytest.approx(0.05)
 
 
+def test_label_noise_hides_training_positives_and_nothing_else() -> None:
+    clean, some, more = (Toy(label_noise=share).splits(3) for share in (0, 0.1, 0.2))
+    hidden = []
+    for noisy, share in ((some, 0.1), (more, 0.2)):
+        assert torch.equal(noisy.train.x, clean.train.x)
+        for table, true in ((noisy.val, clean.val), (noisy.test, clean.test)):
+            assert torch.equal(table.y, true.y) and torch.equal(table.x, true.x)
+        changed = torch.nonzero(noisy.train.y != clean.train.y)[:, 0]
+        assert len(changed) == round(share * int(clean.train.y.sum()))
+        assert clean.train.y[changed].all() and not noisy.train.y[changed].any()
+        hidden.append(set(changed.tolist()))
+    assert hidden[0] < hidden[1]
+    other = Toy(label_noise=0.1).splits(4).train.y
+    assert int(other.sum()) == int(some.train.y.sum()) and not torch.equal(other, some.train.y)
+    small = Toy(n_samples=2000, pos_rate=0.02)
+    arguments = {k: v for k, v in asdict(small).items() if k not in ("pos_rate", "label_noise")}
+    x, y = make_classification(**arguments, weights=[0.98, 0.02], random_state=3)
+    before = tabular_splits(stratified_draw(x, y, 3), name="toy", numeric="standard")
+    assert small.splits(3).digest == before.digest
+
+
 @pytest.mark.parametrize(
     ("arguments", "key"),
     [
         ({"pos_rate": 0}, "dataset.pos_rate=0"),
         ({"pos_rate": 1.5}, "dataset.pos_rate=1.5"),
+        ({"label_noise": 1.0}, "dataset.label_noise=1.0"),
         ({"n_samples": 100}, "dataset.n_samples=100"),
         ({"n_features": 3}, "dataset.n_features=3"),
         ({"n_informative": 1, "n_features": 6}, "dataset.n_informative=1"),

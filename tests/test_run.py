@@ -101,7 +101,8 @@ def test_a_password_in_the_address_of_a_server_is_not_recorded(home: Path) -> No
 def test_predictions_give_the_recorded_metric(home: Path) -> None:
     from sklearn.metrics import average_precision_score
 
-    done = package.train([*SMALL, "tracking=none"])
+    done = package.train([*SMALL, "tracking=none", "tracking.figures=false"])
+    assert not (done.directory / "figures").exists()
     rows = pd.read_parquet(done.directory / "predictions.parquet")
     test = rows[rows["split"] == "test"]
     again = average_precision_score(test["target"], test["score"])

@@ -32,6 +32,7 @@ def evaluate_and_write(
     seed: int,
     calibration: Method = "none",
     costs: Matrix | None = None,
+    figures: bool = True,
 ) -> dict[str, float]:
     """Write ``predictions.parquet``, ``curves.json`` and ``figures/``; return the test metrics.
 
@@ -45,6 +46,7 @@ def evaluate_and_write(
         seed: of the bootstrap over test rows.
         calibration: fitted on the validation rows.
         costs: costs[true class][decision].
+        figures: whether to draw.
     """
     logits, targets = scored["test"]
     metrics = evaluate(logits, targets, classes=classes, bootstrap_seed=seed)
@@ -69,8 +71,9 @@ def evaluate_and_write(
         _write(directory / "decision.json", {"costs": costs.tolist(), "threshold": threshold})
     _write(directory / "curves.json", found)
     write_predictions(directory / "predictions.parquet", scored, classes)
-    rows = read_rows(directory / "history.jsonl")
-    run_figures(directory, rows, found, logits, targets, classes)
+    if figures:
+        rows = read_rows(directory / "history.jsonl")
+        run_figures(directory, rows, found, logits, targets, classes)
     return metrics
 
 

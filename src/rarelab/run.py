@@ -200,6 +200,7 @@ def _evaluate(
         seed=stream_seed(cfg.seed, "bootstrap"),
         calibration=cfg.calibration,
         costs=costs,
+        figures=cfg.tracking.get("figures", True),
     )
     record.append(int(record.metrics["best/epoch"]), metrics)
     return metrics

@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rarelab.data.arguments import at_least, between, label_of
 from rarelab.data.splits import Splits
@@ -18,6 +19,10 @@ class Toy:
     the rest of the ``n_features`` columns noise; a share ``pos_rate`` is positive and a share
     ``flip_y`` gets a random label. Divided 60 / 15 / 25 by class, standardised on train. The seed
     given to ``splits`` moves the clusters, the rows and the division.
+
+    Of the P positives that train, round(``label_noise`` * P) are called negative: positives that
+    nobody found. Validation and test keep the truth. A larger share contains the smaller ones, and
+    0 is the data without any of this.
     """
 
     n_samples: int = 40_000
@@ -28,6 +33,7 @@ class Toy:
     class_sep: float = 1.0
     flip_y: float = 0.0
     pos_rate: float = 0.005
+    label_noise: float = 0.0
 
     def __post_init__(self) -> None:
         between("dataset.pos_rate", self.pos_rate, 0, 1)
@@ -37,6 +43,7 @@ class Toy:
         at_least("dataset.n_informative", self.n_informative, vertices, "a vertex per cluster")
         at_least("dataset.n_features", self.n_features, self.n_informative + self.n_redundant)
         between("dataset.flip_y", self.flip_y, 0, 1, include_low=True)
+        between("dataset.label_noise", self.label_noise, 0, 1, include_low=True)
         rarest = min(self.pos_rate, 1 - self.pos_rate)
         at_least("dataset.n_samples", self.n_samples, round(4 / rarest), "4 rows of the rare class")
 
@@ -59,6 +66,15 @@ class Toy:
             weights=[1 - self.pos_rate, self.pos_rate],
             random_state=seed,
         )
-        return tabular_splits(
-            stratified_draw(np.asarray(x), np.asarray(y), seed), name="toy", numeric="standard"
-        )
+        (x_train, y_train), *others = stratified_draw(np.asarray(x), np.asarray(y), seed)
+        train = (x_train, self._overlooked(y_train, seed))
+        return tabular_splits([train, *others], name="toy", numeric="standard")
+
+    def _overlooked(self, y: NDArray, seed: int) -> NDArray:
+        """The targets [N] with the share of the positives called negative."""
+        # A stream of its own: the draw and the division do not know of it.
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
+        positives = rng.permutation(np.flatnonzero(y == 1))
+        noisy = y.copy()
+        noisy[positives[: round(self.label_noise * len(positives))]] = 0
+        return noisy

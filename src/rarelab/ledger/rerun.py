@@ -25,6 +25,8 @@ from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import settings
 from rarelab.tracking.record import read_status
 
+_NO_PICTURES = "tracking.figures=false"
+
 Key = tuple[tuple[str, str], ...]
 Table = Mapping[Key, Mapping[str, str]]
 """The lines of a CSV of runs by their parameters."""
@@ -40,7 +42,7 @@ def run(study: KeptStudy, n_jobs: int) -> str:
     Raises:
         RarelabError: a job failed; nothing is written.
     """
-    asked = [f"experiments={study.name}", f"sweep.n_jobs={n_jobs}"]
+    asked = [f"experiments={study.name}", f"sweep.n_jobs={n_jobs}", _NO_PICTURES]
     outcomes = train(asked, study.search_path)
     failed = [outcome for outcome in outcomes if outcome.status != "done"]
     if failed:
@@ -147,7 +149,7 @@ def check(study: KeptStudy, share: float, seed: int) -> tuple[int, list[str]]:
 
 def plan(study: KeptStudy, home: str, *more: str) -> list[Job]:
     """The jobs of a study, to be recorded under ``home`` without MLflow."""
-    lines = [f"experiments={study.name}", "tracking=none", *more]
+    lines = [f"experiments={study.name}", "tracking=none", _NO_PICTURES, *more]
     with loader(study.search_path) as found:
         composer = Composer(found)
         base = composer.sweep(lines)

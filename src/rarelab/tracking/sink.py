@@ -42,15 +42,21 @@ class MlflowSink:
     one that does not is brought level by ``rarelab sync`` from the run directory.
 
     ``uri`` None means ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` under ``home``; ``experiment`` is
-    the name of the MLflow experiment; ``home`` None is the default home of the records.
+    the name of the MLflow experiment; ``home`` None is the default home of the records; ``figures``
+    says whether a run's pictures are drawn at all, which takes a second or two.
 
     Raises:
         RequestError: on construction, for an address that is none.
     """
 
     def __init__(
-        self, uri: str | None = None, experiment: str = "rarelab", home: str | None = None
+        self,
+        uri: str | None = None,
+        experiment: str = "rarelab",
+        home: str | None = None,
+        figures: bool = True,
     ) -> None:
+        self.figures = figures
         self.experiment = experiment
         self.home = paths.home(home)
         self.uri = store.resolve_uri(self.home, uri)
@@ -157,8 +163,13 @@ class NoSink:
     """Keeps the run directory's own record and nothing else; same parameters as MlflowSink."""
 
     def __init__(
-        self, uri: str | None = None, experiment: str = "rarelab", home: str | None = None
+        self,
+        uri: str | None = None,
+        experiment: str = "rarelab",
+        home: str | None = None,
+        figures: bool = True,
     ) -> None:
+        self.figures = figures
         self.experiment = experiment
         self.home = paths.home(home)
         self.uri = uri
