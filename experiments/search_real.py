@@ -1,0 +1,155 @@
+"""The searches behind the studies of real data: every arm gets as many trials on validation.
+
+    python experiments/search_real.py creditcard_losses
+
+For each arm it runs a search as a user would (`rarelab train -m hydra/sweeper=optuna
+experiments=NAME ...`, docs/search.md), with a seed that is none of the study's. It writes
+experiments/NAME/trials.csv, and the best trial of each arm, rounded to three digits, into
+`sweep.arms` of experiments/NAME.yaml. Test rows are not looked at.
+"""
+
+import argparse
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SEED = 100
+TRIALS = 8
+RANDOM = 4
+SETTINGS = (
+    f"seed={SEED}",
+    "sweep.arms=null",
+    "tracking=none",
+    "tracking.figures=false",
+    "calibration=none",
+    f"hydra.sweeper.n_trials={TRIALS}",
+    f"hydra.sweeper.startup_trials={RANDOM}",
+    "hydra.sweeper.trials_at_once=2",
+)
+NETWORK = ("optimizer.lr=tag(log,interval(0.0005,0.02))", "model.dropout=interval(0,0.3)")
+RANKING = ("schedule.final_main_weight=0.5,1.0",)
+"""A ranking loss alone after the warmup, or half of it beside half of BCE."""
+
+SPACES: Mapping[str, tuple[str, ...]] = {
+    "bce": NETWORK,
+    "weighted_bce": (*NETWORK, "loss.pos_weight=tag(log,interval(1.5,100))"),
+    "sigmoid_focal": (*NETWORK, "loss.gamma=interval(0.5,4)"),
+    "hard_negative_bce": (
+        *NETWORK,
+        "loss.hard_fraction=tag(log,interval(0.002,0.1))",
+        "loss.hard_weight=tag(log,interval(2,30))",
+    ),
+    "smooth_ap": (*NETWORK, *RANKING, "schedule.temp_end=tag(log,interval(0.02,0.5))"),
+    "recall_at_quantile": (*NETWORK, *RANKING, "schedule.temp_end=tag(log,interval(0.1,1))"),
+    "pauc_at_budget": (*NETWORK, *RANKING, "loss.beta=tag(log,interval(0.002,0.2))"),
+    "hist_gradient_boosting": (
+        "model.learning_rate=tag(log,interval(0.02,0.2))",
+        "model.max_leaf_nodes=tag(log,range(4,64))",
+        "model.l2_regularization=tag(log,interval(0.1,100))",
+    ),
+}
+"""What each arm may choose from, in Hydra's sweep syntax."""
+
+
+def fixed(arm: str, queue: int) -> list[str]:
+    """The overrides of an arm that are not searched; a pool of four batches beside the batch."""
+    if arm == "hist_gradient_boosting":
+        return ["model=hist_gradient_boosting", "loss=bce"]
+    if arm == "pauc_at_budget":
+        return [f"loss={arm}", "loss.surrogate=pairwise", f"loss.queue_size={queue}"]
+    if arm == "recall_at_quantile":
+        return [f"loss={arm}", f"loss.queue_size={queue}", "schedule.temp_start=1.0"]
+    return [f"loss={arm}", *([f"loss.queue_size={queue}"] if arm == "smooth_ap" else [])]
+
+
+def search(study: str, arm: str, *, queue: int, home: Path) -> list[dict[str, str]]:
+    """Search one arm, a job at a time; its trials as rows of trials.csv."""
+    experiment = f"{study}_search_{arm}"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "rarelab", "train", "-m", "hydra/sweeper=optuna"),
+            *(f"experiments={study}", f"tracking.experiment={experiment}", *SETTINGS),
+            *(f"paths.home={home}", *fixed(arm, queue), *SPACES[arm]),
+        ],
+        check=True,
+    )
+    found = (home / "runs" / experiment).glob("sweep-*/trials.csv")
+    newest = max(found, key=lambda path: path.stat().st_mtime)
+    with newest.open(encoding="utf-8") as file:
+        return [_row(arm, trial) for trial in csv.DictReader(file)]
+
+
+def _row(arm: str, trial: Mapping[str, str]) -> dict[str, str]:
+    known = {key: trial[key] for key in ("trial", "status", "value")}
+    values = [f"{key}={value}" for key, value in trial.items() if key not in known]
+    return {"arm": arm, **known, "values": " ".join(values)}
+
+
+def best(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """The searched overrides of the completed trial with the highest value, the first of equals."""
+    done = [row for row in rows if row["status"] == "done"]
+    return [
+        rounded(line) for line in max(done, key=lambda row: float(row["value"]))["values"].split()
+    ]
+
+
+def rounded(line: str) -> str:
+    """``key=value`` with a number's value to three significant digits."""
+    key, _, value = line.partition("=")
+    return f"{key}={float(value):.3g}"
+
+
+def chosen(rows: Sequence[Mapping[str, str]], queue: int) -> list[str]:
+    """The arms of a study as lines of YAML."""
+    arms = dict.fromkeys(row["arm"] for row in rows)
+    lines = []
+    for arm in arms:
+        overrides = [*fixed(arm, queue), *best([row for row in rows if row["arm"] == arm])]
+        lines.append(f"    - [{', '.join(overrides)}]")
+    return lines
+
+
+def queue_of(study: str) -> int:
+    """Four batches."""
+    import yaml
+
+    return 4 * yaml.safe_load((HERE / f"{study}.yaml").read_text())["trainer"]["batch_size"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Search every arm of a study of real data on validation."
+    )
+    parser.add_argument("study", nargs="+")
+    parser.add_argument("--jobs", type=int, default=2, help="searches at once")
+    parser.add_argument("--home", type=Path, default=os.environ.get("RARELAB_HOME", "outputs"))
+    asked = parser.parse_args()
+    for study in asked.study:
+        queue = queue_of(study)
+        one = partial(search, study, queue=queue, home=asked.home.resolve())
+        # Several searches at once, since each of them waits for itself now and then.
+        with ThreadPoolExecutor(asked.jobs) as pool:
+            rows = [row for trials in pool.map(one, SPACES) for row in trials]
+        write(study, rows, queue)
+
+
+def write(study: str, rows: Sequence[Mapping[str, str]], queue: int) -> None:
+    """The trials beside the study, and its arms: what follows ``arms:`` at its end."""
+    (HERE / study).mkdir(exist_ok=True)
+    with (HERE / study / "trials.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+    path = HERE / f"{study}.yaml"
+    head, _, _ = path.read_text(encoding="utf-8").partition("  arms:")
+    path.write_text("\n".join([f"{head}  arms:", *chosen(rows, queue), ""]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
