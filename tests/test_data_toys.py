@@ -1,6 +1,7 @@
 """The generated problems follow the laws that their docstrings state."""
 
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from rarelab.errors import RequestError
 from rarelab.metrics import average_precision
 from rarelab.models.gru import GRU
 
-SMALL_TOP = {"n_train": 20_000, "n_val": 8_000, "n_test": 20_000}
+SMALL_TOP: dict[str, Any] = {"n_train": 20_000, "n_val": 8_000, "n_test": 20_000}
 SMALL = [
     Toy(n_samples=4_000),
     ContestedTop(**SMALL_TOP),
@@ -61,7 +62,7 @@ def test_label_noise_hides_training_positives_and_nothing_else() -> None:
     assert int(other.sum()) == int(some.train.y.sum()) and not torch.equal(other, some.train.y)
     small = Toy(n_samples=2000, pos_rate=0.02)
     arguments = {k: v for k, v in asdict(small).items() if k not in ("pos_rate", "label_noise")}
-    x, y = make_classification(**arguments, weights=[0.98, 0.02], random_state=3)
+    x, y = map(np.asarray, make_classification(**arguments, weights=[0.98, 0.02], random_state=3))
     before = tabular_splits(stratified_draw(x, y, 3), name="toy", numeric="standard")
     assert small.splits(3).digest == before.digest
 
