@@ -345,3 +345,12 @@ def test_costs_are_told_per_month(home: Path) -> None:
 def test_options_that_cannot_be_meant(options, answer: str) -> None:
     with pytest.raises(RequestError, match=answer):
         Options(**{"experiment": "study", **options}).check()
+
+
+def test_arms_that_tie_on_every_data_set_are_no_division_by_zero(home: Path) -> None:
+    for name in ("a", "b"):
+        arms = {f"loss{arm}": [0.5, 0.6] for arm in range(3)}
+        paired(home, arms, data={**TOY, "dataset": name}, digest=None)
+    found = ask(home, baseline="loss0").across
+    assert (found.statistic, found.p) == (0.0, 1.0)
+    assert set(found.ranks.values()) == {2.0}

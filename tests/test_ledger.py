@@ -4,15 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from rarelab.compare import noise, runs_csv
-from rarelab.compare.load import Records, Run
+from rarelab.compare.load import Records, Run, from_directory
 from rarelab.compare.study import Options, answer, study
 from rarelab.errors import RequestError
 from rarelab.ledger import pages, rerun
 from rarelab.ledger.study import ENVIRONMENT, RUNS, Comparison, KeptStudy, studies
 from rarelab.paths import config_root
+from rarelab.sweep.job import run_job
 from recorded import leave_files, paired, record, scored
 
 FOLDER = config_root() / "experiments"
@@ -138,3 +140,46 @@ def test_the_pages_of_a_study_are_those_of_its_runs(kept: KeptStudy) -> None:
 def test_the_ledger_is_that_of_the_committed_runs() -> None:
     text = (FOLDER / pages.README).read_text("utf-8")
     assert f"{pages.BEGIN}\n{pages.ledger(KEPT)}\n{pages.END}" in text
+
+
+SMALL = {
+    "toy": ["dataset.n_samples=4000"],
+    "contested_top": [f"dataset.{key}=8000" for key in ("n_train", "n_val", "n_test")],
+}
+
+
+def _data_of(kept: KeptStudy) -> str:
+    chosen = yaml.safe_load(kept.path.read_text("utf-8"))["defaults"]
+    return next(str(one["override /dataset"]) for one in chosen if "override /dataset" in one)
+
+
+TOYS = [found for found in studies(FOLDER) if _data_of(found) in SMALL]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        pytest.param(found, marks=[] if found.name == "queue_by_batch" else pytest.mark.slow)
+        for found in TOYS
+    ],
+    ids=lambda kept: kept.name,
+)
+def test_a_study_run_small_gives_its_pages(kept: KeptStudy, tmp_path: Path) -> None:
+    grid = yaml.safe_load(kept.path.read_text("utf-8"))["hydra"]["sweeper"]["params"]
+    named = {key for asked in kept.comparisons for key in (*asked.within, asked.figure)}
+    few = [
+        f"{key}={','.join(str(values).split(',')[: 2 if key in named else 1])}"
+        for key, values in grid.items()
+        if key != "seed"
+    ]
+    few += [*SMALL[_data_of(kept)], "seed=0,1", "trainer.max_epochs=1", "trainer.select=any"]
+    jobs = rerun.plan(kept, str(tmp_path / "home"), *few)
+    ended = [run_job(job) for job in jobs]
+    assert [result.status for result in ended] == ["done"] * len(jobs), ended
+    copy = KeptStudy(tmp_path / kept.path.name)
+    copy.path.write_text(kept.path.read_text("utf-8"), encoding="utf-8")
+    rerun.keep(copy, [from_directory(Path(result.directory)) for result in ended])
+    pages.write_study(copy)
+    assert f"`make studies STUDY={kept.name}`" in pages.ledger([copy])
+    assert (copy.folder / pages.FIGURE).stat().st_size > 10_000
+    assert copy.environment()["jobs"] == len(jobs) == len(copy.runs())

@@ -76,6 +76,8 @@ def _test(table: pd.DataFrame) -> tuple[str, float, float]:
             return "Wilcoxon signed rank", 0.0, 1.0
         found = stats.wilcoxon(difference)
         return "Wilcoxon signed rank", float(found.statistic), float(found.pvalue)  # type: ignore
+    if (table.nunique(axis=1) == 1).all():
+        return "Friedman", 0.0, 1.0  # all arms tie everywhere: 0 / 0 in the statistic
     found = stats.friedmanchisquare(*columns)
     return "Friedman", float(found.statistic), float(found.pvalue)
 

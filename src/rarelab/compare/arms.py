@@ -62,13 +62,26 @@ def group(runs: Sequence[Run], metric: str) -> list[DataSet]:
         known = {key for run in runs for key in run.metrics if key.startswith(("test/", "best/"))}
         known = known or {key for run in runs for key in run.metrics}
         raise RequestError(f"metric={metric}: no run has it; {nearest(metric, known)}")
-    arm_labels = dict(zip((r.run_id for r in runs), labels([r.arm for r in runs]), strict=True))
+    arm_labels = {
+        run.run_id: label
+        for peers in _peers(runs)
+        for run, label in zip(peers, labels([run.arm for run in peers]), strict=True)
+    }
     by_data: dict[str, list[Run]] = defaultdict(list)
     for run, label in zip(runs, _data_labels(runs), strict=True):
         by_data[label].append(run)
     return [
         _data_set(label, members, arm_labels, metric) for label, members in sorted(by_data.items())
     ]
+
+
+def _peers(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs that are compared with each other, whatever their data: all, unless ``within``
+    sets them apart. An arm is named by what differs among these."""
+    found: dict[tuple[str | None, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        found[tuple(run.params.get(key) for key in run.within)].append(run)
+    return list(found.values())
 
 
 def find_baseline(runs: Sequence[Run], name: str | None) -> str:
@@ -78,9 +91,10 @@ def find_baseline(runs: Sequence[Run], name: str | None) -> str:
     Raises:
         RequestError: for a name of no arm or of several.
     """
-    every = dict(
-        zip(labels([r.arm for r in runs]), differences([r.arm for r in runs]), strict=True)
-    )
+    every: dict[str, Mapping[str, str]] = {}
+    for peers in _peers(runs):
+        arms = [run.arm for run in peers]
+        every |= zip(labels(arms), differences(arms), strict=True)
     if len(every) < 2:
         raise RequestError(
             f"one arm alone ({next(iter(every))}): a comparison needs two configurations"

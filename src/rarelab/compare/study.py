@@ -99,7 +99,7 @@ def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -
         runs,
         data_sets,
         findings,
-        across(data_sets, options.metric),
+        None if options.within else across(data_sets, options.metric),
         told,
     )
 

@@ -47,7 +47,11 @@ def run(study: KeptStudy, n_jobs: int) -> str:
     failed = [outcome for outcome in outcomes if outcome.status != "done"]
     if failed:
         raise RarelabError(f"{study.name}: {len(failed)} of {len(outcomes)} jobs did not end well")
-    runs = [from_directory(outcome.directory) for outcome in outcomes]
+    return keep(study, [from_directory(outcome.directory) for outcome in outcomes])
+
+
+def keep(study: KeptStudy, runs: Sequence[Run]) -> str:
+    """Write the runs as those of the study; what :func:`run` returns."""
     text, facts = runs_csv.as_csv(runs), environment(runs)
     path = study.folder / RUNS
     before = path.read_text(encoding="utf-8") if path.is_file() else None
