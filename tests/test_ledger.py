@@ -1,5 +1,7 @@
 """The ledger: runs kept as a CSV say what their records said, and its pages are made from them."""
 
+import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from rarelab.compare.load import Records, Run, from_directory
 from rarelab.compare.study import Options, answer, study
 from rarelab.errors import RequestError
 from rarelab.ledger import pages, rerun
+from rarelab.ledger.__main__ import parser
 from rarelab.ledger.study import ENVIRONMENT, RUNS, Comparison, KeptStudy, studies
 from rarelab.paths import config_root
 from rarelab.sweep.job import run_job
@@ -142,6 +145,22 @@ def test_the_ledger_is_that_of_the_committed_runs() -> None:
     assert f"{pages.BEGIN}\n{pages.ledger(KEPT)}\n{pages.END}" in text
 
 
+def test_the_commands_of_the_ledger_exist() -> None:
+    text = (FOLDER / pages.README).read_text("utf-8")
+    targets = re.findall(
+        r"^([\w-]+):", (FOLDER.parent / "Makefile").read_text("utf-8"), re.MULTILINE
+    )
+    names = {found.name for found in studies(FOLDER)}
+    assert set(re.findall(r"\bmake ([\w-]+)", text)) <= {*targets, "studies"}
+    assert {*re.findall(r"STUDY=(\w+)", text)} <= names
+    for found in studies(FOLDER):
+        assert found.header["Run"].startswith(f"make studies STUDY={found.name}")
+    commands = re.findall(r"^python -m rarelab\.ledger (.*)$", text, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        assert parser().parse_args(shlex.split(command, comments=True)).does
+
+
 SMALL = {
     "toy": ["dataset.n_samples=4000"],
     "contested_top": [f"dataset.{key}=8000" for key in ("n_train", "n_val", "n_test")],
@@ -180,6 +199,10 @@ def test_a_study_run_small_gives_its_pages(kept: KeptStudy, tmp_path: Path) -> N
     copy.path.write_text(kept.path.read_text("utf-8"), encoding="utf-8")
     rerun.keep(copy, [from_directory(Path(result.directory)) for result in ended])
     pages.write_study(copy)
+    for _ in range(2):
+        pages.write_readme(tmp_path, [copy])
+    page = (tmp_path / pages.README).read_text("utf-8")
+    assert page == f"# Studies\n\n{pages.BEGIN}\n{pages.ledger([copy])}\n{pages.END}\n"
     assert f"`make studies STUDY={kept.name}`" in pages.ledger([copy])
     assert (copy.folder / pages.FIGURE).stat().st_size > 10_000
     assert copy.environment()["jobs"] == len(jobs) == len(copy.runs())

@@ -14,7 +14,7 @@ from rarelab.paths import config_root
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 0, 1 (a job failed, a run differs) or 2 (a wrong request)."""
-    chosen = _parser().parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     try:
         return chosen.does(chosen)
     except RarelabError as error:
@@ -57,15 +57,16 @@ def _named(folder: Path, names: Sequence[str]) -> list[KeptStudy]:
     return [every[name] for name in names or every]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m rarelab.ledger", description=__doc__)
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The arguments; ``does`` of what it parses is the function that is asked for."""
+    found = argparse.ArgumentParser(prog="python -m rarelab.ledger", description=__doc__)
+    found.add_argument(
         "--folder",
         type=Path,
         default=(config_root() / "conf" / "experiments").resolve(),
         help="FOLDER/NAME.yaml are the studies; another than the checkout's is called experiments",
     )
-    actions = parser.add_subparsers(required=True)
+    actions = found.add_subparsers(required=True)
     run = actions.add_parser("run", help="run what is missing, write CSVs and the report")
     run.add_argument("names", nargs="*", metavar="STUDY")
     run.add_argument("--jobs", type=int, default=2, help="jobs at once")
@@ -77,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--share", type=float, default=0.1)
     check.add_argument("--seed", type=int, default=0)
     check.set_defaults(does=_check)
-    return parser
+    return found
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ def write_study(study: KeptStudy) -> None:
 def write_readme(folder: Path, studies: Sequence[KeptStudy]) -> None:
     """Write the generated part of the ledger; what stands around it is kept."""
     path = folder / README
-    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    text = path.read_text(encoding="utf-8") if path.is_file() else f"# Studies\n\n{BEGIN}\n{END}\n"
+    before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
     path.write_text(f"{before}{BEGIN}\n{ledger(studies)}\n{END}{after}", encoding="utf-8")
 
@@ -75,14 +76,18 @@ def ledger(studies: Sequence[KeptStudy]) -> str:
         f"| {study.header.get('Result', 'not told yet')} | {_made(study)} |"
         for study in studies
     ]
-    return "\n".join(lines) + "\n\n" + "\n".join(map(_section, studies))
+    lines += ["", f"All of them: {sum(map(_minutes, studies)):.0f} min on two cores.", ""]
+    return "\n".join([*lines, *map(_section, studies)])
 
 
 def _made(study: KeptStudy) -> str:
     facts = study.environment()
     commits = ", ".join(f"`{commit[:7]}`" for commit in facts["commits"])
-    minutes = facts["seconds"] / 60 / 2
-    return f"{facts['date']}, {commits}, {facts['jobs']} runs, {minutes:.0f} min"
+    return f"{facts['date']}, {commits}, {facts['jobs']} runs, {_minutes(study):.0f} min"
+
+
+def _minutes(study: KeptStudy) -> float:
+    return study.environment()["seconds"] / 60 / 2
 
 
 def _section(study: KeptStudy) -> str:
