@@ -129,11 +129,22 @@ def test_duplicates_are_said_and_can_be_left_out(tmp_path: Path) -> None:
     path = tmp_path / "twice.csv"
     pd.concat([claims(), claims()]).to_csv(path, index=False)
     arguments = {"drop": ["day", "weight"], "categorical": []}
-    (note, *_) = dataset(path, **arguments).splits(0).notes
-    assert "test rows" in note and "also stand in train or val" in note
+    notes = dataset(path, **arguments).splits(0).notes
+    assert any("test rows" in note and "also stand in train or val" in note for note in notes)
     splits = dataset(path, deduplicate=True, **arguments).splits(0)
     assert "400 of 800 rows repeat an earlier row and were left out" in splits.notes
     assert sum(len(table) for _, table in splits.tables()) == 400
+
+
+def test_columns_that_are_no_features_are_named_with_what_leaves_them_out(tmp_path: Path) -> None:
+    path = tmp_path / "raw.csv"
+    claims().assign(row=np.arange(400)).to_csv(path, index=False)
+    (note, *_) = dataset(path, drop=[]).splits(0).notes
+    assert "'id' holds 400 texts, most of them rare" in note
+    assert "'day' holds 400 dates" in note and "'row' differs in every row" in note
+    assert "'dataset.drop=[id,day,row]'" in note
+    for named in ({"drop": ["id", "day", "row"]}, {"drop": ["id", "row"], "time": "day"}):
+        assert not any("features?" in note for note in dataset(path, **named).splits(0).notes)
 
 
 def test_more_than_two_values_are_classes(csv: Path) -> None:

@@ -88,10 +88,13 @@ class TableFile:
 
     def splits(self, seed: int) -> Splits:
         """The splits; ``seed`` changes nothing here, ``split_seed`` does."""
+        from rarelab.data.suspects import suspect_columns
         from rarelab.data.tabular import prepare
 
         path = find(str(self.path))
-        return prepare(read_table(path), self.roles, self.recipe, name=path.name)
+        frame = read_table(path)
+        notes = suspect_columns(frame, self.roles, self.max_categories)
+        return prepare(frame, self.roles, self.recipe, name=path.name, notes=notes)
 
 
 def find(name: str, key: str = "dataset.path") -> Path:

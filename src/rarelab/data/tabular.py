@@ -32,14 +32,16 @@ class Labelled:
     twins: NDArray[np.uint64]
 
 
-def prepare(frame: pd.DataFrame, roles: Roles, recipe: Recipe, *, name: str) -> Splits:
+def prepare(
+    frame: pd.DataFrame, roles: Roles, recipe: Recipe, *, name: str, notes: Iterable[str] = ()
+) -> Splits:
     """Splits of a raw frame whose columns mean what ``roles`` says, made as ``recipe`` says.
 
-    The preprocessing is fitted on the training rows alone. RequestError in one line when the frame
-    or the target cannot be used.
+    The preprocessing is fitted on the training rows alone. ``notes`` stand before those found here.
+    RequestError in one line when the frame or the target cannot be used.
     """
     data = _labelled(frame, roles)
-    notes: list[str] = []
+    notes = [*notes]
     if recipe.deduplicate:
         data, note = _deduplicated(data)
         notes.append(note)
