@@ -116,6 +116,12 @@ def test_selection_restores_the_best_and_patience_never_looks_across_the_switch(
     assert selection.best_state["weight"].item() == 3
 
 
+def test_without_a_warmup_there_is_no_best_of_one() -> None:
+    selection = Selection("main", patience=None)
+    selection.see(0, 0.4, nn.Linear(1, 1), main=True)
+    assert selection.metrics() == {"best/val_aucpr": 0.4, "best/epoch": 0.0}
+
+
 def test_a_schedule_that_never_reaches_the_main_weight_is_seen_beforehand() -> None:
     trainer, work = built("schedule.warmup_epochs=2")
     before = copy.deepcopy(work.loss.state_dict())

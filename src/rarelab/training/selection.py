@@ -1,6 +1,7 @@
 """Validation chooses: which epoch's weights are kept, and when to stop looking."""
 
 import copy
+import math
 from typing import Any, Literal
 
 from torch import nn
@@ -59,10 +60,9 @@ class Selection:
         self.best_warmup_value = state["best_warmup_value"]
 
     def metrics(self) -> dict[str, float]:
-        """The ``best/...`` keys; the warmup's best is NaN where there was no warmup."""
+        """The ``best/...`` keys; the warmup's is there if there was a warmup."""
         assert self.best_epoch is not None
-        return {
-            "best/val_aucpr": self.best_value,
-            "best/epoch": float(self.best_epoch),
-            "best/warmup_val_aucpr": self.best_warmup_value,
-        }
+        found = {"best/val_aucpr": self.best_value, "best/epoch": float(self.best_epoch)}
+        if not math.isnan(self.best_warmup_value):
+            found["best/warmup_val_aucpr"] = self.best_warmup_value
+        return found
