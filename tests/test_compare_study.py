@@ -70,6 +70,14 @@ def test_a_lower_brier_score_is_better(home: Path) -> None:
     assert only(home, baseline="bce", metric="test/brier")[1].verdict == BETTER
 
 
+@pytest.mark.parametrize(("metric", "high"), [("test/aucpr", 1.0), ("test/expected_cost", None)])
+def test_the_interval_of_a_mean_share_ends_at_one(home: Path, metric: str, high) -> None:
+    paired(home, {"bce": [0.9, 0.99], "smooth_ap": [0.8, 0.9]}, metric)
+    (finding,) = ask(home, baseline="bce", metric=metric).findings
+    assert finding.baseline.low == pytest.approx(0.945 - 0.5718, abs=1e-3)
+    assert finding.baseline.high == pytest.approx(high or 0.945 + 0.5718, abs=1e-3)
+
+
 def test_holm_is_over_all_arms_of_the_data_set(home: Path) -> None:
     arms = {f"loss_{i}": BASE[:7] + 0.03 + NOISE[i : i + 7] for i in range(3)}
     paired(home, {"bce": BASE[:7], **arms})

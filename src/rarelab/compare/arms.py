@@ -1,6 +1,7 @@
 """Runs into arms, and arms into pairs. Whatever cannot be used is named, never averaged over."""
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,6 +51,11 @@ class DataSet:
 
 def higher_is_better(metric: str) -> bool:
     return metric.rpartition("/")[2].partition("_")[0] not in _LOWER_IS_BETTER
+
+
+def is_share(metric: str) -> bool:
+    """Whether no value of it can lie outside [0, 1]: shares of rows, and areas under them."""
+    return re.search(r"aucpr|auroc|pauc|recall|precision", metric) is not None
 
 
 def group(runs: Sequence[Run], metric: str) -> list[DataSet]:

@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 
 from rarelab.compare import power, statistics
-from rarelab.compare.arms import Arm, DataSet, Unit, higher_is_better
+from rarelab.compare.arms import Arm, DataSet, Unit, higher_is_better, is_share
 from rarelab.compare.pairs import FIXED, SPLITS, Pair, over_splits, pair, rows_ratio, what_varied
 from rarelab.compare.rows import RowNoise
 from rarelab.compare.statistics import PairedTest
@@ -136,6 +136,8 @@ def _summary(arm: Arm, question: Question, ratio: float | None) -> Summary:
     if ratio is not None:
         values = over_splits(list(arm.runs), values)
     low, high = statistics.mean_interval(values, level=question.level, ratio=ratio)
+    if is_share(question.metric):
+        low, high = np.clip((low, high), 0.0, 1.0).tolist()  # Student's t knows no bounds
     spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan
     return Summary(arm.label, len(arm.runs), float(values.mean()), low, high, spread)
 
