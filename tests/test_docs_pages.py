@@ -18,7 +18,7 @@ COMMANDS = [
     line
     for page in PAGES
     for block in re.findall(r"```console\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)
-    for line in block.splitlines()
+    for line in block.replace("\\\n", " ").splitlines()
     if line.startswith("rarelab train") and "--config-dir" not in line
 ]
 
@@ -28,7 +28,8 @@ def test_a_command_of_a_page_plans_and_passes_the_checks(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("my.csv").write_text("id,customer,is_fraud,verdict\n1,a,0,fine\n", encoding="utf-8")
+    for name in ("my.csv", "cards.csv"):
+        Path(name).write_text("id,customer,is_fraud,verdict\n1,a,0,fine\n", encoding="utf-8")
     arguments = [quoted_arms(part) for part in shlex.split(command)[2:]]
     with loader() as found:
         composer = Composer(found)
