@@ -25,7 +25,7 @@ DIRECTION = {
     "losses": {"losses", "functional", "distributed"},
     "data": {"data", "paths"},
     "models": {"models", "data"},
-    "training": {"training", "data", "losses", "metrics", "streams"},
+    "training": {"training", "data", "distributed", "losses", "metrics", "streams"},
     "tracking": {"tracking", "training", "paths"},
     "predict": {
         "predict",

@@ -311,3 +311,16 @@ def test_gpus_are_shared_out_by_slots() -> None:
     assert not slots.free("cpu")
     slots.give_back("3")
     assert slots.take() == "3"
+
+
+def test_a_job_of_several_processes_gets_as_many_gpus() -> None:
+    slots = Slots(n_jobs=9, devices=["0", "1", "2"])
+    assert slots.take("auto", 2) == "0,1"
+    assert not slots.free("auto", 2)
+    assert slots.take("auto", 1) == "2"
+    assert not slots.free()
+    slots.give_back("0,1")
+    assert slots.free("cuda", 2)
+    # More than there are is for the job to refuse, not to be waited for.
+    slots.give_back("2")
+    assert slots.take("auto", 4) == "0,1,2"

@@ -40,8 +40,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _command(arguments[0])(arguments[1:])
     except RarelabError as error:
+        from rarelab.launch import wait_for_the_first
         from rarelab.tracking.redact import redact_command
 
+        wait_for_the_first()
         print(f"error: {redact_command(str(error))}", file=sys.stderr)
         return error.exit_code
     except (KeyboardInterrupt, Terminated) as error:

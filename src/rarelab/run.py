@@ -11,21 +11,21 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from rarelab import build
-from rarelab.costs import Matrix, cost_matrix
+from rarelab.costs import Matrix
 from rarelab.data.splits import Splits
-from rarelab.errors import RequestError
+from rarelab.devices import company_of
 from rarelab.evaluation import evaluate_and_write
 from rarelab.interruption import Interruption
-from rarelab.losses.prior import PriorCorrected
 from rarelab.models import Estimator
 from rarelab.predict import write_model
+from rarelab.prepare import prepare, warn_before
 from rarelab.record import Record
 from rarelab.streams import drawing_from, generator, stream_seed
 from rarelab.summary import test_table
 from rarelab.training import Diverged, Trainer, Work
 from rarelab.training.checkpoint import save
 from rarelab.training.history import Listener
-from rarelab.training.loop import reaches_main, real_rows, validation_row
+from rarelab.training.loop import real_rows, validation_row
 from rarelab.training.progress import epoch_lines
 from rarelab.training.threads import limited_threads
 
@@ -40,41 +40,6 @@ class Outcome:
     status: str
     metrics: dict[str, float] = field(repr=False)
     directory: Path
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What a run trains and with what, built from its configuration; ``work`` is None for an
-    estimator, which fits itself. ``data`` is the data set's identity."""
-
-    data: str
-    sizes: build.Sizes
-    model: nn.Module | Estimator
-    work: Work | None
-    costs: Matrix | None
-
-
-def prepare(cfg: DictConfig) -> Prepared:
-    """Load the data and build everything, training nothing and writing nothing.
-
-    Raises:
-        RequestError: a value that a constructor refuses, parts that do not fit each other or the
-            data, a schedule that never reaches what is to be selected.
-    """
-    trainer, dataset = build.trainer(cfg), build.dataset(cfg)
-    splits = dataset.splits(stream_seed(cfg.seed, "draw"))
-    costs = None if cfg.costs is None else cost_matrix(cfg.costs, splits.classes)
-    sizes = build.Sizes(splits, trainer, build.sampler(cfg))
-    model, work = build.model(cfg, sizes), None
-    if not isinstance(model, Estimator):
-        work = build.work(cfg, sizes, model, trainer.torch_device())
-        if trainer.select == "main" and not reaches_main(trainer, work):
-            raise RequestError(
-                f"trainer.max_epochs={trainer.max_epochs}: the schedule's warmup and blend leave "
-                "no epoch at the final main weight; raise it, shorten schedule.warmup_epochs or "
-                "schedule.blend_epochs, or set trainer.select=any"
-            )
-    return Prepared(dataset.identity(), sizes, model, work, costs)
 
 
 def run(
@@ -104,14 +69,20 @@ def run(
         RequestError: something asked for cannot be meant; nothing was written.
         Diverged: the loss stopped being finite; the run is recorded as ``diverged``.
         Pruned: the listener ended it; the run is recorded as ``pruned``.
+        Deserted: another process of the run is gone; it is recorded as ``error``.
     """
     build.check(cfg)
     trainer = build.trainer(cfg)
     interruption = Interruption()
-    with limited_threads(trainer.threads), interruption.listening():
+    with (
+        limited_threads(trainer.threads),
+        interruption.listening(),
+        company_of(cfg, trainer.devices) as company,
+    ):
         ready = prepare(cfg)
+        company.start()
         splits, model, work, costs = ready.sizes.splits, ready.model, ready.work, ready.costs
-        _warn_before(ready.sizes, work)
+        warn_before(ready.sizes, work)
         whose = {"parent": parent, "name": name, "tags": tags or {}}
         record = Record(cfg, choices, ready.data, splits, **whose, stop=interruption)
         with record:
@@ -124,7 +95,7 @@ def run(
                 record.append(0, {f"hp/{key}": value for key, value in numbers.items()})
             diverged = None
             if work is not None:
-                with interruption.deferred():
+                with interruption.deferred(), company.joined(splits.digest) as work.team:
                     diverged = _fit(cfg.seed, trainer, work, record)
             elif isinstance(model, Estimator):
                 _fit_estimator(cfg.seed, model, splits, record)
@@ -218,37 +189,3 @@ def _leave_model(
 
 def _scores(trainer: Trainer, model: nn.Module | Estimator, x: Tensor) -> Tensor:
     return model.scores(x) if isinstance(model, Estimator) else trainer.scores(model, x)
-
-
-def _warn_before(sizes: build.Sizes, work: Work | None) -> None:
-    """Say what can be foreseen."""
-    for note in sizes.splits.notes:
-        log.warning("note: %s", note)
-    if work is not None:
-        _warn_of_batches(sizes, work)
-
-
-def _warn_of_batches(sizes: build.Sizes, work: Work) -> None:
-    """Too few rare rows a batch, or another prevalence than nature's: say so, and the remedy."""
-    drawn = sizes.drawn_counts[work.rare_class].item()
-    expected = drawn / sizes.steps_per_epoch
-    if expected < 1:
-        log.warning(
-            "warning: a batch of %d rows is expected to hold %.2f rows of the rarest class; "
-            "take sampler=stratified or raise trainer.batch_size",
-            sizes.trainer.batch_size,
-            expected,
-        )
-    shift = sizes.prior_shift()
-    if shift is None or shift.abs().max() < 0.05:  # a twentieth in the odds is not worth a line
-        return
-    main = getattr(work.loss, "main_loss", work.loss)
-    log.warning(
-        "note: the sampler shows the rarest class at %.3g %% instead of %.3g %%; %s",
-        100 * drawn / sizes.drawn_counts.sum().item(),
-        100 * (sizes.class_counts()[work.rare_class] / sizes.class_counts().sum()).item(),
-        "the loss is corrected for it, so scores fit the natural rate"
-        if isinstance(main, PriorCorrected)
-        else f"{type(main).__name__} is no likelihood and is not corrected, so its scores are no "
-        "log-odds at the natural rate",
-    )

@@ -14,8 +14,7 @@ def stream_seed(seed: int, name: str) -> int:
     """The 32-bit seed of the stream ``name`` under ``seed``: a hash, so that neighbours differ."""
     if name not in STREAMS:
         raise KeyError(f"unknown random stream {name!r}; known: {', '.join(STREAMS)}")
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    return int.from_bytes(digest[:4], "little")
+    return _hashed(seed, name)
 
 
 def generator(seed: int, name: str) -> torch.Generator:
@@ -35,6 +34,16 @@ def drawing_from(seed: int, name: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def drawing_apart(*where: int) -> Iterator[None]:
+    """Let torch's global generators draw from a stream that ``where`` and their own seed name, and
+    put them back afterwards: on the CPU, and on the GPU that is in use."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(_hashed(torch.initial_seed(), *where))
+        yield
+
+
 def global_state() -> dict[str, Any]:
     """The state of torch's global generators, the CPU's and each GPU's, as tensors."""
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
@@ -46,3 +55,8 @@ def set_global_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["cpu"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _hashed(*parts: object) -> int:
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:4], "little")

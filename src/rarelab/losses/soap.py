@@ -54,6 +54,8 @@ class APLoss(nn.Module):
         if not 0 < gamma <= 1:
             raise ValueError(f"gamma is {gamma}, expected in (0, 1]")
         self.ignore_index = ignore_index
+        # The trainer sets it to False where it hands every process the rows of all.
+        self.gather_distributed: bool | None = None
         self.published = _libauc()(
             num_rows, gamma=gamma, margin=margin, surr_loss=surr_loss, device="cpu"
         )
@@ -70,7 +72,7 @@ class APLoss(nn.Module):
             ValueError: `on_train_batch_rows` was not called, or with another number of rows; or
                 there are several processes.
         """
-        if should_gather(None):
+        if should_gather(self.gather_distributed):
             raise ValueError("APLoss keeps its estimates in one process, and there are several")
         logits = as_logits(logits, 1)
         labels = as_labels(targets, len(logits), 2, self.ignore_index).to(logits.device)

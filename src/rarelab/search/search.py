@@ -219,7 +219,7 @@ def _rehearse(corners: Sequence[Job]) -> None:
     Raises:
         RequestError: a corner that cannot be built.
     """
-    from rarelab.run import prepare
+    from rarelab.prepare import prepare
 
     for job in corners:
         try:

@@ -8,29 +8,23 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing import connection, forkserver
+from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from rarelab.processes import death
 from rarelab.sweep.job import Job, Result, run_job
 from rarelab.sweep.launcher import Report
 
-_PRELOAD = "rarelab.sweep.preload"
 _PATIENCE = 30.0
 """Seconds that a job is given to close its record before it is killed."""
 
 
-def start_fork_server() -> None:
-    """Begin to import, in a process of its own, what every job needs."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload([_PRELOAD])
-    forkserver.ensure_running()
-
-
 @dataclass
 class Slots:
-    """How many jobs may run at once, and on which GPU.
+    """How many jobs may run at once, and on which GPUs.
 
     Args:
         n_jobs: at once, in all.
@@ -43,28 +37,31 @@ class Slots:
     jobs_per_device: int = 1
     _taken: list[str | None] = field(default_factory=list)
 
-    def free(self, device: str = "auto") -> bool:
-        """Whether a job with this ``trainer.device`` may start now."""
+    def free(self, device: str = "auto", count: int = 1) -> bool:
+        """Whether a job with this ``trainer.device`` and so many ``trainer.devices`` may start."""
         if len(self._taken) >= self.n_jobs:
             return False
-        return not self._needs_one(device) or self._least_used() is not None
+        return not self._needs_any(device) or bool(self._least_used(count))
 
-    def take(self, device: str = "auto") -> str | None:
-        """Take a place; the GPU that the job is to see, None where it may see all."""
-        chosen = self._least_used() if self._needs_one(device) else None
+    def take(self, device: str = "auto", count: int = 1) -> str | None:
+        """Take a place; the GPUs that the job is to see, None where it may see all."""
+        chosen = ",".join(self._least_used(count)) if self._needs_any(device) else None
         self._taken.append(chosen)
         return chosen
 
     def give_back(self, device: str | None) -> None:
         self._taken.remove(device)
 
-    def _needs_one(self, device: str) -> bool:
+    def _needs_any(self, device: str) -> bool:
         return bool(self.devices) and device in ("auto", "cuda")
 
-    def _least_used(self) -> str | None:
-        used = {device: self._taken.count(device) for device in self.devices}
-        least = min(used, key=lambda device: used[device])
-        return least if used[least] < self.jobs_per_device else None
+    def _least_used(self, count: int) -> list[str]:
+        """So many GPUs with a place left, or none; a job that wants more than there are gets all,
+        and says itself that they do not do."""
+        taken = [device for group in self._taken if group for device in group.split(",")]
+        open_ = [device for device in self.devices if taken.count(device) < self.jobs_per_device]
+        count = min(count, len(self.devices))
+        return sorted(open_, key=taken.count)[:count] if len(open_) >= count else []
 
 
 class Worker:
@@ -117,7 +114,7 @@ class Worker:
         seen = replace(self._seen, seconds=monotonic() - self._began)
         if self._asked:
             return replace(seen, status="interrupted", reason="the sweep was interrupted")
-        return replace(seen, error="Killed", reason=_death(self.process.exitcode or 0))
+        return replace(seen, error="Killed", reason=death(self.process.exitcode or 0))
 
     def end(self) -> None:
         """Ask the job to close its record and leave."""
@@ -137,9 +134,9 @@ class Pool:
         waiting, results, going = deque(jobs), [], True
         try:
             while self._running or (waiting and going):
-                while going and waiting and self._slots.free(_device(waiting[0])):
+                while going and waiting and self._slots.free(*_devices(waiting[0])):
                     job = waiting.popleft()
-                    self._running.append(Worker(job, self._slots.take(_device(job))))
+                    self._running.append(Worker(job, self._slots.take(*_devices(job))))
                 for worker in self._finished():
                     results.append(worker.result())
                     going = report(results[-1]) and going
@@ -173,19 +170,9 @@ class Pool:
         return [worker.result() for worker in self._running]
 
 
-def _device(job: Job) -> str:
-    return str(job.config["trainer"].get("device"))
-
-
-def _death(code: int) -> str:
-    if code >= 0:
-        return f"its process left with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = "unknown"
-    hint = " (out of memory?)" if name == "SIGKILL" else ""
-    return f"its process was killed by signal {-code}, {name}{hint}"
+def _devices(job: Job) -> tuple[str, int]:
+    trainer = job.config["trainer"]
+    return str(trainer.get("device")), trainer.get("devices", 1)
 
 
 def _work(job: Job, messages: connection.Connection, environment: Mapping[str, str]) -> None:

@@ -8,6 +8,7 @@ import torch
 
 import rarelab.data.preprocess
 import rarelab.figures
+import rarelab.following
 import rarelab.run
 import rarelab.sweep.failure
 import rarelab.sweep.job
@@ -22,6 +23,7 @@ rarelab.figures.warm_up()
 PRELOADED = (
     rarelab.data.preprocess,
     rarelab.figures,
+    rarelab.following,
     rarelab.run,
     rarelab.sweep.failure,
     rarelab.sweep.job,

@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from rarelab.check import check_leaf
 from rarelab.compose import one_line_errors
+from rarelab.errors import RequestError
+from rarelab.launch import Place
 from rarelab.sweep.composer import Composer, loader
 from rarelab.sweep.overrides import key_of, quoted_arms
 
@@ -32,7 +34,8 @@ def request(arguments: Sequence[str], folders: Sequence[str] = (), *, shell: boo
         shell: whether the arguments were typed into one.
 
     Returns:
-        The run's ``Outcome``; for a sweep the ``Result`` of every job of the plan.
+        The run's ``Outcome`` (None in the processes that torchrun started beside the first one);
+        for a sweep the ``Result`` of every job of the plan.
 
     Raises:
         RequestError: the request cannot be meant; nothing ran.
@@ -47,6 +50,13 @@ def request(arguments: Sequence[str], folders: Sequence[str] = (), *, shell: boo
             if _is_sweep(base):
                 return _sweep(base, found, lines)
         cfg, choices = composer.job(lines)
+    place = Place.of_this_process()
+    if place is not None:
+        place.claim(cfg)
+        if place.rank > 0:
+            from rarelab.following import follow_torchrun
+
+            return follow_torchrun(cfg, place)
     from rarelab.run import run
 
     return run(cfg, choices)
@@ -58,6 +68,11 @@ def _is_sweep(cfg: DictConfig) -> bool:
 
 
 def _sweep(cfg: DictConfig, found: ConfigLoader, lines: list[str]) -> Any:
+    if Place.of_this_process() is not None:
+        raise RequestError(
+            "torchrun starts the processes of one run; a sweep starts those of its jobs itself: "
+            "rarelab train -m ... trainer.devices=N"
+        )
     for part in ("sweeper", "launcher"):
         _check_plugin(f"hydra.{part}", OmegaConf.to_container(cfg.hydra[part], resolve=True))
     context = HydraContext(config_loader=found, callbacks=Callbacks())

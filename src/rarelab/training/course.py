@@ -15,11 +15,12 @@ from rarelab.training.health import Health
 from rarelab.training.history import History
 from rarelab.training.sampling import Natural, Sampler, row_kinds
 from rarelab.training.selection import Selection
+from rarelab.training.team import Team
 
 
 @dataclass
 class Work:
-    """What one run trains: built once, moved to the trainer's device, then stepped."""
+    """What one run trains: built once, moved to the trainer's device, then stepped by a team."""
 
     model: nn.Module
     loss: nn.Module
@@ -29,6 +30,7 @@ class Work:
     val: Table
     rare_class: int
     sampler: Sampler = field(default_factory=Natural)
+    team: Team = field(default_factory=Team)
 
     @cached_property
     def kinds(self) -> Tensor:

@@ -28,7 +28,10 @@ class Diverged(RarelabError):
 
 
 class Batch(NamedTuple):
-    """Rows of one step: their positions in the training table, and what stands there."""
+    """Rows of one step: their positions in the training table, and what stands there.
+
+    ``x`` is the part of them that this process scores, in the order of ``rows``.
+    """
 
     rows: Tensor
     x: Tensor
@@ -43,10 +46,13 @@ class Trainer:
 
     Args:
         max_epochs: passes over the training rows.
-        batch_size: rows of a step; the last batch of an epoch may be smaller.
+        batch_size: rows of a step, of all processes together; the last batch of an epoch may be
+            smaller.
         eval_batch_size: rows scored at once on validation and test.
         threads: torch's intra-operation threads; part of a run's identity, since sums change in
             their last bits with it.
+        devices: processes that train together, each on a part of every batch; with a GPU each, or
+            on the CPU. Part of a run's identity, like ``threads``.
         device: ``auto`` (a GPU if there is one), or any name torch knows (``cpu``, ``cuda:0``).
         precision: ``32``, or ``bf16`` for an autocast forward pass (losses compute in float32).
         gradient_clip_norm: largest L2 norm of the gradient; null does not clip.
@@ -63,6 +69,7 @@ class Trainer:
     batch_size: int = 512
     eval_batch_size: int = 8192
     threads: int = 1
+    devices: int = 1
     device: str = "auto"
     precision: Literal["32", "bf16"] = "32"
     gradient_clip_norm: float | None = None
@@ -72,7 +79,8 @@ class Trainer:
     resume: Literal["auto", "never"] = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "batch_size", "eval_batch_size", "threads", "patience"):
+        counts = ("max_epochs", "batch_size", "eval_batch_size", "threads", "devices", "patience")
+        for name in counts:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -108,7 +116,8 @@ class Trainer:
     ) -> Selection:
         """Train, appending one row per epoch; ``batches`` orders the rows.
 
-        Where ``keeper`` has a checkpoint, training goes on from there, to the same bits.
+        Where ``keeper`` has a checkpoint, training goes on from there, to the same bits. With a
+        team of several processes all of them call this, and stand where the first one stands.
 
         Raises:
             Diverged: a loss is not finite.
@@ -116,10 +125,11 @@ class Trainer:
         keeper = keeper or Keeper()
         course = Course(work, Selection(self.select, self.patience), history, batches)
         keeper.restore(course)
+        work.team.share(course)
         try:
             while course.epoch < self.max_epochs and not course.selection.exhausted:
                 metrics = self._train_epoch(course, keeper)
-                metrics |= validation_row(self.scores(work.model, work.val.x), work.val.y)
+                metrics |= validation_row(self._validate(work), work.val.y)
                 course.selection.see(course.epoch, metrics[METRIC], work.model, main=course.main)
                 history.append(course.epoch, metrics)
                 course.next_epoch()
@@ -135,6 +145,10 @@ class Trainer:
         with torch.inference_mode(), self._autocast():
             parts = [model(rows.to(self.torch_device())) for rows in x.split(self.eval_batch_size)]
         return torch.cat(parts).float().cpu()
+
+    def _validate(self, work: Work) -> Tensor:
+        x = work.val.x
+        return work.team.gathered(self.scores(work.model, work.team.mine(x)), len(x))
 
     def _train_epoch(self, course: Course, keeper: Keeper) -> dict[str, float]:
         """The rest of an epoch, which is all of it unless it was interrupted: its metrics."""
@@ -166,7 +180,7 @@ class Trainer:
         self, work: Work, x: Tensor, y: Tensor, weight: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         with self._autocast():
-            logits = work.model(x)
+            logits = work.team.scores(work.model, x, len(y))
         logits, y = logits.flatten(0, -2), y.flatten()
         logits.retain_grad()
         if weight is None:
@@ -176,6 +190,7 @@ class Trainer:
     def _update(self, work: Work, loss: Tensor) -> None:
         work.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        work.team.average_gradients(p for g in work.optimizer.param_groups for p in g["params"])
         if self.gradient_clip_norm is not None:
             nn.utils.clip_grad_norm_(work.model.parameters(), self.gradient_clip_norm)
         work.optimizer.step()
@@ -192,7 +207,7 @@ class Trainer:
             weight = None
             if table.sample_weight is not None:
                 weight = table.sample_weight.index_select(0, rows)
-            x, y = table.x.index_select(0, rows), table.y.index_select(0, rows)
+            x, y = table.x.index_select(0, work.team.mine(rows)), table.y.index_select(0, rows)
             yield Batch(rows, x, y, weight, has_positive)
 
     def _any_per_batch(self, flags: Tensor) -> tuple[Tensor, ...]:
