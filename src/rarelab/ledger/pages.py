@@ -73,11 +73,16 @@ def ledger(studies: Sequence[KeptStudy]) -> str:
     lines = ["| question | verdict | made |", "|---|---|---|"]
     lines += [
         f"| [{study.name}](#{study.name}): {study.header['Question']} "
-        f"| {study.header.get('Result', 'not told yet')} | {_made(study)} |"
+        f"| {study.header.get('Result') or _headlines(study)} | {_made(study)} |"
         for study in studies
     ]
     lines += ["", f"All of them: {sum(map(_minutes, studies)):.0f} min on two cores.", ""]
     return "\n".join([*lines, *map(_section, studies)])
+
+
+def _headlines(study: KeptStudy) -> str:
+    """The verdict of a study whose header does not tell it yet."""
+    return "; ".join(words.headline(finding) for finding in study.answers()[0].findings)
 
 
 def _made(study: KeptStudy) -> str:
