@@ -79,11 +79,20 @@ def new_database(store: str, name: str) -> str:
 
 
 @contextlib.contextmanager
-def mlflow_server(store: str, folder: Path) -> Iterator[str]:
+def mlflow_server(store: str, folder: Path, workers: int = 1) -> Iterator[str]:
     """``mlflow server`` on a database, with the artifacts going through it; its address."""
     port = free_port()
+    with mlflow_process(store, folder, port, workers):
+        yield f"http://{HOST}:{port}"
+
+
+@contextlib.contextmanager
+def mlflow_process(
+    store: str, folder: Path, port: int, workers: int = 1
+) -> Iterator[subprocess.Popen]:
+    """The same at a port that is given; the process, whose children are in its group."""
     options = ["--serve-artifacts", "--artifacts-destination", str(folder / "artifacts")]
-    options += ["--host", HOST, "--port", str(port), "--workers", "1"]
+    options += ["--host", HOST, "--port", str(port), "--workers", str(workers)]
     environment = {
         **os.environ,
         "MLFLOW_BACKEND_STORE_URI": store,
@@ -94,7 +103,7 @@ def mlflow_server(store: str, folder: Path) -> Iterator[str]:
     log = folder / "mlflow-server.log"
     with _running(command, log, stop=signal.SIGTERM, env=environment) as server:
         _wait_for(server, log, lambda: _healthy(port))
-        yield f"http://{HOST}:{port}"
+        yield server
 
 
 def free_port() -> int:

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 from rarelab.tracking.redact import redact_text
 
@@ -29,6 +31,22 @@ class WithoutSecrets(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return redact_text(super().format(record))
+
+
+class RunLog(logging.FileHandler):
+    """The log in a run's folder. A disk that does not take it is not its business to tell of."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8")
+        self.setFormatter(WithoutSecrets())
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 def configure_console() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Self
 from omegaconf import DictConfig, OmegaConf
 
 from rarelab import build, paths
-from rarelab.console import WithoutSecrets
+from rarelab.console import RunLog
 from rarelab.data.splits import Splits
 from rarelab.errors import Pruned
 from rarelab.sweep.directory import claim, label, same_job
@@ -83,8 +83,7 @@ class Record:
         self.checkpoints = Checkpoints(self.directory, job, cadence, stop)
 
     def __enter__(self) -> Self:
-        self._log_file = logging.FileHandler(self.directory / "train.log", encoding="utf-8")
-        self._log_file.setFormatter(WithoutSecrets())
+        self._log_file = RunLog(self.directory / "train.log")
         log.addHandler(self._log_file)
         self._open = ExitStack()
         self._open.enter_context(owner.beating(self.directory))
@@ -111,9 +110,9 @@ class Record:
             self._sink.close(self.status, self.directory, kind.__name__ if kind else "")
             if self.status == "done":
                 self.checkpoints.clear()
-            self._open.close()
             owner.release(self.directory)
         finally:
+            self._open.close()
             log.removeHandler(self._log_file)
             self._log_file.close()
 

@@ -97,8 +97,11 @@ class MlflowSink:
         ``error`` is the type of the exception that ended it, the tag ``rarelab.error``.
         Rows, curves and the files of the run directory go to MLflow first: a run that reads
         FINISHED there is complete.
+
+        Raises:
+            OSError: the end cannot be written to the run directory, which is the copy of record.
         """
-        self._attempt(lambda: write_status(self._record.directory, status, error))
+        write_status(self._record.directory, status, error)
         self._attempt(lambda: self._end(status, error))
 
     def _new_entry(self) -> Entry:
