@@ -1,17 +1,19 @@
 """Does a killed run end as the one that was not killed?
 
-Run:  python experiments/bench_resume/run.py --dataset toy --kills 20
-      python experiments/bench_resume/run.py --dataset creditcard --kills 20
+Run:  python experiments/bench_resume/run.py --dataset toy --kills 20 --save
+      python experiments/bench_resume/run.py --dataset creditcard --kills 20 --save
 
 One run is left alone. Then each kill is a process that dies by SIGKILL at its own moment: in a step
 of the warmup, the blend and the main phase, in the middle of writing a checkpoint, between its two
 renames, in the middle of a line of the history, of logging, of the uploads, and at random times.
 The same command is then given again. Both records must be equal, bit for bit, in every row of the
 history (times excepted) and every test metric; MLflow must hold one run, finished, with each (key,
-step) once and the same values. Prints a line per kill; the exit code is 1 if one differs.
+step) once and the same values. Prints a line per kill, with --save also to result.csv beside this
+file; the exit code is 1 if one differs.
 """
 
 import argparse
+import csv
 import json
 import logging
 import os
@@ -110,16 +112,29 @@ def again(home: Path, overrides: list[str]) -> str:
     return "resumed"
 
 
+def save(dataset: str, lines: list[list[str]]) -> None:
+    """Replace what result.csv says of the data set."""
+    path, head = HERE / "result.csv", ["dataset", "moment", "checkpoint_every", "then", "equal"]
+    old = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            old = [line for line in csv.reader(file) if line[0] not in (dataset, head[0])]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([head, *old, *([dataset, *line] for line in lines)])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", choices=SETTINGS, default="toy")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--first", type=int, default=0, help="leave out the kills before this one")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save", action="store_true", help="to result.csv")
     chosen = parser.parse_args()
     logging.getLogger("rarelab").addHandler(logging.NullHandler())
     settings = SETTINGS[chosen.dataset]
-    equal, planned = 0, kills(chosen.kills, chosen.dataset, chosen.seed)[chosen.first :]
+    planned, lines = kills(chosen.kills, chosen.dataset, chosen.seed)[chosen.first :], []
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         os.environ["RARELAB_HOME"] = folder
@@ -132,12 +147,15 @@ def main() -> int:
             done = subprocess.run(victim, capture_output=True, text=True, check=False)
             what = "not killed" if done.returncode == 0 else again(home, overrides)
             same = content(home, f"kill{number}") == expected and done.returncode in (0, -9)
-            equal += same
+            lines.append([kill.moment, kill.every, what, "yes" if same else "no"])
             print(
                 f"{number:3d} {kill.moment:14s} checkpoint every {kill.every:8s} {what:10s} "
                 f"{'equal' if same else 'DIFFERENT ' + done.stderr[-300:]}",
                 flush=True,
             )
+    if chosen.save:
+        save(chosen.dataset, lines)
+    equal = sum(line[-1] == "yes" for line in lines)
     print(f"{chosen.dataset}: {equal} of {len(planned)} killed runs equal the one left alone")
     return 0 if equal == len(planned) else 1
 
