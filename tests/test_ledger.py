@@ -1,5 +1,6 @@
 """The ledger: runs kept as a CSV say what their records said, and its pages are made from them."""
 
+import math
 import re
 import shlex
 from dataclasses import replace
@@ -32,6 +33,7 @@ def lines(home: Path, *, seeds: int = 8) -> list[Run]:
         for seed in range(seeds):
             for arm, value in (("bce", 0.5 + seed / 97), ("smooth_ap", 0.6 + seed / 89)):
                 metrics = {"test/aucpr": value, "val/aucpr": 0.1, "test/class/a/aucpr": 0.2}
+                metrics |= {"best/warmup_val_aucpr": math.nan}
                 keys = {"loss": arm} | ({"loss.queue_size": "64"} if arm != "bce" else {})
                 record(home, keys, seed, metrics, data=data, digest=f"{rate} {seed}")
     return Records(home).runs("study")

@@ -7,6 +7,7 @@ curves).
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,23 +25,27 @@ _METRIC = re.compile(r"(best|test)/(?!class/|precision_at_q/).*|train/\w+_frac")
 _DIGITS = 16
 
 
-def as_csv(runs: Sequence[Run]) -> str:
+def as_csv(runs: Sequence[Run], parameters: Sequence[str] | None = None) -> str:
     """One line a run, sorted: parameters in which runs differ, status, data, metrics.
 
     Metrics are ``best/*``, ``test/*`` and ``train/*_frac``, as the shortest text that reads back to
     the same float64; left out are single classes, and precision at a quantile, which recall and
-    prevalence give.
+    prevalence give. What is not a number is an empty cell, as what was not recorded is.
+
+    Args:
+        runs: of one study.
+        parameters: the columns before the facts; None are those in which the runs differ.
     """
-    parameters = _parameters(runs)
+    parameters = parameters or _parameters(runs)
     runs = sorted(runs, key=lambda run: [_sortable(run.params.get(key)) for key in parameters])
-    metrics = list(dict.fromkeys(key for run in runs for key in run.metrics))
+    metrics = list(dict.fromkeys(key for run in runs for key in run.metrics if _known(run, key)))
     metrics = [key for key in metrics if _METRIC.fullmatch(key)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*parameters, *FACTS, *metrics])
     for run in runs:
         facts = [run.status, run.tags.get(_TAGS["rows"], ""), (run.digest or "")[:_DIGITS]]
-        values = [repr(float(run.metrics[k])) if k in run.metrics else "" for k in metrics]
+        values = [repr(float(run.metrics[k])) if _known(run, k) else "" for k in metrics]
         writer.writerow([*(run.params.get(key, "") for key in parameters), *facts, *values])
     return text.getvalue()
 
@@ -59,6 +64,10 @@ def read(path: Path) -> list[Run]:
     if missing := {"seed", *FACTS} - set(lines.fieldnames or ()):
         raise RequestError(f"{path}: expected a table of runs; it has no column {min(missing)!r}")
     return [_run(line, place) for place, line in enumerate(lines)]
+
+
+def _known(run: Run, metric: str) -> bool:
+    return not math.isnan(run.metrics.get(metric, math.nan))
 
 
 def _run(line: Mapping[str, str], place: int) -> Run:

@@ -128,27 +128,20 @@ def check(study: KeptStudy, share: float, seed: int) -> tuple[int, list[str]]:
     Returns:
         How many were trained, and what differs: nothing if they are the same to the last bit.
     """
-    committed = as_table((study.folder / RUNS).read_text(encoding="utf-8"))
+    committed = as_table((study.folder / RUNS).read_text("utf-8"))
+    names = [name for name, _ in next(iter(committed))]
     with TemporaryDirectory() as home:
         jobs = plan(study, home)
         chosen = random.Random(seed).sample(jobs, math.ceil(share * len(jobs)))
-        runs = [from_directory(Path(run_job(job).directory)) for job in chosen]
-    told = []
-    for made in runs:
-        text = runs_csv.as_csv([made])
-        ((_, line),) = as_table(text).items()
-        key = next(
-            (key for key in committed if all(made.params.get(n, "") == v for n, v in key)), None
-        )
-        if key is None:
-            told.append(f"{made.name}: no such run is committed")
-            continue
-        told += [
-            f"{made.name}: {name} {line[name]}, committed {committed[key].get(name)}"
-            for name in line
-            if line[name] != committed[key].get(name)
-        ]
-    return len(runs), told
+        ended = [run_job(job) for job in chosen]
+        text = runs_csv.as_csv([from_directory(Path(e.directory)) for e in ended], names)
+    return len(chosen), [
+        f"{' '.join(f'{name}={value}' for name, value in key if value)}: {column}: "
+        f"{value or 'nothing'}, committed {committed.get(key, {}).get(column) or 'nothing'}"
+        for key, line in as_table(text).items()
+        for column, value in line.items()
+        if value != committed.get(key, {}).get(column, "")
+    ]
 
 
 def plan(study: KeptStudy, home: str, *more: str) -> list[Job]:
