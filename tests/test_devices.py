@@ -42,7 +42,7 @@ def started(tmp_path: Path) -> Iterator[Callable]:
 
     def start(command: list[str], home: Path) -> subprocess.Popen:
         with (tmp_path / "output.txt").open("w") as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output)
+            process = subprocess.Popen(command, stdout=output, stderr=output, preexec_fn=heed)
         running.append(process)
         wait_for(lambda: len(rows(home)) > 1)
         return process
@@ -53,6 +53,11 @@ def started(tmp_path: Path) -> Iterator[Callable]:
             if Path(f"/proc/{pid}").exists():
                 os.kill(pid, signal.SIGKILL)
         process.wait()
+
+
+def heed() -> None:
+    """Let Ctrl-C through: whatever a shell starts in the background is made to ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
