@@ -30,8 +30,11 @@ DIRECTION = {
     "predict": {
         "predict",
         "build",
+        "calibration",
+        "costs",
         "check",
         "data",
+        "metrics",
         "models",
         "training",
         "tracking",

@@ -123,6 +123,42 @@ def test_classes_beyond_two_get_a_score_each(tmp_path: Path, home: Path) -> None
         scorer.threshold(0.01)
 
 
+def test_a_run_with_a_calibration_and_costs_says_its_probability_and_its_decision(
+    trained: dict[str, Path], test_rows: Path
+) -> None:
+    request = ["dataset=file", f"dataset.path='{trained['file']}'", "dataset.target=verdict"]
+    request += ["dataset.positive_label=fraud", "dataset.drop=[id]", "dataset.categorical=[shop]"]
+    asked = ["calibration=isotonic", "costs=[[0,1],[20,0]]", f"paths.home={trained['home']}"]
+    run = package.train([*request, *asked, "loss=bce", *QUICK])
+    assert ask(trained, run.directory.name, test_rows) == 0
+    table = pd.read_csv(test_rows.with_name("new.scores.csv"))
+    assert list(table.columns) == ["row", "score", "probability", "decision"]
+    recorded = pd.read_parquet(run.directory / "predictions.parquet")
+    fraud = recorded[recorded["split"] == "test"]["target"].to_numpy() == 1
+    brier = ((table["probability"] - fraud) ** 2).mean()
+    assert brier == pytest.approx(run.metrics["test/calibrated/brier"], abs=1e-12)
+    says_fraud = (table["decision"] == "fraud").to_numpy()
+    assert set(table["decision"]) == {"fine", "fraud"}
+    bill = np.where(fraud, 20 * ~says_fraud, 1 * says_fraud).mean()
+    assert bill == pytest.approx(run.metrics["test/expected_cost"])
+
+
+def test_of_several_classes_the_decision_is_the_one_of_least_expected_cost(home: Path) -> None:
+    costs = (1 - np.eye(6)) * np.arange(1, 7)[:, None]
+    asked = ["calibration=platt", f"costs={costs.tolist()}".replace(" ", "")]
+    toy = ["dataset=longtail_toy", "dataset.n_samples=4000", "loss=cross_entropy"]
+    run = package.train([*toy, *asked, *QUICK])
+    rows = pd.read_parquet(run.directory / "predictions.parquet")
+    rows = rows[rows["split"] == "test"]
+    scores = torch.tensor(rows.filter(like="score/").to_numpy(), dtype=torch.float32)
+    scorer = read_model(run.directory / "model")
+    said = scorer.rules.columns(scores, scorer.classes)
+    assert list(said) == [f"probability/c{c}" for c in range(6)] + ["decision"]
+    decided = np.array([scorer.classes.index(name) for name in said["decision"]])
+    bill = costs[rows["target"].to_numpy(), decided].mean()
+    assert bill == pytest.approx(run.metrics["test/expected_cost"])
+
+
 def test_a_budget_alerts_from_the_validation_threshold(
     trained: dict[str, Path], test_rows: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -1,10 +1,10 @@
 """The folder ``model/`` of a run: all that scoring new rows needs, as plain data.
 
-``model.json`` names the classes, the raw columns and the model's configuration; ``arrays.npz``
-holds what preprocessing learnt and the validation scores (and an estimator's fit);
-``checkpoint.pt`` the weights. No file holds a pickle of a class: torch reads the weights in its
-safe mode, numpy the arrays without pickle, and the model is rebuilt through the list of allowed
-targets.
+``model.json`` names the classes, the raw columns and the model's configuration, and holds the run's
+calibration and decision rule; ``arrays.npz`` holds what preprocessing learnt and the validation
+scores (and an estimator's fit); ``checkpoint.pt`` the weights. No file holds a pickle of a class:
+torch reads the weights in its safe mode, numpy the arrays without pickle, and the model is rebuilt
+through the list of allowed targets.
 """
 
 import json
@@ -26,6 +26,7 @@ from rarelab.data.preprocess import Preprocessor
 from rarelab.data.splits import Splits
 from rarelab.errors import RarelabError, RequestError
 from rarelab.models import Estimator, Portable
+from rarelab.predict.rules import recorded_rules, restored_rules
 from rarelab.predict.scorer import Scorer, score_columns
 from rarelab.training import Trainer
 from rarelab.training.checkpoint import load
@@ -71,6 +72,8 @@ def write_model(
         "example": splits.preprocessor.example(),
         "scores": score_columns(splits.classes),
     }
+    rules = recorded_rules(directory)
+    facts |= rules | {"columns": restored_rules(rules).kinds(splits.classes)}
     _write_facts(folder, facts)
 
 
@@ -109,6 +112,7 @@ def read_model(folder: Path, allow: Iterable[str] = ()) -> Scorer:
         ),
         classes=tuple(facts["classes"]),
         validation=_restored_validation(arrays),
+        rules=restored_rules(facts),
     )
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from rarelab.data.arguments import between
 from rarelab.data.preprocess import Preprocessor
 from rarelab.errors import RequestError
 from rarelab.models import Estimator
+from rarelab.predict.rules import Rules
 from rarelab.tie_groups import top_size
 from rarelab.training import Trainer
 from rarelab.training.threads import limited_threads
@@ -50,6 +51,7 @@ class Scorer:
     preprocessor: Preprocessor
     classes: tuple[str, ...]
     validation: tuple[NDArray[np.float32], NDArray[np.bool_]] | None
+    rules: Rules = field(default_factory=Rules)
 
     def scores(self, frame: pd.DataFrame) -> Tensor:
         """Raw scores [N, 1] of two classes, else [N, C], float32.
@@ -64,12 +66,14 @@ class Scorer:
             return self.trainer.scores(self.model, x)
 
     def table(self, frame: pd.DataFrame, budget: float | None = None) -> pd.DataFrame:
-        """One row for each of the frame's: ``score`` (or ``score/<class>``), and with a budget
-        ``alert``: whether it reaches :meth:`threshold`.
+        """One row for each of the frame's: ``score`` (or ``score/<class>``), what the run's
+        :class:`Rules` say, and with a budget ``alert``: whether it reaches :meth:`threshold`.
         """
         threshold = None if budget is None else self.threshold(budget)
-        scores = self.scores(frame).numpy()
+        raw = self.scores(frame)
+        scores = raw.numpy()
         columns = {name: scores[:, i] for i, name in enumerate(score_columns(self.classes))}
+        columns |= self.rules.columns(raw, self.classes)
         if threshold is not None:
             columns["alert"] = scores[:, 0] >= threshold.value
         return pd.DataFrame(columns)

@@ -71,9 +71,10 @@ def _signature(facts: dict[str, Any]) -> dict[str, Any]:
     types = {"number": "double", "code": "double", "text": "string"}
     kinds = facts["preprocessing"]["columns"]
     budget = ParamSchema([ParamSpec("budget", "double", None)])
+    outputs = dict.fromkeys(facts["scores"], "float") | facts.get("columns", {})
     return {
         "inputs": Schema([ColSpec(types[kind], name) for name, kind in kinds.items()]),
-        "outputs": Schema([ColSpec("float", name) for name in facts["scores"]]),
+        "outputs": Schema([ColSpec(kind, name) for name, kind in outputs.items()]),
         "params": budget if len(facts["classes"]) == 2 else None,
     }
 

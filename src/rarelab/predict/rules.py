@@ -1,0 +1,76 @@
+"""What a run learnt to say of a score on validation: its probability, and the cheapest decision."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rarelab.calibration import Calibrator, restored
+from rarelab.costs import Matrix, cheapest_decisions
+from rarelab.metrics import probabilities_of
+
+_FILES = {"calibration": "calibration.json", "decision": "decision.json"}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A run trained with ``calibration=`` has a calibrator, one with ``costs=`` has costs, and for
+    two classes the ``threshold`` that is cheapest on validation (infinite: never alert)."""
+
+    calibrator: Calibrator | None = None
+    costs: Matrix | None = None
+    threshold: float | None = None
+
+    def columns(self, scores: Tensor, classes: Sequence[str]) -> dict[str, NDArray]:
+        """``probability`` (of two classes, else ``probability/<class>``) and ``decision``, the name
+        of a class, for scores [N, C]; those that the run has."""
+        found: dict[str, NDArray] = {}
+        if self.calibrator is not None:
+            values = self.calibrator(scores).numpy()
+            found |= {name: values[:, i] for i, name in enumerate(self._names(classes))}
+        if self.costs is not None:
+            found["decision"] = np.array(classes, dtype=object)[self._decisions(scores)]
+        return found
+
+    def kinds(self, classes: Sequence[str]) -> dict[str, str]:
+        """The type of each column, as MLflow calls it."""
+        probabilities = self._names(classes) if self.calibrator is not None else []
+        decision = {} if self.costs is None else {"decision": "string"}
+        return dict.fromkeys(probabilities, "double") | decision
+
+    def _names(self, classes: Sequence[str]) -> list[str]:
+        if len(classes) == 2:
+            return ["probability"]
+        return [f"probability/{name}" for name in classes]
+
+    def _decisions(self, scores: Tensor) -> NDArray[np.int64]:
+        assert self.costs is not None
+        if self.threshold is not None:
+            return (scores[:, 0].numpy() >= self.threshold).astype(np.int64)
+        read = self.calibrator or probabilities_of
+        return cheapest_decisions(read(scores), self.costs)
+
+
+def recorded_rules(directory: Path) -> dict[str, Any]:
+    """What a run's folder holds of them, as JSON: by name, None for what the run was without."""
+    return {
+        name: json.loads((directory / file).read_text(encoding="utf-8"))
+        if (directory / file).is_file()
+        else None
+        for name, file in _FILES.items()
+    }
+
+
+def restored_rules(facts: Mapping[str, Any]) -> Rules:
+    """The rules that :func:`recorded_rules` gave; none of a run that was recorded before them."""
+    calibration, decision = facts.get("calibration"), facts.get("decision")
+    return Rules(
+        calibrator=None if calibration is None else restored(calibration),
+        costs=None if decision is None else np.array(decision["costs"], dtype=np.float64),
+        threshold=None if decision is None else decision["threshold"],
+    )
