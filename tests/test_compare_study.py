@@ -357,7 +357,8 @@ def test_options_that_cannot_be_meant(options, answer: str) -> None:
 
 def test_arms_that_tie_on_every_data_set_are_no_division_by_zero(home: Path) -> None:
     for name in ("a", "b"):
-        arms = {f"loss{arm}": [0.5, 0.6] for arm in range(3)}
+        values = [0.1, 0.2, 0.3, 0.7]
+        arms = {f"loss{arm}": values[arm:] + values[:arm] for arm in range(3)}
         paired(home, arms, data={**TOY, "dataset": name}, digest=None)
     found = ask(home, baseline="loss0").across
     assert (found.statistic, found.p) == (0.0, 1.0)

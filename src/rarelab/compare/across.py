@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import fsum
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -65,7 +65,8 @@ def _means(data: DataSet, labels: Sequence[str], metric: str) -> list[float] | N
     shared = set.intersection(*(set(arm.runs) for arm in arms))
     if not shared:
         return None
-    return [float(np.mean([arm.runs[unit].metrics[metric] for unit in shared])) for arm in arms]
+    # An exact sum, whatever the order: equal values in another order are a tie.
+    return [fsum(arm.runs[unit].metrics[metric] for unit in shared) / len(shared) for arm in arms]
 
 
 def _test(table: pd.DataFrame) -> tuple[str, float, float]:

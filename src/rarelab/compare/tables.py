@@ -192,30 +192,32 @@ def _finite(node: Any) -> Any:
 
 def as_markdown(study: Study) -> str:
     """One table per data set, names escaped."""
-    parts = []
-    for finding in study.findings:
-        parts.append(f"**{_escaped(headline(finding), _MARKDOWN)}**\n")
-        parts.append("| " + " | ".join(HEADER) + " |")
-        parts.append("|---" * len(HEADER) + "|")
-        parts += [
-            "| " + " | ".join(_escaped(cell, _MARKDOWN) for cell in row) + " |"
-            for row in rows(finding)
-        ]
-        parts.append("")
-    return "\n".join(parts)
+    return "\n".join(map(_as_markdown, study.findings))
+
+
+def _as_markdown(finding: Finding) -> str:
+    lines = [f"**{_escaped(headline(finding), _MARKDOWN)}**\n", f"| {' | '.join(HEADER)} |"]
+    lines.append("|---" * len(HEADER) + "|")
+    for row in rows(finding):
+        lines.append(f"| {' | '.join(_escaped(cell, _MARKDOWN) for cell in row)} |")
+    return "\n".join([*lines, ""])
+
+
+def in_words(finding: Finding) -> str:
+    """A list in Markdown: the verdicts on the arms, what was varied, the notes."""
+    told = [sentence(finding, c) for c in by_difference(finding.contrasts)]
+    told += [varied(finding), *(f"note: {note}" for note in finding.notes)]
+    return "".join(f"- {_escaped(line, _MARKDOWN)}\n" for line in told)
 
 
 def as_note(study: Study) -> str:
-    """The verdict for the dashboard's description of a run: words, then the table."""
-    lines: list[str] = []
-    for finding in study.findings:
-        lines += [
-            f"- {_escaped(sentence(finding, c), _MARKDOWN)}"
-            for c in by_difference(finding.contrasts)
-        ]
-        lines += [f"- {_escaped(varied(finding), _MARKDOWN)}"]
-        lines += [f"- note: {_escaped(note, _MARKDOWN)}" for note in finding.notes]
-    return as_markdown(study) + "\n".join(lines) + "\n"
+    """The verdict for the dashboard's description of a run: tables, then words."""
+    return as_markdown(study) + "\n" + "".join(map(in_words, study.findings))
+
+
+def as_page(study: Study) -> str:
+    """The verdict for a page of its own: of each data set the table, then the words."""
+    return "\n".join(f"{_as_markdown(f)}\n{in_words(f)}" for f in study.findings)
 
 
 def as_latex(study: Study) -> str:

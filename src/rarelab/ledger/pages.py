@@ -59,7 +59,7 @@ def verdict(study: KeptStudy, found: Sequence[Study]) -> str:
     for asked, answer in zip(study.comparisons, found, strict=True):
         parts.append(f"## {asked.metric}\n\n`{asked.command(study.name)}`\n")
         told = words.across(answer.across, answer.question.alpha)
-        parts.append(tables.as_note(answer) + "".join(f"- {line}\n" for line in told))
+        parts.append(tables.as_page(answer) + "".join(f"\n{line}\n" for line in told))
     return "\n".join(parts)
 
 
