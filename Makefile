@@ -15,9 +15,11 @@ run: .venv/.with-run ## the showcase: four losses on card fraud, three seeds eac
 
 report: .venv/.with-run ## the ledger's tables and figures (experiments/README.md), from the committed runs
 	$(PY) -m rarelab.ledger report
+	$(PY) experiments/real_report.py
 
 studies: .venv/.with-run ## run the studies again, all or STUDY=name, and write runs, tables and figures
 	$(PY) -m rarelab.ledger run $(STUDY)
+	$(PY) experiments/real_report.py
 
 test: .venv/.with-test ## all tests but the slow ones
 	$(PY) -m pytest -n auto

@@ -1,0 +1,258 @@
+"""The studies of real data side by side: the tables of docs/should-i-use-a-ranking-loss.md.
+
+    python experiments/real_report.py
+
+needs the committed CSVs alone. It rewrites what stands between the page's markers, and
+experiments/real_ranks.png.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+from rarelab.compare import effects, words
+from rarelab.compare.across import Across, across
+from rarelab.compare.arms import group
+from rarelab.compare.contrast import BETTER, WORSE, Contrast
+from rarelab.compare.load import Run
+from rarelab.compare.study import Study
+from rarelab.ledger.study import KeptStudy
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "should-i-use-a-ranking-loss.md"
+PICTURE = HERE / "real_ranks.png"
+
+SETS = (
+    *("creditcard", "protein_homo", "letter", "kdd_census", "give_me_some_credit"),
+    "bank_marketing",
+)
+"""By the rate of positives."""
+VARIANTS = ("creditcard_time", "protein_homo_grouped", "kdd_census_once")
+"""Other divisions of the same rows: no data sets of their own in a test over data sets."""
+
+BOOSTING = "hist_gradient_boosting"
+ARMS = (
+    *("bce", "weighted_bce", "sigmoid_focal", "hard_negative_bce", "smooth_ap"),
+    *("recall_at_quantile", "pauc_at_budget", BOOSTING),
+)
+RANKING = ("smooth_ap", "recall_at_quantile", "pauc_at_budget")
+_NAMES = {"hist_gradient_boosting": "boosting", "sigmoid_focal": "focal"}
+_MARKS = {BETTER: " **+**", WORSE: " **-**"}
+ALPHA = 0.05
+_METRICS = {
+    "test/aucpr": "AUCPR",
+    "test/recall_at_q/0.005": "Recall at 0.5 %",
+    "test/recall_at_q/0.01": "Recall at 1 %",
+}
+
+
+def kept(names: Sequence[str]) -> dict[str, KeptStudy]:
+    """The studies that have runs, by the name of their data."""
+    found = {name: KeptStudy(HERE / f"{name}_losses.yaml") for name in names}
+    return {name: study for name, study in found.items() if study.has_runs}
+
+
+def arm_of(params: Mapping[str, str]) -> str:
+    return BOOSTING if params["model"] == BOOSTING else params["loss"]
+
+
+def table(metric: str) -> str:
+    """Means by study and arm, each with the verdict against BCE of its own study."""
+    lines = [
+        "| | " + " | ".join(f"`{_NAMES.get(arm, arm)}`" for arm in ARMS) + " |",
+        "|---" * (len(ARMS) + 1) + "|",
+    ]
+    for name, study in kept([*SETS, *VARIANTS]).items():
+        answers = {answer.question.metric: answer for answer in study.answers()}
+        cells = _cells(answers[metric])
+        lines.append(f"| {name} | " + " | ".join(cells[arm] for arm in ARMS) + " |")
+    return "\n".join(lines)
+
+
+def _cells(found: Study) -> dict[str, str]:
+    (finding,) = found.findings
+    names = _arms_by_label(found)
+    cells = {names[finding.baseline.label]: f"{finding.baseline.mean:.3f}"}
+    for each in finding.contrasts:
+        mark = _MARKS.get(each.verdict, "")
+        cells[names[each.arm.label]] = f"{each.arm.mean:.3f}{mark}"
+    return cells
+
+
+def _arms_by_label(found: Study) -> dict[str, str]:
+    return {arm.label: arm_of(arm.configuration) for arm in found.data_sets[0].arms}
+
+
+def data() -> str:
+    """What each study is about: rows, positives and how many trials and runs it had."""
+    lines = ["| study | rate of positives | training rows | test positives |", "|---|---|---|---|"]
+    for name, study in kept([*SETS, *VARIANTS]).items():
+        run = study.runs()[0]
+        train, _, test = map(int, run.tags["rarelab.rows"].split("/"))
+        rate = run.metrics["test/prevalence"]
+        lines.append(f"| {name} | {rate:.2%} | {train:,} | {round(rate * test):,} |")
+    return "\n".join(lines)
+
+
+def calibration() -> str:
+    """Expected calibration error in thousandths, as scored and after Platt's sigmoid."""
+    lines = [
+        "| | " + " | ".join(f"`{_NAMES.get(arm, arm)}`" for arm in ARMS) + " |",
+        "|---" * (len(ARMS) + 1) + "|",
+    ]
+    for name, study in kept(SETS).items():
+        cells = []
+        for arm in ARMS:
+            runs = [run for run in study.runs() if arm_of(run.params) == arm]
+            raw, fitted = (
+                fmean(run.metrics[key] for run in runs)
+                for key in ("test/ece", "test/calibrated/ece")
+            )
+            cells.append(f"{1000 * raw:.1f} → {1000 * fitted:.1f}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def over_data_sets(metric: str) -> Across | None:
+    """Friedman's test and ranks over the data sets; an arm is its loss, whatever was searched."""
+    runs = [_bare(name, run) for name, study in kept(SETS).items() for run in study.runs()]
+    return across(group(runs, metric), metric)
+
+
+def _bare(name: str, run: Run) -> Run:
+    params = {"dataset": name, "model": "any", "loss": arm_of(run.params)}
+    params["seed"] = run.params["seed"]
+    return replace(run, params=params, run_id=f"{name} {run.run_id}")
+
+
+def ranks(metric: str) -> str:
+    """What the data sets say together, and the picture of it."""
+    found = over_data_sets(metric)
+    told = words.across(found, ALPHA) or ["one data set has runs: nothing to rank over"]
+    if found is not None:
+        told = [*told, f"![average ranks over the data sets](../experiments/{PICTURE.name})"]
+    return "\n".join(f"- {line}" for line in told)
+
+
+def verdicts(metric: str) -> list[tuple[str, str, Contrast]]:
+    """Study, arm and contrast of every comparison with BCE, the data sets' own divisions too."""
+    found = []
+    for name, study in kept([*SETS, *VARIANTS]).items():
+        answer = next(a for a in study.answers() if a.question.metric == metric)
+        names = _arms_by_label(answer)
+        found += [(name, names[c.arm.label], c) for c in answer.findings[0].contrasts]
+    return found
+
+
+def answer() -> str:
+    """The verdicts in sentences: the losses first, then boosting."""
+    lines = []
+    for metric, words_for in _METRICS.items():
+        told = [each for each in verdicts(metric) if each[1] != BOOSTING]
+        studies = len({name for name, _, _ in told})
+        better, worse = _some(told, BETTER), _some(told, WORSE)
+        lines.append(
+            f"- **{words_for}**, six losses against BCE in {studies} "
+            f"{'study' if studies == 1 else 'studies'}: better {better}; worse {worse}; no "
+            f"difference shown in the other {_others(told)} of {len(told)}."
+        )
+        name, arm, best = max(
+            (each for each in told if each[1] in RANKING), key=lambda each: _gain(each[2])
+        )
+        lines.append(
+            f"  The largest mean gain of a ranking loss is {_gain(best):+.3f} "
+            f"(`{arm}`, {name}: {best.verdict})."
+        )
+    boosting = [each for each in verdicts("test/aucpr") if each[1] == BOOSTING]
+    better, worse = _some(boosting, BETTER, arms=False), _some(boosting, WORSE, arms=False)
+    lines.append(
+        f"- **Boosting** in AUCPR against the network with BCE: better {better}; worse {worse}."
+    )
+    return "\n".join(lines)
+
+
+def _gain(contrast: Contrast) -> float:
+    return contrast.test.difference if contrast.test else float("-inf")
+
+
+def _some(told: Sequence[tuple[str, str, Contrast]], verdict: str, *, arms: bool = True) -> str:
+    named = [
+        f"`{_NAMES.get(arm, arm)}` on {name}" if arms else f"on {name}"
+        for name, arm, contrast in told
+        if contrast.verdict == verdict
+    ]
+    return ", ".join(named) or "nowhere"
+
+
+def _others(told: Sequence[tuple[str, str, Contrast]]) -> int:
+    return sum(contrast.verdict not in (BETTER, WORSE) for _, _, contrast in told)
+
+
+def counts() -> str:
+    """How often each arm was better, worse, or not told from BCE, over all studies."""
+    lines = ["| | better | worse | no difference shown |", "|---|---|---|---|"]
+    found = verdicts("test/aucpr")
+    for arm in ARMS[1:]:
+        told = [contrast.verdict for _, name, contrast in found if name == arm]
+        better, worse = told.count(BETTER), told.count(WORSE)
+        name = _NAMES.get(arm, arm)
+        lines.append(f"| `{name}` | {better} | {worse} | {len(told) - better - worse} |")
+    return "\n".join(lines)
+
+
+def mixture() -> str:
+    """The best validation AUCPR of a search's trials with the ranking loss alone, and with half."""
+    key = "schedule.final_main_weight="
+    lines = ["| best validation AUCPR, of completed trials | alone | half BCE |", "|---|---|---|"]
+    for name, study in kept([*SETS, *VARIANTS]).items():
+        with (study.folder / "trials.csv").open(encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row["status"] == "done"]
+        for arm in RANKING:
+            of = {
+                weight: [
+                    float(r["value"]) for r in rows if r["arm"] == arm and has(r, key + weight)
+                ]
+                for weight in ("1.0", "0.5")
+            }
+            alone, half = (f"{max(v):.3f} of {len(v)}" if v else "-" for v in of.values())
+            lines.append(f"| {name}, `{arm}` | {alone} | {half} |")
+    return "\n".join(lines)
+
+
+def has(row: Mapping[str, str], override: str) -> bool:
+    return override in row["values"].split()
+
+
+def sections() -> dict[str, str]:
+    """What the page shows, by marker."""
+    return {
+        "answer": answer(),
+        "counts": counts(),
+        "data": data(),
+        "aucpr": table("test/aucpr"),
+        "recall 0.005": table("test/recall_at_q/0.005"),
+        "recall 0.01": table("test/recall_at_q/0.01"),
+        "ranks": ranks("test/aucpr"),
+        "calibration": calibration(),
+        "mixture": mixture(),
+    }
+
+
+def main() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for name, content in sections().items():
+        before, marker, rest = text.partition(f"<!-- {name} -->\n")
+        if not marker:
+            raise SystemExit(f"{PAGE.name} has no marker {name!r}")
+        text = f"{before}{marker}{content}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
+    PAGE.write_text(text, encoding="utf-8")
+    found = over_data_sets("test/aucpr")
+    if found is not None and found.post_hoc is not None:
+        picture = effects.critical_difference(found.ranks, found.post_hoc, ALPHA, found.data_sets)
+        picture.savefig(PICTURE, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

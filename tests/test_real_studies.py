@@ -1,0 +1,54 @@
+"""The studies of real data: what was chosen is what the committed searches say, and the page that
+sums them up states what the committed runs say."""
+
+import csv
+import importlib.util
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+EXPERIMENTS = ROOT / "experiments"
+PAGE = ROOT / "docs" / "should-i-use-a-ranking-loss.md"
+STUDIES = sorted(path.parent.name for path in EXPERIMENTS.glob("*_losses/trials.csv"))
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXPERIMENTS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_arms_are_the_best_trials_of_equal_searches(study: str) -> None:
+    search = script("search_real")
+    content = yaml.safe_load((EXPERIMENTS / f"{study}.yaml").read_text(encoding="utf-8"))
+    with (EXPERIMENTS / study / "trials.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert Counter(row["arm"] for row in rows) == dict.fromkeys(search.SPACES, search.TRIALS)
+    stated = [f"    - [{', '.join(map(str, arm))}]" for arm in content["sweep"]["arms"]]
+    assert stated == search.chosen(rows, search.queue_of(study))
+    assert content["hydra"]["sweeper"]["params"] == {"seed": "range(10)"}
+    assert search.SEED not in range(10)
+
+
+def test_an_arm_is_the_best_completed_trial_to_three_digits() -> None:
+    search = script("search_real")
+    rows = [
+        {"arm": "bce", "status": "done", "value": "0.5", "values": "optimizer.lr=0.0012345 a.b=7"},
+        {"arm": "bce", "status": "pruned", "value": "0.9", "values": "optimizer.lr=0.1 a.b=8"},
+        {"arm": "bce", "status": "failed", "value": "", "values": "optimizer.lr=0.2 a.b=9"},
+        {"arm": "bce", "status": "done", "value": "0.4", "values": "optimizer.lr=0.3 a.b=10"},
+    ]
+    assert search.chosen(rows, 64) == ["    - [loss=bce, optimizer.lr=0.00123, a.b=7]"]
+
+
+def test_the_page_states_what_the_committed_runs_say() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for name, content in script("real_report").sections().items():
+        assert f"<!-- {name} -->\n{content}\n<!-- end -->" in text, name
