@@ -1,5 +1,6 @@
 """The ledger: runs kept as a CSV say what their records said, and its pages are made from them."""
 
+import json
 import math
 import re
 import shlex
@@ -124,6 +125,17 @@ def test_what_differs_from_the_committed_runs_is_told(home: Path) -> None:
     assert told == "torch 2.12 -> 2.13, code ['a'] -> ['b']"
 
 
+def test_changed_code_is_told_and_what_the_ledger_writes_is_none(home: Path) -> None:
+    home.mkdir()
+    state = {"untracked": ["experiments/mine/", "src/rarelab/new.py"]}
+    facts = json.dumps({"checkouts": [state, {"untracked": ["elsewhere"]}]})
+    (home / ENVIRONMENT).write_text(facts)
+    assert rerun.changed_files(home) == {"src/rarelab/new.py"}
+    files = ("experiments/README.md", "experiments/mine/runs.csv", "experiments/mine.yaml")
+    (home / "diff.patch").write_text("".join(f"diff --git a/{f} b/{f}\n+x\n" for f in files))
+    assert rerun.changed_files(home) == {"src/rarelab/new.py", "experiments/mine.yaml"}
+
+
 @pytest.mark.parametrize("kept", KEPT, ids=lambda kept: kept.name)
 def test_the_pages_of_a_study_are_those_of_its_runs(kept: KeptStudy) -> None:
     found = kept.answers()
@@ -139,7 +151,7 @@ def test_the_pages_of_a_study_are_those_of_its_runs(kept: KeptStudy) -> None:
     assert all(file.stat().st_size < 300_000 for file in kept.folder.iterdir())
     assert runs_csv.as_csv(kept.runs()) == (kept.folder / RUNS).read_text("utf-8")
     assert kept.environment()["jobs"] == len(kept.runs()) == int(kept.header["Jobs"])
-    assert not kept.environment()["dirty"], ENVIRONMENT
+    assert not kept.environment()["changed"], ENVIRONMENT
 
 
 def test_the_ledger_is_that_of_the_committed_runs() -> None:

@@ -101,7 +101,7 @@ def sensitivity(
             # Zero has a place of its own to the left of the logarithms.
             scale = {"linthresh": least, "linscale": 0.4} if values[0] == 0 else {}
             axes.set_xscale("symlog" if scale else "log", **scale)
-        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.set_xticks(values, [f"{value:g}" for value in values], fontsize=8)
         axes.minorticks_off()
         axes.set(xlabel=key, ylabel=f"{metric} (mean, range over runs)")
         legend(axes, len(points))

@@ -5,6 +5,7 @@ import json
 import math
 import platform
 import random
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,11 @@ from rarelab.sweep.job import Job, run_job
 from rarelab.sweep.overrides import expand
 from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import settings
+from rarelab.tracking.environment import DIFF
 from rarelab.tracking.record import read_status
+
+_DIFFERS = re.compile(r"^diff --git a/(.*) b/", re.MULTILINE)
+_WRITTEN = re.compile(r"experiments/(README\.md|[^/]+/([^/]*\.(csv|json|md|png))?)")
 
 _NO_PICTURES = "tracking.figures=false"
 
@@ -71,7 +76,8 @@ def keep(study: KeptStudy, runs: Sequence[Run]) -> str:
 def environment(runs: Sequence[Run]) -> dict[str, Any]:
     """With what, when and in how much time runs were made: what the CSV must not hold.
 
-    ``seconds`` is the sum over the runs of their own time on the wall.
+    ``seconds`` is the sum over the runs of their own time on the wall; ``changed`` are the files
+    that were not as in the commit, without those that a ledger writes itself.
     """
     found = [json.loads((directory_of(run) / ENVIRONMENT).read_text("utf-8")) for run in runs]
     ended = [(read_status(directory_of(run)) or {}).get("ended", run.started) for run in runs]
@@ -79,7 +85,7 @@ def environment(runs: Sequence[Run]) -> dict[str, Any]:
     return {
         "date": datetime.fromtimestamp(max(ended) / 1000, UTC).strftime("%Y-%m-%d"),
         "commits": sorted({state["commit"] for state in states}),
-        "dirty": any(state["dirty"] for state in states),
+        "changed": sorted({path for run in runs for path in changed_files(directory_of(run))}),
         "rarelab": _one([facts["rarelab"] for facts in found]),
         "python": _one([facts["python"] for facts in found]),
         "packages": _one([facts["packages"] for facts in found]),
@@ -90,6 +96,16 @@ def environment(runs: Sequence[Run]) -> dict[str, Any]:
         "jobs": len(runs),
         "seconds": round(sum(e - r.started for e, r in zip(ended, runs, strict=True)) / 1000),
     }
+
+
+def changed_files(directory: Path) -> set[str]:
+    """What a run's code had uncommitted: changed files, and new files or folders."""
+    facts = json.loads((directory / ENVIRONMENT).read_text("utf-8"))
+    found = {path for state in facts["checkouts"][:1] for path in state["untracked"]}
+    patch = directory / DIFF
+    if patch.is_file():
+        found |= set(_DIFFERS.findall(patch.read_text("utf-8", errors="replace")))
+    return {path for path in found if not _WRITTEN.fullmatch(path)}
 
 
 def differing(before: str, now: str) -> str:
