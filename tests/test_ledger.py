@@ -151,7 +151,7 @@ def test_the_pages_of_a_study_are_those_of_its_runs(kept: KeptStudy) -> None:
     assert all(file.stat().st_size < 300_000 for file in kept.folder.iterdir())
     assert runs_csv.as_csv(kept.runs()) == (kept.folder / RUNS).read_text("utf-8")
     assert kept.environment()["jobs"] == len(kept.runs()) == int(kept.header["Jobs"])
-    assert not kept.environment()["changed"], ENVIRONMENT
+    assert not kept.environment().get("changed"), ENVIRONMENT
 
 
 def test_the_ledger_is_that_of_the_committed_runs() -> None:

@@ -1,7 +1,7 @@
 """What follows from the committed runs: verdicts, tables, a figure, the pages that show them."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,11 +101,8 @@ def _section(study: KeptStudy) -> str:
         f"### {study.name}\n",
         f"`make studies STUDY={study.name}` · {asked.metric} against {found.question.baseline}, "
         f"means over {_pairs(found.findings)} paired seeds\n",
-        by_data(found.findings, _judged, lambda finding: words.number(finding.baseline.mean)),
+        *_tables(found, asked),
     ]
-    for metric in asked.also:
-        parts.append(f"\n{metric}, means\n")
-        parts.append(means(found, metric))
     parts.append(
         f"\n![{study.name}: {asked.metric}]({study.name}/{FIGURE})\n\n"
         f"[all verdicts]({study.name}/{VERDICT}) · [as a table]({study.name}/{TABLE}) · "
@@ -114,37 +111,42 @@ def _section(study: KeptStudy) -> str:
     return "\n".join(parts)
 
 
-def by_data(
-    findings: Sequence[Finding],
-    cell: Callable[[Finding, str], str],
-    baseline: Callable[[Finding], str],
-) -> str:
-    """Arms by data sets: the baseline first, then as the first data set orders them."""
-    arms = list(dict.fromkeys(c.arm.label for f in findings for c in by_difference(f.contrasts)))
-    header = ["arm", *(finding.data for finding in findings)]
-    rows = [[findings[0].baseline.label, *map(baseline, findings)]]
-    rows += [[arm, *(cell(finding, arm) for finding in findings)] for arm in arms]
-    return _table(header, rows)
+def _tables(found: Study, asked: Comparison) -> list[str]:
+    """Arms by data sets, a table a metric; of one data set a single table, arms by metrics."""
+    columns = {asked.metric: [_judged(finding) for finding in found.findings]}
+    columns |= {metric: _means(found, metric) for metric in asked.also}
+    first, *more = found.findings
+    arms = [first.baseline.label]
+    arms += dict.fromkeys(c.arm.label for f in found.findings for c in by_difference(f.contrasts))
+    if not more:
+        return [_table(arms, list(columns), [cells[0] for cells in columns.values()])]
+    data = [finding.data for finding in found.findings]
+    tables = [_table(arms, data, cells) for cells in columns.values()]
+    told = [f"\n{metric}, means\n" for metric in asked.also]
+    return [tables[0], *(part for pair in zip(told, tables[1:], strict=True) for part in pair)]
 
 
-def means(found: Study, metric: str) -> str:
-    """The mean of a metric that was recorded beside, arms by data sets."""
-    known = {
-        (data.label, arm.label): [run.metrics.get(metric, np.nan) for run in arm.runs.values()]
-        for data in found.data_sets
-        for arm in data.arms
+def _means(found: Study, metric: str) -> list[dict[str, str]]:
+    """For each data set the mean of a metric that was recorded beside, by arm."""
+    return [
+        {
+            arm.label: words.number(
+                float(np.mean([run.metrics.get(metric, np.nan) for run in arm.runs.values()]))
+            )
+            for data in found.data_sets
+            for arm in data.arms
+            if data.label == finding.data and arm.runs
+        }
+        for finding in found.findings
+    ]
+
+
+def _judged(finding: Finding) -> dict[str, str]:
+    """By arm, its mean and the verdict."""
+    base = {finding.baseline.label: words.number(finding.baseline.mean)}
+    return base | {
+        c.arm.label: words.number(c.arm.mean) + _SHOWN.get(c.verdict, "") for c in finding.contrasts
     }
-
-    def cell(finding: Finding, arm: str) -> str:
-        values = known.get((finding.data, arm))
-        return words.number(float(np.mean(values))) if values else "-"
-
-    return by_data(found.findings, cell, lambda finding: cell(finding, finding.baseline.label))
-
-
-def _judged(finding: Finding, arm: str) -> str:
-    c = next((c for c in finding.contrasts if c.arm.label == arm), None)
-    return "-" if c is None else f"{words.number(c.arm.mean)}{_SHOWN.get(c.verdict, '')}"
 
 
 def _pairs(findings: Sequence[Finding]) -> str:
@@ -152,6 +154,7 @@ def _pairs(findings: Sequence[Finding]) -> str:
     return f"{found[0]} to {found[-1]}" if len(found) > 1 else str(found[0])
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
+def _table(arms: Sequence[str], columns: Sequence[str], cells: Sequence[dict[str, str]]) -> str:
+    lines = [["arm", *columns], ["---"] * (1 + len(columns))]
+    lines += [[arm, *(found.get(arm, "-") for found in cells)] for arm in arms]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
