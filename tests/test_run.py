@@ -216,6 +216,23 @@ def test_an_interrupted_run_is_recorded_as_such(home: Path, sent: int, code: int
     assert run.info.status == "KILLED"
 
 
+@pytest.mark.parametrize("command", [("train", *SMALL), ("data", "list")])
+def test_a_reader_that_leaves_ends_nothing(home: Path, command: tuple[str, ...]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "rarelab", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert b"rror" not in process.stderr.read()
+    assert process.wait(60) == 0
+    process.stderr.close()
+    if command[0] == "train":
+        assert [run.info.status for run in runs(home)] == ["FINISHED"]
+
+
 def test_help_and_a_mistyped_key_do_not_import_the_heavy_libraries() -> None:
     for arguments in (["--help"], ["train", "--help"], ["train", "trainer.max_epoch=5"]):
         script = (

@@ -55,6 +55,11 @@ def main(argv: list[str] | None = None) -> int:
         wait_for_the_first()
         print(f"error: {redact_command(str(error))}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        from rarelab.console import nobody_reads
+
+        nobody_reads()
+        return 0
     except OSError as error:
         if error.errno not in _NO_DISK:
             raise

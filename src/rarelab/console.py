@@ -1,6 +1,7 @@
 """What a person sees: progress on standard output, nothing of the libraries' own chatter."""
 
 import logging
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,12 @@ class _Stdout(logging.StreamHandler):
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stdout
         super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            nobody_reads()
+        else:
+            super().handleError(record)
 
 
 class _WithoutTraceback(logging.Formatter):
@@ -47,6 +54,13 @@ class RunLog(logging.FileHandler):
     def close(self) -> None:
         with suppress(OSError):
             super().close()
+
+
+def nobody_reads() -> None:
+    """The reader of standard output is gone (``| head``): what is said goes nowhere, quietly."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def configure_console() -> None:
