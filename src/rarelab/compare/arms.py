@@ -77,8 +77,15 @@ def group(runs: Sequence[Run], metric: str) -> list[DataSet]:
     for run, label in zip(runs, _data_labels(runs), strict=True):
         by_data[label].append(run)
     return [
-        _data_set(label, members, arm_labels, metric) for label, members in sorted(by_data.items())
+        _data_set(label, by_data[label], arm_labels, metric)
+        for label in sorted(by_data, key=_natural)
     ]
+
+
+def _natural(label: str) -> list[tuple[float, str]]:
+    """Sorts the numbers in texts by size: a batch of 512 stands before one of 2048."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", label)
+    return [(float(p), "") if place % 2 else (-1.0, p) for place, p in enumerate(parts)]
 
 
 def _peers(runs: Sequence[Run]) -> list[list[Run]]:

@@ -43,8 +43,7 @@ def panels_of_differences(findings: Sequence[Finding]) -> Figure:
 
 def _title(finding: Finding) -> str:
     better = "right" if higher_is_better(finding.question.metric) else "left"
-    base = finding.baseline.label
-    return f"{finding.data}: difference to {base} (better is {better} of zero)"
+    return f"{finding.data} (better is {better} of zero)"
 
 
 def _draw_differences(axes: Axes, finding: Finding) -> None:

@@ -65,11 +65,13 @@ def keep(study: KeptStudy, runs: Sequence[Run]) -> str:
     said = f"{study.name}: {len(runs)} runs, new"
     if before is not None:
         said = f"{study.name}: {differing(before, text)}; {changed(study.environment(), facts)}"
+    rows, told = _noise_of_rows(study, runs), json.dumps(facts, indent=1, sort_keys=True)
     study.folder.mkdir(exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    _write_rows(study, runs)
-    told = json.dumps(facts, indent=1, sort_keys=True)
+    (study.folder / ROWS).unlink(missing_ok=True)
+    if rows:
+        (study.folder / ROWS).write_text(rows, encoding="utf-8")
     (study.folder / ENVIRONMENT).write_text(told + "\n", encoding="utf-8")
+    path.write_text(text, encoding="utf-8")  # the last: with it the study counts as run
     return said
 
 
@@ -187,8 +189,8 @@ def directory_of(run: Run) -> Path:
     return Path(run.tags["rarelab.directory"])
 
 
-def _write_rows(study: KeptStudy, runs: Sequence[Run]) -> None:
-    """Keep the noise of the test rows, where the rows are fixed; it needs the predictions."""
+def _noise_of_rows(study: KeptStudy, runs: Sequence[Run]) -> str:
+    """The noise of the test rows as CSV; "" where the rows are not fixed. It needs predictions."""
     kept: dict[str, TestRows | None] = {}
 
     def read(run: Run) -> TestRows | None:
@@ -199,10 +201,7 @@ def _write_rows(study: KeptStudy, runs: Sequence[Run]) -> None:
 
     found = [answer(runs, study.options(c), noise.resampled(read)) for c in study.comparisons]
     text = noise.as_csv([finding for one in found for finding in one.findings])
-    if len(text.splitlines()) > 1:
-        (study.folder / ROWS).write_text(text, encoding="utf-8")
-    else:
-        (study.folder / ROWS).unlink(missing_ok=True)
+    return text if len(text.splitlines()) > 1 else ""
 
 
 def _gap(first: str | None, second: str | None) -> float:
