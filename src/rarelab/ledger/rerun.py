@@ -41,8 +41,8 @@ def run(study: KeptStudy, n_jobs: int) -> str:
     """Run what is missing of a study and write ``runs.csv``, ``rows.csv`` and ``environment.json``.
 
     Returns:
-        How the runs compare with the committed ones. If they are the same bytes nothing is
-        written: the committed environment is theirs.
+        How the runs compare with the committed ones. If they are the same bytes, ``runs.csv`` and
+        ``environment.json`` stay: the committed environment is theirs.
 
     Raises:
         RarelabError: a job failed; nothing is written.
@@ -60,16 +60,13 @@ def keep(study: KeptStudy, runs: Sequence[Run]) -> str:
     text, facts = runs_csv.as_csv(runs), environment(runs)
     path = study.folder / RUNS
     before = path.read_text(encoding="utf-8") if path.is_file() else None
+    _write_rows(study, runs)  # what is compared may be new where the runs are not
     if before == text:
         return f"{study.name}: {len(runs)} runs, bit-identical with the committed ones"
     said = f"{study.name}: {len(runs)} runs, new"
     if before is not None:
         said = f"{study.name}: {differing(before, text)}; {changed(study.environment(), facts)}"
-    rows, told = _noise_of_rows(study, runs), json.dumps(facts, indent=1, sort_keys=True)
-    study.folder.mkdir(exist_ok=True)
-    (study.folder / ROWS).unlink(missing_ok=True)
-    if rows:
-        (study.folder / ROWS).write_text(rows, encoding="utf-8")
+    told = json.dumps(facts, indent=1, sort_keys=True)
     (study.folder / ENVIRONMENT).write_text(told + "\n", encoding="utf-8")
     path.write_text(text, encoding="utf-8")  # the last: with it the study counts as run
     return said
@@ -189,8 +186,8 @@ def directory_of(run: Run) -> Path:
     return Path(run.tags["rarelab.directory"])
 
 
-def _noise_of_rows(study: KeptStudy, runs: Sequence[Run]) -> str:
-    """The noise of the test rows as CSV; "" where the rows are not fixed. It needs predictions."""
+def _write_rows(study: KeptStudy, runs: Sequence[Run]) -> None:
+    """Keep the noise of the test rows, where the rows are fixed; it needs the predictions."""
     kept: dict[str, TestRows | None] = {}
 
     def read(run: Run) -> TestRows | None:
@@ -201,7 +198,10 @@ def _noise_of_rows(study: KeptStudy, runs: Sequence[Run]) -> str:
 
     found = [answer(runs, study.options(c), noise.resampled(read)) for c in study.comparisons]
     text = noise.as_csv([finding for one in found for finding in one.findings])
-    return text if len(text.splitlines()) > 1 else ""
+    study.folder.mkdir(exist_ok=True)
+    (study.folder / ROWS).unlink(missing_ok=True)
+    if len(text.splitlines()) > 1:
+        (study.folder / ROWS).write_text(text, encoding="utf-8")
 
 
 def _gap(first: str | None, second: str | None) -> float:
