@@ -4,6 +4,7 @@ sums them up states what the committed runs say."""
 import csv
 import importlib.util
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -52,3 +53,14 @@ def test_the_page_states_what_the_committed_runs_say() -> None:
     text = PAGE.read_text(encoding="utf-8")
     for name, content in script("real_report").sections().items():
         assert f"<!-- {name} -->\n{content}\n<!-- end -->" in text, name
+
+
+def test_the_picture_of_the_ranks_is_that_of_the_committed_runs(tmp_path: Path) -> None:
+    report, copy = script("real_report"), tmp_path / "ranks.png"
+    before = report.PICTURE.read_bytes()
+    copy.write_bytes(before)
+    found = report.over_data_sets("test/aucpr")
+    report.draw(found, copy)
+    assert copy.read_bytes() == before
+    report.draw(replace(found, ranks={**found.ranks, "loss=bce": 1.0}), copy)
+    assert copy.read_bytes() != before
