@@ -4,13 +4,14 @@ import csv
 import json
 import math
 import platform
-import random
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import numpy as np
 
 from rarelab.api import train
 from rarelab.compare import noise, runs_csv
@@ -147,8 +148,9 @@ def check(study: KeptStudy, share: float, seed: int) -> tuple[int, list[str]]:
     names = [name for name, _ in next(iter(committed))]
     with TemporaryDirectory() as home:
         jobs = plan(study, home)
-        chosen = random.Random(seed).sample(jobs, math.ceil(share * len(jobs)))
-        ended = [run_job(job) for job in chosen]
+        size = math.ceil(share * len(jobs))
+        chosen = np.random.default_rng(seed).choice(len(jobs), size, replace=False)
+        ended = [run_job(jobs[index]) for index in chosen]
         text = runs_csv.as_csv([from_directory(Path(e.directory)) for e in ended], names)
     return len(chosen), [
         f"{' '.join(f'{name}={value}' for name, value in key if value)}: {column}: "
