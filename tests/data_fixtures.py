@@ -1,4 +1,5 @@
-"""A tiny pinned archive on a local index, so that real pip fetches it without a network."""
+"""A tiny pinned archive on a local index, so that real pip fetches it without a network; and a few
+drawn rows in the place of a real set's."""
 
 import hashlib
 import io
@@ -6,8 +7,10 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from rarelab.data import real
 from rarelab.data.source import Archive, Member, Roles, Source
 
 MEMBER = "tiny_data/raw/tiny.csv"
@@ -61,3 +64,20 @@ def tiny_source(
         members=(Member(MEMBER, member_sha256),),
         openml=4321,
     )
+
+
+def leave_drawn_rows(source: Source, home: Path, *, rows: int = 3000) -> None:
+    """Leave drawn rows, with the columns of a real set's roles, where its parsed frame is kept."""
+    draw, roles = np.random.default_rng(0), source.roles
+    x = draw.normal(size=(rows, 6)).round(1)
+    columns = {f"x{place}": values for place, values in enumerate(x.T)}
+    columns |= {name: draw.integers(0, 5, rows) for name in roles.categorical}
+    positive = x[:, 0] + draw.normal(size=rows) > 2
+    label = positive if roles.positive is None else np.where(positive, roles.positive, "another")
+    columns |= {roles.target: label}
+    columns |= {name: draw.integers(0, 150, rows) for name in (roles.group, roles.time) if name}
+    columns |= {roles.official: draw.random(rows) < 0.3} if roles.official else {}
+    for path in source.paths(home / source.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    pd.DataFrame(columns).to_parquet(real._cache_path(source, home), index=False)
