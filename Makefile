@@ -3,7 +3,7 @@ PYTHON ?= python3
 PIP_ARGS ?=
 PY := .venv/bin/python
 
-.PHONY: run report studies test test-slow postgresql browser lint check bench bench-kernels clean
+.PHONY: run report studies searches test test-slow postgresql browser lint check bench bench-kernels clean
 
 run: .venv/.with-run ## the showcase: four losses on card fraud, three seeds each, their table and figure
 	@if $(PY) -m rarelab data fetch creditcard; then \
@@ -20,6 +20,9 @@ report: .venv/.with-run ## the ledger's tables and figures (experiments/README.m
 studies: .venv/.with-run ## run the studies again, all or STUDY=name, and write runs, tables and figures
 	$(PY) -m rarelab.ledger run $(STUDY)
 	$(PY) experiments/real_report.py
+
+searches: .venv/.with-search ## search the arms of the studies of real data again, all or STUDY=name
+	$(PY) experiments/search_real.py $(STUDY)
 
 test: .venv/.with-test ## all tests but the slow ones
 	$(PY) -m pytest -n auto

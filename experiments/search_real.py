@@ -1,11 +1,12 @@
 """The searches behind the studies of real data: every arm gets as many trials on validation.
 
-    python experiments/search_real.py creditcard_losses
+    make searches STUDY=creditcard_losses
 
 For each arm it runs a search as a user would (`rarelab train -m hydra/sweeper=optuna
 experiments=NAME ...`, docs/search.md), with a seed that is none of the study's. It writes
-experiments/NAME/trials.csv, and the best trial of each arm, rounded to three digits, into
-`sweep.arms` of experiments/NAME.yaml. Test rows are not looked at.
+experiments/NAME/trials.csv, says whether these are the trials that were there, and puts the best
+one of each arm, rounded to three digits, into `sweep.arms` of experiments/NAME.yaml. Test rows are
+not looked at.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import csv
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -126,29 +128,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description="Search every arm of a study of real data on validation."
     )
-    parser.add_argument("study", nargs="+")
+    every = sorted(path.stem for path in HERE.glob("*_losses.yaml"))
+    parser.add_argument("study", nargs="*", default=every, help="all, if none is named")
     parser.add_argument("--jobs", type=int, default=2, help="searches at once")
     parser.add_argument("--home", type=Path, default=os.environ.get("RARELAB_HOME", "outputs"))
     asked = parser.parse_args()
     for study in asked.study:
-        queue = queue_of(study)
+        queue, began = queue_of(study), time.monotonic()
         one = partial(search, study, queue=queue, home=asked.home.resolve())
         # Several searches at once, since each of them waits for itself now and then.
         with ThreadPoolExecutor(asked.jobs) as pool:
             rows = [row for trials in pool.map(one, SPACES) for row in trials]
-        write(study, rows, queue)
+        told, minutes = write(study, rows, queue), (time.monotonic() - began) / 60
+        print(f"== {study}: {len(rows)} trials, {told}; {minutes:.1f} min now")
 
 
-def write(study: str, rows: Sequence[Mapping[str, str]], queue: int) -> None:
-    """The trials beside the study, and its arms: what follows ``arms:`` at its end."""
-    (HERE / study).mkdir(exist_ok=True)
-    with (HERE / study / "trials.csv").open("w", newline="", encoding="utf-8") as file:
+def write(study: str, rows: Sequence[Mapping[str, str]], queue: int) -> str:
+    """The trials beside the study, and its arms: what follows ``arms:`` at its end.
+
+    Returns:
+        How the trials compare with those that were there.
+    """
+    trials = HERE / study / "trials.csv"
+    before = trials.read_text(encoding="utf-8") if trials.is_file() else None
+    trials.parent.mkdir(exist_ok=True)
+    with trials.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
     path = HERE / f"{study}.yaml"
     head, _, _ = path.read_text(encoding="utf-8").partition("  arms:")
     path.write_text("\n".join([f"{head}  arms:", *chosen(rows, queue), ""]), encoding="utf-8")
+    if before is None:
+        return "new"
+    same = before == trials.read_text(encoding="utf-8")
+    return "bit-identical with those before" if same else "not those before"
 
 
 if __name__ == "__main__":

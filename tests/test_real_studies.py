@@ -49,6 +49,22 @@ def test_an_arm_is_the_best_completed_trial_to_three_digits() -> None:
     assert search.chosen(rows, 64) == ["    - [loss=bce, optimizer.lr=0.00123, a.b=7]"]
 
 
+def test_searched_again_a_study_has_the_same_trials_and_arms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = script("search_real")
+    (tmp_path / "mine.yaml").write_text("sweep:\n  # why\n  arms:\n    - [loss=focal]\n")
+    monkeypatch.setattr(search, "HERE", tmp_path)
+    rows = [
+        {"arm": "bce", "trial": "0", "status": "done", "value": "0.5", "values": "optimizer.lr=0.1"}
+    ]
+    assert search.write("mine", rows, 64) == "new"
+    assert search.write("mine", rows, 64) == "bit-identical with those before"
+    text = (tmp_path / "mine.yaml").read_text()
+    assert text == "sweep:\n  # why\n  arms:\n    - [loss=bce, optimizer.lr=0.1]\n"
+    assert search.write("mine", [{**rows[0], "value": "0.6"}], 64) == "not those before"
+
+
 def test_the_page_states_what_the_committed_runs_say() -> None:
     text = PAGE.read_text(encoding="utf-8")
     for name, content in script("real_report").sections().items():
