@@ -23,11 +23,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(chosen: argparse.Namespace) -> int:
-    for study in _named(chosen.folder, chosen.names):
-        began = time.monotonic()
+    began = time.monotonic()
+    named = _named(chosen.folder, chosen.names)
+    for study in named:
+        start = time.monotonic()
         print(f"== {rerun.run(study, chosen.jobs)}")
-        print(f"== {study.name}: {(time.monotonic() - began) / 60:.1f} min now")
+        print(f"== {study.name}: {_minutes_since(start)} now")
+    print(f"== {len(named)} studies: {_minutes_since(began)} now")
     return _report(chosen)
+
+
+def _minutes_since(start: float) -> str:
+    return f"{(time.monotonic() - start) / 60:.1f} min"
 
 
 def _report(chosen: argparse.Namespace) -> int:
