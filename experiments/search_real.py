@@ -58,26 +58,35 @@ SPACES: Mapping[str, tuple[str, ...]] = {
 }
 """What each arm may choose from, in Hydra's sweep syntax."""
 
+POOLED = {
+    "smooth_ap": ["loss.queue_size={queue}"],
+    "recall_at_quantile": ["loss.queue_size={queue}", "schedule.temp_start=1.0"],
+    "pauc_at_budget": ["loss.surrogate=pairwise", "loss.queue_size={queue}"],
+}
+"""What is set for the losses that rank a pool."""
 
-def fixed(arm: str, queue: int) -> list[str]:
+
+FEWER_TREES = ("kdd_census_losses", "kdd_census_once_losses")
+"""Where a fit of 500 trees takes minutes: hundreds of columns."""
+
+
+def fixed(arm: str, study: str) -> list[str]:
     """The overrides of an arm that are not searched; a pool of four batches beside the batch."""
     if arm == "hist_gradient_boosting":
-        return ["model=hist_gradient_boosting", "loss=bce"]
-    if arm == "pauc_at_budget":
-        return [f"loss={arm}", "loss.surrogate=pairwise", f"loss.queue_size={queue}"]
-    if arm == "recall_at_quantile":
-        return [f"loss={arm}", f"loss.queue_size={queue}", "schedule.temp_start=1.0"]
-    return [f"loss={arm}", *([f"loss.queue_size={queue}"] if arm == "smooth_ap" else [])]
+        trees = ["model.max_iter=200"] if study in FEWER_TREES else []
+        return ["model=hist_gradient_boosting", "loss=bce", *trees]
+    own = [line.format(queue=queue_of(study)) for line in POOLED.get(arm, [])]
+    return [f"loss={arm}", *own]
 
 
-def search(study: str, arm: str, *, queue: int, home: Path) -> list[dict[str, str]]:
+def search(study: str, arm: str, *, home: Path) -> list[dict[str, str]]:
     """Search one arm, a job at a time; its trials as rows of trials.csv."""
     experiment = f"{study}_search_{arm}"
     subprocess.run(
         [
             *(sys.executable, "-m", "rarelab", "train", "-m", "hydra/sweeper=optuna"),
             *(f"experiments={study}", f"tracking.experiment={experiment}", *SETTINGS),
-            *(f"paths.home={home}", *fixed(arm, queue), *SPACES[arm]),
+            *(f"paths.home={home}", *fixed(arm, study), *SPACES[arm]),
         ],
         check=True,
     )
@@ -107,12 +116,12 @@ def rounded(line: str) -> str:
     return f"{key}={float(value):.3g}"
 
 
-def chosen(rows: Sequence[Mapping[str, str]], queue: int) -> list[str]:
+def chosen(rows: Sequence[Mapping[str, str]], study: str) -> list[str]:
     """The arms of a study as lines of YAML."""
     arms = dict.fromkeys(row["arm"] for row in rows)
     lines = []
     for arm in arms:
-        overrides = [*fixed(arm, queue), *best([row for row in rows if row["arm"] == arm])]
+        overrides = [*fixed(arm, study), *best([row for row in rows if row["arm"] == arm])]
         lines.append(f"    - [{', '.join(overrides)}]")
     return lines
 
@@ -134,16 +143,16 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=os.environ.get("RARELAB_HOME", "outputs"))
     asked = parser.parse_args()
     for study in asked.study:
-        queue, began = queue_of(study), time.monotonic()
-        one = partial(search, study, queue=queue, home=asked.home.resolve())
+        began = time.monotonic()
+        one = partial(search, study, home=asked.home.resolve())
         # Several searches at once, since each of them waits for itself now and then.
         with ThreadPoolExecutor(asked.jobs) as pool:
             rows = [row for trials in pool.map(one, SPACES) for row in trials]
-        told, minutes = write(study, rows, queue), (time.monotonic() - began) / 60
+        told, minutes = write(study, rows), (time.monotonic() - began) / 60
         print(f"== {study}: {len(rows)} trials, {told}; {minutes:.1f} min now")
 
 
-def write(study: str, rows: Sequence[Mapping[str, str]], queue: int) -> str:
+def write(study: str, rows: Sequence[Mapping[str, str]]) -> str:
     """The trials beside the study, and its arms: what follows ``arms:`` at its end.
 
     Returns:
@@ -158,7 +167,7 @@ def write(study: str, rows: Sequence[Mapping[str, str]], queue: int) -> str:
         table.writerows(rows)
     path = HERE / f"{study}.yaml"
     head, _, _ = path.read_text(encoding="utf-8").partition("  arms:")
-    path.write_text("\n".join([f"{head}  arms:", *chosen(rows, queue), ""]), encoding="utf-8")
+    path.write_text("\n".join([f"{head}  arms:", *chosen(rows, study), ""]), encoding="utf-8")
     if before is None:
         return "new"
     same = before == trials.read_text(encoding="utf-8")

@@ -33,7 +33,7 @@ def test_the_arms_are_the_best_trials_of_equal_searches(study: str) -> None:
         rows = list(csv.DictReader(file))
     assert Counter(row["arm"] for row in rows) == dict.fromkeys(search.SPACES, search.TRIALS)
     stated = [f"    - [{', '.join(map(str, arm))}]" for arm in content["sweep"]["arms"]]
-    assert stated == search.chosen(rows, search.queue_of(study))
+    assert stated == search.chosen(rows, study)
     assert content["hydra"]["sweeper"]["params"] == {"seed": "range(10)"}
     assert search.SEED not in range(10)
 
@@ -46,7 +46,7 @@ def test_an_arm_is_the_best_completed_trial_to_three_digits() -> None:
         {"arm": "bce", "status": "failed", "value": "", "values": "optimizer.lr=0.2 a.b=9"},
         {"arm": "bce", "status": "done", "value": "0.4", "values": "optimizer.lr=0.3 a.b=10"},
     ]
-    assert search.chosen(rows, 64) == ["    - [loss=bce, optimizer.lr=0.00123, a.b=7]"]
+    assert search.chosen(rows, "letter_losses") == ["    - [loss=bce, optimizer.lr=0.00123, a.b=7]"]
 
 
 def test_searched_again_a_study_has_the_same_trials_and_arms(
@@ -58,11 +58,11 @@ def test_searched_again_a_study_has_the_same_trials_and_arms(
     rows = [
         {"arm": "bce", "trial": "0", "status": "done", "value": "0.5", "values": "optimizer.lr=0.1"}
     ]
-    assert search.write("mine", rows, 64) == "new"
-    assert search.write("mine", rows, 64) == "bit-identical with those before"
+    assert search.write("mine", rows) == "new"
+    assert search.write("mine", rows) == "bit-identical with those before"
     text = (tmp_path / "mine.yaml").read_text()
     assert text == "sweep:\n  # why\n  arms:\n    - [loss=bce, optimizer.lr=0.1]\n"
-    assert search.write("mine", [{**rows[0], "value": "0.6"}], 64) == "not those before"
+    assert search.write("mine", [{**rows[0], "value": "0.6"}]) == "not those before"
 
 
 def test_the_page_states_what_the_committed_runs_say() -> None:
