@@ -74,7 +74,7 @@ def fixed(arm: str, study: str) -> list[str]:
     """The overrides of an arm that are not searched; a pool of four batches beside the batch."""
     if arm == "hist_gradient_boosting":
         trees = ["model.max_iter=200"] if study in FEWER_TREES else []
-        return ["model=hist_gradient_boosting", "loss=bce", *trees]
+        return ["model=hist_gradient_boosting", *trees]
     own = [line.format(queue=queue_of(study)) for line in POOLED.get(arm, [])]
     return [f"loss={arm}", *own]
 

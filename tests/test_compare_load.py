@@ -158,3 +158,14 @@ def test_more_arms_than_can_be_told_apart_are_counted(tmp_path: Path) -> None:
     assert legend is not None
     assert legend.get_title().get_text() == "3 more arms in the table"
     assert len(legend.get_texts()) == 8 + 2
+
+
+def test_a_model_that_fits_itself_is_not_named_by_a_loss_or_an_optimiser() -> None:
+    network = {"model": "mlp", "optimizer": "adam", "calibration": "none"}
+    rates = {"bce": "0.1", "smooth_ap": "0.2"}
+    arms = [{**network, "loss": loss, "optimizer.lr": rate} for loss, rate in rates.items()]
+    assert labels([*arms, {"model": "hist_gradient_boosting", "calibration": "none"}]) == [
+        "model=mlp loss=bce lr=0.1",
+        "model=mlp loss=smooth_ap lr=0.2",
+        "model=hist_gradient_boosting",
+    ]

@@ -13,7 +13,6 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = ROOT / "experiments"
-PAGE = ROOT / "docs" / "should-i-use-a-ranking-loss.md"
 STUDIES = sorted(path.parent.name for path in EXPERIMENTS.glob("*_losses/trials.csv"))
 
 
@@ -65,10 +64,13 @@ def test_searched_again_a_study_has_the_same_trials_and_arms(
     assert search.write("mine", [{**rows[0], "value": "0.6"}]) == "not those before"
 
 
-def test_the_page_states_what_the_committed_runs_say() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    for name, content in script("real_report").sections().items():
-        assert f"<!-- {name} -->\n{content}\n<!-- end -->" in text, name
+def test_the_pages_state_what_the_committed_runs_say() -> None:
+    found = script("real_report").sections()
+    assert [page.name for page in found] == ["should-i-use-a-ranking-loss.md", "README.md"]
+    for page, parts in found.items():
+        text = page.read_text(encoding="utf-8")
+        for name, content in parts.items():
+            assert f"<!-- {name} -->\n{content}\n<!-- end -->" in text, name
 
 
 def test_the_picture_of_the_ranks_is_that_of_the_committed_runs(tmp_path: Path) -> None:

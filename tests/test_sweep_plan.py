@@ -12,11 +12,13 @@ from rarelab.compose import compose_train
 from rarelab.errors import RequestError
 from rarelab.paths import config_root
 from rarelab.sweep.composer import Composer, loader
-from rarelab.sweep.job import Job
+from rarelab.sweep.directory import kind
+from rarelab.sweep.job import Job, parameters
 from rarelab.sweep.overrides import expand, quoted_arms
 from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import settings
 from rarelab.sweep.signature import signature
+from rarelab.unused import GRADIENT
 
 STUDIES = config_root() / "conf" / "experiments"
 ARMS = "sweep.arms=[[loss=bce], [loss=smooth_ap, loss.queue_size=8192, model.hidden=[8,4]]]"
@@ -85,6 +87,21 @@ def test_the_order_of_overrides_does_not_matter() -> None:
 
 def test_equal_jobs_are_planned_once() -> None:
     assert len(plan("seed=1,1,2")) == 2
+
+
+def test_a_model_that_fits_itself_takes_no_part_in_a_sweep_over_losses() -> None:
+    jobs = plan("model=mlp,hist_gradient_boosting", "loss=bce,smooth_ap", "seed=0,1")
+    boosting = "model=hist_gradient_boosting"
+    assert [job.name for job in jobs if boosting in job.name] == [
+        f"{boosting} seed={s}" for s in (0, 1)
+    ]
+    assert len(jobs) == 4 + 2
+    gradient = {f"{group}._target_" for group in GRADIENT}
+    for job in jobs:
+        used, fits_itself = gradient & parameters(job).keys(), boosting in job.name
+        assert not used if fits_itself else "loss._target_" in used
+        folder = kind(job.config, job.choices)
+        assert (folder == "toy-hist_gradient_boosting") == fits_itself
 
 
 def test_a_job_travels() -> None:

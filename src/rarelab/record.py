@@ -24,8 +24,11 @@ from rarelab.tracking.redact import redact_setting
 from rarelab.training import Diverged
 from rarelab.training.history import History, Row
 from rarelab.training.keeper import Cadence, Checkpoints
+from rarelab.unused import unused
 
 log = logging.getLogger("rarelab")
+
+_PLACES = ("paths", "tracking", "sweep", "debug")
 
 
 class Record:
@@ -76,7 +79,7 @@ class Record:
         )
         rows = "/".join(str(len(table)) for _, table in splits.tables())
         self._tags = {**job, "rarelab.rows": rows, **(tags or {})}
-        self._choices = {k: v for k, v in choices.items() if v is not None}
+        self._choices = choices
         self._listeners: list[Callable[[Row], None]] = [self._remember]
         self.history = History(self.directory / "history.jsonl", self._listeners)
         cadence = Cadence.parse(cfg.trainer.get("checkpoint_every", "auto"))
@@ -153,7 +156,7 @@ class Record:
         plain: Any = OmegaConf.to_container(self._cfg, resolve=True)
         return RunRecord(
             name=self._name or self.directory.name,
-            params=self._choices | flattened(plain),
+            params=run_parameters(plain, self._choices),
             tags=self._tags | {"rarelab.command": command()},
             directory=self.directory,
             parent=self._parent,
@@ -182,10 +185,19 @@ def command() -> str:
     return shlex.join(["rarelab", "train", *sys.argv[1:]])
 
 
-def flattened(plain: Mapping[str, Any]) -> dict[str, str]:
-    """The parameters of a run: its configuration by dotted key, but not where it is recorded."""
-    places = ("paths", "tracking", "sweep", "debug")
-    return dict(_flat({key: value for key, value in plain.items() if key not in places}))
+def run_parameters(plain: Mapping[str, Any], choices: Mapping[str, str | None]) -> dict[str, str]:
+    """The parameters of a run: the option chosen in each group, and every value by dotted key.
+
+    Left out are the groups that take no part in the run, and where it is recorded.
+    """
+    left_out = unused(plain)
+    chosen = {k: option for k, option in choices.items() if option is not None}
+    values = {k: value for k, value in plain.items() if k not in _PLACES}
+    return {
+        key: value
+        for key, value in (chosen | dict(_flat(values))).items()
+        if key.partition(".")[0] not in left_out
+    }
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -40,21 +40,38 @@ def labels(configurations: Sequence[Configuration]) -> list[str]:
 def differences(configurations: Sequence[Configuration]) -> list[dict[str, str]]:
     """For each configuration, the keys in which it differs from those with the same choices.
 
-    A component that was not chosen by name (``loss=...``) counts as chosen by its class.
+    A component that was not chosen by name (``loss=...``) counts as chosen by its class; one that a
+    configuration lacks (the loss of a model that fits itself) is not named.
     """
     keys = list(dict.fromkeys(key for item in configurations for key in item))
     groups = [group for key in keys if (group := _group_of_target(key))]
-    chosen = [{group: _choice(item, group) for group in groups} for item in configurations]
+    chosen = [
+        {group: _choice(item, group) for group in groups if _has(item, group)}
+        for item in configurations
+    ]
     full = [{**item, **choices} for item, choices in zip(configurations, chosen, strict=True)]
     keys = [*groups, *(key for key in keys if key not in groups and not _group_of_target(key))]
     seen: dict[tuple[str, str], set[str]] = defaultdict(set)
     for item in full:
-        for key in keys:
+        for key in _asked(item, keys):
             seen[key, _peers(item, key)].add(item.get(key, ABSENT))
     return [
-        {key: item.get(key, ABSENT) for key in keys if len(seen[key, _peers(item, key)]) > 1}
+        {
+            key: item.get(key, ABSENT)
+            for key in _asked(item, keys)
+            if len(seen[key, _peers(item, key)]) > 1
+        }
         for item in full
     ]
+
+
+def _asked(item: Configuration, keys: Sequence[str]) -> list[str]:
+    """The keys without the groups that take no part in a configuration."""
+    return [key for key in keys if key in item or "." in key]
+
+
+def _has(item: Configuration, group: str) -> bool:
+    return group in item or f"{group}.{_TARGET}" in item
 
 
 def _peers(item: Configuration, key: str) -> str:

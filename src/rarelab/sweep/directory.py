@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -11,18 +12,20 @@ from rarelab.tracking import owner, store
 from rarelab.tracking.dead import claim_lock
 from rarelab.tracking.environment import same_machine
 from rarelab.tracking.record import RECORD, load_entry, read_status
+from rarelab.unused import unused
 
 _NAMED = ("dataset", "model", "loss")
 
 
-def kind(choices: Mapping[str, str | None]) -> str:
-    """Data set, model and loss of a job: what its folder's name begins with."""
-    return _plain("-".join(choices.get(group) or "custom" for group in _NAMED))
+def kind(cfg: Mapping[Any, Any], choices: Mapping[str, str | None]) -> str:
+    """Data set, model and loss of a job, as far as it uses them: how its folder's name begins."""
+    named = [group for group in _NAMED if group not in unused(cfg)]
+    return _plain("-".join(choices.get(group) or "custom" for group in named))
 
 
 def label(cfg: DictConfig, choices: Mapping[str, str | None]) -> str:
     """A readable name: data set, model, loss and seed of the job."""
-    return _plain(f"{kind(choices)}-s{cfg.seed}")
+    return _plain(f"{kind(cfg, choices)}-s{cfg.seed}")
 
 
 def claim(

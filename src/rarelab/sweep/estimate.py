@@ -23,11 +23,11 @@ def estimate(jobs: Sequence[Job], folder: Path, at_once: int) -> str:
     """
     if not jobs:
         return ""
-    seen = _seconds_per_epoch(folder, {kind(job.choices) for job in jobs})
+    seen = _seconds_per_epoch(folder, {kind(job.config, job.choices) for job in jobs})
     known = [
-        statistics.median(seen[kind(job.choices)]) * job.config["trainer"]["max_epochs"]
+        statistics.median(seen[kind(job.config, job.choices)]) * job.config["trainer"]["max_epochs"]
         for job in jobs
-        if kind(job.choices) in seen
+        if kind(job.config, job.choices) in seen
     ]
     if not known:
         return "; for how long is not known: no run of the kind is recorded"

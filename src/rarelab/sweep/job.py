@@ -81,10 +81,9 @@ class Result:
 
 def parameters(job: Job) -> dict[str, str]:
     """The job's choices and values, as its run's parameters have them."""
-    from rarelab.record import flattened
+    from rarelab.record import run_parameters
 
-    choices = {group: option for group, option in job.choices.items() if option is not None}
-    return choices | flattened(job.config)
+    return run_parameters(job.config, job.choices)
 
 
 Opened = Callable[[str, str], None]

@@ -14,6 +14,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from rarelab.unused import unused
+
 _NOT_IDENTITY = ("paths", "tracking", "sweep", "hydra", "debug")
 _NOT_IDENTITY_IN = {"trainer": ("checkpoint_every", "resume")}
 _PACKAGE = "rarelab"
@@ -22,7 +24,8 @@ _LIBRARIES = ("torch", "numpy", "scikit-learn")
 
 
 def signature(cfg: DictConfig | Mapping[str, Any]) -> str:
-    """SHA-256 (hex) of the resolved configuration without where and how it is recorded.
+    """SHA-256 (hex) of the resolved configuration that takes part in the job, without where and how
+    it is recorded.
 
     Where and how often checkpoints are written is no part of it: a run goes on to the same bits.
     """
@@ -79,7 +82,8 @@ def targets_in(cfg: DictConfig | Mapping[str, Any]) -> list[str]:
 
 def _identity(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
-    return {key: value for key, value in plain.items() if key not in _NOT_IDENTITY}
+    left_out = (*_NOT_IDENTITY, *unused(plain))
+    return {key: value for key, value in plain.items() if key not in left_out}
 
 
 def _module_of(target: str) -> str:
