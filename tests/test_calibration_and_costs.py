@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 import rarelab
 from rarelab.calibration import fit, restored, scarce
@@ -44,6 +45,16 @@ def test_calibration_finds_the_law_behind_the_scores(method) -> None:
     assert expected_calibration_error(calibrated, fresh == 1) < 0.01
     assert expected_calibration_error(raw, fresh == 1) > 0.04
     assert brier(calibrated, fresh == 1) < brier(raw, fresh == 1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_number_of_threads_moves_no_bit(method) -> None:
+    scores, targets, _ = drawn(6781)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            found.append(fit(method, scores, targets))
+    assert found[0] == found[1]
 
 
 def test_platt_is_the_stated_logistic_regression() -> None:

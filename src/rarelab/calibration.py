@@ -104,6 +104,7 @@ def _constant(positives: NDArray[np.bool_]) -> Curve | None:
 def _platt(scores: NDArray[np.float64], positives: NDArray[np.bool_]) -> Curve:
     """Platt 1999: logistic regression on the score, with targets drawn in from 0 and 1."""
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     n_positives = int(positives.sum())
     high = (n_positives + 1) / (n_positives + 2)
@@ -113,11 +114,13 @@ def _platt(scores: NDArray[np.float64], positives: NDArray[np.bool_]) -> Curve:
     centre, spread = scores.mean(), scores.std() or 1.0
     x = ((scores - centre) / spread)[:, None]
     model = LogisticRegression(C=np.inf, solver="newton-cholesky", max_iter=200)
-    model.fit(
-        np.concatenate([x, x]),
-        np.repeat([1, 0], len(x)),
-        sample_weight=np.concatenate([goal, 1 - goal]),
-    )
+    # Sums over rows change in their last bits with the number of threads, which the shell sets.
+    with threadpool_limits(1, user_api="blas"):
+        model.fit(
+            np.concatenate([x, x]),
+            np.repeat([1, 0], len(x)),
+            sample_weight=np.concatenate([goal, 1 - goal]),
+        )
     slope = np.ravel(model.coef_)[0] / spread
     return Curve(float(slope), float(np.ravel(model.intercept_)[0] - slope * centre))
 
