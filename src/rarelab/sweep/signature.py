@@ -19,7 +19,12 @@ from rarelab.unused import unused
 _NOT_IDENTITY = ("paths", "tracking", "sweep", "hydra", "debug")
 _NOT_IDENTITY_IN = {"trainer": ("checkpoint_every", "resume")}
 _PACKAGE = "rarelab"
-_ALWAYS = ("rarelab.build", "rarelab.training.loop", "rarelab.metrics", "rarelab.streams")
+_ALWAYS = (
+    *("rarelab.build", "rarelab.training.loop", "rarelab.streams"),
+    *("rarelab.metrics", "rarelab.curves", "rarelab.calibration", "rarelab.costs"),
+)
+"""What trains and what measures, whatever the configuration names."""
+
 _LIBRARIES = ("torch", "numpy", "scikit-learn")
 
 
@@ -49,7 +54,7 @@ def fingerprint(modules: Mapping[str, str]) -> str:
 def code_modules(targets: Iterable[str]) -> dict[str, str]:
     """Module -> SHA-256 (hex) of its source, for the modules that define what a job uses.
 
-    The modules of the ``targets`` and of the training loop are followed through their imports, as
+    The modules of the ``targets``, of the loop and of the metrics are followed through their imports, as
     far as these stay in this package or in modules of the user's own; an installed library counts
     by its version (torch, numpy, scikit-learn) or not at all.
     """
