@@ -54,9 +54,9 @@ def fingerprint(modules: Mapping[str, str]) -> str:
 def code_modules(targets: Iterable[str]) -> dict[str, str]:
     """Module -> SHA-256 (hex) of its source, for the modules that define what a job uses.
 
-    The modules of the ``targets``, of the loop and of the metrics are followed through their imports, as
-    far as these stay in this package or in modules of the user's own; an installed library counts
-    by its version (torch, numpy, scikit-learn) or not at all.
+    The modules of the ``targets``, of the loop and of the metrics are followed through their
+    imports, as far as these stay in this package or in modules of the user's own; an installed
+    library counts by its version (torch, numpy, scikit-learn) or not at all.
     """
     modules: dict[str, str] = {}
     pending = [*_ALWAYS, *(_module_of(target) for target in targets)]
