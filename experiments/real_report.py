@@ -234,18 +234,20 @@ def mixture() -> str:
     """The best validation AUCPR of a search's trials with the ranking loss alone, and with half."""
     key = "schedule.final_main_weight="
     lines = ["| best validation AUCPR, of completed trials | alone | half BCE |", "|---|---|---|"]
+    halves = 0
     for name, study in kept([*SETS, *VARIANTS]).items():
         rows = completed(study)
         for arm in RANKING:
+            own = [row for row in rows if row["arm"] == arm]
             of = {
-                weight: [
-                    float(r["value"]) for r in rows if r["arm"] == arm and has(r, key + weight)
-                ]
+                weight: [float(row["value"]) for row in own if has(row, key + weight)]
                 for weight in ("1.0", "0.5")
             }
             alone, half = (f"{max(v):.3f} of {len(v)}" if v else "-" for v in of.values())
             lines.append(f"| {name}, `{arm}` | {alone} | {half} |")
-    return "\n".join(lines)
+            halves += has(max(own, key=lambda row: float(row["value"])), f"{key}0.5")
+    told = f"{halves} of the {len(lines) - 2} searches chose the half."
+    return "\n".join([*lines, "", told])
 
 
 def has(row: Mapping[str, str], override: str) -> bool:
