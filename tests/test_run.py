@@ -202,13 +202,18 @@ def test_an_interrupted_run_is_recorded_as_such(home: Path, sent: int, code: int
         [sys.executable, "-m", "rarelab", "train", "trainer.max_epochs=5000"],
         stdout=subprocess.PIPE,
         text=True,
+        # Whoever runs the tests in the background of a shell has them ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
-    for line in process.stdout:
-        if "epoch" in line:
-            break
-    process.send_signal(sent)
-    process.communicate(timeout=60)
+    try:
+        for line in process.stdout:
+            if "epoch" in line:
+                break
+        process.send_signal(sent)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == code
     (directory,) = (home / "runs" / "rarelab").iterdir()
     assert json.loads((directory / "status.json").read_text())["status"] == "interrupted"
