@@ -76,7 +76,7 @@ def _test(table: pd.DataFrame) -> tuple[str, float, float]:
         if not difference.any():
             return "Wilcoxon signed rank", 0.0, 1.0
         found = stats.wilcoxon(difference)
-        return "Wilcoxon signed rank", float(found.statistic), float(found.pvalue)  # type: ignore
+        return "Wilcoxon signed rank", float(found.statistic), float(found.pvalue)  # type: ignore[attr-defined]
     if (table.nunique(axis=1) == 1).all():
         return "Friedman", 0.0, 1.0  # all arms tie everywhere: 0 / 0 in the statistic
     found = stats.friedmanchisquare(*columns)
