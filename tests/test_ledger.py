@@ -111,6 +111,9 @@ def test_a_header_says_what_is_to_be_compared(tmp_path: Path) -> None:
     path.write_text("# Compare: basline=bce\n")
     with pytest.raises(RequestError, match="did you mean 'baseline'"):
         KeptStudy(path).comparisons  # noqa: B018
+    path.write_text("# Result:   yes\n# Compare:  metric=test/ece\n# Result:   no\n")
+    with pytest.raises(RequestError, match=r"mine\.yaml: Result: stands twice, expected once"):
+        KeptStudy(path).header  # noqa: B018
 
 
 def test_what_differs_from_the_committed_runs_is_told(home: Path) -> None:
@@ -154,6 +157,20 @@ def test_the_pages_of_a_study_are_those_of_its_runs(kept: KeptStudy) -> None:
     assert runs_csv.as_csv(kept.runs()) == (kept.folder / RUNS).read_text("utf-8")
     assert kept.environment()["jobs"] == len(kept.runs()) == int(kept.header["Jobs"])
     assert not kept.environment().get("changed"), ENVIRONMENT
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=lambda kept: kept.name)
+def test_the_figures_of_a_result_are_in_its_tables(kept: KeptStudy) -> None:
+    """Or in its search or its arms, or in the tables of a study that it names."""
+    told = kept.header["Result"]
+    text = kept.path.read_text("utf-8").partition("\ndefaults:\n")[2]
+    for name in [kept.name, *(other.name for other in KEPT if other.name in told)]:
+        for file in FOLDER.glob(f"{name}/[vt]*.csv"):
+            text += file.read_text("utf-8")
+    known = [abs(float(number)) for number in re.findall(r"\d+\.\d+(?:e-\d+)?", text)]
+    for number in re.findall(r"\b0\.\d+", told):
+        digits = len(number) - 2
+        assert any(f"{value:.{digits}f}" == number for value in known), number
 
 
 def test_the_ledger_is_that_of_the_committed_runs() -> None:
@@ -203,7 +220,10 @@ def test_a_study_run_small_gives_its_pages(
         monkeypatch.setenv("RARELAB_DATA", str(tmp_path / "data"))
         leave_drawn_rows(commands.sources()[_data_of(kept)], tmp_path / "data")
     grid = yaml.safe_load(kept.path.read_text("utf-8"))["hydra"]["sweeper"]["params"]
-    named = {key for asked in kept.comparisons for key in (*asked.within, asked.figure)}
+    asked = kept.comparisons
+    named = {key for one in asked for key in (*one.within, one.figure)}
+    baselines = " ".join(one.baseline or "" for one in asked)
+    named |= {key for key in grid if f"{key.rpartition('.')[2]}=" in baselines}
     few = [
         f"{key}={','.join(str(values).split(',')[: 2 if key in named else 1])}"
         for key, values in grid.items()
@@ -220,7 +240,13 @@ def test_a_study_run_small_gives_its_pages(
     assert [result.status for result in ended] == ["done"] * len(jobs), ended
     copy = KeptStudy(tmp_path / kept.path.name)
     copy.path.write_text(kept.path.read_text("utf-8"), encoding="utf-8")
-    rerun.keep(copy, [from_directory(Path(result.directory)) for result in ended])
+    runs = [from_directory(Path(result.directory)) for result in ended]
+    assert f"{len(runs)} runs, new" in rerun.keep(copy, runs)
+    made = (copy.folder / ENVIRONMENT).read_text("utf-8")
+    for retime, stands in ((False, "{}"), (True, made)):
+        (copy.folder / ENVIRONMENT).write_text("{}")
+        assert "bit-identical" in rerun.keep(copy, runs, retime=retime)
+        assert (copy.folder / ENVIRONMENT).read_text("utf-8") == stands
     pages.write_study(copy)
     for _ in range(2):
         pages.write_readme(tmp_path, [copy])

@@ -38,12 +38,13 @@ Table = Mapping[Key, Mapping[str, str]]
 """The lines of a CSV of runs by their parameters."""
 
 
-def run(study: KeptStudy, n_jobs: int) -> str:
+def run(study: KeptStudy, n_jobs: int, *, retime: bool = False) -> str:
     """Run what is missing of a study and write ``runs.csv``, ``rows.csv`` and ``environment.json``.
 
     Returns:
         How the runs compare with the committed ones. If they are the same bytes, ``runs.csv`` and
-        ``environment.json`` stay: the committed environment is theirs.
+        ``environment.json`` stay: the committed environment is theirs. With ``retime`` it becomes
+        that of these runs, which took another time at another commit.
 
     Raises:
         RarelabError: a job failed; nothing is written.
@@ -53,19 +54,21 @@ def run(study: KeptStudy, n_jobs: int) -> str:
     failed = [outcome for outcome in outcomes if outcome.status != "done"]
     if failed:
         raise RarelabError(f"{study.name}: {len(failed)} of {len(outcomes)} jobs did not end well")
-    return keep(study, [from_directory(outcome.directory) for outcome in outcomes])
+    return keep(study, [from_directory(outcome.directory) for outcome in outcomes], retime=retime)
 
 
-def keep(study: KeptStudy, runs: Sequence[Run]) -> str:
+def keep(study: KeptStudy, runs: Sequence[Run], *, retime: bool = False) -> str:
     """Write the runs as those of the study; what :func:`run` returns."""
     text, facts = runs_csv.as_csv(runs), environment(runs)
     path = study.folder / RUNS
     before = path.read_text(encoding="utf-8") if path.is_file() else None
     _write_rows(study, runs)  # what is compared may be new where the runs are not
-    if before == text:
-        return f"{study.name}: {len(runs)} runs, bit-identical with the committed ones"
     said = f"{study.name}: {len(runs)} runs, new"
-    if before is not None:
+    if before == text:
+        said = f"{study.name}: {len(runs)} runs, bit-identical with the committed ones"
+        if not retime:
+            return said
+    elif before is not None:
         said = f"{study.name}: {differing(before, text)}; {changed(study.environment(), facts)}"
     told = json.dumps(facts, indent=1, sort_keys=True)
     (study.folder / ENVIRONMENT).write_text(told + "\n", encoding="utf-8")

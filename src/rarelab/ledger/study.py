@@ -77,7 +77,13 @@ class KeptStudy:
     @cached_property
     def header(self) -> Mapping[str, str]:
         """The header's words; those of ``Compare`` are in :attr:`comparisons`."""
-        return {word: text for word, text in _read(self.path) if word != "Compare"}
+        found: dict[str, str] = {}
+        for word, text in _read(self.path):
+            if word in found:
+                raise RequestError(f"{self.path.name}: {word}: stands twice, expected once")
+            if word != "Compare":
+                found[word] = text
+        return found
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
