@@ -19,6 +19,7 @@ from rarelab.training import Trainer
 
 HERE = Path(__file__).parent
 RUN = ["dataset=creditcard", "loss=smooth_ap", "trainer.batch_size=2048"]
+RUN += ["schedule.final_main_weight=1.0"]
 QUEUES, SEEDS, STEPS = (1024, 200_000), (0, 1, 2), 84  # 170 884 rows at batch 2 048
 
 
