@@ -74,7 +74,7 @@ def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
 
 def test_rows_carry_the_recorded_keys(tmp_path: Path) -> None:
     rows, *_ = fit(tmp_path)
-    assert [row["train/ap_weight"] for row in rows] == [0.0, 0.5, 1.0]
+    assert [row["train/ap_weight"] for row in rows] == [0.0, 0.25, 0.5]
     for row in rows:
         assert set(row) == {
             "train/loss",
