@@ -78,7 +78,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("names", nargs="*", metavar="STUDY")
     run.add_argument("--jobs", type=int, default=2, help="jobs at once")
     run.add_argument(
-        "--retime", action="store_true", help="keep the time, commit and date of these runs"
+        "--retime",
+        action="store_true",
+        help="where the runs are equal, write their time, commit and date over the committed ones",
     )
     run.set_defaults(does=_run)
     report = actions.add_parser("report", help="tables, figures and ledger from the CSVs alone")

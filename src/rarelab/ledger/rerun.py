@@ -63,12 +63,13 @@ def keep(study: KeptStudy, runs: Sequence[Run], *, retime: bool = False) -> str:
     path = study.folder / RUNS
     before = path.read_text(encoding="utf-8") if path.is_file() else None
     _write_rows(study, runs)  # what is compared may be new where the runs are not
-    said = f"{study.name}: {len(runs)} runs, new"
-    if before == text:
+    if before is None:
+        said = f"{study.name}: {len(runs)} runs, new"
+    elif before == text:
         said = f"{study.name}: {len(runs)} runs, bit-identical with the committed ones"
         if not retime:
             return said
-    elif before is not None:
+    else:
         said = f"{study.name}: {differing(before, text)}; {changed(study.environment(), facts)}"
     told = json.dumps(facts, indent=1, sort_keys=True)
     (study.folder / ENVIRONMENT).write_text(told + "\n", encoding="utf-8")

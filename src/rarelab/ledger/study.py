@@ -77,13 +77,7 @@ class KeptStudy:
     @cached_property
     def header(self) -> Mapping[str, str]:
         """The header's words; those of ``Compare`` are in :attr:`comparisons`."""
-        found: dict[str, str] = {}
-        for word, text in _read(self.path):
-            if word in found:
-                raise RequestError(f"{self.path.name}: {word}: stands twice, expected once")
-            if word != "Compare":
-                found[word] = text
-        return found
+        return {word: text for word, text in _read(self.path) if word != "Compare"}
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -117,8 +111,21 @@ def studies(folder: Path) -> list[KeptStudy]:
     return [study for study in every if study.comparisons]
 
 
-def _read(path: Path) -> Iterator[tuple[str, str]]:
-    """Word and text of each entry of the header, lines that go on joined."""
+def _read(path: Path) -> list[tuple[str, str]]:
+    """Word and text of each entry of the header, lines that go on joined.
+
+    Raises:
+        RequestError: a word other than ``Compare`` stands there twice.
+    """
+    found = list(_entries(path))
+    words = [word for word, _ in found if word != "Compare"]
+    for word in words:
+        if words.count(word) > 1:
+            raise RequestError(f"{path.name}: {word}: stands twice, expected once")
+    return found
+
+
+def _entries(path: Path) -> Iterator[tuple[str, str]]:
     word, text = "", ""
     for line in path.read_text(encoding="utf-8").splitlines():
         start, more = _LINE.fullmatch(line), _MORE.fullmatch(line)

@@ -35,7 +35,7 @@ class LossWarmupWrapper(nn.Module):
         blend_epochs: B, epochs of the blend; 0 switches at once.
         warmup_steps: as ``warmup_epochs``, in steps; excludes it.
         blend_steps: B in steps; needs ``warmup_steps``, excludes ``blend_epochs``.
-        final_main_weight: f in (0, 1], the weight after the blend.
+        final_main_weight: f in (0, 1], the weight after the blend; 1 leaves the main loss alone.
         reset_queue_each_epoch: empty the queue at the start of every epoch after the warmup.
         gather_distributed: given to the main loss, unless None.
     """
