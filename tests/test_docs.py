@@ -28,6 +28,21 @@ def console(*starts: str) -> list[str]:
     return [line for line in lines if line.startswith(starts)]
 
 
+def test_the_readmes_first_examples_from_python_run_as_written(
+    home: Path, capsys: pytest.CaptureFixture
+) -> None:
+    section = README.partition("\n## From Python\n")[2].partition("\n## ")[0]
+    examples = [block for block in blocks("python") if block in section]
+    assert len(examples) == 2 and sum(len(example.splitlines()) for example in examples) <= 12
+    trained, differentiated = ({}, {})
+    for code, names in zip(examples, (trained, differentiated), strict=True):
+        exec(compile(code, "README.md", "exec"), names)
+    run = trained["run"]
+    assert run.status == "done" and home in run.directory.parents
+    assert capsys.readouterr().out.endswith(f"{run.metrics['test/aucpr']} {run.directory}\n")
+    assert differentiated["logits"].grad.abs().sum() > 0
+
+
 def test_the_readmes_predictions_run_as_written(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
