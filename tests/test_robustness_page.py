@@ -17,7 +17,7 @@ PAGE = (ROOT / "docs" / "robustness.md").read_text(encoding="utf-8")
 RESUME, CHECKPOINT, LOAD = (
     ROOT / "experiments" / f"bench_{name}" for name in ("resume", "checkpoint", "load")
 )
-STORES = {"sqlite": "one sqlite file", "postgresql": "`mlflow server` on PostgreSQL"}
+STORES = {"sqlite": "one SQLite file", "postgresql": "`mlflow server` on PostgreSQL"}
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -35,14 +35,14 @@ def kills() -> str:
     runs = Counter(row["dataset"] for row in found)
     equal = Counter(row["dataset"] for row in found if row["equal"] == "yes")
     return table(
-        "| data set | runs killed | equal to the one left alone |",
+        "| data set | runs killed | equal to the uninterrupted run |",
         (f"| {name} | {count} | {equal[name]} |" for name, count in runs.items()),
     )
 
 
 def cost() -> str:
     return table(
-        "| checkpoints | written | seconds of training | part of it spent on them |",
+        "| checkpoints | written | training time, seconds | share spent on checkpoints |",
         (
             f"| {row['checkpoints']} | {row['written']} | {row['seconds']} | {row['share']} % |"
             for row in rows(CHECKPOINT / "cost.csv")
@@ -65,8 +65,8 @@ def load() -> str:
     times = ("open_median", "open_max", "append_max", "close_median", "close_max")
     return table(
         "| store | seconds | runs | finished | with all parameters and files | values on disk | "
-        "in the store | twice | warnings | open: median | longest | row: longest | close: median | "
-        "longest |",
+        "in the store | duplicates | warnings | open: median | longest | row: longest | "
+        "close: median | longest |",
         (
             f"| {STORES[row['store']]} | {row['seconds']} | "
             + "".join(f"{int(row[key]):,} | " for key in counted)
