@@ -159,20 +159,20 @@ def answer() -> str:
         better, worse = _some(told, BETTER), _some(told, WORSE)
         lines.append(
             f"- **{words_for}**, six losses against BCE in {studies} "
-            f"{'study' if studies == 1 else 'studies'}: better {better}; worse {worse}; no "
-            f"difference shown in the other {_others(told)} of {len(told)}."
+            f"{'study' if studies == 1 else 'studies'}: better: {better}; worse: {worse}; no "
+            f"difference shown in the other {_others(told)} of {len(told)} comparisons."
         )
         name, arm, best = max(
             (each for each in told if each[1] in RANKING), key=lambda each: _gain(each[2])
         )
         lines.append(
-            f"  The largest mean gain of a ranking loss is {_gain(best):+.3f} "
+            f"  The largest mean gain of any ranking loss is {_gain(best):+.3f} "
             f"(`{arm}`, {name}: {best.verdict})."
         )
     boosting = [each for each in verdicts("test/aucpr") if each[1] == BOOSTING]
     better, worse = _some(boosting, BETTER, arms=False), _some(boosting, WORSE, arms=False)
     lines.append(
-        f"- **Boosting** in AUCPR against the network with BCE: better {better}; worse {worse}."
+        f"- **Boosting**, AUCPR against the network with BCE: better: {better}; worse: {worse}."
     )
     return "\n".join(lines)
 
@@ -213,9 +213,9 @@ def completed(study: KeptStudy) -> list[dict[str, str]]:
 
 
 def moved() -> str:
-    """What the trials of BCE's search differ in, beside what the best trials of the losses do."""
+    """How far the trials of BCE's search lie apart, and how far the best trials of the losses."""
     lines = [
-        "| validation AUCPR | BCE, its completed trials | the best of each loss |",
+        "| validation AUCPR | completed trials of BCE | best trial of each loss |",
         "|---|---|---|",
     ]
     for name, study in kept([*SETS, *VARIANTS]).items():
@@ -233,7 +233,7 @@ def moved() -> str:
 def mixture() -> str:
     """The best validation AUCPR of a search's trials with the ranking loss alone, and with half."""
     key = "schedule.final_main_weight="
-    lines = ["| best validation AUCPR, of completed trials | alone | half BCE |", "|---|---|---|"]
+    lines = ["| best validation AUCPR of completed trials | alone | half BCE |", "|---|---|---|"]
     halves = 0
     for name, study in kept([*SETS, *VARIANTS]).items():
         rows = completed(study)
@@ -246,7 +246,7 @@ def mixture() -> str:
             alone, half = (f"{max(v):.3f} of {len(v)}" if v else "-" for v in of.values())
             lines.append(f"| {name}, `{arm}` | {alone} | {half} |")
             halves += has(max(own, key=lambda row: float(row["value"])), f"{key}0.5")
-    told = f"{halves} of the {len(lines) - 2} searches chose the half."
+    told = f"{halves} of the {len(lines) - 2} searches chose the mix."
     return "\n".join([*lines, "", told])
 
 
@@ -260,11 +260,11 @@ def in_short() -> str:
     losses = [contrast.verdict for _, arm, contrast in found if arm != BOOSTING]
     boosting = [contrast.verdict for _, arm, contrast in found if arm == BOOSTING]
     return (
-        f"Six losses against BCE, each after the same small search, on {len(kept(SETS))} real data "
-        f"sets in {len(boosting)} settings:\nof {len(losses)} comparisons of test AUCPR "
-        f"{losses.count(BETTER)} better, {losses.count(WORSE)} worse, no difference shown in the "
-        f"rest. Boosting: better in {boosting.count(BETTER)}, worse in {boosting.count(WORSE)} of "
-        f"{len(boosting)}."
+        f"Six losses against BCE, each tuned with the same small search, on {len(kept(SETS))} real "
+        f"data sets in {len(boosting)} settings:\nof {len(losses)} comparisons of test AUCPR, "
+        f"{losses.count(BETTER)} are better, {losses.count(WORSE)} are worse, and the rest show no "
+        f"difference.\nBoosting is better than BCE in {boosting.count(BETTER)} of the "
+        f"{len(boosting)} settings and worse in {boosting.count(WORSE)}."
     )
 
 

@@ -31,8 +31,11 @@ def results() -> pd.DataFrame:
 
 
 def asked(table: pd.DataFrame) -> str:
-    """What was asked for, and what was measured, at τ = .01."""
-    lines = ["| work (τ = .01) | aim | measured | this, ms | peer, ms |", "|---|---|---|---|---|"]
+    """The speed-up over the peer, target and measured, at τ = .01."""
+    lines = [
+        "| task (τ = .01) | target speed-up | measured | rarelab, ms | peer, ms |",
+        "|---|---|---|---|---|",
+    ]
     for loss, classes, batch, queue, rate, aim in ASKED:
         row = table.loc[(loss, classes, batch, queue, rate, 0.01)]
         ours, peer = row["ms", OURS], row["ms", PEER]
@@ -51,16 +54,16 @@ def million(table: pd.DataFrame) -> str:
     ours = large["ms", OURS]
     return (
         f"Smooth-AP on 1 048 576 rows at 0.5 %: {ours:.0f} ms and {large['peak_mb', OURS]:.0f} MB "
-        f"above the start, where one pair matrix of the peer is 22 GB. From 131 072 rows to those, "
-        f"8 times the work, the time grows {ours / small['ms', OURS]:.1f} times."
+        f"of extra memory; a single pair matrix of the peer would be 22 GB. From 131 072 to "
+        f"1 048 576 rows, 8 times the work, the time grows {ours / small['ms', OURS]:.1f}-fold."
     )
 
 
 def everything(table: pd.DataFrame) -> str:
     """All medians, in milliseconds, and peak memory at τ = .01."""
     lines = [
-        "| loss | classes | pool | positives | τ | this, ms | imbalanced, ms | proxy, ms "
-        "| this, MB | imbalanced, MB | proxy, MB |",
+        "| loss | classes | pool | positives | τ | rarelab, ms | imbalanced, ms | proxy, ms "
+        "| rarelab, MB | imbalanced, MB | proxy, MB |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for key, row in table.iterrows():
@@ -79,7 +82,7 @@ def retrieved() -> str:
     """pytorch-metric-learning's task."""
     table = pd.read_csv(HERE / "retrieval.csv").pivot(index="rows", columns="library", values="ms")
     lines = [
-        "| rows of the batch | this, ms | pytorch-metric-learning, ms |",
+        "| rows in the batch | rarelab, ms | pytorch-metric-learning, ms |",
         "|---|---|---|",
     ]
     for rows, row in table.iterrows():
@@ -103,7 +106,7 @@ def sections() -> dict[str, str]:
 
 
 def write() -> None:
-    """Renew the generated parts of README.md and the figure."""
+    """Update the generated parts of README.md and the figure."""
     import figure
 
     path = HERE / "README.md"

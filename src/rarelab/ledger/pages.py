@@ -76,7 +76,7 @@ def ledger(studies: Sequence[KeptStudy]) -> str:
         f"| {study.header.get('Result') or _headlines(study)} | {_made(study)} |"
         for study in studies
     ]
-    lines += ["", f"All of them: {sum(map(_minutes, studies)):.0f} min on two cores.", ""]
+    lines += ["", f"All studies: {sum(map(_minutes, studies)):.0f} min on two cores.", ""]
     return "\n".join([*lines, *map(_section, studies)])
 
 
