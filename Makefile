@@ -9,7 +9,7 @@ run: .venv/.with-run ## the showcase: four losses on card fraud, three seeds eac
 	@if $(PY) -m rarelab data fetch creditcard; then \
 	  exec $(PY) -m rarelab train experiments=creditcard; \
 	else \
-	  echo "creditcard cannot be had here: a sweep on the generated toy data instead"; \
+	  echo "creditcard is unavailable: running a sweep on generated toy data instead"; \
 	  exec $(PY) -m rarelab train -m loss=bce,smooth_ap "seed=range(3)" sweep.n_jobs=2; \
 	fi
 
@@ -35,7 +35,7 @@ postgresql:
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends postgresql; \
-	} || echo "PostgreSQL is not here: what needs it is skipped"
+	} || echo "PostgreSQL is not installed: the tests that need it are skipped"
 
 browser: ## Debian's Chromium, for the test of the dashboard
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
