@@ -262,9 +262,10 @@ def in_short() -> str:
     return (
         f"Six losses against BCE, each tuned with the same small search, on {len(kept(SETS))} real "
         f"data sets in {len(boosting)} settings:\nof {len(losses)} comparisons of test AUCPR, "
-        f"{losses.count(BETTER)} are better, {losses.count(WORSE)} are worse, and the rest show no "
-        f"difference.\nBoosting is better than BCE in {boosting.count(BETTER)} of the "
-        f"{len(boosting)} settings and worse in {boosting.count(WORSE)}."
+        f"{losses.count(BETTER)} are better, {losses.count(WORSE)} are worse, and in the rest no "
+        f"difference is shown.\nBoosting is better than the network with BCE in "
+        f"{boosting.count(BETTER)} of the {len(boosting)} settings and worse in "
+        f"{boosting.count(WORSE)}."
     )
 
 
