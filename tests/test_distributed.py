@@ -103,10 +103,22 @@ def gathers(rank: int) -> list[Tensor]:
     return [everyone.detach(), mine.grad, flags, labels]
 
 
+def overflowing(rank: int) -> list[Tensor]:
+    """Two steps, the first with an infinite logit on the second process alone."""
+    loss, found = SmoothAPLoss(1, queue_size=16), []
+    for top in (float("inf"), 2.0):
+        logits = torch.tensor([0.5, 1.0, top if rank == 1 else 0.0])
+        found.append(loss(logits, torch.tensor([0, 1, 1])).view(1))
+    return [*found, torch.tensor([len(loss.pool.ring)])]
+
+
 def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
-    outcome: dict[object, list[Tensor]] = {"gathers": gathers(rank)}
+    outcome: dict[object, list[Tensor]] = {
+        "gathers": gathers(rank),
+        "overflowing": overflowing(rank),
+    }
     for index, scenario in enumerate(SCENARIOS):
         part = slice(0, scenario.split) if rank == 0 else slice(scenario.split, ROWS)
         outcome[index] = trace(scenario, part, DistributedDataParallel)
@@ -141,6 +153,15 @@ def test_rows_are_gathered_in_rank_order(outcomes) -> None:
         assert gradient.tolist() == [4.0 * value for value in range(1, 4 + rank)]
         assert flags.tolist() == [[True, True], [False, True]]
         assert labels.tolist() == [0, 0, 1]
+
+
+def test_an_infinite_logit_of_one_process_shows_in_all(outcomes) -> None:
+    for outcome in outcomes:
+        first, second, remembered = outcome["overflowing"]
+        assert first.isnan()
+        assert second.isfinite()
+        assert second == outcomes[0]["overflowing"][1]
+        assert remembered == 5 + 6
 
 
 def test_without_a_process_group_there_is_nothing_to_gather() -> None:

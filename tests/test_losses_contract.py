@@ -112,14 +112,48 @@ def test_a_batch_of_nothing_is_a_zero_on_the_graph(case: Case, rows: int) -> Non
         assert_attached_zero(*outcome)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("labels", ["mixed", "positive", "negative"])
-def test_a_nan_is_not_hidden(case: Case, labels: str) -> None:
+def test_a_row_that_is_not_finite_shows_in_the_loss(case: Case, labels: str, bad: float) -> None:
     logits, targets = case.batch()
     targets = {"mixed": targets, "positive": targets * 0 + 1, "negative": targets * 0}[labels]
     spoiled = logits.detach().clone()
-    spoiled[3] = float("nan")
+    spoiled[3:5] = bad
     for reduction in ("mean", "sum"):
-        assert case.make(reduction=reduction)(spoiled, targets).isnan()
+        value, gradient = run(case.make(reduction=reduction), spoiled, targets)
+        assert not value.isfinite()
+        if case.pooled:
+            assert value.isnan()
+            assert gradient.isnan().all(), "a gradient scaler must see it"
+    if covered(case) != "LossWarmupWrapper":  # its parts reduce over different things
+        assert not case.make(reduction="none")(spoiled, targets).isfinite().all()
+
+
+def test_a_row_that_is_not_finite_is_not_remembered(case: Case) -> None:
+    before, after = case.batch(seed=1), case.batch(seed=2)
+    clean, spoiled = case.make(), case.make()
+    for loss in (clean, spoiled):
+        run(loss, *before)
+    for bad in (float("nan"), float("inf"), float("-inf")):
+        logits, targets = case.batch()
+        assert not run(spoiled, torch.full_like(logits, bad), targets)[0].isfinite()
+    for expected, found in zip(run(clean, *after), run(spoiled, *after), strict=True):
+        assert torch.equal(expected, found)
+
+
+def test_one_logit_that_is_not_finite_breaks_its_class_alone(case: Case) -> None:
+    if not case.pooled or case.width == 1:
+        return  # other losses have no classes one against the rest
+    logits, targets = case.batch()
+    spoiled = logits.detach().clone()
+    spoiled[3, 1] = float("inf")
+    loss, clean = case.make(), case.make()(logits, targets, return_per_class=True)[1]
+    value, classes, valid = loss(spoiled, targets, return_per_class=True)
+    assert value.isnan()
+    assert valid.tolist() == [True, False, True]
+    assert torch.equal(classes[valid], clean[valid])
+    assert loss.pool.ring.scores.isfinite().all()
+    assert len(loss.pool.ring) == len(targets) - 1
 
 
 @pytest.mark.parametrize("scale", [1e4, 1e-8])

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from rarelab.losses import SmoothAPLoss
 from rarelab.losses.pool import RankingPool, Rows
 from rarelab.losses.sampling import quota_sample
 
@@ -82,6 +83,38 @@ def test_ignored_rows_take_a_place_in_the_ring_but_not_in_a_pool() -> None:
     assert (rows.scores.tolist(), rows.labels.tolist()) == ([[5, 1, 3]], [1, 0, 1])
     # The ring now holds the ignored 4 and the 5 in place of the 1 and the ignored 2.
     assert step(pool, [6]).scores.tolist() == [[6, 5, 3]]
+
+
+def test_rows_that_are_not_finite_break_their_class_and_take_no_place_in_the_ring() -> None:
+    pool = RankingPool(1, queue_size=3)
+    assert step(pool, [1]).broken is None
+    for bad in (float("nan"), float("inf"), float("-inf")):
+        rows = step(pool, [2, bad, 3], sample_weight=torch.tensor([1.0, 5.0, 2.0]))
+        assert rows.broken is not None
+        assert rows.broken.tolist() == [True]
+    rows = step(pool, [4])
+    assert rows.broken is None
+    assert rows.weights is not None
+    assert (rows.scores.tolist(), rows.weights.tolist()) == ([[4, 3, 3, 2]], [1, 2, 2, 1])
+
+
+def test_an_ignored_row_that_is_not_finite_breaks_nothing() -> None:
+    pool = RankingPool(1, queue_size=3)
+    assert step(pool, [1, float("inf"), 2], [0, -100, 1]).broken is None
+    assert step(pool, [3]).scores.tolist() == [[3, 1, 2]]
+
+
+def test_scores_whose_sum_overflows_are_finite() -> None:
+    assert step(RankingPool(1, queue_size=3), [3e38, 3e38]).broken is None
+
+
+def test_a_cut_pool_does_not_hide_what_is_not_finite() -> None:
+    logits = torch.randn(200)
+    logits[7] = float("inf")
+    for seed in range(5):
+        loss = SmoothAPLoss(1, max_pool_size=4)
+        loss.seed(seed)
+        assert loss(logits, torch.arange(200) % 5 == 0).isnan()
 
 
 def test_weights_travel_through_the_queue_and_are_one_where_none_were_given() -> None:

@@ -38,6 +38,10 @@ again.load_state_dict(state)
 for each in (loss, again):
     each.on_train_batch_rows(rows)
 assert torch.equal(loss(logits, targets), again(logits, targets))
+loss.on_train_batch_rows(rows)
+before = loss.published.u_pos.clone()
+assert loss(torch.full((16, 1), torch.inf), targets).isnan()
+assert torch.equal(loss.published.u_pos, before)
 for labels in (torch.zeros(16), torch.full((16,), -100.0)):
     loss.on_train_batch_rows(rows)
     value = loss(logits, labels)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from rarelab.functional.pairwise_hinge import all_pairs_squared_hinge
 from rarelab.losses.pool import RankingPool
-from rarelab.losses.pooled import PerClass
+from rarelab.losses.pooled import PerClass, broken_as_nan
 from rarelab.losses.reduce import class_loss
 from rarelab.losses.rows import check_reduction
 
@@ -108,5 +108,6 @@ class AllPairsSquaredHingeLoss(nn.Module):
             losses = all_pairs_squared_hinge(
                 rows.scores, positives, margin=self.margin, weights=rows.weights, live=rows.live
             )
-        loss = class_loss(losses, rows.scores, self.reduction)
+        losses = broken_as_nan(losses, rows)
+        loss = class_loss(losses, rows.broken, self.reduction)
         return (loss, losses, ~losses.isnan()) if return_per_class else loss

@@ -1,6 +1,7 @@
 """The pool a ranking loss ranks: this batch's rows, then a memory of earlier ones."""
 
 import logging
+from math import isfinite
 from typing import NamedTuple
 
 import torch
@@ -19,7 +20,8 @@ class Rows(NamedTuple):
 
     ``scores`` [C, M], without a graph; ``labels`` int64 [M]; ``weights`` [M], or None when all are
     1; ``iid`` bool [M], or None when all are independent draws; ``live`` [C, L], the scores of this
-    batch, which come first, with their graph.
+    batch, which come first, with their graph. ``broken`` bool [C]: the classes in which a counted
+    score of this batch was NaN or infinite, or None when all were finite; ``scores`` hold 0 there.
     """
 
     scores: Tensor
@@ -27,20 +29,32 @@ class Rows(NamedTuple):
     weights: Tensor | None
     iid: Tensor | None
     live: Tensor
+    broken: Tensor | None = None
 
     def select(self, index: Tensor, live: Tensor) -> "Rows":
         """The rows that a mask [M] or an index selects; ``live`` is what is left of the batch."""
         weights = None if self.weights is None else self.weights[index]
         iid = None if self.iid is None else self.iid[index]
-        return Rows(self.scores[:, index].contiguous(), self.labels[index], weights, iid, live)
+        scores, labels = self.scores[:, index].contiguous(), self.labels[index]
+        return Rows(scores, labels, weights, iid, live, self.broken)
+
+    def without_infinities(self, finite: Tensor, keep: Tensor | None) -> "Rows":
+        """The same rows with 0 where ``finite`` [C, M] is false, and the broken classes marked.
+
+        Scores of rows that are not in ``keep`` [M] break nothing.
+        """
+        broken = ~(finite if keep is None else finite | ~keep).all(dim=1)
+        scores = torch.where(finite, self.scores, 0)
+        return self._replace(scores=scores, broken=broken if bool(broken.any()) else None)
 
 
 class RankingPool(nn.Module):
     """Merge a batch with the queue of earlier rows, then let the batch join the queue.
 
     The queue is a ring of ``queue_size`` rows (0: none), filled with detached logits. Rows whose
-    target is ``ignore_index`` take their place in the ring but never stand in a pool. The pool of a
-    step is its own batch and the queue as it was before that batch.
+    target is ``ignore_index`` take their place in the ring but never stand in a pool. A row with a
+    NaN or an infinite logit breaks the classes it stands in for this step, and never enters the
+    ring. The pool of a step is its own batch and the queue as it was before that batch.
 
     The whole state travels in ``state_dict``: ring, write position and the generator of the loss's
     own random stream, which ``max_pool_size`` draws from and nothing else does.
@@ -75,9 +89,16 @@ class RankingPool(nn.Module):
         if should_gather(gather_distributed):
             batch = _gather(batch)
         keep = kept_rows(batch.labels, max(2, self.num_classes), ignore_index)
+        finite = _finite(batch.scores)
+        queued = batch
+        if finite is not None:
+            queued = batch.select(finite.all(dim=0), batch.live)
+            batch = batch.without_infinities(finite, keep)
         pool = self._merge(batch, keep, ignore_index)
         if update_queue:
-            self.ring.write(batch.scores, batch.labels, batch.weights, batch.iid, keep is not None)
+            self.ring.write(
+                queued.scores, queued.labels, queued.weights, queued.iid, keep is not None
+            )
         if max_pool_size is not None and pool.labels.size(0) > max_pool_size:
             pool = self._cap(pool, max_pool_size)
         self._labels = pool.labels
@@ -126,7 +147,8 @@ class RankingPool(nn.Module):
         if batch.iid is not None or ring.has_iid:
             iid = _joined(batch.iid, ring.read_iid(), rows)
         scores = torch.cat([batch.scores, scores], dim=1)
-        pool = Rows(scores, torch.cat([batch.labels, labels]), weights, iid, batch.live)
+        labels = torch.cat([batch.labels, labels])
+        pool = Rows(scores, labels, weights, iid, batch.live, batch.broken)
         if not ring.has_ignored:
             return pool
         return pool.select(pool.labels != ignore_index, batch.live)
@@ -148,6 +170,15 @@ class RankingPool(nn.Module):
             return labels.to(torch.bool).unsqueeze(0)
         classes = torch.arange(self.num_classes, device=labels.device)
         return labels == classes.unsqueeze(1)
+
+
+def _finite(scores: Tensor) -> Tensor | None:
+    """Which scores are finite, bool [C, N], or None when all are."""
+    # A finite sum proves it in one pass; an infinite one may also be an overflow.
+    if isfinite(scores.sum().item()):
+        return None
+    finite = scores.isfinite()
+    return None if bool(finite.all()) else finite
 
 
 def _joined(live: Tensor | None, queued: Tensor, rows: int) -> Tensor:

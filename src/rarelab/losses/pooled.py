@@ -98,7 +98,8 @@ class PooledLoss(nn.Module, ABC):
             update_queue=self.training or self.update_queue_in_eval,
         )
         losses = 1 - self._values(rows, positives)
-        return Evaluated(class_loss(losses, rows.scores, self.reduction), losses, rows, positives)
+        losses = broken_as_nan(losses, rows)
+        return Evaluated(class_loss(losses, rows.broken, self.reduction), losses, rows, positives)
 
     def _values(self, rows: Rows, positives: Tensor) -> Tensor:
         if rows.labels.numel() == 0:
@@ -116,6 +117,13 @@ class PooledLoss(nn.Module, ABC):
             f"num_classes={self.num_classes}, queue_size={self.queue_size}, "
             f"temperature={self.temperature}, reduction={self.reduction!r}"
         )
+
+
+def broken_as_nan(losses: Tensor, rows: Rows) -> Tensor:
+    """Class losses [C] with NaN, in value and gradient, where the batch's scores are not finite."""
+    if rows.broken is None:
+        return losses
+    return losses.masked_scatter(rows.broken, rows.live[rows.broken].sum(dim=1) * nan)
 
 
 def check_unit(temperature_unit: str) -> str:

@@ -1,5 +1,6 @@
 """Average precision by stochastic optimisation, as the package libauc has it."""
 
+from math import nan
 from typing import Any, Literal, final
 
 from torch import Tensor, nn
@@ -68,6 +69,8 @@ class APLoss(nn.Module):
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         """The surrogate of logits [N] or [N, 1]; a zero on the graph without a positive.
 
+        A logit that is not finite makes it NaN and leaves the estimates as they are.
+
         Raises:
             ValueError: `on_train_batch_rows` was not called, or with another number of rows; or
                 there are several processes.
@@ -86,6 +89,8 @@ class APLoss(nn.Module):
             )
         if keep is not None:
             logits, labels, rows = logits[keep], labels[keep], rows.to(keep.device)[keep]
+        if not bool(logits.isfinite().all()):
+            return logits.sum() * nan  # the running estimates must not take it in
         if len(labels) < 2 or not bool(labels.any()):
             return logits.sum() * 0
         self._move(logits)
