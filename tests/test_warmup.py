@@ -65,6 +65,30 @@ def test_the_weight_climbs_epoch_by_epoch(final: float, weights: list[float]) ->
         assert wrapper.at_final_weight == (epoch > 3)
 
 
+@pytest.mark.parametrize("blend", range(11))
+def test_every_final_weight_is_reached_exactly_when_the_blend_ends(blend: int) -> None:
+    for hundredths in range(1, 101):
+        final = hundredths / 100
+        wrapper = wrapped(warmup_epochs=2, blend_epochs=blend, final_main_weight=final)
+        weights = []
+        for epoch in range(blend + 5):
+            wrapper.on_train_epoch_start(epoch)
+            weights.append(wrapper.ap_weight)
+            assert wrapper.in_warmup == (epoch < 2)
+            assert wrapper.at_final_weight == (epoch >= 2 + blend)
+        assert weights == sorted(weights)
+        assert weights[:2] == [0, 0]
+        assert weights[2 + blend :] == [final] * 3
+        assert max(weights[: 2 + blend]) < final
+
+
+def test_a_final_weight_too_small_to_share_out_is_no_endless_warmup() -> None:
+    wrapper = wrapped(blend_epochs=2, final_main_weight=5e-324)
+    at(wrapper, 0, 0)(LOGITS, TARGETS)
+    assert (wrapper.in_warmup, wrapper.in_blend) == (False, True)
+    assert len(wrapper.main_loss.calls) == 1
+
+
 def test_the_weight_climbs_step_by_step() -> None:
     wrapper = wrapped(warmup_steps=2, blend_steps=3)
     seen = []

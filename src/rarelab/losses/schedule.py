@@ -10,7 +10,14 @@ def main_weight(position: int, warmup: int, blend: int, final: float) -> float:
     """The main loss's weight: 0 in the warmup, f·k/(B + 1) at blend position k = 1..B, then f."""
     if position < warmup:
         return 0.0
-    return final * min(position - warmup + 1, blend + 1) / (blend + 1)
+    if ramp_ended(position, warmup, blend):
+        return final  # f·(B + 1)/(B + 1) is not always f in floating point
+    return final * (position - warmup + 1) / (blend + 1)
+
+
+def ramp_ended(position: int, warmup: int, blend: int) -> bool:
+    """Whether warmup and blend are over, so that the main loss has its final weight."""
+    return position >= warmup + blend
 
 
 def temperature(elapsed: int, start: float, end: float, decay_steps: int) -> float:

@@ -86,7 +86,8 @@ class LossWarmupWrapper(nn.Module):
     @property
     def in_warmup(self) -> bool:
         """Whether the warmup loss is used alone."""
-        return self.ap_weight == 0.0
+        position, warmup, _ = self._phases
+        return position < warmup
 
     @property
     def in_blend(self) -> bool:
@@ -96,11 +97,7 @@ class LossWarmupWrapper(nn.Module):
     @property
     def ap_weight(self) -> float:
         """The main loss's weight now, from 0 to ``final_main_weight``."""
-        if self.warmup_steps is None:
-            phases = self._epoch, self.warmup_epochs, self.blend_epochs
-        else:
-            phases = self._step, self.warmup_steps, self.blend_steps or 0
-        return schedule.main_weight(*phases, final=self.final_main_weight)
+        return schedule.main_weight(*self._phases, final=self.final_main_weight)
 
     @property
     def main_weight(self) -> float:
@@ -110,7 +107,14 @@ class LossWarmupWrapper(nn.Module):
     @property
     def at_final_weight(self) -> bool:
         """Whether the main loss has reached ``final_main_weight``."""
-        return self.ap_weight == self.final_main_weight
+        return schedule.ramp_ended(*self._phases)
+
+    @property
+    def _phases(self) -> tuple[int, int, int]:
+        """Position, length of the warmup and of the blend, in epochs or in steps."""
+        if self.warmup_steps is None:
+            return self._epoch, self.warmup_epochs, self.blend_epochs
+        return self._step, self.warmup_steps, self.blend_steps or 0
 
     @property
     def current_temperature(self) -> float | None:
@@ -179,7 +183,7 @@ class LossWarmupWrapper(nn.Module):
             kwargs.pop("sample_weight", None)
         else:
             self._check_weights(uses_warmup=weight < 1.0)
-        if weight == 0.0:
+        if self.in_warmup:
             return self._warmup(logits, targets, kwargs)
         self._check_clock()
         if not self.at_final_weight:
