@@ -117,6 +117,25 @@ def test_diagnostics_of_what_cannot_be_measured_are_nan_and_zero() -> None:
     assert facts["grad_pos_count"].tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize(
+    ("scale", "found"),
+    [("iqr", "the inter-quartile range is zero"), ("band", "the width of the band is zero")],
+)
+def test_a_class_left_out_for_want_of_a_spread_is_said_once(
+    scale: str, found: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    loss = PAUCAtBudgetLoss(1, beta=0.5, tau_scale=scale, queue_size=0)
+    flat, labels = torch.zeros(8), torch.arange(8) % 2
+    loss(torch.arange(8.0), labels)
+    loss(flat, labels * 0)  # no positive: another reason, and an ordinary one
+    loss.eval()(flat, labels)
+    assert caplog.records == []
+    for _ in range(3):
+        assert loss.train()(flat, labels) == 0
+    assert len(caplog.records) == 1
+    assert caplog.records[0].message.startswith(found)
+
+
 def test_live_positives_alone_are_counted_and_their_gradient_is_not_thinned_out() -> None:
     gradients = {}
     for numerator in ("pool", "live"):

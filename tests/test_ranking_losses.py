@@ -202,10 +202,18 @@ def test_in_units_of_the_spread_the_scale_of_the_scores_is_nothing(kind: str, sc
 
 
 @each_loss
-def test_without_a_spread_the_unit_is_the_logit(kind: str) -> None:
+def test_without_a_spread_the_unit_is_the_logit_and_that_is_said_once(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
     scores, labels = torch.tensor([0.0] * 9 + [1.0]), torch.tensor([0] * 8 + [1] * 2)
-    by_spread = LOSSES[kind](1, temperature_unit="iqr")(scores, labels)
-    assert torch.equal(by_spread, LOSSES[kind](1)(scores, labels))
+    by_spread = LOSSES[kind](1, temperature_unit="iqr", queue_size=0)
+    by_spread(torch.arange(10.0), labels)
+    by_spread.eval()(scores, labels)
+    assert caplog.records == []
+    for _ in range(3):
+        assert torch.equal(by_spread.train()(scores, labels), LOSSES[kind](1)(scores, labels))
+    assert len(caplog.records) == 1
+    assert "they have no inter-quartile range" in caplog.records[0].message
 
 
 def test_the_spread_keeps_recall_from_dead_gradients() -> None:

@@ -88,6 +88,15 @@ def test_rows_carry_the_recorded_keys(tmp_path: Path) -> None:
         }
 
 
+def test_the_trainer_gives_no_loss_cause_to_warn(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for loss in ("smooth_ap", "recall_at_quantile_iqr", "pauc_at_budget"):
+        (tmp_path / loss).mkdir()
+        fit(tmp_path / loss, f"loss={loss}", "schedule=warmup_blend", "trainer.max_epochs=7")
+    assert [record.message for record in caplog.records] == []
+
+
 def test_only_epochs_at_the_final_weight_are_selected(tmp_path: Path) -> None:
     _, selection, _ = fit(tmp_path)
     assert selection.best_epoch == 2

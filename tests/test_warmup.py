@@ -268,6 +268,52 @@ def test_a_forgotten_hook_is_said_once(caplog: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.parametrize(
+    ("options", "hooks"),
+    [
+        ({}, ["on_train_batch_start"]),
+        ({"warmup_steps": 2}, ["on_train_batch_start"]),
+        ({"warmup_epochs": 1}, ["on_train_epoch_start", "on_train_batch_start"]),
+        ({"blend_epochs": 1}, ["on_train_epoch_start", "on_train_batch_start"]),
+        ({"reset_queue_each_epoch": True}, ["on_train_epoch_start", "on_train_batch_start"]),
+    ],
+)
+def test_a_loop_that_calls_no_hook_is_told_once_which(
+    options: dict[str, Any], hooks: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    wrapper = wrapped(**options)
+    wrapper.eval()(LOGITS, TARGETS)
+    assert caplog.records == []
+    for _ in range(3):
+        wrapper.train()(LOGITS, TARGETS)
+    assert len(caplog.records) == len(hooks)
+    for record, hook in zip(caplog.records, hooks, strict=True):
+        assert f"the schedule of Fixed stands still: call {hook}(" in record.message
+
+
+def test_a_loop_that_calls_both_hooks_is_told_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    wrapper = wrapped(warmup_epochs=1, blend_epochs=1, reset_queue_each_epoch=True)
+    for epoch in range(3):
+        at(wrapper, epoch, epoch)(LOGITS, TARGETS)
+    resumed = wrapped(warmup_epochs=1, blend_epochs=1)
+    resumed.load_state_dict(wrapper.state_dict())
+    resumed.on_train_batch_start(3)  # within the epoch, which is not told again
+    resumed(LOGITS, TARGETS)
+    assert caplog.records == []
+
+
+def test_settings_that_the_main_loss_cannot_follow_are_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    parts = nn.BCEWithLogitsLoss(), nn.SoftMarginLoss()
+    LossWarmupWrapper(*parts, reset_queue_each_epoch=True)
+    assert [record.message for record in caplog.records] == [
+        "SoftMarginLoss has no temperature: temp_start, temp_end and temp_decay_steps change "
+        "nothing",
+        "SoftMarginLoss has no reset_queue(): reset_queue_each_epoch=True changes nothing",
+    ]
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"warmup_epochs": 1, "warmup_steps": 5}, "warmup_epochs and warmup_steps"),

@@ -275,7 +275,7 @@ def _try_loss(key: str, part: nn.Module, splits: Splits) -> None:
     logits = torch.zeros(2, splits.num_outputs, requires_grad=True)
     targets = torch.tensor([0, len(splits.classes) - 1])
     weight = {} if splits.train.sample_weight is None else {"sample_weight": torch.ones(2)}
-    tried = copy.deepcopy(part)
+    tried = copy.deepcopy(part).eval()  # two rows say nothing of the scores to be warned of
     if isinstance(tried, Indexed):
         tried.on_train_batch_rows(torch.arange(2))
     try:

@@ -5,7 +5,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor
 
-from rarelab.functional.band import BASES, SCALES
+from rarelab.functional.band import BASES, SCALES, band
 from rarelab.functional.pauc import SURROGATES, pauc_at_budget
 from rarelab.functional.pauc_diagnostics import pauc_diagnostics
 from rarelab.losses.pool import Rows
@@ -13,6 +13,10 @@ from rarelab.losses.pooled import PooledLoss
 from rarelab.losses.ranking import check_interpolation
 from rarelab.losses.rows import check_choice
 
+NO_SPREAD = (
+    "%s is zero, so the class is left out: its scores are equal, or the pool is too small for the "
+    "false-positive rates from %g to %g; raise queue_size"
+)
 NUMERATORS = ("pool", "live")
 
 
@@ -128,9 +132,24 @@ class PAUCAtBudgetLoss(PooledLoss):
         return (*result, stats) if isinstance(result, tuple) else (result, stats)
 
     def class_values(self, rows: Rows, positives: Tensor) -> Tensor:
-        return pauc_at_budget(
-            rows.scores, positives, weights=rows.weights, live=rows.live, **self._options(rows)
+        options = self._options(rows)
+        values = pauc_at_budget(
+            rows.scores, positives, weights=rows.weights, live=rows.live, **options
         )
+        if self.training and not self.notices.said(NO_SPREAD) and bool(values.isnan().any()):
+            self._warn_without_spread(rows, positives, options)
+        return values
+
+    def _warn_without_spread(self, rows: Rows, positives: Tensor, options: dict[str, Any]) -> None:
+        """Warn if a class with positives and negatives is left out for want of a spread."""
+        reference = ~positives if rows.iid is None else ~positives & rows.iid
+        names = ("alpha", "beta", "tau", "n_knots", "scale", "basis", "iid", "interpolation")
+        where = band(rows.scores, positives, **{name: options[name] for name in names})
+        if bool((positives.any(-1) & reference.any(-1) & ~where.spread).any()):
+            spread = (
+                "the inter-quartile range" if self.tau_scale == "iqr" else "the width of the band"
+            )
+            self.notices.warn(NO_SPREAD, spread, self.alpha, self.beta)
 
     def _options(self, rows: Rows) -> dict[str, Any]:
         numerator = None

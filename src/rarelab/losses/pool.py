@@ -1,6 +1,5 @@
 """The pool a ranking loss ranks: this batch's rows, then a memory of earlier ones."""
 
-import logging
 from math import isfinite
 from typing import NamedTuple
 
@@ -8,11 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from rarelab.distributed import gather_rows, row_counts, should_gather
+from rarelab.losses.notices import Notices
 from rarelab.losses.ring import Ring
 from rarelab.losses.rows import as_column, as_labels, as_logits, as_weights, kept_rows
 from rarelab.losses.sampling import quota_sample
 
-log = logging.getLogger("rarelab")
+SAMPLED = (
+    "a pool of %d rows exceeds max_pool_size=%d: from here on the loss is computed on a random "
+    "subset with a minimum per class"
+)
 
 
 class Rows(NamedTuple):
@@ -70,7 +73,7 @@ class RankingPool(nn.Module):
         self.ring = Ring(queue_size, num_classes)
         self._labels: Tensor | None = None
         self._generator = torch.Generator()
-        self._said_sampled = False
+        self._notices = Notices()
 
     def forward(
         self,
@@ -154,14 +157,7 @@ class RankingPool(nn.Module):
         return pool.select(pool.labels != ignore_index, batch.live)
 
     def _cap(self, pool: Rows, size: int) -> Rows:
-        if not self._said_sampled:
-            self._said_sampled = True
-            log.warning(
-                "a pool of %d rows exceeds max_pool_size=%d: from here on the loss is computed on "
-                "a random subset with a minimum per class",
-                pool.labels.size(0),
-                size,
-            )
+        self._notices.warn(SAMPLED, pool.labels.size(0), size)
         index = quota_sample(pool.labels, size, self._generator)
         return pool.select(index, pool.live[:, index[index < pool.live.size(1)]])
 

@@ -8,9 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from rarelab.functional.order import iqr
+from rarelab.losses.notices import Notices
 from rarelab.losses.pool import RankingPool, Rows
 from rarelab.losses.reduce import class_loss
 from rarelab.losses.rows import check_choice, check_reduction
+
+NO_SPREAD = (
+    "half or more of a class's pooled scores are equal, so that they have no inter-quartile range: "
+    "there the temperature %g is in logits"
+)
 
 PerClass = tuple[Tensor, Tensor, Tensor]
 
@@ -61,6 +67,7 @@ class PooledLoss(nn.Module, ABC):
         self.gather_distributed = gather_distributed
         self.max_pool_size = max_pool_size
         self.pool = RankingPool(num_classes, queue_size)
+        self.notices = Notices()
 
     @abstractmethod
     def class_values(self, rows: Rows, positives: Tensor) -> Tensor:
@@ -135,14 +142,19 @@ def check_unit(temperature_unit: str) -> str:
     return check_choice("temperature_unit", temperature_unit, ("logit", "iqr"))
 
 
-def tau_in(unit: str, temperature: float, scores: Tensor) -> float | Tensor:
+def tau_in(
+    unit: str, temperature: float, scores: Tensor, notices: Notices | None = None
+) -> float | Tensor:
     """The temperature in units of the logits: itself, or a multiple of the pool's spread, τ [C].
 
     Under 'iqr' the unit is the inter-quartile range of the class's pooled scores [C, M], without
     gradient. Where that is 0 (half of the scores equal) there is no spread to measure by, and the
-    unit is the logit.
+    unit is the logit, of which ``notices`` warns.
     """
     if unit == "logit":
         return temperature
     spread = iqr(scores.detach())
-    return temperature * torch.where((spread > 0) & spread.isfinite(), spread, 1)
+    usable = (spread > 0) & spread.isfinite()
+    if notices is not None and not notices.said(NO_SPREAD) and not bool(usable.all()):
+        notices.warn(NO_SPREAD, temperature)
+    return temperature * torch.where(usable, spread, 1)

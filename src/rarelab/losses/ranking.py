@@ -80,7 +80,8 @@ class SmoothAPLoss(PooledLoss):
         return done.result(return_per_class)
 
     def class_values(self, rows: Rows, positives: Tensor) -> Tensor:
-        tau = tau_in(self.temperature_unit, self.temperature, rows.scores)
+        notices = self.notices if self.training else None
+        tau = tau_in(self.temperature_unit, self.temperature, rows.scores, notices)
         return smooth_ap(rows.scores, positives, tau=tau, weights=rows.weights, live=rows.live)
 
 
@@ -161,11 +162,13 @@ class RecallAtQuantileLoss(PooledLoss):
         return done.result(return_per_class)
 
     def class_values(self, rows: Rows, positives: Tensor) -> Tensor:
+        notices = self.notices if self.training else None
+        tau = tau_in(self.temperature_unit, self.temperature, rows.scores, notices)
         return recall_at_quantile(
             rows.scores,
             positives,
             quantile=self.quantile,
-            tau=tau_in(self.temperature_unit, self.temperature, rows.scores),
+            tau=tau,
             interpolation=self.quantile_interpolation,
             weights=rows.weights,
             live=rows.live,

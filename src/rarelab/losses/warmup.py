@@ -1,14 +1,22 @@
 """Train on a plain loss first, then blend a ranking loss in and let its temperature fall."""
 
 import inspect
-import logging
 
 from torch import Tensor, nn
 
 from rarelab.losses import schedule
+from rarelab.losses.notices import Notices
 from rarelab.losses.protocols import Indexed, Pooled, Queued, Sampling, Tempered
 
-log = logging.getLogger("rarelab")
+NO_TEMPERATURE = "%s has no temperature: temp_start, temp_end and temp_decay_steps change nothing"
+NO_QUEUE = "%s has no reset_queue(): reset_queue_each_epoch=True changes nothing"
+NO_EPOCHS = (
+    "the schedule of %s stands still: call on_train_epoch_start(epoch) before every training epoch"
+)
+NO_STEPS = (
+    "the schedule of %s stands still: call on_train_batch_start(global_step) before every training "
+    "batch"
+)
 
 
 class LossWarmupWrapper(nn.Module):
@@ -20,8 +28,8 @@ class LossWarmupWrapper(nn.Module):
     The clock t counts optimiser steps from the first step of the blend (or of the main phase when
     there is no blend); at that step the main loss's queue is emptied. A loss of weight 0 is not
     evaluated. Phases follow the epochs, or the steps when ``warmup_steps`` is given; either way the
-    training loop must call `on_train_epoch_start` and `on_train_batch_start`. The position, the
-    clock and the temperature are part of ``state_dict``.
+    training loop must call `on_train_epoch_start` and `on_train_batch_start`, and is warned once
+    where it does not. The position, the clock and the temperature are part of ``state_dict``.
 
     Args:
         warmup_loss: called as ``(logits, targets)``; here and in the main loss, ``sample_weight``
@@ -77,7 +85,12 @@ class LossWarmupWrapper(nn.Module):
         self._epoch = 0
         self._step = 0
         self._switch_step: int | None = None
-        self._said_unclocked = False
+        self._told_epoch = self._told_step = False
+        self._notices = Notices()
+        if not isinstance(main_loss, Tempered):
+            self._notices.warn(NO_TEMPERATURE, self._main_name)
+        if reset_queue_each_epoch and not isinstance(main_loss, Queued):
+            self._notices.warn(NO_QUEUE, self._main_name)
         if not self.in_warmup:
             # Without a warmup the switch is the start of training.
             self._switch_step = 0
@@ -130,7 +143,7 @@ class LossWarmupWrapper(nn.Module):
 
     def on_train_epoch_start(self, epoch: int) -> None:
         """Take note of the epoch, counted from 0; to be called before its first batch."""
-        self._epoch = epoch
+        self._epoch, self._told_epoch = epoch, True
         if self.reset_queue_each_epoch and not self.in_warmup:
             self.reset_queue()
 
@@ -139,7 +152,7 @@ class LossWarmupWrapper(nn.Module):
 
         At the first step after the warmup the clock starts and the queue is emptied.
         """
-        self._step = global_step
+        self._step, self._told_step = global_step, True
         if self.in_warmup:
             # A training that starts over goes through the switch again.
             self._switch_step = None
@@ -178,6 +191,7 @@ class LossWarmupWrapper(nn.Module):
         Raises:
             ValueError: when ``sample_weight`` is given and a loss still to be used would drop it.
         """
+        self._check_hooks()
         weight = self.ap_weight
         if kwargs.get("sample_weight") is None:
             kwargs.pop("sample_weight", None)
@@ -185,7 +199,6 @@ class LossWarmupWrapper(nn.Module):
             self._check_weights(uses_warmup=weight < 1.0)
         if self.in_warmup:
             return self._warmup(logits, targets, kwargs)
-        self._check_clock()
         if not self.at_final_weight:
             kwargs = {name: v for name, v in kwargs.items() if isinstance(v, Tensor)}
         main = self.main_loss(logits, targets, **kwargs)
@@ -210,14 +223,20 @@ class LossWarmupWrapper(nn.Module):
                     f"sample_weight would be dropped: {type(loss).__name__} does not take it"
                 )
 
-    def _check_clock(self) -> None:
-        if self._switch_step is None and self.training and not self._said_unclocked:
-            self._said_unclocked = True
-            log.warning(
-                "the temperature of %s does not change: call on_train_batch_start(global_step) "
-                "before every training batch",
-                type(self.main_loss).__name__,
-            )
+    def _check_hooks(self) -> None:
+        """Warn of a training loop that never tells the epoch or the step, where they matter."""
+        if not self.training:
+            return
+        by_epochs = self.warmup_steps is None and self.warmup_epochs + self.blend_epochs > 0
+        if not self._told_epoch and (by_epochs or self.reset_queue_each_epoch):
+            self._notices.warn(NO_EPOCHS, self._main_name)
+        by_steps = self.warmup_steps is not None or isinstance(self.main_loss, Tempered)
+        if not self._told_step and by_steps:
+            self._notices.warn(NO_STEPS, self._main_name)
+
+    @property
+    def _main_name(self) -> str:
+        return type(self.main_loss).__name__
 
     def _set_temperature(self, value: float) -> None:
         if isinstance(self.main_loss, Tempered):
@@ -233,6 +252,7 @@ class LossWarmupWrapper(nn.Module):
 
     def set_extra_state(self, state: dict) -> None:
         self._epoch, self._step = state["epoch"], state["step"]
+        self._told_epoch = True  # a training resumed within an epoch is not told again
         self._switch_step = state["switch_step"]
         if state["temperature"] is not None:
             self._set_temperature(state["temperature"])

@@ -1,0 +1,26 @@
+"""Warnings that an object says once, on the package's logger."""
+
+import logging
+
+log = logging.getLogger("rarelab")
+
+
+class Notices:
+    """The warnings of one loss, each said the first time only.
+
+    They go to the logger ``rarelab``: without any set-up Python prints them on standard error, a
+    run has them on its console and in its log.
+    """
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def said(self, text: str) -> bool:
+        """Whether this warning has been said."""
+        return text in self._said
+
+    def warn(self, text: str, *values: object) -> None:
+        """Log ``text % values`` as a warning, unless ``text`` has been said."""
+        if not self.said(text):
+            self._said.add(text)
+            log.warning(text, *values)
