@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
+import reference_soap
 from rarelab import losses
 
 
@@ -16,7 +19,7 @@ class Case:
     """How a loss is made and fed, and which degenerate batches it can be evaluated on."""
 
     name: str
-    make: Callable[..., nn.Module]  # takes reduction= and ignore_index=
+    make: Callable[..., nn.Module]  # takes ignore_index=, and reduction= if it reduces
     width: int  # columns of the logits
     pooled: bool = False
     shift_invariant: bool = True
@@ -25,6 +28,9 @@ class Case:
     fixed_ignore_index: bool = False  # its signature, as published, has none
     any_width: bool = False  # learns the number of classes from the logits
     soft_targets: bool = False
+    reduces: bool = True  # takes reduction=
+    takes_weights: bool = True  # takes sample_weight=
+    signed: bool = False  # a surrogate whose value may be negative
 
     def batch(self, rows: int = 24, seed: int = 0) -> tuple[Tensor, Tensor]:
         """Logits [rows, width] that need a gradient, and labels that hold every class."""
@@ -82,6 +88,25 @@ def _warmed(**arguments: Any) -> nn.Module:
     return loss
 
 
+class Told(nn.Module):
+    """A loss that is told the training rows of each batch, as the trainer does."""
+
+    def __init__(self, loss: losses.APLoss) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        self.loss.on_train_batch_rows(torch.arange(len(logits)))
+        return self.loss(logits, targets)
+
+
+def _soap(**arguments: Any) -> nn.Module:
+    if find_spec("libauc") is not None:
+        return Told(losses.APLoss(1, 64, **arguments))
+    with mock.patch("rarelab.losses.soap._libauc", lambda: reference_soap.Published):
+        return Told(losses.APLoss(1, 64, **arguments))
+
+
 CASES = [
     Case(
         "BinaryCrossEntropy",
@@ -124,6 +149,16 @@ CASES = [
     *per_class("LogitAdjustedCrossEntropy", losses.LogitAdjustedCrossEntropy, soft_targets=True),
     *per_class("LDAMLoss", losses.LDAMLoss, soft_targets=False),
     Case("CrossEntropy", _with_classes(losses.CrossEntropy, 3), 3),
+    Case(
+        "APLoss",
+        _soap,
+        1,
+        needs_positive=True,
+        needs_negative=True,
+        reduces=False,
+        takes_weights=False,
+        signed=True,
+    ),
     Case("LossWarmupWrapper", _warmed, 1, pooled=True, shift_invariant=False),
     *pooled(
         "AllPairsSquaredHingeLoss",

@@ -1,4 +1,11 @@
-"""SOAP's gradient in plain Python: Qi, Luo, Xu, Ji, Yang, NeurIPS 2021, alg. 1, eq. 5, 6."""
+"""SOAP's gradient in plain Python: Qi, Luo, Xu, Ji, Yang, NeurIPS 2021, alg. 1, eq. 5, 6.
+
+`Soap` is the reference. `Published` does what libauc's class of that name does, for tests of the
+adapter where the package is not installed.
+"""
+
+import torch
+from torch import Tensor, nn
 
 
 class Soap:
@@ -28,3 +35,26 @@ class Soap:
                 found[i] -= slope
                 found[j] += slope
         return found
+
+
+class Published(nn.Module):
+    """Called as ``libauc.losses.APLoss`` is, with the squared hinge alone."""
+
+    def __init__(
+        self, data_len: int, gamma: float, margin: float, surr_loss: str, device: str
+    ) -> None:
+        super().__init__()
+        assert surr_loss == "squared_hinge"
+        self.gamma, self.margin = gamma, margin
+        self.u_all = torch.zeros(data_len, 1, device=device)
+        self.u_pos = torch.zeros(data_len, 1, device=device)
+
+    def forward(self, scores: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+        positive = labels.flatten() == 1
+        own, hinge = index[positive], self.margin - (scores[positive] - scores.flatten())
+        hinge = hinge.clamp_min(0).square()
+        for estimate, found in ((self.u_all, hinge), (self.u_pos, hinge * positive)):
+            newest = found.detach().mean(1, keepdim=True)
+            estimate[own] = (1 - self.gamma) * estimate[own] + self.gamma * newest
+        everyone, positives = self.u_all[own], self.u_pos[own]
+        return ((positives - everyone * positive) / everyone**2 * hinge).mean()

@@ -81,8 +81,7 @@ def test_a_loss_trains_or_says_why_not(leaf: Path, name: str, tmp_path: Path) ->
 
 def test_every_loss_of_the_folder_is_held_to_the_contract() -> None:
     targets = {OmegaConf.load(leaf)["_target_"].rpartition(".")[2] for leaf in LEAVES}
-    # libauc's has a test of its own, where the package is.
-    assert targets - {covered(case) for case in CASES} == {"APLoss"}
+    assert targets <= {covered(case) for case in CASES}
     assert len({case.name for case in CASES}) == len(CASES) >= 26
 
 

@@ -76,6 +76,7 @@ class Scenario:
 
 
 FOREIGN = Case("Foreign", lambda **_: Foreign(), 1)
+WEIGHTED = [case for case in CASES if case.takes_weights]
 BY_NAME = {case.name: case for case in CASES}
 FAST = [
     Scenario(BY_NAME["SmoothAPLoss.sampled[1]"], "blend"),
@@ -85,8 +86,8 @@ FAST = [
 ]
 SEQUENCES = ("SmoothAPLoss[1]", "RecallAtQuantileLoss[3]", "PAUCAtBudgetLoss.pairwise[1]")
 ALL = [
-    *(Scenario(case, schedule) for case in CASES for schedule in SCHEDULES),
-    *(Scenario(case, "blend", bits=32) for case in CASES),
+    *(Scenario(case, schedule) for case in WEIGHTED for schedule in SCHEDULES),
+    *(Scenario(case, "blend", bits=32) for case in WEIGHTED),
     *(Scenario(BY_NAME[name], "blend", steps=4) for name in SEQUENCES),
     *(Scenario(FOREIGN, schedule) for schedule in ("constant", "blend")),
 ]

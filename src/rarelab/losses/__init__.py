@@ -12,9 +12,11 @@ from rarelab.losses.plain import (
     plain_loss,
 )
 from rarelab.losses.ranking import RecallAtQuantileLoss, SmoothAPLoss
+from rarelab.losses.soap import APLoss
 from rarelab.losses.warmup import LossWarmupWrapper, constant
 
 __all__ = [
+    "APLoss",
     "AllPairsSquaredHingeLoss",
     "BinaryCrossEntropy",
     "CrossEntropy",
