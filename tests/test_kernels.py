@@ -15,10 +15,9 @@ import score_cases
 from rarelab.functional import choose, dense, ranking
 from rarelab.functional.band import band
 from rarelab.functional.pairwise_hinge import all_pairs_squared_hinge
-from rarelab.functional.pauc import pauc_at_budget
+from rarelab.functional.pauc import pauc_at_budget, sigmoid, sigmoid_slope
 from rarelab.functional.recall import recall_at_quantile
 from rarelab.functional.smooth_ap import PATHS, smooth_ap
-from rarelab.functional.steps import heaviside, sigmoid, sigmoid_slope
 
 WAYS = ("dense", "grid", "window")
 TAUS = (1e-3, 0.01, 0.5, 10.0)
@@ -461,7 +460,10 @@ def test_the_exact_metric_is_the_soft_one_with_another_step() -> None:
         return (above[:, positives].sum(1) / above.sum(1)).mean()
 
     exact = average_precision_score(positives, scores)
-    assert abs(float(precision_at_positives(heaviside)) - exact) < 1e-6
+    assert (
+        abs(float(precision_at_positives(lambda difference, _: (difference >= 0).double())) - exact)
+        < 1e-6
+    )
     distinct = scores.unique()
     slope = sigmoid_slope(distinct, 0.1)
     expected = [reference.slope(float(s) / 0.1) for s in distinct]

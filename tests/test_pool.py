@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from rarelab.losses import SmoothAPLoss
-from rarelab.losses.pool import RankingPool, Rows
-from rarelab.losses.sampling import quota_sample
+from rarelab.losses.pool import RankingPool, Rows, quota_sample
 
 
 def step(

@@ -205,7 +205,7 @@ def test_a_full_disk_is_one_warning_and_training_goes_on(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("rarelab.training.checkpoint.torch.save", full)
+    monkeypatch.setattr("rarelab.training.keeper.torch.save", full)
     assert_same(train(tmp_path, "blend", checkpoints(tmp_path)), whole["blend"])
     said = [r.getMessage() for r in caplog.records if "checkpoint" in r.getMessage()]
     assert len(said) == 1

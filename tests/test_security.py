@@ -47,7 +47,7 @@ def test_a_target_is_checked_however_deep_it_lies(value) -> None:
     "target",
     [
         "os.system",
-        "rarelab.training.checkpoint.save",
+        "rarelab.training.keeper.save",
         "rarelab.data.archives.extract",
         "torch.nn.Linear",
         "sklearn.datasets.fetch_openml",

@@ -32,8 +32,7 @@ import rarelab
 from rarelab.tracking import client, read_status
 from rarelab.tracking.store import sqlite_uri
 from rarelab.training import Trainer
-from rarelab.training.checkpoint import load
-from rarelab.training.keeper import LAST, Checkpoints
+from rarelab.training.keeper import LAST, Checkpoints, load
 
 HERE = Path(__file__).parent
 CREDITCARD = ["dataset=creditcard", "trainer.batch_size=2048"]

@@ -43,7 +43,7 @@ def step(count: int) -> None:
 
 def checkpoint(count: int) -> None:
     """While a checkpoint is written: half of its bytes are on disk."""
-    from rarelab.training import checkpoint as module
+    from rarelab.training import keeper as module
 
     save = module.torch.save
 

@@ -23,8 +23,8 @@ from rarelab.record import Record
 from rarelab.streams import drawing_from, generator, stream_seed
 from rarelab.summary import test_table
 from rarelab.training import Diverged, Trainer, Work
-from rarelab.training.checkpoint import save
 from rarelab.training.history import Listener
+from rarelab.training.keeper import save
 from rarelab.training.loop import real_rows, validation_row
 from rarelab.training.progress import epoch_lines
 from rarelab.training.threads import limited_threads

@@ -1,4 +1,4 @@
-"""Partial AUC over the band of false-positive rates that an alert budget can afford."""
+"""Partial AUC over the band of false-positive rates that a budget can afford, and its facts."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,6 @@ from rarelab.functional import choose, ranking
 from rarelab.functional.band import BASES, SCALES, Band, band
 from rarelab.functional.members import Members
 from rarelab.functional.once import Live, apply_once, check_ranked_lists
-from rarelab.functional.steps import sigmoid, sigmoid_slope
 
 SURROGATES = ("trapezoid", "pairwise")
 CHUNK = 1 << 18
@@ -100,7 +99,66 @@ def pauc_at_budget(
     return apply_once(evaluate, scores.reshape(-1, points), arguments, live).view(shape)
 
 
-def contributions(
+def pauc_diagnostics(
+    scores: Tensor,
+    positives: Tensor,
+    valid: Tensor,
+    *,
+    alpha: float,
+    beta: float,
+    tau: float,
+    surrogate: str,
+    n_knots: int,
+    scale: str,
+    basis: str,
+    iid: Tensor | None,
+    numerator: Tensor | None,
+    interpolation: str,
+) -> dict[str, Tensor]:
+    """Facts of each of C lists, without gradient, for the options of ``pauc_at_budget``.
+
+    ``t_alpha``, ``t_beta`` (the band's upper and lower edge) and ``tau_eff``, in units of the
+    scores; ``band_neg_count``, the independent negatives within the band, ends included;
+    ``pauc_var``, the variance over the counted positives of what each adds to pAUC, unweighted.
+    Where a list is not ``valid`` [C] they are NaN, and the count 0.
+
+    Args:
+        scores: [C, M] float32 or float64.
+        positives: [C, M] bool.
+    """
+    nothing = scores.new_full(valid.shape, torch.nan)
+    if not scores.numel():
+        facts = dict.fromkeys(("t_alpha", "t_beta", "tau_eff", "pauc_var"), nothing)
+        return {**facts, "band_neg_count": torch.zeros_like(valid, dtype=torch.int64)}
+    where = band(
+        scores,
+        positives,
+        alpha=alpha,
+        beta=beta,
+        tau=tau,
+        n_knots=n_knots if surrogate == "trapezoid" else 2,
+        scale=scale,
+        basis=basis,
+        iid=iid,
+        interpolation=interpolation,
+    )
+    inside = ~positives & (scores >= where.lower[:, None]) & (scores <= where.upper[:, None])
+    counted = positives if numerator is None else positives & numerator
+    chosen, each = _contributions(scores, positives, counted, where, surrogate)
+    count = chosen.sum(torch.ones_like(each))
+    off = each - chosen.each(chosen.sum(each) / count)
+    facts = {
+        "t_alpha": where.upper,
+        "t_beta": where.lower,
+        "tau_eff": where.tau,
+        "pauc_var": (chosen.sum(off.square()) / count).to(scores.dtype),
+    }
+    facts = {name: torch.where(valid, fact, nothing) for name, fact in facts.items()}
+    inside = inside if iid is None else inside & iid
+    return {**facts, "band_neg_count": torch.where(valid, inside.sum(-1), 0)}
+
+
+def _contributions(
     scores: Tensor, positives: Tensor, counted: Tensor, where: Band, surrogate: str
 ) -> tuple[Members, Tensor]:
     """The counted positives of the lists [C, M], and what each one adds to pAUC before weighing."""
@@ -187,6 +245,16 @@ def _shares(
     total = chosen.sum(mass)
     valid = usable & (total > 0)
     return mass * chosen.each(torch.where(valid, 1.0 / total, 0.0)), valid
+
+
+def sigmoid(difference: Tensor, tau: float | Tensor) -> Tensor:
+    """σ(difference / τ): the soft step, one half at a tie. ``tau`` is in units of the scores."""
+    return torch.sigmoid(difference / tau)
+
+
+def sigmoid_slope(difference: Tensor, tau: float | Tensor) -> Tensor:
+    """σ'(x) = σ(x) σ(−x), x = difference / τ: accurate on both sides, at most 1/4."""
+    return sigmoid(difference, tau) * sigmoid(-difference, tau)
 
 
 def _check(alpha: float, beta: float, surrogate: str, n_knots: int, scale: str, basis: str) -> None:

@@ -6,8 +6,7 @@ from torch import Tensor, nn
 
 from rarelab.functional.pairwise_hinge import all_pairs_squared_hinge
 from rarelab.losses.pool import RankingPool
-from rarelab.losses.pooled import PerClass, broken_as_nan
-from rarelab.losses.reduce import class_loss
+from rarelab.losses.pooled import PerClass, broken_as_nan, class_loss
 from rarelab.losses.rows import check_reduction
 
 

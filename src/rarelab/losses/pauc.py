@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from rarelab.functional.band import BASES, SCALES, band
-from rarelab.functional.pauc import SURROGATES, pauc_at_budget
-from rarelab.functional.pauc_diagnostics import pauc_diagnostics
+from rarelab.functional.pauc import SURROGATES, pauc_at_budget, pauc_diagnostics
 from rarelab.losses.pool import Rows
 from rarelab.losses.pooled import PooledLoss
 from rarelab.losses.ranking import check_interpolation
@@ -118,7 +117,7 @@ class PAUCAtBudgetLoss(PooledLoss):
             return_per_class: also return the class losses [C] and which are valid, bool [C].
             return_diagnostics: also return, last, a dictionary of [C]: ``t_alpha``, ``t_beta``,
                 ``tau_eff``, ``band_neg_count``, ``pauc_var`` as in
-                :func:`rarelab.functional.pauc_diagnostics.pauc_diagnostics`, and
+                :func:`rarelab.functional.pauc.pauc_diagnostics`, and
                 ``grad_pos_count``, the positives of this batch.
             sample_weight: weights [N]; a positive's weight is its share in the mean over P.
         """

@@ -1,7 +1,7 @@
 """What every loss over a pool of rows has in common: its parameters, its queue, its reduction."""
 
 from abc import ABC, abstractmethod
-from math import inf, nan
+from math import inf, isnan, nan
 from typing import NamedTuple
 
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from rarelab.functional.order import iqr
 from rarelab.losses.notices import Notices
 from rarelab.losses.pool import RankingPool, Rows
-from rarelab.losses.reduce import class_loss
 from rarelab.losses.rows import check_choice, check_reduction
 
 NO_SPREAD = (
@@ -124,6 +123,30 @@ class PooledLoss(nn.Module, ABC):
             f"num_classes={self.num_classes}, queue_size={self.queue_size}, "
             f"temperature={self.temperature}, reduction={self.reduction!r}"
         )
+
+
+def class_loss(values: Tensor, broken: Tensor | None, reduction: str) -> Tensor:
+    """Reduce class losses [C], in which NaN marks a class that cannot be evaluated.
+
+    Under 'none' the NaN stays. Under 'mean' and 'sum' such a class is left out; with nothing left
+    the loss is a zero that is still attached to the graph. A class whose scores are not finite
+    (``broken`` bool [C]; None: all are) is not degenerate: its NaN is never left out.
+    """
+    if reduction == "none":
+        return values
+    # Asking the CPU costs less than the arithmetic that would avoid the question.
+    if broken is None and values.device.type == "cpu":
+        if len(values) == 1 and not isnan(values.item()):
+            return values.squeeze(0)
+        if not values.isnan().any():
+            return getattr(values, reduction)()
+    counted = ~values.isnan()
+    if broken is not None:
+        counted = counted | broken
+    total = torch.where(counted, values, 0).sum()
+    if reduction == "sum":
+        return total
+    return total / counted.sum().clamp(min=1)
 
 
 def broken_as_nan(losses: Tensor, rows: Rows) -> Tensor:

@@ -29,7 +29,7 @@ from rarelab.models import Estimator, Portable
 from rarelab.predict.rules import recorded_rules, restored_rules
 from rarelab.predict.scorer import Scorer, score_columns
 from rarelab.training import Trainer
-from rarelab.training.checkpoint import load
+from rarelab.training.keeper import load
 
 FOLDER = "model"
 FACTS = "model.json"
