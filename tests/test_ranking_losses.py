@@ -292,4 +292,4 @@ def test_hyperparameters_out_of_range_are_refused(options: dict, message: str) -
 def test_a_loss_moves_and_shows_itself() -> None:
     loss: nn.Module = SmoothAPLoss(2, queue_size=8).to(torch.float64)
     assert isinstance(loss, PooledLoss)
-    assert "num_classes=2, queue_size=8, temperature=0.01, reduction='mean'" in repr(loss)
+    assert "num_classes=2, queue_size=8, reduction='mean'" in repr(loss)

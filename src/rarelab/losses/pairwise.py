@@ -2,16 +2,15 @@
 
 from typing import ClassVar, Literal, final
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from rarelab.functional.pairwise_hinge import all_pairs_squared_hinge
-from rarelab.losses.pool import RankingPool
-from rarelab.losses.pooled import PerClass, broken_as_nan, class_loss
-from rarelab.losses.rows import check_reduction
+from rarelab.losses.pool import Rows
+from rarelab.losses.pooled import PerClass, PooledLoss
 
 
 @final
-class AllPairsSquaredHingeLoss(nn.Module):
+class AllPairsSquaredHingeLoss(PooledLoss):
     """Mean squared hinge over all pairs, in log-linear time (Rust & Hocking 2023, algorithm 2).
 
         loss = mean_{i∈P, j∈N} max(0, margin − (s_i − s_j))²      one class against the rest
@@ -49,31 +48,18 @@ class AllPairsSquaredHingeLoss(nn.Module):
         gather_distributed: bool | None = None,
         max_pool_size: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(
+            num_classes,
+            queue_size,
+            reduction,
+            ignore_index,
+            update_queue_in_eval,
+            gather_distributed,
+            max_pool_size,
+        )
         if not 0 < margin < float("inf"):
             raise ValueError(f"margin is {margin}, expected a positive number")
-        if max_pool_size is not None and max_pool_size < 1:
-            raise ValueError(f"max_pool_size is {max_pool_size}, expected at least 1 or None")
         self.margin = float(margin)
-        self.reduction = check_reduction(reduction)
-        self.ignore_index = ignore_index
-        self.update_queue_in_eval = update_queue_in_eval
-        self.gather_distributed = gather_distributed
-        self.max_pool_size = max_pool_size
-        self.pool = RankingPool(num_classes, queue_size)
-
-    @property
-    def pool_has_positive(self) -> Tensor | None:
-        """Which classes had a positive in the last pool, bool [C]; None before the first one."""
-        return self.pool.has_positive
-
-    def reset_queue(self) -> None:
-        """Forget all earlier rows."""
-        self.pool.reset()
-
-    def seed(self, seed: int) -> None:
-        """Start this loss's own random stream, which `max_pool_size` draws from."""
-        self.pool.seed(seed)
 
     def forward(
         self,
@@ -91,22 +77,10 @@ class AllPairsSquaredHingeLoss(nn.Module):
             return_per_class: also return the class losses [C] and which are valid, bool [C].
             sample_weight: weights [N]; a pair weighs the product of its rows' weights.
         """
-        rows, positives = self.pool(
-            logits,
-            targets,
-            iid_mask,
-            sample_weight,
-            ignore_index=self.ignore_index,
-            max_pool_size=self.max_pool_size,
-            gather_distributed=self.gather_distributed,
-            update_queue=self.training or self.update_queue_in_eval,
+        done = self.evaluate(logits, targets, iid_mask, sample_weight)
+        return done.result(return_per_class)
+
+    def class_losses(self, rows: Rows, positives: Tensor) -> Tensor:
+        return all_pairs_squared_hinge(
+            rows.scores, positives, margin=self.margin, weights=rows.weights, live=rows.live
         )
-        if rows.labels.numel() == 0:
-            losses = rows.live.sum(dim=1) * float("nan")
-        else:
-            losses = all_pairs_squared_hinge(
-                rows.scores, positives, margin=self.margin, weights=rows.weights, live=rows.live
-            )
-        losses = broken_as_nan(losses, rows)
-        loss = class_loss(losses, rows.broken, self.reduction)
-        return (loss, losses, ~losses.isnan()) if return_per_class else loss

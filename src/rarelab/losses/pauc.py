@@ -8,7 +8,7 @@ from torch import Tensor
 from rarelab.functional.band import BASES, SCALES, band
 from rarelab.functional.pauc import SURROGATES, pauc_at_budget, pauc_diagnostics
 from rarelab.losses.pool import Rows
-from rarelab.losses.pooled import PooledLoss
+from rarelab.losses.pooled import TemperedLoss
 from rarelab.losses.ranking import check_interpolation
 from rarelab.losses.rows import check_choice
 
@@ -20,7 +20,7 @@ NUMERATORS = ("pool", "live")
 
 
 @final
-class PAUCAtBudgetLoss(PooledLoss):
+class PAUCAtBudgetLoss(TemperedLoss):
     """1 − soft partial AUC over false-positive rates from α to β, one class against the rest.
 
         t(f) = (1 − f) quantile of the independent negatives, τ' = temperature · their spread,
@@ -130,14 +130,14 @@ class PAUCAtBudgetLoss(PooledLoss):
         stats["grad_pos_count"] = positives[:, : rows.live.size(1)].sum(-1)
         return (*result, stats) if isinstance(result, tuple) else (result, stats)
 
-    def class_values(self, rows: Rows, positives: Tensor) -> Tensor:
+    def class_losses(self, rows: Rows, positives: Tensor) -> Tensor:
         options = self._options(rows)
         values = pauc_at_budget(
             rows.scores, positives, weights=rows.weights, live=rows.live, **options
         )
         if self.training and not self.notices.said(NO_SPREAD) and bool(values.isnan().any()):
             self._warn_without_spread(rows, positives, options)
-        return values
+        return 1 - values
 
     def _warn_without_spread(self, rows: Rows, positives: Tensor, options: dict[str, Any]) -> None:
         """Warn if a class with positives and negatives is left out for want of a spread."""

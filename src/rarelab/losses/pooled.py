@@ -1,4 +1,4 @@
-"""What every loss over a pool of rows has in common: its parameters, its queue, its reduction."""
+"""What all losses over a pool of rows share: parameters, queue, reduction, degenerate classes."""
 
 from abc import ABC, abstractmethod
 from math import inf, isnan, nan
@@ -36,16 +36,15 @@ class Evaluated(NamedTuple):
 
 
 class PooledLoss(nn.Module, ABC):
-    """A loss 1 − v_c per class, where v_c in [0, 1] is measured on batch and queue together.
+    """One loss per class, one against the rest, measured on batch and queue together.
 
-    Subclasses give v as ``class_values``; NaN there marks a class that cannot be evaluated.
+    Subclasses give the class losses; NaN there marks a class that cannot be evaluated.
     """
 
     def __init__(
         self,
         num_classes: int,
         queue_size: int,
-        temperature: float,
         reduction: str,
         ignore_index: int,
         update_queue_in_eval: bool,
@@ -53,13 +52,10 @@ class PooledLoss(nn.Module, ABC):
         max_pool_size: int | None,
     ) -> None:
         super().__init__()
-        if not 0 < temperature < inf:
-            raise ValueError(f"temperature is {temperature}, expected a positive number")
         if max_pool_size is not None and max_pool_size < 1:
             raise ValueError(f"max_pool_size is {max_pool_size}, expected at least 1 or None")
         self.num_classes = num_classes
         self.queue_size = queue_size
-        self.temperature = float(temperature)
         self.reduction = check_reduction(reduction)
         self.ignore_index = ignore_index
         self.update_queue_in_eval = update_queue_in_eval
@@ -69,8 +65,11 @@ class PooledLoss(nn.Module, ABC):
         self.notices = Notices()
 
     @abstractmethod
-    def class_values(self, rows: Rows, positives: Tensor) -> Tensor:
-        """v [C] of the pool, NaN where a class is degenerate, differentiable in the live rows."""
+    def class_losses(self, rows: Rows, positives: Tensor) -> Tensor:
+        """Losses [C] of a pool of at least one row, differentiable in the live rows.
+
+        NaN where a class is degenerate.
+        """
 
     @property
     def pool_has_positive(self) -> Tensor | None:
@@ -103,14 +102,45 @@ class PooledLoss(nn.Module, ABC):
             gather_distributed=self.gather_distributed,
             update_queue=self.training or self.update_queue_in_eval,
         )
-        losses = 1 - self._values(rows, positives)
-        losses = broken_as_nan(losses, rows)
+        if rows.labels.numel() == 0:
+            losses = rows.live.sum(dim=1) * nan
+        else:
+            losses = broken_as_nan(self.class_losses(rows, positives), rows)
         return Evaluated(class_loss(losses, rows.broken, self.reduction), losses, rows, positives)
 
-    def _values(self, rows: Rows, positives: Tensor) -> Tensor:
-        if rows.labels.numel() == 0:
-            return rows.live.sum(dim=1) * nan
-        return self.class_values(rows, positives)
+    def extra_repr(self) -> str:
+        return (
+            f"num_classes={self.num_classes}, queue_size={self.queue_size}, "
+            f"reduction={self.reduction!r}"
+        )
+
+
+class TemperedLoss(PooledLoss, ABC):
+    """A pooled loss with soft steps σ(difference/τ); a schedule may set τ, ``temperature``."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        queue_size: int,
+        temperature: float,
+        reduction: str,
+        ignore_index: int,
+        update_queue_in_eval: bool,
+        gather_distributed: bool | None,
+        max_pool_size: int | None,
+    ) -> None:
+        if not 0 < temperature < inf:
+            raise ValueError(f"temperature is {temperature}, expected a positive number")
+        super().__init__(
+            num_classes,
+            queue_size,
+            reduction,
+            ignore_index,
+            update_queue_in_eval,
+            gather_distributed,
+            max_pool_size,
+        )
+        self.temperature = float(temperature)
 
     def get_extra_state(self) -> dict:
         return {"temperature": self.temperature}
@@ -119,10 +149,7 @@ class PooledLoss(nn.Module, ABC):
         self.temperature = state["temperature"]
 
     def extra_repr(self) -> str:
-        return (
-            f"num_classes={self.num_classes}, queue_size={self.queue_size}, "
-            f"temperature={self.temperature}, reduction={self.reduction!r}"
-        )
+        return f"{super().extra_repr()}, temperature={self.temperature}"
 
 
 def class_loss(values: Tensor, broken: Tensor | None, reduction: str) -> Tensor:

@@ -8,12 +8,12 @@ from rarelab.functional.order import INTERPOLATIONS
 from rarelab.functional.recall import recall_at_quantile
 from rarelab.functional.smooth_ap import smooth_ap
 from rarelab.losses.pool import Rows
-from rarelab.losses.pooled import PerClass, PooledLoss, check_unit, tau_in
+from rarelab.losses.pooled import PerClass, TemperedLoss, check_unit, tau_in
 from rarelab.losses.rows import check_choice
 
 
 @final
-class SmoothAPLoss(PooledLoss):
+class SmoothAPLoss(TemperedLoss):
     """1 − smooth average precision (Brown et al., ECCV 2020, eq. 5–7), one class against the rest.
 
         A_i = 1 + Σ_{j≠i} σ((s_j − s_i)/τ),   B_i = 1 + Σ_{j≠i, j∈P} σ((s_j − s_i)/τ)
@@ -79,14 +79,14 @@ class SmoothAPLoss(PooledLoss):
         done = self.evaluate(logits, targets, iid_mask, sample_weight)
         return done.result(return_per_class)
 
-    def class_values(self, rows: Rows, positives: Tensor) -> Tensor:
+    def class_losses(self, rows: Rows, positives: Tensor) -> Tensor:
         notices = self.notices if self.training else None
         tau = tau_in(self.temperature_unit, self.temperature, rows.scores, notices)
-        return smooth_ap(rows.scores, positives, tau=tau, weights=rows.weights, live=rows.live)
+        return 1 - smooth_ap(rows.scores, positives, tau=tau, weights=rows.weights, live=rows.live)
 
 
 @final
-class RecallAtQuantileLoss(PooledLoss):
+class RecallAtQuantileLoss(TemperedLoss):
     """1 − soft recall among the top ``quantile`` of the pooled scores, one class against the rest.
 
         θ = quantile(s, 1 − q), without gradient;   loss = 1 − (1/|P|) Σ_{i∈P} σ((s_i − θ)/τ)
@@ -161,10 +161,10 @@ class RecallAtQuantileLoss(PooledLoss):
         done = self.evaluate(logits, targets, iid_mask, sample_weight)
         return done.result(return_per_class)
 
-    def class_values(self, rows: Rows, positives: Tensor) -> Tensor:
+    def class_losses(self, rows: Rows, positives: Tensor) -> Tensor:
         notices = self.notices if self.training else None
         tau = tau_in(self.temperature_unit, self.temperature, rows.scores, notices)
-        return recall_at_quantile(
+        return 1 - recall_at_quantile(
             rows.scores,
             positives,
             quantile=self.quantile,
