@@ -10,7 +10,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, final
+from typing import Any, Protocol, final
 
 import torch
 import torch.distributed as dist
@@ -20,8 +20,29 @@ from rarelab.distributed import all_gather_no_grad, gather_rows
 from rarelab.errors import RarelabError
 from rarelab.streams import drawing_apart
 
-if TYPE_CHECKING:
-    from rarelab.training.course import Course
+
+class Trained(Protocol):
+    """What a run trains, as far as the processes must agree on it."""
+
+    @property
+    def loss(self) -> nn.Module: ...
+
+
+class TrainingState(Protocol):
+    """A run between two steps: where it stands, and all of its state as plain data."""
+
+    @property
+    def work(self) -> Trained: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def step(self) -> int: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 class Deserted(RarelabError):
@@ -31,7 +52,7 @@ class Deserted(RarelabError):
 class Team:
     """One process: it does all of it, and has nobody to tell."""
 
-    def share(self, course: "Course") -> None:
+    def share(self, course: TrainingState) -> None:
         """Put every process where the first one stands."""
 
     def mine(self, rows: Tensor) -> Tensor:
@@ -70,9 +91,9 @@ class Ranks(Team):
     def __init__(self, missing: Callable[[], str | None] = lambda: None) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self._missing = missing
-        self._course: Course | None = None
+        self._course: TrainingState | None = None
 
-    def share(self, course: "Course") -> None:
+    def share(self, course: TrainingState) -> None:
         self._course = course
         for part in course.work.loss.modules():
             if hasattr(part, "gather_distributed"):
