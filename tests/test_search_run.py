@@ -174,7 +174,7 @@ def test_a_trial_that_diverges_or_is_nan_is_a_failed_one_and_the_search_goes_on(
     ("override", "answer"),
     [
         ("loss.reduction=mean,foo", "loss.reduction=foo: expected one of"),
-        ("trainer.max_epochs=int(interval(0,3))", "max_epochs must be at least 1"),
+        ("trainer.max_epochs=int(interval(0,3))", "max_epochs is 0, expected at least 1"),
         ("optimizer.lr=interval(-1,1)", "Invalid learning rate: -1"),
         ("trainer.max_epochs=interval(1,3)", "expected a whole number"),
         ("loss.temperature=interval(0,1)", "loss.temperature: there is no such key"),

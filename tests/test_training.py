@@ -175,6 +175,12 @@ def test_gradients_are_clipped(tmp_path: Path) -> None:
     assert distance[1] < 1e-6 < distance[0]
 
 
+def test_a_batch_larger_than_the_table_is_the_table(tmp_path: Path) -> None:
+    rows, _, _ = fit(tmp_path, "trainer.batch_size=2147483647", "trainer.max_epochs=2")
+    assert len(rows) == 2
+    assert rows[0]["train/no_positive_batch_frac"] == 0
+
+
 def test_the_learning_rate_follows_its_schedule(tmp_path: Path) -> None:
     _, _, work = fit(tmp_path, "lr_schedule=cosine")
     assert work.optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)

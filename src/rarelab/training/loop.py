@@ -20,6 +20,16 @@ from rarelab.training.history import History
 from rarelab.training.keeper import Cadence, Keeper
 from rarelab.training.selection import METRIC, Selection
 
+# What a run may ask for. OpenMP does not refuse more threads than it can start: it crashes.
+MOST = {
+    "max_epochs": math.inf,
+    "batch_size": 2**31 - 1,
+    "eval_batch_size": 2**31 - 1,
+    "threads": 1024,
+    "devices": 1024,
+    "patience": math.inf,
+}
+
 
 class Diverged(RarelabError):
     """The loss stopped being finite. ``selection`` is what had been chosen until then."""
@@ -79,14 +89,16 @@ class Trainer:
     resume: Literal["auto", "never"] = "auto"
 
     def __post_init__(self) -> None:
-        counts = ("max_epochs", "batch_size", "eval_batch_size", "threads", "devices", "patience")
-        for name in counts:
+        for name, most in MOST.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+            if value is not None and not 1 <= value <= most:
+                limits = "at least 1" if most == math.inf else f"1 to {most}"
+                raise ValueError(f"{name} is {value}, expected {limits}")
         Cadence.parse(self.checkpoint_every)
         if self.gradient_clip_norm is not None and not self.gradient_clip_norm > 0:
-            raise ValueError(f"gradient_clip_norm must be positive, got {self.gradient_clip_norm}")
+            raise ValueError(
+                f"gradient_clip_norm is {self.gradient_clip_norm}, expected a positive number"
+            )
 
     def steps_per_epoch(self, rows: int) -> int:
         return math.ceil(rows / self.batch_size)
@@ -212,8 +224,9 @@ class Trainer:
 
     def _any_per_batch(self, flags: Tensor) -> tuple[Tensor, ...]:
         """Is any flag [N] of a batch set? All batches of an epoch at once, a scalar for each."""
-        padded = nn.functional.pad(flags, (0, -len(flags) % self.batch_size))
-        return padded.view(-1, self.batch_size).any(1).unbind()
+        size = min(self.batch_size, len(flags))
+        padded = nn.functional.pad(flags, (0, -len(flags) % size))
+        return padded.view(-1, size).any(1).unbind()
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.precision == "32":
