@@ -297,6 +297,18 @@ def test_layers_that_tell_processes_apart_are_named() -> None:
     assert len(list(drawing(transformer))) == 4
     assert not list(mixing_rows(nn.Sequential(nn.LayerNorm(2), nn.InstanceNorm1d(2))))
     assert list(mixing_rows(nn.InstanceNorm1d(2, track_running_stats=True)))
+    assert list(mixing_rows(nn.BatchNorm1d(2, track_running_stats=False)))
+
+
+def test_every_dropout_and_batch_norm_that_torch_ships_is_known() -> None:
+    shipped = {name: layer for name, layer in vars(nn).items() if isinstance(layer, type)}
+    dropouts = [layer() for name, layer in shipped.items() if "Dropout" in name]
+    norms = [layer for name, layer in shipped.items() if "BatchNorm" in name]
+    assert len(list(drawing(nn.ModuleList(dropouts)))) == len(dropouts) >= 6
+    for norm in norms:
+        layer = norm() if "Lazy" in norm.__name__ else norm(2)
+        assert bool(list(mixing_rows(layer))) == (norm is not nn.SyncBatchNorm)
+    assert len(norms) >= 7
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """A ring buffer of earlier rows, whose bookkeeping never waits for the device."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +43,7 @@ class Ring(nn.Module):
         self.register_buffer("weights", torch.ones(size))
         self.register_buffer("iid", torch.ones(size, dtype=torch.bool))
         self._marks = Marks()
+        self.register_load_state_dict_pre_hook(_as_saved)
 
     def reset(self) -> None:
         """Forget all rows."""
@@ -139,12 +142,12 @@ class Ring(nn.Module):
     def set_extra_state(self, state: dict[str, int]) -> None:
         self._marks = Marks(**state)
 
-    def _load_from_state_dict(self, state_dict, prefix, *rest) -> None:
-        # A ring that has met float64 logits holds float64: loading must not round it.
-        saved = state_dict.get(prefix + "scores")
-        if saved is not None:
-            self.to(saved.dtype)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+def _as_saved(ring: nn.Module, state_dict: Mapping[str, Any], prefix: str, *_: Any) -> None:
+    """Take the saved precision: a ring that has met float64 logits holds float64, unrounded."""
+    saved = state_dict.get(prefix + "scores")
+    if saved is not None:
+        ring.to(saved.dtype)
 
 
 def _put(buffer: Tensor, values: Tensor | float, spans: list[tuple[int, int, int]]) -> None:

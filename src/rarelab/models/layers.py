@@ -3,8 +3,16 @@
 from collections.abc import Iterator
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
-from torch.nn.modules.dropout import _DropoutNd
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+DROPOUTS = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
 
 
 def mixing_rows(model: nn.Module) -> Iterator[str]:
@@ -12,16 +20,15 @@ def mixing_rows(model: nn.Module) -> Iterator[str]:
     for name, layer in model.named_modules():
         if isinstance(layer, nn.SyncBatchNorm):
             continue
-        if isinstance(layer, _BatchNorm) or (
-            isinstance(layer, _NormBase) and layer.track_running_stats
-        ):
+        # Other normalisations, also those that torch does not ship, remember rows if they say so.
+        if isinstance(layer, BATCH_NORMS) or getattr(layer, "track_running_stats", False):
             yield f"{name} ({type(layer).__name__})"
 
 
 def drawing(model: nn.Module) -> Iterator[str]:
     """The layers that draw random numbers in training, by name."""
     for name, layer in model.named_modules():
-        rate = getattr(layer, "p", 0.0) if isinstance(layer, _DropoutNd) else 0.0
+        rate = getattr(layer, "p", 0.0) if isinstance(layer, DROPOUTS) else 0.0
         if isinstance(layer, nn.RNNBase | nn.MultiheadAttention):
             rate = layer.dropout
         if rate > 0 or isinstance(layer, nn.RReLU):
