@@ -1,5 +1,7 @@
 """The ranking kernels against the published formulas, in every path."""
 
+import inspect
+import re
 from functools import partial
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import reference
 import score_cases
+from rarelab import functional, losses
 from rarelab.functional import choose, dense, ranking
 from rarelab.functional.band import band
 from rarelab.functional.pairwise_hinge import all_pairs_squared_hinge
@@ -450,6 +453,28 @@ def test_a_degenerate_band_is_nan_without_gradient(surrogate: str) -> None:
 def test_a_wrong_band_is_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match="pauc_at_budget"):
         pauc_at_budget(torch.arange(9.0), torch.arange(9) > 6, **wrong)
+
+
+@pytest.mark.parametrize("name", functional.__all__)
+def test_a_public_kernel_says_what_it_takes_and_where_it_is_from(name: str) -> None:
+    text = getattr(functional, name).__doc__
+    assert "[" in text, "shapes"
+    if name not in ("iqr", "masked_quantiles", "quantile", "pauc_diagnostics"):
+        assert "Args:" in text
+        assert "Source:" in text
+    assert functional.__all__ == sorted(functional.__all__)
+
+
+@pytest.mark.parametrize("name", losses.__all__)
+def test_a_public_loss_gives_formula_arguments_errors_and_source(name: str) -> None:
+    made = getattr(losses, name)
+    assert made.__doc__
+    if isinstance(made, type):
+        assert "Args:" in made.__doc__
+        assert "Raises:" in made.__doc__
+        assert re.search(r"(19|20)\d\d|imbalanced-losses", made.__doc__)
+        parameters = set(inspect.signature(made).parameters)
+        assert all(f"    {each}: " in made.__doc__ for each in parameters)
 
 
 def test_the_exact_metric_is_the_soft_one_with_another_step() -> None:

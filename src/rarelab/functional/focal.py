@@ -21,6 +21,9 @@ def sigmoid_focal(logits: Tensor, targets: Tensor, *, alpha: float, gamma: float
         alpha: weight of a positive, 1 − alpha that of a negative; below 0: both 1.
         gamma: γ >= 0; 0 is BCE.
 
+    Returns:
+        The shape of the logits, in nats. Nothing is checked: that is the loss's affair.
+
     Source: Lin, Goyal, Girshick, He, Dollár, ICCV 2017, eq. 5.
     """
     right, wrong = functional.logsigmoid(logits), functional.logsigmoid(-logits)
@@ -54,6 +57,9 @@ def softmax_focal(
         alpha: weight of each class [C]; None: all 1.
         label_smoothing: share of the target spread evenly over the classes; the modulation stays
             that of the label itself.
+
+    Returns:
+        [M], in nats. Nothing is checked: that is the loss's affair.
 
     Source: Lin et al., ICCV 2017, eq. 5, with softmax for the sigmoid.
     """

@@ -15,6 +15,9 @@ def hard_negatives(scores: Tensor, negatives: Tensor, *, fraction: float) -> Ten
         negatives: bool [M]: which rows are negatives.
         fraction: in (0, 1].
 
+    Raises:
+        ValueError: ``fraction`` is outside (0, 1].
+
     Source: online hard example mining, Shrivastava, Gupta, Girshick, CVPR 2016, section 4, with the
     easy negatives kept in the loss. No label says which negative is hard.
     """

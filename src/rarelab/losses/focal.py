@@ -36,6 +36,10 @@ class SigmoidFocalLoss(nn.Module):
         gamma: γ >= 0; 0 is (α-weighted) BCE.
         reduction: over elements, 'mean' (by weight), 'sum' or 'none'.
         gather_distributed: reduce over the rows of all processes: None if there are several.
+
+    Raises:
+        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
+            no class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False
@@ -105,6 +109,10 @@ class SoftmaxFocalLoss(nn.Module):
         ignore_index: target of rows that are left out.
         background_class: what 'mean_positive' does not count.
         gather_distributed: reduce over the rows of all processes: None if there are several.
+
+    Raises:
+        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
+            no class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False

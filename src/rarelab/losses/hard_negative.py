@@ -31,6 +31,10 @@ class HardNegativeBinaryCrossEntropy(nn.Module):
             per positive of the training batches.
         reduction: over rows, 'mean', 'sum' or 'none'.
         ignore_index: target of rows that are left out.
+
+    Raises:
+        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
+            no class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False

@@ -32,6 +32,10 @@ class LogitAdjustedCrossEntropy(nn.Module):
         tau: τ >= 0; 0 is cross-entropy.
         reduction: over rows, 'mean', 'sum' or 'none'.
         ignore_index: target of rows that are left out.
+
+    Raises:
+        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
+            no class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False
@@ -84,6 +88,10 @@ class LDAMLoss(nn.Module):
         scale: factor on the logits after the margin.
         reduction: over rows, 'mean', 'sum' or 'none'.
         ignore_index: target of rows that are left out.
+
+    Raises:
+        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
+            no class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False

@@ -33,6 +33,10 @@ class AllPairsSquaredHingeLoss(PooledLoss):
         update_queue_in_eval: let batches join the queue in eval mode too.
         gather_distributed: rank the rows of all processes: None if there are several, False never.
         max_pool_size: rows of the pool at most, drawn with a minimum per class; None for no limit.
+
+    Raises:
+        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
+            no class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False

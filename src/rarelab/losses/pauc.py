@@ -55,6 +55,10 @@ class PAUCAtBudgetLoss(TemperedLoss):
         gather_distributed: rank the rows of all processes: None if there are several, False never.
         quantile_interpolation: as `torch.quantile` has it, for edges, knots and quartiles.
         max_pool_size: rows of the pool at most, drawn with a minimum per class; None for no limit.
+
+    Raises:
+        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
+            no class, or a weight is negative or not finite.
     """
 
     def __init__(

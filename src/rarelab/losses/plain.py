@@ -26,9 +26,15 @@ from rarelab.losses.rows import (
 class BinaryCrossEntropy(nn.Module):
     """−[t log σ(s) + (1 − t) log(1 − σ(s))] of logits s [N] or [N, 1] and targets t in [0, 1].
 
+    The logarithmic score (Good, JRSS B 14, 1952), in nats.
+
     Args:
         reduction: over rows, 'mean', 'sum' or 'none'.
         ignore_index: target of rows that are left out.
+
+    Raises:
+        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
+            no class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False
@@ -52,6 +58,8 @@ class BinaryCrossEntropy(nn.Module):
 class WeightedBinaryCrossEntropy(nn.Module):
     """−[ω t log σ(s) + (1 − t) log(1 − σ(s))], with ω the weight of a positive.
 
+    Weighting by class as in Manski & Lerman (Econometrica 45, 1977), in nats.
+
     Fails when: labels are wrong, since a wrong positive weighs ω too; scores are read as log-odds,
     which they exceed by log ω; ω is so large that a batch with a positive outvotes all others.
 
@@ -59,6 +67,10 @@ class WeightedBinaryCrossEntropy(nn.Module):
         pos_weight: ω; negatives per positive in the training rows makes both sides weigh the same.
         reduction: over rows, 'mean', 'sum' or 'none'.
         ignore_index: target of rows that are left out.
+
+    Raises:
+        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
+            no class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False
@@ -92,11 +104,17 @@ class WeightedBinaryCrossEntropy(nn.Module):
 class CrossEntropy(nn.Module):
     """−log softmax(s)_t of logits s [N, C] at targets t in {0, .., C − 1}.
 
+    The logarithmic score (Good, JRSS B 14, 1952), in nats.
+
     Args:
         num_classes: C, at least 2.
         label_smoothing: share of the target spread evenly over the classes, in [0, 1).
         reduction: over rows, 'mean', 'sum' or 'none'.
         ignore_index: target of rows that are left out.
+
+    Raises:
+        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
+            no class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False

@@ -38,7 +38,8 @@ class Evaluated(NamedTuple):
 class PooledLoss(nn.Module, ABC):
     """One loss per class, one against the rest, measured on batch and queue together.
 
-    Subclasses give the class losses; NaN there marks a class that cannot be evaluated.
+    Subclasses give the class losses; NaN there marks a class that cannot be evaluated. A logit that
+    is NaN or infinite makes its class NaN under every reduction, and its row is not remembered.
     """
 
     def __init__(

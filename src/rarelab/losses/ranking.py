@@ -34,6 +34,10 @@ class SmoothAPLoss(TemperedLoss):
         gather_distributed: rank the rows of all processes: None if there are several, False never.
         max_pool_size: rows of the pool at most, drawn with a minimum per class; None for no limit.
         temperature_unit: 'logit', or 'iqr' for multiples of the pool's own inter-quartile range.
+
+    Raises:
+        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
+            no class, or a weight is negative or not finite.
     """
 
     def __init__(
@@ -95,6 +99,8 @@ class RecallAtQuantileLoss(TemperedLoss):
     with τ = 0.01 in logits that is nearly every batch, with ``temperature_unit='iqr'`` hardly any.
     When q is below the positive rate, recall cannot exceed q / rate. A class needs a positive.
 
+    As published with imbalanced-losses 0.6.0.
+
     Args:
         num_classes: columns of the logits; 1 for binary targets in {0, 1}.
         quantile: q, the share of rows that an alert budget allows, in (0, 1).
@@ -108,6 +114,10 @@ class RecallAtQuantileLoss(TemperedLoss):
         quantile_interpolation: as `torch.quantile` has it; 'higher' never undershoots the cutoff.
         max_pool_size: rows of the pool at most, drawn with a minimum per class; None for no limit.
         temperature_unit: 'logit', or 'iqr' for multiples of the pool's own inter-quartile range.
+
+    Raises:
+        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
+            no class, or a weight is negative or not finite.
     """
 
     def __init__(

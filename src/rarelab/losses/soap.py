@@ -38,6 +38,7 @@ class APLoss(nn.Module):
 
     Raises:
         RequestError: the package libauc is not installed.
+        ValueError: an argument is out of its range; see ``forward`` for a call.
     """
 
     def __init__(

@@ -27,7 +27,9 @@ class LossWarmupWrapper(nn.Module):
 
     The clock t counts optimiser steps from the first step of the blend (or of the main phase when
     there is no blend); at that step the main loss's queue is emptied. A loss of weight 0 is not
-    evaluated. Phases follow the epochs, or the steps when ``warmup_steps`` is given; either way the
+    evaluated. As published with imbalanced-losses 0.6.0.
+
+    Phases follow the epochs, or the steps when ``warmup_steps`` is given; either way the
     training loop must call `on_train_epoch_start` and `on_train_batch_start`, and is warned once
     where it does not. The position, the clock and the temperature are part of ``state_dict``.
 
@@ -46,6 +48,10 @@ class LossWarmupWrapper(nn.Module):
         final_main_weight: f in (0, 1], the weight after the blend; 1 leaves the main loss alone.
         reset_queue_each_epoch: empty the queue at the start of every epoch after the warmup.
         gather_distributed: given to the main loss, unless None.
+
+    Raises:
+        ValueError: an argument is out of its range, or epochs and steps are mixed; in a call,
+            ``sample_weight`` is given and a loss still to be used does not take it.
     """
 
     def __init__(
