@@ -8,7 +8,8 @@ import yaml
 from omegaconf import OmegaConf
 
 from rarelab import build
-from rarelab.check import check_leaf, load_target, parameters
+from rarelab.check import check_leaf, parameters
+from rarelab.components import load_target
 from rarelab.compose import compose_train
 from rarelab.errors import RequestError
 from rarelab.paths import config_root
@@ -36,7 +37,7 @@ def test_a_leaf_is_its_targets_signature(leaf: Path) -> None:
     if not content:
         assert leaf == Path("lr_schedule/constant.yaml")
         return
-    target = load_target("_target_", content.pop("_target_"), allow=[])
+    target = load_target("_target_", content.pop("_target_"), leaf.parts[0])
     expected = set(parameters(target)) - build.FROM_BUILDER
     assert set(content) == expected
 
@@ -118,11 +119,14 @@ def test_a_wrong_value_is_refused_with_what_was_expected(override: str, expected
         "torch.nn.functional.torch.hub.load_state_dict_from_url",
         "rarelab.cli.os.system",
         "torch.nnx.Linear",
-        "sklearnx.Thing",
+        "torch.nn.Linear",
+        "rarelab.models.MLP",
+        "rarelab.cli.main",
+        "sklearn.linear_model.LogisticRegression",
     ],
 )
-def test_a_target_outside_the_allow_list_is_refused(target: str) -> None:
-    with pytest.raises(RequestError, match="allowed targets"):
+def test_a_target_that_is_no_component_of_the_group_is_refused(target: str) -> None:
+    with pytest.raises(RequestError, match=r"is not a loss of rarelab or torch.*allow_targets"):
         check_leaf("loss", {"_target_": target}, allow=[])
 
 
@@ -142,6 +146,7 @@ def test_the_users_own_module_is_allowed_by_name(tmp_path: Path, monkeypatch) ->
 
 
 def test_parameters_filled_in_by_the_builder_exist_somewhere() -> None:
-    targets = [load_target("t", read(leaf)["_target_"], allow=[]) for leaf in LEAVES if read(leaf)]
+    named = [(leaf.parts[0], read(leaf)["_target_"]) for leaf in LEAVES if read(leaf)]
+    targets = [load_target("_target_", path, group) for group, path in named]
     known = {name for target in targets for name in inspect.signature(target).parameters}
     assert known >= build.SUPPLIED

@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 
 from hydra_plugins.rarelab_ray import RayLauncher
 from hydra_plugins.rarelab_submitit import SubmititLauncher
-from rarelab.check import check_leaf, load_target, parameters
+from rarelab.check import check_leaf, parameters
+from rarelab.components import load_target
 from rarelab.errors import RequestError
 from rarelab.paths import config_root
 from test_in_flight import job
@@ -30,8 +31,9 @@ def test_looking_at_the_plugins_imports_no_engine() -> None:
 def test_a_leaf_of_hydras_own_groups_is_its_plugins_signature(leaf: Path) -> None:
     content = OmegaConf.to_container(OmegaConf.load(leaf))
     assert isinstance(content, dict)
-    check_leaf(f"hydra.{leaf.parent.name}", content, allow=["hydra_plugins"])
-    target = load_target("_target_", content.pop("_target_"), allow=["hydra_plugins"])
+    group = f"hydra.{leaf.parent.name}"
+    check_leaf(group, content, allow=[])
+    target = load_target("_target_", content.pop("_target_"), group)
     assert {key for key in content if key != "_convert_"} == set(parameters(target))
 
 

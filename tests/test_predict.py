@@ -275,8 +275,12 @@ def altered(run: Path, into: Path, **changes: object) -> Path:
 def test_a_record_cannot_name_what_is_built(trained: dict[str, Path], tmp_path: Path) -> None:
     evil = {"_target_": "os.system", "command": "true"}
     folder = altered(trained["mlp"], tmp_path / "evil", model=evil, allow_targets=["os"])
-    with pytest.raises(RequestError, match="not among the allowed targets"):
+    with pytest.raises(RequestError, match=r"'os\.system' is not a model of rarelab or torch"):
         read_model(folder)
+    create = "${oc.create:'{_target_: os.system, command: id}'}"
+    evil = {"_target_": "torch.nn.Identity", "args": [create]}
+    with pytest.raises(RequestError, match="a record holds no interpolations"):
+        read_model(altered(trained["mlp"], tmp_path / "resolved", model=evil))
 
 
 def test_a_damaged_or_later_record_says_so(trained: dict[str, Path], tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_diverged_run_is_reproduced_as_such(home, capsys, monkeypatch) -> None
                 ),
                 d / "config.yaml",
             ),
-            "loss._target_=os.system: a record may name the shipped targets alone",
+            "loss._target_=os.system: a record may name components of its group alone",
         ),
         (
             lambda d: OmegaConf.save(

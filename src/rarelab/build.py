@@ -14,7 +14,8 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from rarelab.check import check_leaf, check_value, load_target, parameters
+from rarelab.check import check_leaf, check_value, parameters
+from rarelab.components import GROUPS, load_target
 from rarelab.data.splits import IGNORE_INDEX, Dataset, Splits, Table
 from rarelab.errors import RequestError, nearest
 from rarelab.losses.prior import corrected
@@ -24,19 +25,7 @@ from rarelab.streams import drawing_from, stream_seed
 from rarelab.training.loop import Trainer, Work
 from rarelab.training.sampling import Natural, Sampler, row_kinds
 
-COMPONENTS = (
-    "dataset",
-    "model",
-    "loss",
-    "warmup_loss",
-    "schedule",
-    "optimizer",
-    "lr_schedule",
-    "sampler",
-    "trainer",
-    "tracking",
-    "sweep",
-)
+COMPONENTS = tuple(group for group in GROUPS if not group.startswith("hydra."))
 """The groups whose leaf is a ``_target_`` with its parameters."""
 
 TOP_LEVEL = {
@@ -104,7 +93,9 @@ def instantiate(cfg: DictConfig, group: str, facts: Mapping[str, Any] | None = N
     leaf = cfg[group]
     if not leaf:
         return None
-    target = load_target(f"{group}._target_", leaf["_target_"], allow=list(cfg.allow_targets))
+    target = load_target(
+        f"{group}._target_", leaf["_target_"], group, allow=list(cfg.allow_targets)
+    )
     names = parameters(target)
     filled = {
         name: value

@@ -2,41 +2,45 @@
 
 import collections.abc
 import functools
-import importlib
 import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
+from rarelab.components import load_target
 from rarelab.errors import RequestError, nearest
-
-ALLOWED_TARGETS = ("rarelab.", "torch.nn.", "torch.optim.", "sklearn.")
-"""Where a ``_target_`` may come from; ``allow_targets`` adds the user's own modules."""
 
 _HYDRA_KEYS = {"_target_", "_convert_", "_recursive_", "_partial_"}
 
 
 def check_leaf(
-    key: str, leaf: Any, *, allow: Iterable[str], supplied: frozenset[str] = frozenset()
+    key: str,
+    leaf: Any,
+    *,
+    allow: Iterable[str],
+    supplied: frozenset[str] = frozenset(),
+    group: str | None = None,
 ) -> None:
     """Check one leaf ``{"_target_": ..., name: value, ...}`` against its target's signature.
 
     Args:
         key: where the leaf stands, for the message (``loss``).
         leaf: plain containers, interpolations resolved.
-        allow: prefixes of modules besides the shipped ones that a target may come from.
+        allow: prefixes of the user's own modules, which a target may come from too.
         supplied: parameters that may be null or missing because the builder fills them in.
+        group: whose components the leaf and the leaves inside it may name; the key's by default.
 
     Raises:
         RequestError: naming the key, the value, what was expected and the nearest valid name.
     """
     if not isinstance(leaf, Mapping) or "_target_" not in leaf:
         raise RequestError(f"{key}: expected a group choice with a _target_, found {leaf!r}")
-    target = load_target(f"{key}._target_", leaf["_target_"], allow=allow)
+    group = group or key
+    target = load_target(f"{key}._target_", leaf["_target_"], group, allow=allow)
     known = parameters(target)
     hints = _hints(target)
     for name, value in leaf.items():
@@ -47,7 +51,7 @@ def check_leaf(
                 f"{key}.{name}: {leaf['_target_']} has no such parameter; "
                 f"{nearest(name, known.keys() - supplied)}"
             )
-        _check_inside(f"{key}.{name}", value, allow=allow, supplied=supplied)
+        _check_inside(f"{key}.{name}", value, allow=allow, supplied=supplied, group=group)
         if isinstance(value, Mapping) and "_target_" in value:
             continue
         if not (value is None and name in supplied):
@@ -67,20 +71,28 @@ def _check_inside(key: str, value: Any, **how: Any) -> None:
             _check_inside(f"{key}.{index}", inner, **how)
 
 
-def load_target(key: str, path: str, *, allow: Iterable[str]) -> Callable[..., Any]:
-    """The class or function at a dotted path, if it comes from a place that may be built from.
+def check_plain(key: str, node: Any) -> None:
+    """Refuse an interpolation anywhere in what somebody else wrote: resolving ``${oc.env:HOME}``
+    would read this machine's environment, and ``${oc.create:...}`` would make a leaf.
 
-    The place is judged by where the object was defined, not only by how it was spelt: a path can
-    walk through one module's imports into another.
+    Raises:
+        RequestError: naming the key.
     """
-    prefixes = (*ALLOWED_TARGETS, *(f"{name.rstrip('.')}." for name in allow))
-    if not isinstance(path, str) or not f"{path}.".startswith(prefixes):
-        raise _refused(key, path, prefixes)
-    target = _locate(key, path)
-    home = f"{getattr(target, '__module__', '')}.{getattr(target, '__qualname__', '')}"
-    if not callable(target) or not home.startswith(prefixes):
-        raise _refused(key, path, prefixes)
-    return target
+    for name, value in leaves(node, key):
+        if isinstance(value, str) and "${" in value:
+            raise RequestError(f"{name}={value}: a record holds no interpolations")
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every plain value of nested dictionaries and lists with its dotted key."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from leaves(value, f"{prefix}.{index}")
+    else:
+        yield prefix, node
 
 
 def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -88,33 +100,6 @@ def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     signature = inspect.signature(target).parameters
     return {name: parameter for name, parameter in signature.items() if parameter.kind in named}
-
-
-def _refused(key: str, path: Any, prefixes: Iterable[str]) -> RequestError:
-    shown = ", ".join(f"{prefix}*" for prefix in prefixes)
-    return RequestError(
-        f"{key}: {path!r} is not among the allowed targets ({shown}); "
-        "name your own module in allow_targets=[...] if you trust it"
-    )
-
-
-def _locate(key: str, path: str) -> Any:
-    parts = path.split(".")
-    for cut in range(len(parts) - 1, 0, -1):
-        module = ".".join(parts[:cut])
-        try:
-            found: Any = importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            if error.name and f"{module}.".startswith(f"{error.name}."):
-                continue
-            raise RequestError(f"{key}: importing {module!r} failed: {error}") from error
-        for part in parts[cut:]:
-            if not hasattr(found, part):
-                names = [name for name in vars(found) if not name.startswith("_")]
-                raise RequestError(f"{key}: {path!r} does not exist; {nearest(part, names)}")
-            found = getattr(found, part)
-        return found
-    raise RequestError(f"{key}: no module named {parts[0]!r} (is it in this folder?)")
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:

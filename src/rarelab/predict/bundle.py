@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from rarelab import __version__, build
-from rarelab.check import check_leaf
+from rarelab.check import check_leaf, check_plain
 from rarelab.data.preprocess import Preprocessor
 from rarelab.data.splits import Splits
 from rarelab.errors import RarelabError, RequestError
@@ -91,6 +91,7 @@ def read_model(folder: Path, allow: Iterable[str] = ()) -> Scorer:
     """
     facts = read_facts(folder)
     leaf, allowed = facts["model"], list(allow)
+    check_plain("model", leaf)
     check_leaf("model", leaf, allow=allowed, supplied=build.SUPPLIED)
     model = build.instantiate(OmegaConf.create({"model": leaf, "allow_targets": allowed}), "model")
     trainer = Trainer(**facts["scoring"])

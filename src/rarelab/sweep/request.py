@@ -6,18 +6,21 @@ from typing import Any
 from hydra._internal.callbacks import Callbacks
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.plugin import Plugin
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from rarelab.check import check_leaf
+from rarelab.components import components
 from rarelab.compose import one_line_errors
-from rarelab.errors import RequestError
+from rarelab.errors import RequestError, nearest
 from rarelab.launch import Place
 from rarelab.sweep.composer import Composer, loader
 from rarelab.sweep.overrides import key_of, quoted_arms
 
 MULTIRUN = ("-m", "--multirun")
-_PLUGINS = "hydra_plugins"
 _MAY_SAY_SO = ("experiments", "sweep", "hydra")
 
 
@@ -73,8 +76,9 @@ def _sweep(cfg: DictConfig, found: ConfigLoader, lines: list[str]) -> Any:
             "torchrun starts the processes of one run; a sweep starts those of its jobs itself: "
             "rarelab train -m ... trainer.devices=N"
         )
-    for part in ("sweeper", "launcher"):
-        _check_plugin(f"hydra.{part}", OmegaConf.to_container(cfg.hydra[part], resolve=True))
+    for part, kind in (("sweeper", Sweeper), ("launcher", Launcher)):
+        leaf = OmegaConf.to_container(cfg.hydra[part], resolve=True)
+        _check_plugin(f"hydra.{part}", leaf, kind)
     context = HydraContext(config_loader=found, callbacks=Callbacks())
     with one_line_errors(lines):
         sweeper = Plugins.instance().instantiate_sweeper(
@@ -83,10 +87,16 @@ def _sweep(cfg: DictConfig, found: ConfigLoader, lines: list[str]) -> Any:
         return sweeper.sweep(lines)
 
 
-def _check_plugin(key: str, leaf: Any) -> None:
-    """The values of a plug-in of ours, like those of any leaf; another's are its own business."""
-    if str(leaf.get("_target_")).startswith(f"{_PLUGINS}.rarelab_"):
-        check_leaf(key, leaf, allow=[_PLUGINS])
+def _check_plugin(key: str, leaf: Any, kind: type[Plugin]) -> None:
+    """Only an installed plug-in of its kind is built. The values of ours are checked like those of
+    any leaf; another's are its own business."""
+    target = leaf.get("_target_") if isinstance(leaf, dict) else leaf
+    found = {f"{cls.__module__}.{cls.__name__}" for cls in Plugins.instance().discover(kind)}
+    if target not in found:
+        known = nearest(str(target), components(key))
+        raise RequestError(f"{key}._target_={target}: there is no such plug-in; {known}")
+    if target.startswith("hydra_plugins.rarelab_"):
+        check_leaf(key, leaf, allow=[])
 
 
 def _not_called(cfg: DictConfig) -> None:
