@@ -110,6 +110,18 @@ def test_a_package_installed_below_a_work_tree_is_not_taken_for_part_of_it(check
         ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
         ("https://host/path@2x", "https://host/path@2x"),
         ("at a http://u:p@h and b http://v:q@i", "at a http://***@h and b http://***@i"),
+        ("postgresql://u:p@rt@host:1/db", "postgresql://***@host:1/db"),
+        ("postgresql://u:p/?#w@host/db", "postgresql://***@host/db"),
+        (
+            "http://host:5000/path@2x and http://h:5000",
+            "http://host:5000/path@2x and http://h:5000",
+        ),
+        ("pg://h/db?user=u&password=123&sslmode=on", "pg://h/db?user=u&password=***&sslmode=on"),
+        ("'https://h/?token=abc' said", "'https://h/?token=***' said"),
+        ("https://h/x?sv=1&sig=ab%2Fc", "https://h/x?sv=1&sig=***"),
+        ("mssql:///?odbc_connect=DRIVER%3Dx%3BPWD%3Dy", "mssql:///?odbc_connect=***"),
+        ("odbc_connect=DRIVER={x y};UID=u;PWD=z;A=b", "odbc_connect=*** y};UID=u;PWD=***;A=b"),
+        ("DRIVER%3Dx%3BPWD%3Dy%3BA%3Db", "DRIVER%3Dx%3BPWD%3D***%3BA%3Db"),
     ],
 )
 def test_passwords_leave_uris(text, expected):
@@ -127,6 +139,33 @@ def test_values_of_secret_environment_variables_are_found_anywhere(monkeypatch):
     monkeypatch.setenv("SOME_API_TOKEN", "abcdefgh1234")
     monkeypatch.setenv("SHORT_TOKEN", "on")
     assert redact_text("say abcdefgh1234 on") == "say *** on"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text", "expected"),
+    [
+        ("DB_PASSWORD", "h4t!", "login u h4t! failed", "login u *** failed"),
+        ("DB_PASSWORD", "h4t!", "sh4t!s", "sh4t!s"),
+        ("STRIPE_KEY", "live-9x8y7z6w", "with live-9x8y7z6w", "with ***"),
+        ("GH_PAT", "abcdefgh1", "abcdefgh1", "***"),
+        ("A_TOKEN", "p@ss w/rd+1", "x://h?a=p%40ss%20w%2Frd%2B1", "x://h?a=***"),
+        ("SOME_KEY", "1234", "dataset.n_samples=1234", "dataset.n_samples=1234"),
+        ("KEYBOARD", "pc105-layout", "pc105-layout", "pc105-layout"),
+        ("SSH_KEY", "/home/me/.ssh/id", "/home/me/.ssh/id", "/home/me/.ssh/id"),
+    ],
+)
+def test_what_names_a_secret_variable(monkeypatch, name, value, text, expected):
+    monkeypatch.setenv(name, value)
+    assert redact_text(text) == expected
+
+
+def test_a_driver_may_quote_a_part_of_the_stores_password(monkeypatch):
+    from rarelab.tracking import redact, resolve_uri
+
+    monkeypatch.setattr(redact, "_known", set())
+    resolve_uri(Path("home"), "postgresql://ann:p@hunter2@db.example/x?sslpassword=se%2Fcret")
+    text = 'no host named "hunter2@db.example", "se/cret" or "ann"'
+    assert redact_text(text) == 'no host named "***@db.example", "***" or "ann"'
 
 
 @pytest.mark.parametrize(

@@ -2,24 +2,54 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import suppress
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
-_USERINFO = re.compile(r"(?<=://)[^/\s@'\"]*@")
-_SECRET_NAME = re.compile(r"(?i)passw|pwd|secret|token|credential|(api|access|private)_?key")
+HIDDEN = "***"
+
+_URI = re.compile(r"(?<=://)[^\s\"'<>]+")
+# Up to the last @ of the authority; a password may also hold what ends an authority (/, ?, #).
+_USERINFO = re.compile(r"^(?:[^/?#]*|[^/:@]+:(?!\d*(?:[/?#]|$))[^@]*(?:@[^/@?#]*)*)@")
+_PARAMETER = re.compile(r"(?P<name>(?<=[?&;])[\w.\-]+|\bodbc_connect)=(?P<value>[^\s&;\"'#]*)")
+_ENCODED = re.compile(
+    r"(?i)(?:(?<=%3B)|(?<=%26)|(?<![a-z]))(?P<name>pwd|password)"
+    r"%3D(?P<value>(?:(?!%3B|%26)[^\s&;\"'])*)"
+)
+
+_SECRET_NAME = re.compile(
+    r"(?i)passw|pwd|passphrase|secret|token|credential|(api|access|private)_?key"
+)
+# In an address or the environment a short name says enough; as a setting, `key` is a column.
+_SECRET_WORD = re.compile(
+    r"(?i)(?:^|[_.\-])(key|pass|pw|pat|auth|sig|signature|odbc_connect)(?:$|[_.\-])"
+)
 _SETTING = re.compile(r"([\w.\-]+)=(\"[^\"\n]*\"|'[^'\n]*'|[^\s,&;\"']+)")
 # A size called d_token is no secret, and neither is what says nothing.
-_HARMLESS = re.compile(r"(?i)[\d.e+\-_]*|null|none|true|false")
-_MIN_SECRET = 8
+_HARMLESS = re.compile(r"(?i)[\d.e+\-_]*|null|none|true|false|yes|no|on|off")
+_WORD = r"(?<![\w/.\-]){}(?![\w/.\-])"
+_LONG, _SHORT = 8, 4
+
+_known: set[str] = set()
+"""Secrets of the stores that this process writes to: a driver's error may quote them alone."""
+
+
+def remember(uri: str) -> None:
+    """From now on :func:`redact_text` hides the secrets of this address wherever they stand."""
+    _known.update(_secrets_of(uri))
 
 
 def redact_uri(text: str) -> str:
-    """``text`` with the ``user:password@`` of every URI in it replaced by ``***@``."""
-    return _USERINFO.sub("***@", text)
+    """``text`` without the secrets of the URIs in it: ``user:password@`` becomes ``***@``, and so
+    do the values of secret query parameters (``?password=***``, ``odbc_connect=***``)."""
+    text = _URI.sub(lambda found: _USERINFO.sub(f"{HIDDEN}@", found[0]), text)
+    return _ENCODED.sub(_hide_value, _PARAMETER.sub(_hide_value, text))
 
 
 def redact_setting(name: str, value: str) -> str:
     """The value of a setting, or ``***`` if its name says that it is a secret."""
     if _SECRET_NAME.search(name) and not _HARMLESS.fullmatch(value.strip("'\"")):
-        return "***"
+        return HIDDEN
     return redact_text(value)
 
 
@@ -29,13 +59,57 @@ def redact_command(text: str) -> str:
     def hide(match: re.Match[str]) -> str:
         return f"{match[1]}={redact_setting(match[1], match[2])}"
 
-    return redact_text(_SETTING.sub(hide, text))
+    return redact_text(_SETTING.sub(hide, redact_text(text)))
 
 
 def redact_text(text: str) -> str:
-    """:func:`redact_uri`, and ``***`` for every value of a secret environment variable."""
+    """:func:`redact_uri`, and ``***`` for every secret that the environment or a store's address
+    holds. Of the environment's, those of fewer than 8 characters are hidden only where they stand
+    as a word of their own, like those of an address: they may be part of an innocent word.
+    """
     text = redact_uri(text)
-    for name, value in os.environ.items():
-        if _SECRET_NAME.search(name) and len(value) >= _MIN_SECRET and not os.path.isabs(value):
-            text = text.replace(value, "***")
+    environment = set(_of_the_environment())
+    for secret in sorted(_known | environment, key=len, reverse=True):
+        anywhere = secret in environment and len(secret) >= _LONG
+        for form in {secret, quote(secret, safe=""), quote_plus(secret)}:
+            if form in text:
+                pattern = re.escape(form) if anywhere else _WORD.format(re.escape(form))
+                text = re.sub(pattern, HIDDEN, text)
     return text
+
+
+def _hide_value(match: re.Match[str]) -> str:
+    if not match["value"] or not _names_a_secret(match["name"]):
+        return match[0]
+    return match[0][: match.start("value") - match.start()] + HIDDEN
+
+
+def _names_a_secret(name: str) -> bool:
+    return bool(_SECRET_NAME.search(name) or _SECRET_WORD.search(name))
+
+
+def _of_the_environment() -> Iterator[str]:
+    for name, value in os.environ.items():
+        if _names_a_secret(name) and not os.path.isabs(value) and _says_something(value):
+            yield value
+
+
+def _says_something(value: str) -> bool:
+    return len(value) >= _SHORT and (len(value) >= _LONG or not _HARMLESS.fullmatch(value))
+
+
+def _secrets_of(uri: str) -> set[str]:
+    """The secrets in an address as it spells them and decoded. A driver may divide a password with
+    an @ elsewhere, and then takes a part of it for the host: each part counts."""
+    found: set[str] = set()
+    for match in _URI.finditer(uri):
+        if userinfo := _USERINFO.match(match[0]):
+            user, colon, password = userinfo[0][:-1].partition(":")
+            found |= {password, *password.split("@")} if colon else {user}
+    named = [*_PARAMETER.finditer(uri), *_ENCODED.finditer(uri)]
+    found |= {match["value"] for match in named if _names_a_secret(match["name"])}
+    decoded = set()
+    for secret in found:
+        with suppress(ValueError):
+            decoded |= {unquote(secret), unquote_plus(secret)}
+    return {secret for secret in found | decoded if _says_something(secret)}

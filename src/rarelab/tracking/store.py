@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from rarelab.errors import RequestError, nearest
+from rarelab.tracking.redact import remember
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,6 +52,7 @@ def resolve_uri(home: Path, uri: str | None = None) -> str:
     chosen = uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not chosen:
         return sqlite_uri(home / "mlflow.db")
+    remember(chosen)
     scheme = re.split(r"[+:]", chosen, maxsplit=1)[0]
     if scheme not in _SCHEMES or (scheme != "databricks" and "://" not in chosen):
         raise RequestError(
