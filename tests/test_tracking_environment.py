@@ -10,16 +10,23 @@ import pytest
 
 from rarelab.tracking import environment, provenance, write_environment
 from rarelab.tracking.naming import MAX_NAME, Names, clean_name, clean_values
-from rarelab.tracking.redact import redact_command, redact_setting, redact_text, redact_uri
+from rarelab.tracking.redact import (
+    redact_command,
+    redact_diff,
+    redact_setting,
+    redact_text,
+    redact_uri,
+)
 
 
 @pytest.fixture(autouse=True)
 def fresh():
-    for cached in (environment._state, environment._root):
-        cached.cache_clear()
+    names = ("_state", "_root", "_diff", "_without_commands")
+    for name in names:
+        getattr(environment, name).cache_clear()
     yield
-    for cached in (environment._state, environment._root):
-        cached.cache_clear()
+    for name in names:
+        getattr(environment, name).cache_clear()
 
 
 def git(directory: Path, *arguments: str) -> str:
@@ -35,7 +42,8 @@ def checkout(tmp_path, monkeypatch):
     folder.mkdir()
     git(folder, "init", "-q")
     (folder / "loss.py").write_text("x = 1\n")
-    git(folder, "add", "loss.py")
+    (folder / "settings.py").write_text("key = 1\n")
+    git(folder, "add", "loss.py", "settings.py")
     git(folder, "commit", "-q", "-m", "one")
     monkeypatch.chdir(folder)
     package = tmp_path / "site-packages" / "rarelab"
@@ -65,8 +73,10 @@ def test_a_clean_checkout_has_a_commit_and_no_diff(checkout):
 def test_a_dirty_checkout_can_be_made_again_from_commit_and_diff(checkout, tmp_path):
     (checkout / "loss.py").write_text("x = 2\n")
     (checkout / "new.py").write_text("y = 1\n")
-    [state] = write_environment(tmp_path)["checkouts"]
-    assert state["dirty"] is True and state["untracked"] == ["new.py"]
+    (checkout / "settings.py").write_text("key = 2\n")
+    [state] = write_environment(tmp_path, [checkout / "loss.py"])["checkouts"]
+    assert state["dirty"] is True and state["untracked"] == []
+    assert "settings" not in (tmp_path / "diff.patch").read_text()
     git(checkout, "checkout", "-q", "--", "loss.py")
     git(checkout, "apply", str(tmp_path / "diff.patch"))
     assert (checkout / "loss.py").read_text() == "x = 2\n"
@@ -75,9 +85,67 @@ def test_a_dirty_checkout_can_be_made_again_from_commit_and_diff(checkout, tmp_p
 def test_a_diff_is_cut_and_holds_no_password(checkout, monkeypatch):
     monkeypatch.setattr(environment, "_MAX_DIFF", 300)
     (checkout / "loss.py").write_text("uri = 'postgresql://me:s3cr3t@host/db'\n" + "y = 1\n" * 500)
-    diff = provenance()["diff"]
+    diff = provenance([checkout / "loss.py"])["diff"]
     assert "s3cr3t" not in diff and "***@host" in diff
     assert len(diff) < 400 and "cut:" in diff
+
+
+def test_only_the_projects_own_changes_are_recorded_whole(checkout, monkeypatch):
+    (checkout / "settings.py").write_text("key = 2\n")
+    (checkout / "new.py").write_text("y = 1\n")
+    facts = provenance()
+    assert facts["diff"] == "" and facts["checkouts"][0]["untracked"] == []
+    package = checkout / "src"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    git(checkout, "add", "src/__init__.py")
+    git(checkout, "commit", "-q", "-m", "two")
+    monkeypatch.setattr(environment, "_PACKAGE", package)
+    for name in ("_state", "_root", "_diff"):
+        getattr(environment, name).cache_clear()
+    facts = provenance()
+    assert "+key = 2" in facts["diff"] and facts["checkouts"][0]["untracked"] == ["new.py"]
+
+
+@pytest.mark.parametrize("what", ["clean", "process", "required", "fsmonitor", "textconv", "hook"])
+def test_looking_at_a_repository_runs_none_of_its_commands(checkout, tmp_path, what):
+    ran = tmp_path / "ran"
+    script = tmp_path / "script.sh"
+    script.write_text(f"#!/bin/sh\ntouch {ran}\ncat\n")
+    script.chmod(0o755)
+    (checkout / ".gitattributes").write_text("*.py filter=a=b diff=odd\n")
+    if what in ("clean", "process", "required"):
+        git(checkout, "config", f"filter.a=b.{what.replace('required', 'clean')}", str(script))
+        git(checkout, "config", "filter.a=b.required", str(what == "required").lower())
+    elif what == "fsmonitor":
+        git(checkout, "config", "core.fsmonitor", str(script))
+    elif what == "textconv":
+        git(checkout, "config", "diff.odd.textconv", str(script))
+        git(checkout, "config", "diff.odd.command", str(script))
+    else:
+        hooks = checkout / ".git" / "hooks"
+        hooks.mkdir(exist_ok=True)
+        (hooks / "post-index-change").write_text(script.read_text())
+        (hooks / "post-index-change").chmod(0o755)
+    (checkout / "loss.py").write_text("x = 3\n")
+    facts = provenance([checkout / "loss.py"])
+    assert facts["checkouts"][0]["dirty"] and "+x = 3" in facts["diff"]
+    assert not ran.exists()
+
+
+def test_a_diff_hides_what_a_file_calls_a_secret():
+    python = "diff --git a/a.py b/a.py\n"
+    kept = "+cls_token = nn.Parameter(x)\n+x = f(token=token)\n+key = 'name'\n"
+    assert redact_diff(python + kept) == python + kept
+    hidden = "+DB = dict(user='u', password='***')\n+a['api_key'] = \"***\"\n"
+    shown = hidden.replace("***", "h4ts off")
+    assert redact_diff(python + shown) == python + hidden
+    other = "diff --git a/.env b/.env\n"
+    shown = "+export PASSWORD=h4ts off\n-token: x1\n key=2\n"
+    hidden = "+export PASSWORD=***\n-token: ***\n key=2\n"
+    assert redact_diff(other + shown + python + kept) == other + hidden + python + kept
+    begin, end = (f"+-----{word} PRIVATE KEY-----\n" for word in ("BEGIN", "END"))
+    assert "MIIE" not in redact_diff(python + begin + "+MIIE\n" + end)
 
 
 def test_no_git_no_repository_and_no_commit_are_no_errors(checkout, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -125,11 +126,18 @@ class Record:
             plain = OmegaConf.to_container(self._cfg, resolve=True)
             OmegaConf.save(OmegaConf.create(redacted(plain)), self.directory / "config.yaml")
         if not (self.directory / ENVIRONMENT).exists():
-            write_environment(self.directory)
+            write_environment(self.directory, self._own_files())
         facts = {"prevalence": self._splits.prevalence, "notes": self._splits.notes}
         (self.directory / "data.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
         code = json.dumps(self._modules, indent=1)
         (self.directory / "code.json").write_text(code, encoding="utf-8")
+
+    def _own_files(self) -> list[Path]:
+        """The files of the user's own modules, by ``allow_targets``: naming one asks for it."""
+        named = tuple(f"{name.rstrip('.')}." for name in self._cfg.allow_targets)
+        own = [sys.modules.get(name) for name in self._modules if f"{name}.".startswith(named)]
+        files = [getattr(module, "__file__", None) for module in own]
+        return [Path(file) for file in files if file]
 
     def listen(self, listener: Callable[[Row], None]) -> None:
         self._listeners.append(listener)
@@ -177,6 +185,8 @@ def redacted(node: Any, name: str = "") -> Any:
     """The configuration without passwords: it is uploaded with the run."""
     if isinstance(node, dict):
         return {key: redacted(value, str(key)) for key, value in node.items()}
+    if isinstance(node, list):
+        return [redacted(value, name) for value in node]
     return redact_setting(name, node) if isinstance(node, str) else node
 
 

@@ -4,16 +4,18 @@ import getpass
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rarelab import __version__
-from rarelab.tracking.redact import redact_command, redact_text
+from rarelab.tracking.redact import redact_command, redact_diff
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "mlflow", "hydra-core")
 ENVIRONMENT = "environment.json"
@@ -23,18 +25,29 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _MAX_DIFF = 500_000
 _MAX_UNTRACKED = 100
 _GIT_TIMEOUT = 10
+_NO_SUBMODULES = "--ignore-submodules=all"  # each has a configuration of its own
+_FILTER = re.compile(r"(?is)filter\..*\.(clean|smudge|process|required)\Z")
+_FILTER_COMMANDS = ("clean", "smudge", "process")
+_GIT_ENVIRONMENT = {
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_LITERAL_PATHSPECS": "1",
+    # A partial clone fetches what it lacks, by a command that its configuration names.
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",
+}
 
 
-def provenance() -> dict[str, Any]:
+def provenance(own: Iterable[Path] = ()) -> dict[str, Any]:
     """Versions, machine, command line and the state of the code, as JSON can hold them.
 
     ``checkouts`` has one entry per git work tree concerned (that of the package, where it runs from
     one, and that of the working directory): root, commit, dirty, untracked. ``diff`` is the text of
-    all uncommitted changes to tracked files, cut at 500 000 characters. No entry fails the run:
-    without git there are no checkouts. Passwords in URIs, secret settings and the values of secret
-    environment variables are replaced by ``***``.
+    the uncommitted changes to tracked files of the package's own work tree and to ``own``, the
+    files of modules that the user has named; each is cut at 500 000 characters. Whatever else lies
+    in the working directory's repository is nobody's business. No entry fails the run: without git
+    there are no checkouts. Secrets are replaced by ``***``.
     """
-    states = checkouts()
     return {
         "rarelab": __version__,
         "python": platform.python_version(),
@@ -44,14 +57,14 @@ def provenance() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         **machine(),
         "command": redact_command(shlex.join(sys.argv)),
-        "checkouts": [{k: v for k, v in state.items() if k != "diff"} for state in states],
-        "diff": "".join(state["diff"] for state in states),
+        "checkouts": checkouts(),
+        "diff": "".join(_diff(root, paths) for root, paths in _changed(own)),
     }
 
 
-def write_environment(directory: Path) -> dict[str, Any]:
-    """Write ``environment.json``, and ``diff.patch`` if the code differs from its commit."""
-    facts = provenance()
+def write_environment(directory: Path, own: Iterable[Path] = ()) -> dict[str, Any]:
+    """Write ``environment.json``, and ``diff.patch`` if :func:`provenance` has a diff."""
+    facts = provenance(own)
     diff = facts.pop("diff")
     text = json.dumps(facts, indent=1)
     (directory / ENVIRONMENT).write_text(text + "\n", encoding="utf-8")
@@ -96,25 +109,47 @@ def run_tags() -> dict[str, str]:
 
 def checkouts() -> list[dict[str, Any]]:
     """The state of the package's git work tree and of the working directory's, if there are any."""
-    roots = [_root(_PACKAGE, must_track=True), _root(Path.cwd())]
+    roots = [_project(), _root(Path.cwd())]
     return [_state(root) for root in dict.fromkeys(roots) if root]
 
 
+# Cached: a run is made of the code that was there when its process began.
 @cache
 def _state(root: str) -> dict[str, Any]:
-    # Cached: a run is made of the code that was there when its process began.
-    status = (_git(root, "status", "--porcelain") or "").splitlines()
+    status = (_git(root, "status", "--porcelain", _NO_SUBMODULES) or "").splitlines()
     untracked = [line[3:] for line in status if line.startswith("??")]
-    diff = _git(root, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD") or ""
-    if len(diff) > _MAX_DIFF:
-        diff = diff[:_MAX_DIFF] + f"\n# cut: {len(diff) - _MAX_DIFF} more characters\n"
     return {
         "root": root,
         "commit": (_git(root, "rev-parse", "HEAD") or "").strip(),
         "dirty": bool(status),
-        "untracked": untracked[:_MAX_UNTRACKED],
-        "diff": redact_text(diff),
+        "untracked": untracked[:_MAX_UNTRACKED] if root == _project() else [],
     }
+
+
+def _changed(own: Iterable[Path]) -> list[tuple[str, tuple[str, ...]]]:
+    """The work trees whose changes are recorded, each with the files in question (none: all)."""
+    project = _project()
+    files: dict[str, list[str]] = {}
+    for path in sorted({path.resolve() for path in own}):
+        root = _root(path.parent)
+        if root and root != project:
+            files.setdefault(root, []).append(str(path))
+    whole = [(project, ())] if project else []
+    return [*whole, *((root, tuple(paths)) for root, paths in files.items())]
+
+
+@cache
+def _diff(root: str, paths: tuple[str, ...]) -> str:
+    options = ("--no-ext-diff", "--no-textconv", "--no-color", _NO_SUBMODULES)
+    diff = redact_diff(_git(root, "diff", *options, "HEAD", "--", *paths) or "")
+    if len(diff) > _MAX_DIFF:
+        diff = diff[:_MAX_DIFF] + f"\n# cut: {len(diff) - _MAX_DIFF} more characters\n"
+    return diff
+
+
+def _project() -> str | None:
+    """The work tree that the package itself is developed in."""
+    return _root(_PACKAGE, must_track=True)
 
 
 @cache
@@ -128,10 +163,29 @@ def _root(directory: Path, must_track: bool = False) -> str | None:
 
 def _git(directory: str, *arguments: str) -> str | None:
     """The output of a git command; None where there is no git, no work tree or no answer."""
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    return _run_git(directory, arguments, _without_commands(directory))
+
+
+@cache
+def _without_commands(directory: str) -> tuple[tuple[str, str], ...]:
+    """Settings under which git runs none of the commands that a repository's own configuration may
+    name. Its filters run whenever git looks at a file, and can only be switched off one by one."""
+    listed = _run_git(directory, ("config", "--list", "--name-only", "-z"), ()) or ""
+    filters = {name.rpartition(".")[0] for name in listed.split("\0") if _FILTER.match(name)}
+    off = [(f"{name}.{what}", "") for name in sorted(filters) for what in _FILTER_COMMANDS]
+    off += [(f"{name}.required", "false") for name in sorted(filters)]
+    return (("core.fsmonitor", "false"), ("core.hooksPath", os.devnull), *off)
+
+
+def _run_git(
+    directory: str, arguments: Sequence[str], settings: Sequence[tuple[str, str]]
+) -> str | None:
+    environment = {**os.environ, **_GIT_ENVIRONMENT, "GIT_CONFIG_COUNT": str(len(settings))}
+    for index, (key, value) in enumerate(settings):  # unlike -c, a key may hold an equals sign
+        environment |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
     try:
         done = subprocess.run(
-            ["git", "-c", "core.fsmonitor=false", "-C", directory, *arguments],
+            ["git", "-C", directory, *arguments],
             capture_output=True,
             timeout=_GIT_TIMEOUT,
             env=environment,

@@ -24,6 +24,13 @@ _SECRET_NAME = re.compile(
 _SECRET_WORD = re.compile(
     r"(?i)(?:^|[_.\-])(key|pass|pw|pat|auth|sig|signature|odbc_connect)(?:$|[_.\-])"
 )
+_NAME = r"(?P<name>[\w.\-]+)"
+_QUOTED = re.compile(
+    rf"(?<![\w.\-]){_NAME}[\"']?\]?\s*[:=]\s*\w?(?P<quote>[\"'])(?P<value>(?:(?!(?P=quote))[^\n])+)"
+)
+_UNQUOTED = re.compile(rf"(?m)^[ +\-]\s*(?:export\s+)?{_NAME}\s*[:=]\s*(?P<value>[^\s\"'*][^\n]*)$")
+_PRIVATE_KEY = re.compile(r"(?s)(?<=PRIVATE KEY-----).*?(?=-----END|\Z)")
+_SECRET_IN_CODE = re.compile(r"[A-Z0-9]_KEY$|(?i:(?:^|[_.\-])(?:pass|pw)$)")
 _SETTING = re.compile(r"([\w.\-]+)=(\"[^\"\n]*\"|'[^'\n]*'|[^\s,&;\"']+)")
 # A size called d_token is no secret, and neither is what says nothing.
 _HARMLESS = re.compile(r"(?i)[\d.e+\-_]*|null|none|true|false|yes|no|on|off")
@@ -78,10 +85,37 @@ def redact_text(text: str) -> str:
     return text
 
 
-def _hide_value(match: re.Match[str]) -> str:
-    if not match["value"] or not _names_a_secret(match["name"]):
+def redact_diff(text: str) -> str:
+    """:func:`redact_text` on a diff, without what source files call a secret: the text behind
+    ``password=``, ``"api_key":`` and the like (in other files than Python's also without quotes),
+    and private keys."""
+    sections = re.split(r"(?m)^(?=diff --git )", text)
+    return redact_text("".join(_redact_section(section) for section in sections))
+
+
+def _redact_section(section: str) -> str:
+    section = _QUOTED.sub(_hide_in_code, _PRIVATE_KEY.sub(HIDDEN, section))
+    if re.match(r"diff --git .*\.pyi?\n", section):
+        return section  # there, a word without quotes is a name
+    return _UNQUOTED.sub(_hide_in_code, section)
+
+
+def _hide_in_code(match: re.Match[str]) -> str:
+    name = match["name"]
+    secret = _SECRET_NAME.search(name) or _SECRET_IN_CODE.search(name)
+    if not secret or _HARMLESS.fullmatch(match["value"]):
         return match[0]
-    return match[0][: match.start("value") - match.start()] + HIDDEN
+    return _hidden(match)
+
+
+def _hide_value(match: re.Match[str]) -> str:
+    secret = match["value"] and _names_a_secret(match["name"])
+    return _hidden(match) if secret else match[0]
+
+
+def _hidden(match: re.Match[str]) -> str:
+    start, end = (at - match.start() for at in match.span("value"))
+    return match[0][:start] + HIDDEN + match[0][end:]
 
 
 def _names_a_secret(name: str) -> bool:
