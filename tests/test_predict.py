@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -292,6 +294,135 @@ def test_a_damaged_or_later_record_says_so(trained: dict[str, Path], tmp_path: P
         read_model(cut)
     with pytest.raises(RequestError, match="left no model to score with"):
         read_model(tmp_path / "nothing" / "model")
+
+
+CURVE = {"slope": 1.0, "intercept": 0.0, "x": [], "y": []}
+RULES = {
+    "calibration": {"method": "platt", "curves": [CURVE]},
+    "decision": {"costs": [[0.0, 1.0], [9.0, 0.0]], "threshold": 0.1},
+}
+SWAPPED = [None, 7, "text", [], {}, [None], {"a": []}, -1, True, 1e400]
+
+
+def spoilt_values(facts: dict) -> Iterator[tuple[str, dict]]:
+    """``model.json`` without each of its keys, and with each of another type, nested ones too."""
+    places = [((), key) for key in facts]
+    nested = [("preprocessing",), ("preprocessing", "texts"), ("scoring",), ("model",)]
+    nested += [("calibration",), ("decision",)]
+    for path in nested:
+        node = facts
+        for step in path:
+            node = node[step]
+        places += [(path, key) for key in node]
+    for path, key in places:
+        for value in ("gone", *SWAPPED):
+            changed = json.loads(json.dumps(facts))
+            node = changed
+            for step in path:
+                node = node[step]
+            if value == "gone":
+                del node[key]
+            elif type(value) is type(node[key]) or value is None:
+                continue
+            else:
+                node[key] = value
+            yield f"{'.'.join((*path, key))}: {value!r}", changed
+
+
+def refused(folder: Path) -> bool:
+    """Whether the folder is refused in one line that names it, and by nothing else."""
+    try:
+        read_model(folder)
+    except RarelabError as error:
+        assert str(folder) in str(error) and "\n" not in str(error)
+        return True
+    return False
+
+
+# What has a default, and numbers that could have been meant.
+FORGIVEN = re.compile(
+    r"(calibration|decision|columns|scoring\.\w+|model\.(?!_target_)\w+): 'gone'"
+    r"|(decision\.threshold|model\.learning_rate|model\.l2_regularization): -?\d"
+)
+
+
+@pytest.mark.parametrize("model", ["mlp", "hist_gradient_boosting"])
+def test_a_model_json_with_a_key_lost_or_of_another_type_is_refused(
+    trained: dict[str, Path], tmp_path: Path, model: str
+) -> None:
+    folder = altered(trained[model], tmp_path / "spoilt", **RULES)
+    facts = json.loads((folder / "model.json").read_text())
+    read_model(folder)
+    count, passed = 0, []
+    for what, changed in spoilt_values(facts):
+        (folder / "model.json").write_text(json.dumps(changed))
+        count += 1
+        if not refused(folder):
+            passed.append(what)
+    assert count > 200
+    assert not [what for what in passed if not FORGIVEN.fullmatch(what)]
+
+
+@pytest.mark.parametrize("model", ["mlp", "hist_gradient_boosting"])
+@pytest.mark.parametrize("file", ["model.json", "arrays.npz", "checkpoint.pt"])
+def test_a_file_cut_short_or_overwritten_is_refused(
+    trained: dict[str, Path], tmp_path: Path, model: str, file: str
+) -> None:
+    folder = altered(trained[model], tmp_path / "cut")
+    path = folder / file
+    if not path.exists():
+        assert (model, file) == ("hist_gradient_boosting", "checkpoint.pt")
+        return
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    for content in (
+        *(whole[: int(len(whole) * share)] for share in (0, 0.01, 0.3, 0.7, 0.99)),
+        *(b"\0" * len(whole), b"\x80\x04.", b"[" * 100_000, b"null", b"\xff\xfe"),
+        whole[: middle - 50] + b"\0" * 100 + whole[middle + 50 :],
+    ):
+        path.write_bytes(content)
+        assert refused(folder), content[:20]
+    path.unlink()
+    if file != "model.json":
+        assert refused(folder)
+
+
+@pytest.mark.parametrize("model", ["mlp", "hist_gradient_boosting"])
+def test_an_array_lost_or_of_another_kind_is_refused(
+    trained: dict[str, Path], tmp_path: Path, model: str
+) -> None:
+    folder = altered(trained[model], tmp_path / "arrays")
+    with np.load(folder / "arrays.npz") as stored:
+        arrays = dict(stored)
+    for name, array in arrays.items():
+        spoilt = [None, array.astype(str), array[..., None], np.array([[array.size] * 3] * 2)]
+        if array.dtype.kind == "f":
+            spoilt.append(np.full_like(array, np.nan))
+        if array.dtype.kind == "i":
+            spoilt.append(np.full_like(array, 10**9))
+        for other in spoilt:
+            changed = {k: v for k, v in arrays.items() if k != name}
+            np.savez(
+                folder / "arrays.npz", **(changed if other is None else {**arrays, name: other})
+            )
+            if other is None or other.dtype.kind in "U" or name.startswith("model/"):
+                assert refused(folder), (name, other)
+            else:
+                refused(folder)
+
+
+def test_weights_that_are_lost_or_no_numbers_are_refused(
+    trained: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = altered(trained["mlp"], tmp_path / "weights")
+    content = torch.load(folder / "checkpoint.pt", weights_only=True)
+    name, weight = next(iter(content["model"].items()))
+    for other in (weight * math.nan, weight / 0, weight[:-1], weight.bool()[0], None, "text", 3):
+        torch.save({"model": {**content["model"], name: other}}, folder / "checkpoint.pt")
+        assert refused(folder), other
+    for other in ({}, {"model": None}, {"model": {}}, [], weight):
+        torch.save(other, folder / "checkpoint.pt")
+        assert refused(folder), other
 
 
 def test_a_model_of_the_users_own_needs_their_word(

@@ -106,8 +106,13 @@ class HistGradientBoosting:
         return PlainTrees.of(self.booster).arrays()
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take the trees that :meth:`state` gave; the scores are the same, bit for bit."""
-        self.booster = PlainTrees.restored(arrays)
+        """Take the trees that :meth:`state` gave; the scores are the same, bit for bit.
+
+        Raises ValueError for trees that are not of this model."""
+        trees = PlainTrees.restored(arrays)
+        if not set(trees.classes_.tolist()) <= set(range(max(2, self.num_outputs))):
+            raise ValueError(f"the trees score the classes {trees.classes_.tolist()[:9]}")
+        self.booster = trees
 
     def _columns(self, raw: np.ndarray) -> np.ndarray:
         known = self.booster.classes_

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 # Rows walked down all trees at once: what fits in the cache beside the nodes.
 _ROWS = 512
+_LISTS = ("roots", "depth", "baseline", "classes_")
+_OF_A_NODE = ("feature", "threshold", "missing_left", "left", "right", "value")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,23 @@ class PlainTrees:
 
     @classmethod
     def restored(cls, arrays: dict[str, NDArray]) -> Self:
-        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+        """The trees that :meth:`arrays` gave. Raises ValueError where they cannot be walked."""
+        trees = cls(**{field.name: arrays[field.name] for field in fields(cls)})
+        n_nodes, n_trees = len(trees.feature), len(trees.roots)
+        if any(getattr(trees, name).shape != (n_nodes,) for name in _OF_A_NODE):
+            raise ValueError("the arrays of the trees' nodes differ in length")
+        if any(getattr(trees, name).ndim != 1 for name in _LISTS):
+            raise ValueError(f"each of {', '.join(_LISTS)} of the trees must be a list")
+        for name in ("left", "right", "roots"):
+            place = getattr(trees, name)
+            if ((place < 0) | (place >= n_nodes)).any():
+                raise ValueError(f"{name} of the trees points outside their {n_nodes} nodes")
+        if not 0 <= int(trees.depth[0]) <= n_nodes or n_trees % max(1, len(trees.baseline)):
+            raise ValueError("the depth or the number of the trees does not fit their nodes")
+        finite = np.isfinite(trees.value).all() and np.isfinite(trees.baseline).all()
+        if not finite or np.isnan(trees.threshold).any():
+            raise ValueError("the trees hold values that are NaN or infinite")
+        return trees
 
     def arrays(self) -> dict[str, NDArray]:
         return asdict(self)

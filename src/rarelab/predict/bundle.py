@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -24,19 +25,18 @@ from rarelab import __version__, build
 from rarelab.check import check_leaf, check_plain
 from rarelab.data.preprocess import Preprocessor
 from rarelab.data.splits import Splits
-from rarelab.errors import RarelabError, RequestError
+from rarelab.errors import RequestError
 from rarelab.models import Estimator, Portable
+from rarelab.predict.facts import FACTS, FORMAT, damaged, read_facts
 from rarelab.predict.rules import recorded_rules, restored_rules
 from rarelab.predict.scorer import Scorer, score_columns
 from rarelab.training import Trainer
 from rarelab.training.keeper import load
 
 FOLDER = "model"
-FACTS = "model.json"
 ARRAYS = "arrays.npz"
 WEIGHTS = "checkpoint.pt"
 
-_FORMAT = 1
 _SCORING = ("eval_batch_size", "threads", "precision")
 
 
@@ -49,7 +49,7 @@ def write_model(
     """
     folder = directory / FOLDER
     folder.mkdir(exist_ok=True)
-    facts: dict[str, Any] = {"format": _FORMAT, "rarelab": __version__, "run": directory.name}
+    facts: dict[str, Any] = {"format": FORMAT, "rarelab": __version__, "run": directory.name}
     reason = _why_not(splits, model)
     if reason is not None:
         _write_facts(folder, facts | {"unavailable": reason})
@@ -90,21 +90,35 @@ def read_model(folder: Path, allow: Iterable[str] = ()) -> Scorer:
         RarelabError: the folder is damaged, or of a later version.
     """
     facts = read_facts(folder)
-    leaf, allowed = facts["model"], list(allow)
+    try:
+        scorer = _restored(folder, facts, list(allow))
+    except RequestError as error:  # the model's class or a parameter of it
+        raise RequestError(f"{folder}: {error}") from error
+    except Exception as error:  # whatever a stranger's numbers provoke in torch or scikit-learn
+        raise damaged(folder, error) from error
+    try:
+        _try(scorer, facts["example"])
+    except Exception as error:
+        raise damaged(folder, error) from error
+    return scorer
+
+
+def _restored(folder: Path, facts: dict[str, Any], allowed: list[str]) -> Scorer:
+    leaf = facts["model"]
     check_plain("model", leaf)
     check_leaf("model", leaf, allow=allowed, supplied=build.SUPPLIED)
+    scoring = facts["scoring"]
+    trained = {"_target_": "rarelab.training.Trainer", **scoring}
+    check_leaf("scoring", trained, allow=(), group="trainer")
     model = build.instantiate(OmegaConf.create({"model": leaf, "allow_targets": allowed}), "model")
-    trainer = Trainer(**facts["scoring"])
-    try:
-        with np.load(folder / ARRAYS, allow_pickle=False) as stored:
-            arrays = dict(stored)
-        if isinstance(model, nn.Module):
-            model.load_state_dict(load(folder / WEIGHTS)["model"])
-            model.to(trainer.torch_device())
-        else:
-            model.load_state(_below("model/", arrays))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise RarelabError(f"{folder} is damaged: {str(error).splitlines()[0]}") from error
+    trainer = Trainer(**scoring)
+    with (folder / ARRAYS).open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        arrays = {name: _number(name, stored[name]) for name in stored.files}
+    if isinstance(model, nn.Module):
+        model.load_state_dict(_weights(folder / WEIGHTS))
+        model.to(trainer.torch_device())
+    else:
+        model.load_state(_below("model/", arrays))
     return Scorer(
         model=model,
         trainer=trainer,
@@ -112,22 +126,37 @@ def read_model(folder: Path, allow: Iterable[str] = ()) -> Scorer:
             facts["preprocessing"], _below("preprocessing/", arrays)
         ),
         classes=tuple(facts["classes"]),
-        validation=_restored_validation(arrays),
+        validation=_restored_validation(arrays, facts["classes"]),
         rules=restored_rules(facts),
     )
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """``model.json`` of a folder that can score; the errors are those of :func:`read_model`."""
-    try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RequestError(f"{folder.parent.name} left no model to score with") from None
-    if facts["format"] > _FORMAT:
-        raise RarelabError(f"{folder} was written by rarelab {facts['rarelab']}, later than this")
-    if "unavailable" in facts:
-        raise RequestError(f"{facts['run']} left no model to score with: {facts['unavailable']}")
-    return facts
+def _number(name: str, array: NDArray) -> NDArray:
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{ARRAYS}: {name} holds {array.dtype}, which are no numbers")
+    if not name.startswith("model/") and np.isnan(array).any():
+        raise ValueError(f"{ARRAYS}: {name} holds NaN")
+    return array
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    weights = load(path)["model"]
+    for name, value in weights.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise ValueError(f"{path.name}: {name} holds NaN or infinite weights")
+    return weights
+
+
+def _try(scorer: Scorer, example: dict[str, Any]) -> None:
+    """Score the row that the bundle itself gives as an example: do the parts fit together?"""
+    frame = pd.DataFrame([example])
+    scores = scorer.scores(frame)
+    expected = (1, len(score_columns(scorer.classes)))
+    if tuple(scores.shape) != expected:
+        raise ValueError(f"the model gives scores of shape {tuple(scores.shape)}, not {expected}")
+    if not bool(scores.isfinite().all()):
+        raise ValueError("the score of its own example is not finite")
+    scorer.table(frame, None if scorer.validation is None else 0.5)
 
 
 def _why_not(splits: Splits, model: nn.Module | Estimator) -> str | None:
@@ -158,11 +187,14 @@ def _validation(predictions: Path, splits: Splits) -> dict[str, NDArray]:
 
 
 def _restored_validation(
-    arrays: dict[str, NDArray],
+    arrays: dict[str, NDArray], classes: list[str]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
-    if "validation/score" not in arrays:
+    if len(classes) > 2:
         return None
-    return arrays["validation/score"], arrays["validation/positive"]
+    scores, positives = arrays["validation/score"], arrays["validation/positive"]
+    if scores.ndim != 1 or scores.shape != positives.shape or positives.dtype != bool:
+        raise ValueError(f"{ARRAYS}: validation scores and positives do not fit together")
+    return scores, positives
 
 
 def _below(prefix: str, arrays: dict[str, NDArray]) -> dict[str, NDArray]:

@@ -12,8 +12,9 @@ import pandas as pd
 from rarelab.data.arguments import between
 from rarelab.data.file import READ_AS, ending_of, find, read_table
 from rarelab.errors import RequestError, nearest
-from rarelab.predict.bundle import FOLDER, read_facts, read_model
+from rarelab.predict.bundle import FOLDER, read_model
 from rarelab.predict.columns import check_columns
+from rarelab.predict.facts import read_facts
 from rarelab.predict.scorer import Threshold
 from rarelab.tracking.find import fetch_model, find_run
 

@@ -1,0 +1,111 @@
+"""What ``model.json`` must hold, whoever wrote it."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rarelab.data.preprocess import Kind
+from rarelab.data.recipe import Numeric
+from rarelab.errors import RarelabError, RequestError
+
+FACTS = "model.json"
+FORMAT = 1
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, protected_namespaces=())
+
+
+class _Header(_Strict):
+    format: int
+    rarelab: str
+    run: str
+
+
+class _Texts(_Strict):
+    names: list[str]
+    levels: dict[str, list[str]]
+    places: dict[str, list[int]]
+
+
+class _Preprocessing(_Strict):
+    numeric: Numeric
+    max_categories: int
+    categorical: list[str]
+    columns: Annotated[dict[str, Kind], Field(min_length=1)]
+    others: list[str]
+    feature_names: list[str]
+    texts: _Texts
+
+
+class _Curve(_Strict):
+    slope: Finite
+    intercept: Finite
+    x: list[Finite]
+    y: list[Finite]
+
+
+class _Calibration(_Strict):
+    method: Literal["platt", "isotonic"]
+    curves: list[_Curve]
+
+
+class _Decision(_Strict):
+    costs: list[list[Finite]]
+    threshold: float | None
+
+
+class _Facts(_Header):
+    data: str
+    classes: Annotated[list[str], Field(min_length=2)]
+    model: dict[str, Any]
+    scoring: dict[str, Any]
+    preprocessing: _Preprocessing
+    example: dict[str, Any]
+    scores: list[str]
+    calibration: _Calibration | None = None
+    decision: _Decision | None = None
+    columns: dict[str, str] = {}
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """``model.json`` of a folder that can score.
+
+    Raises:
+        RequestError: the run left no model.
+        RarelabError: the file is damaged, or of a later version.
+    """
+    try:
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RequestError(f"{folder.parent.name} left no model to score with") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise damaged(folder, error) from error
+    _check(folder, _Header, facts)
+    if facts["format"] > FORMAT:
+        raise RarelabError(f"{folder} was written by rarelab {facts['rarelab']}, later than this")
+    if "unavailable" in facts:
+        raise RequestError(f"{facts['run']} left no model to score with: {facts['unavailable']}")
+    _check(folder, _Facts, facts)
+    return facts
+
+
+def damaged(folder: Path, error: Exception | str) -> RarelabError:
+    """One line with the folder and the reason."""
+    reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+    return RarelabError(f"{folder} is damaged: {reason[:300] or type(error).__name__}")
+
+
+def _check(folder: Path, expected: type[BaseModel], facts: Any) -> None:
+    try:
+        expected.model_validate(facts)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "its content"
+        reason = first["msg"][:1].lower() + first["msg"][1:]
+        raise damaged(folder, f"{FACTS}: {key}: {reason}") from None
