@@ -17,6 +17,7 @@ from rarelab.data import divide
 from rarelab.errors import RarelabError, RequestError
 from rarelab.predict import Scorer, read_model
 from rarelab.predict.columns import check_columns
+from rarelab.predict.spreadsheet import inert
 from rarelab.training import Trainer
 
 ROWS = 1500
@@ -423,6 +424,16 @@ def test_weights_that_are_lost_or_no_numbers_are_refused(
     for other in ({}, {"model": None}, {"model": {}}, [], weight):
         torch.save(other, folder / "checkpoint.pt")
         assert refused(folder), other
+
+
+def test_a_class_named_like_a_formula_is_inert_in_a_spreadsheet() -> None:
+    names = ["=cmd|' /C calc'!A0", "+1", "-1", "@x", "\t=1", "fine", "- no"]
+    table = pd.DataFrame({"=f": [-0.5] * 7, "decision": np.array(names, dtype=object)})
+    shown = inert(table)
+    assert list(shown.columns) == ["'=f", "decision"] and shown["'=f"].eq(-0.5).all()
+    expected = ["'=cmd|' /C calc'!A0", "+1", "-1", "'@x", "'\t=1", "fine", "'- no"]
+    assert shown["decision"].tolist() == expected
+    assert table["decision"].tolist() == names
 
 
 def test_a_model_of_the_users_own_needs_their_word(

@@ -1,6 +1,7 @@
 """A recorded run trains again to the same bits, and what differs is said."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from omegaconf import OmegaConf
 import rarelab
 from rarelab.cli import main
 from rarelab.errors import RarelabError
+from rarelab.reproduce import _unequal
 from rarelab.training.loop import Trainer
 
 SMALL = [
@@ -76,6 +78,14 @@ def test_an_unequal_metric_is_named(recorded, capsys) -> None:
     assert "unequal: step 1 train/loss: " in said
     assert "is NOT reproduced" in said
     assert "test/aucpr: None was recorded" in said or "test/auroc: None was recorded" in said
+
+
+def test_a_row_at_another_step_is_unequal() -> None:
+    rows = [(1, {"a": 1.0}), (2, {"a": math.nan})]
+    assert list(_unequal(rows, rows)) == []
+    assert list(_unequal(rows, [(1, {"a": 1.0}), (3, {"a": math.nan})])) == [
+        "row 2: step 2 was recorded, 3 found"
+    ]
 
 
 def test_what_differs_today_is_said(recorded, capsys) -> None:
@@ -148,6 +158,36 @@ def test_what_cannot_be_reproduced_is_refused(recorded, home, capsys, spoil, ans
     assert code == 2
     assert answer in said
     assert len(said.strip().splitlines()) == 1
+    assert not (home / "runs" / "reproduced").exists()
+
+
+def test_a_mangled_record_is_refused_in_one_line(recorded, home, capsys) -> None:
+    config = OmegaConf.to_container(OmegaConf.load(recorded / "config.yaml"))
+    assert isinstance(config, dict)
+    lost = [json.dumps({k: v for k, v in config.items() if k != key}) for key in config]
+    null = [json.dumps(config | {key: None}) for key in ("dataset", "model", "loss", "trainer")]
+    mangled = {
+        "record.json": ["", "[]", '{"name": 1}', "null"],
+        "status.json": ["[]", "{}", '"done"', "7"],
+        "history.jsonl": ['{"step": 1}', "[1]", '{"metrics": {}}', '{"step": 1, "metrics": []}'],
+        "config.yaml": ["", "[1]", "{", *null, *lost],
+    }
+    entry = json.loads((recorded / "record.json").read_text())
+    mangled["record.json"] += [json.dumps(entry | {key: None}) for key in ("tags", "params")]
+    optional = {"tracking", "paths", "allow_targets", "sweep", "lr_schedule"}
+    for file, contents in mangled.items():
+        path = recorded / file
+        whole = path.read_bytes()
+        for content in contents:
+            if content in lost and [*config][lost.index(content)] in optional:
+                continue
+            path.write_text(content)
+            code, said = reproduce(capsys, f"rarelab/{recorded.name}")
+            assert code == 2, (file, content[:200], said)
+            assert len(said.strip().splitlines()) == 1
+        path.write_bytes(whole)
+    (recorded / "history.jsonl").unlink()
+    assert reproduce(capsys, recorded.name)[0] == 2
     assert not (home / "runs" / "reproduced").exists()
 
 

@@ -25,6 +25,10 @@ log = logging.getLogger("rarelab")
 _SHOWN = 5
 _ENVIRONMENT = ("rarelab", "python", "platform", "cpu_capability", "accelerator")
 _TRACKING = {"_target_": "rarelab.tracking.NoSink", "uri": None, "home": None}
+_NEEDED = (
+    *("dataset", "model", "loss", "warmup_loss"),
+    *("schedule", "optimizer", "sampler", "trainer"),
+)
 Rows = list[tuple[int, dict[str, float]]]
 
 
@@ -66,8 +70,10 @@ def allowed_modules(settings: Iterable[str]) -> list[str]:
 
 def _finished(recorded: Path, name: str) -> tuple[Entry, Rows]:
     entry, ending = load_entry(recorded), read_status(recorded)
-    if entry is None:
+    if entry is None or not (isinstance(entry.tags, dict) and isinstance(entry.params, dict)):
         raise RequestError(f"{name}: its record cannot be read")
+    if ending is not None and not (isinstance(ending, dict) and "status" in ending):
+        raise RequestError(f"{name}: its status.json cannot be read")
     status = ending["status"] if ending else "running"
     if status not in ("done", "diverged"):
         raise RequestError(f"{name}: its status is {status}; only a run that is done is reproduced")
@@ -78,15 +84,29 @@ def _finished(recorded: Path, name: str) -> tuple[Entry, Rows]:
 
 def _comparable(history: Path) -> Rows:
     """The rows without times, and without what a sweep notes about its jobs."""
-    rows = [(row["step"], row["metrics"]) for row in read_rows(history)]
+    try:
+        found = read_rows(history)
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{history} cannot be read: {error}") from None
+    for number, row in enumerate(found, 1):
+        if not (isinstance(row, dict) and isinstance(row.get("step"), int)):
+            raise RequestError(f"{history}: line {number} has no step")
+        if not isinstance(row.get("metrics"), dict):
+            raise RequestError(f"{history}: line {number} has no metrics")
+    rows = [(row["step"], row["metrics"]) for row in found]
     return [(step, m) for step, m in rows if not all(key.startswith("hp/") for key in m)]
 
 
 def _configuration(recorded: Path, home: Path, allow: Sequence[str]) -> DictConfig:
-    plain = recorded_config(recorded / "config.yaml", allow)
+    path = recorded / "config.yaml"
+    plain = recorded_config(path, allow)
+    for group in _NEEDED:
+        if not isinstance(plain.get(group), dict):
+            raise RequestError(f"{path}: {group}: expected a _target_ with its parameters")
     hidden = hidden_keys({key: plain[key] for key in plain if key not in ("tracking", "paths")})
     if hidden:
         raise RequestError(f"{hidden[0]}: its value was a secret, which a record does not keep")
+    plain.setdefault("lr_schedule", None)
     plain["tracking"] = _TRACKING | {"experiment": "reproduced"}
     plain["paths"] = {"home": str(home)}
     plain["trainer"] = {**plain["trainer"], "resume": "never"}
@@ -102,10 +122,11 @@ def _choices(entry: Entry) -> dict[str, str | None]:
 def _differences(recorded: Path, entry: Entry, cfg: DictConfig) -> Iterator[str]:
     """What the record says of program and machine that does not hold today."""
     then, now = _environment(recorded), provenance()
+    packages = then.get("packages")
     for name in _ENVIRONMENT:
         if name in then and then[name] != now[name]:
             yield f"{name} {then[name]} -> {now[name]}"
-    for name, version in then.get("packages", {}).items():
+    for name, version in packages.items() if isinstance(packages, dict) else ():
         if now["packages"].get(name) != version:
             yield f"{name} {version} -> {now['packages'].get(name)}"
     code = entry.tags.get("rarelab.code")
@@ -115,9 +136,10 @@ def _differences(recorded: Path, entry: Entry, cfg: DictConfig) -> Iterator[str]
 
 def _environment(recorded: Path) -> dict[str, Any]:
     try:
-        return json.loads((recorded / ENVIRONMENT).read_text(encoding="utf-8"))
+        facts = json.loads((recorded / ENVIRONMENT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def _train_again(
@@ -149,10 +171,13 @@ def _verdict(name: str, expected: Rows, found: Rows) -> int:
 
 
 def _unequal(expected: Rows, found: Rows) -> Iterator[str]:
-    """One line for each value of a (row, key) that is not the same number; NaN equals NaN."""
+    """One line for each value of a (row, key) that is not the same number, and for each row at
+    another step; NaN equals NaN."""
     for index in range(max(len(expected), len(found))):
         step, then = expected[index] if index < len(expected) else (found[index][0], {})
-        _, now = found[index] if index < len(found) else (step, {})
+        again, now = found[index] if index < len(found) else (step, {})
+        if again != step:
+            yield f"row {index + 1}: step {step} was recorded, {again} found"
         for key in sorted(then.keys() | now.keys()):
             if repr(then.get(key)) != repr(now.get(key)):
                 yield f"step {step} {key}: {then.get(key)} was recorded, {now.get(key)} found"

@@ -16,6 +16,7 @@ from rarelab.predict.bundle import FOLDER, read_model
 from rarelab.predict.columns import check_columns
 from rarelab.predict.facts import read_facts
 from rarelab.predict.scorer import Threshold
+from rarelab.predict.spreadsheet import inert
 from rarelab.tracking.find import fetch_model, find_run
 
 
@@ -116,7 +117,7 @@ def _output(asked: str | None, path: Path) -> Path | None:
 
 def _write(table: pd.DataFrame, output: Path | None) -> None:
     if output is None:
-        table.to_csv(sys.stdout, index=False)
+        inert(table).to_csv(sys.stdout, index=False)
         return
     kind = READ_AS[ending_of(output.name) or ".csv"]
     try:
@@ -126,7 +127,7 @@ def _write(table: pd.DataFrame, output: Path | None) -> None:
                 return
             packed = "gzip" if output.name.endswith(".gz") else None
             separator = "\t" if kind == "tsv" else ","
-            table.to_csv(file, index=False, sep=separator, compression=packed)
+            inert(table).to_csv(file, index=False, sep=separator, compression=packed)
     except FileExistsError:
         raise RequestError(f"output={output}: it is there already") from None
 
