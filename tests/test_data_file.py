@@ -1,5 +1,6 @@
 """The user's own table: what is read, how it is divided, and what is refused in one line."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -219,13 +220,37 @@ def test_a_wrong_request_is_refused_in_one_line(csv: Path, arguments, message: s
         ("a,fraud\n" + "1,no\n" * 9 + "2,yes\n2,yes\n", "class 'yes' has 2 rows"),
         ("a,fraud\n" + "1,no\n2,yes\n" * 9 + "inf,no\n", "column 'a' has 1 infinite values"),
         ("fraud\n" + "no\nyes\n" * 9, "no feature is left"),
-        ("a,fraud\n1,no\n1,2,3,yes\n", "cannot be read as csv"),
+        ("a,fraud\n1,no\n1,2,3,yes\n", "bad.csv, line 3: 4 fields, but the header has 2"),
+        ("a,fraud\n1,no,\n1,yes\n", "bad.csv, line 3: 2 fields, but the header has 2"),
+        ("a,b,fraud\n1,2,no\n\n3,yes\n", "bad.csv, line 4: 2 fields, but the header has 3"),
+        ('a,b,fraud\n1,"x\ny",no\n3\n', "bad.csv, line 4: 1 field, but the header has 3"),
+        ("a,fraud\nr1,1,no\nr2,2,yes\n", "if the first column holds row names, name it"),
+        ("a,fraud\n1,no,x\n2,yes\n", "bad.csv, line 2: 3 fields, but the header has 2"),
+        ("a;fraud\n1,5;no\n2,5;yes\n", "separates its columns with semicolons (';')"),
+        ("a\tfraud\n1\tno\n", "separates its columns with tabs"),
+        ('a,b,fraud\n1,"open,no\n2,3,yes\n', "bad.csv, line 2: 2 fields"),
     ],
 )
 def test_an_unusable_file_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "bad.csv"
     path.write_text(text)
     assert message in refusal(path, drop=[])
+
+
+def test_a_separator_at_the_end_of_every_row_adds_no_column(csv: Path, tmp_path: Path) -> None:
+    header, *rows = csv.read_text().splitlines()
+    trailing = tmp_path / "trailing.csv"
+    trailing.write_text("\n".join([header, *(f"{row},," for row in rows)]))
+    assert dataset(trailing).splits(0).digest == dataset(csv).splits(0).digest
+
+
+def test_reading_a_file_warns_of_nothing_that_it_silently_accepts(tmp_path: Path) -> None:
+    """Warnings are errors in this suite alone: what a user gets must not depend on that."""
+    path = tmp_path / "shifted.csv"
+    path.write_text("a,fraud,b\n" + "1,2,no,3\n1,2,yes,3\n" * 20)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert "line 2: 4 fields" in refusal(path, drop=[])
 
 
 def test_an_infinite_value_is_refused_wherever_it_stands(tmp_path: Path) -> None:

@@ -1,28 +1,19 @@
 """The user's own table: CSV, TSV or Parquet."""
 
 import hashlib
-import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from rarelab.data.arguments import one_of
+from rarelab.data.reading import find, read_table
 from rarelab.data.recipe import Numeric, Recipe
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits
-from rarelab.errors import RequestError, nearest
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from rarelab.errors import RequestError
 
 SPLITS = ("auto", "stratified", "grouped", "time")
-READ_AS = {
-    **dict.fromkeys((".csv", ".csv.gz"), "csv"),
-    **dict.fromkeys((".tsv", ".tsv.gz", ".tab"), "tsv"),
-    **dict.fromkeys((".parquet", ".pq"), "parquet"),
-}
 
 
 @dataclass(frozen=True)
@@ -95,62 +86,3 @@ class TableFile:
         frame = read_table(path)
         notes = suspect_columns(frame, self.roles, self.max_categories)
         return prepare(frame, self.roles, self.recipe, name=path.name, notes=notes)
-
-
-def find(name: str, key: str = "dataset.path") -> Path:
-    """The file of that name; RequestError with the nearest file of its folder if it is absent.
-
-    ``key`` is what the user calls it, for the message.
-    """
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    folder = path.parent
-    if not folder.is_dir():
-        raise RequestError(f"{key}={name}: there is no folder {folder}")
-    tables = [file.name for file in folder.iterdir() if ending_of(file.name)]
-    raise RequestError(f"{key}={name}: there is no such file: {nearest(path.name, tables)}")
-
-
-def ending_of(name: str) -> str | None:
-    """The end of a file's name that says how it is read (a key of ``READ_AS``), None if none."""
-    return next((end for end in READ_AS if name.lower().endswith(end)), None)
-
-
-def read_table(path: Path, text: Collection[str] = ()) -> "DataFrame":
-    """The frame of a CSV, TSV or Parquet file; RequestError when it cannot be read.
-
-    ``text`` names columns that are to be read as text, though they may look like numbers.
-    """
-    import pandas as pd
-
-    ending = ending_of(path.name)
-    if ending is None:
-        raise RequestError(f"{path.name}: expected a name that ends in {', '.join(READ_AS)}")
-    kind = READ_AS[ending]
-    try:
-        if kind == "parquet":
-            return _text_names(pd.read_parquet(path))
-        separator = "\t" if kind == "tsv" else ","
-        # Without a header pandas leaves repeated names alone, so that they can be refused.
-        names = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str).iloc[0]
-        as_text: Any = {name: str for name in names if str(name).strip() in text}
-        frame = pd.read_csv(path, sep=separator, low_memory=False, index_col=False, dtype=as_text)
-    except pd.errors.EmptyDataError:
-        raise RequestError(f"{path.name} is empty: expected a header and rows") from None
-    except UnicodeDecodeError as error:
-        raise RequestError(
-            f"{path.name} is no UTF-8 text (byte {error.start} is {error.object[error.start]:#x}): "
-            "save it as UTF-8"
-        ) from None
-    except (ValueError, OSError, EOFError, zlib.error, pd.errors.ParserWarning) as error:
-        first = str(error).strip().splitlines()[0]
-        raise RequestError(f"{path.name} cannot be read as {kind}: {first}") from None
-    if len(names) == len(frame.columns) and not names.isna().any():
-        frame.columns = list(names)
-    return _text_names(frame)
-
-
-def _text_names(frame: "DataFrame") -> "DataFrame":
-    frame.columns = [str(name).strip() for name in frame.columns]
-    return frame

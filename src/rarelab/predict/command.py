@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from rarelab.data.arguments import between
-from rarelab.data.file import READ_AS, ending_of, find, read_table
+from rarelab.data.reading import READ_AS, ending_of, find, read_table
 from rarelab.errors import RequestError, nearest
 from rarelab.predict.bundle import FOLDER, read_model
 from rarelab.predict.columns import check_columns
