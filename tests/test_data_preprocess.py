@@ -161,3 +161,48 @@ def test_text_alone_and_numbers_alone_are_restored_too() -> None:
         x = fitted.fit_transform(rows)
         again = Preprocessor.restored(*fitted.state())
         assert np.array_equal(again.transform(rows), x)
+
+
+@pytest.mark.parametrize("numeric", ["quantile", "standard"])
+@pytest.mark.parametrize(
+    ("unit", "zero"),
+    [(1e-8, 0.0), (1e-10, 0.0), (1e-200, 0.0), (1e200, 0.0), (1e-8, 1.0), (1e-3, 1e9), (1.0, 1e12)],
+)
+def test_the_unit_of_a_column_and_its_zero_do_not_matter(numeric, unit: float, zero: float) -> None:
+    x = np.random.default_rng(0).integers(0, 10_000, 30_000) / 10_000
+    usual, moved = (pd.DataFrame({"x": column}) for column in (x, zero + unit * x))
+    fitted, other = Preprocessor(numeric), Preprocessor(numeric)
+    expected = fitted.fit_transform(usual.head(20_000))
+    found = other.fit_transform(moved.head(20_000))
+    # What the sum with the zero rounds away is all that may differ.
+    rounded = 100 * np.spacing(zero) / unit
+    inner = np.abs(expected) < 2.5
+    assert found[inner] == pytest.approx(expected[inner], abs=max(1e-5, rounded))
+    again = Preprocessor.restored(*other.state())
+    new, known = again.transform(moved.tail(10_000)), fitted.transform(usual.tail(10_000))
+    inner = np.abs(known) < 2.5
+    assert new[inner] == pytest.approx(known[inner], abs=max(1e-5, rounded))
+    assert again.transform(moved).tobytes() == other.transform(moved).tobytes()
+
+
+def test_small_values_beside_large_ones_stay_apart() -> None:
+    p = 10.0 ** np.linspace(-30, 0, 500)
+    x = Preprocessor("quantile").fit_transform(pd.DataFrame({"p": p}))
+    assert (np.diff(x[:, 0]) > 0).all()
+
+
+def test_a_healthy_column_is_scaled_as_scikit_learn_alone_does_and_records_nothing_more() -> None:
+    rng = np.random.default_rng(0)
+    values = np.stack([rng.lognormal(3, 2, 2000).round(2), rng.integers(0, 2, 2000)], axis=1)
+    learner = QuantileTransformer(
+        n_quantiles=1000, output_distribution="normal", subsample=100_000, random_state=0
+    )
+    expected = StandardScaler().fit_transform(learner.fit_transform(values))
+    fitted = Preprocessor()
+    found = fitted.fit_transform(pd.DataFrame(values, columns=["amount", "flag"]))
+    assert found.tobytes() == expected.astype(np.float32).tobytes()
+    tiny = Preprocessor()
+    both = tiny.fit_transform(pd.DataFrame({"amount": values[:, 0], "tiny": 1e-9 * values[:, 0]}))
+    assert both[:, 0].tobytes() == found[:, 0].tobytes()
+    assert {"origin", "exponent"} & {*fitted.state()[1]} == set()
+    assert {"origin", "exponent"} <= {*tiny.state()[1]}

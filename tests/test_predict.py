@@ -288,7 +288,7 @@ def test_a_record_cannot_name_what_is_built(trained: dict[str, Path], tmp_path: 
 
 def test_a_damaged_or_later_record_says_so(trained: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(RarelabError, match="later than this"):
-        read_model(altered(trained["mlp"], tmp_path / "later", format=2))
+        read_model(altered(trained["mlp"], tmp_path / "later", format=3))
     cut = altered(trained["mlp"], tmp_path / "cut")
     (cut / "checkpoint.pt").write_bytes((cut / "checkpoint.pt").read_bytes()[:500])
     with pytest.raises(RarelabError, match=r"cut is damaged"):

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
+from rarelab.data.magnitudes import Magnitudes
 from rarelab.data.recipe import Numeric
 from rarelab.errors import RequestError
 
@@ -25,12 +26,14 @@ class NumberColumns:
     """Medians for missing values, then the scaling, then a 0/1 column where training lacked some.
 
     ``numeric``: "quantile" maps each column to normal quantiles (1,000 knots from at most 100,000
-    rows) and standardises it, "standard" standardises, "none" leaves it.
+    rows) and standardises it, "standard" standardises, "none" leaves it. Columns that scikit-learn
+    would flatten go through :class:`~rarelab.data.magnitudes.Magnitudes` first.
     """
 
     def __init__(self, numeric: Numeric) -> None:
         self.medians: NDArray[np.float64] = np.zeros(0)
         self.flagged: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._magnitudes: Magnitudes | None = None
         self._steps: list[Any] = []
         if numeric == "quantile":
             self._steps.append(
@@ -54,9 +57,9 @@ class NumberColumns:
         self.medians[some] = np.nanmedian(values[:, some], axis=0)
         self.flagged = np.flatnonzero(missing.any(axis=0))
         scaled = np.where(missing, self.medians, values)
-        for step in self._steps:
-            if isinstance(step, QuantileTransformer):
-                step.set_params(n_quantiles=min(QUANTILES, len(values)))
+        if self._steps:
+            scaled = self._fit_first(scaled)
+        for step in self._steps[1:]:
             scaled = step.fit_transform(scaled)
         return [scaled, self._flags(missing)]
 
@@ -64,13 +67,37 @@ class NumberColumns:
         """The scaled block and the flags of new values [N, K]."""
         missing = np.isnan(values)
         scaled = np.where(missing, self.medians, values)
+        if self._magnitudes is not None:
+            scaled = self._magnitudes(scaled)
         for step in self._steps:
             scaled = step.transform(scaled)
         return [scaled, self._flags(missing)]
 
+    def _fit_first(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The first step's values; it is fitted again if it would have flattened a column."""
+        step = self._steps[0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            if isinstance(step, QuantileTransformer):
+                step.set_params(n_quantiles=min(QUANTILES, len(values))).fit(values)
+                learnt = step.quantiles_
+                self._magnitudes = Magnitudes.for_quantiles(values, learnt[0], learnt[-1])
+            else:
+                step.fit(values)
+                self._magnitudes = Magnitudes.for_variance(values, step.var_, step.scale_)
+        if self._magnitudes is not None:
+            values = self._magnitudes(values)
+            step.fit(values)
+        scaled: Any = step.transform(values)
+        return scaled
+
     def arrays(self) -> dict[str, NDArray]:
         """All that was learnt, by name."""
         learnt = {"medians": self.medians, "flagged": self.flagged}
+        if self._magnitudes is not None:
+            learnt |= {
+                "origin": self._magnitudes.origin,
+                "exponent": self._magnitudes.exponent,
+            }
         for step in self._steps:
             for name in _LEARNT[type(step)]:
                 learnt[f"{type(step).__name__}.{name}"] = np.asarray(getattr(step, name))
@@ -81,6 +108,8 @@ class NumberColumns:
         """The columns that :meth:`arrays` describes."""
         block = cls(numeric)
         block.medians, block.flagged = arrays["medians"], arrays["flagged"]
+        if "origin" in arrays:
+            block._magnitudes = Magnitudes(arrays["origin"], arrays["exponent"])
         for step in block._steps:
             for name in _LEARNT[type(step)]:
                 value = arrays[f"{type(step).__name__}.{name}"]

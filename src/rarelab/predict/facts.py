@@ -11,7 +11,7 @@ from rarelab.data.recipe import Numeric
 from rarelab.errors import RarelabError, RequestError
 
 FACTS = "model.json"
-FORMAT = 1
+FORMAT = 2
 
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
