@@ -11,23 +11,7 @@ import torch
 from rarelab.data.file import TableFile
 from rarelab.data.targets import encode
 from rarelab.errors import RequestError
-
-
-def claims(n: int = 400) -> pd.DataFrame:
-    """Numbers, text, missing values, an identifier, a group, a date and a weight."""
-    rng = np.random.default_rng(0)
-    return pd.DataFrame(
-        {
-            "id": [f"c{i}" for i in range(n)],
-            "amount": np.where(rng.random(n) < 0.1, np.nan, rng.lognormal(size=n).round(3)),
-            "region": rng.choice(["north", "south", None], n),
-            "code": rng.integers(1, 4, n),
-            "customer": rng.integers(0, 60, n),
-            "day": pd.date_range("2024-01-01", periods=n)[rng.permutation(n)].strftime("%Y-%m-%d"),
-            "weight": rng.uniform(1, 2, n).round(2),
-            "fraud": np.where(rng.random(n) < 0.2, "yes", "no"),
-        }
-    )
+from tables import claims
 
 
 @pytest.fixture

@@ -14,13 +14,14 @@ import torch
 import rarelab as package
 from rarelab.cli import main
 from rarelab.data import divide
+from rarelab.data.reading import read_table
 from rarelab.errors import RarelabError, RequestError
 from rarelab.predict import Scorer, read_model
 from rarelab.predict.columns import check_columns
 from rarelab.predict.spreadsheet import inert
 from rarelab.training import Trainer
+from tables import claims, transactions, zoo
 
-ROWS = 1500
 QUICK = [
     "trainer.max_epochs=2",
     "trainer.select=any",
@@ -29,26 +30,6 @@ QUICK = [
     "schedule.blend_epochs=0",
     "tracking=none",
 ]
-
-
-def transactions(path: Path) -> None:
-    """Numbers, text that looks like numbers, codes, booleans, and holes in all of them."""
-    draw = np.random.default_rng(0)
-    amount = draw.lognormal(3, 1, ROWS)
-    risk = amount * draw.lognormal(0, 1, ROWS)
-    frame = pd.DataFrame(
-        {
-            "id": np.arange(ROWS),
-            "amount": np.where(draw.random(ROWS) < 0.1, np.nan, amount),
-            "country": draw.choice(["DE", "FR", "IT", None], ROWS),
-            "zip": draw.choice(["007", "0123", "A12", "99"], ROWS),
-            "age": draw.integers(18, 80, ROWS),
-            "member": draw.random(ROWS) < 0.5,
-            "shop": draw.integers(0, 5, ROWS),
-            "verdict": np.where(risk > np.quantile(risk, 0.93), "fraud", "fine"),
-        }
-    )
-    frame.to_csv(path, index=False)
 
 
 MODELS = {
@@ -63,7 +44,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The table ``file``, and the folder of one run of each model on it."""
     folder = tmp_path_factory.mktemp("trained")
     path = folder / "my transactions.csv"
-    transactions(path)
+    transactions().to_csv(path, index=False)
     request = ["dataset=file", f"dataset.path='{path}'", "dataset.target=verdict"]
     request += ["dataset.positive_label=fraud", "dataset.drop=[id]", "dataset.categorical=[shop]"]
     request += [f"paths.home={folder / 'home'}", *QUICK]
@@ -111,6 +92,61 @@ def test_the_runs_own_test_rows_get_the_recorded_scores_bit_for_bit(
         again = table["score"].to_numpy().astype(np.float32)
         assert len(set(again)) > 20
         assert again.tobytes() == recorded.tobytes()
+
+
+TRAINED_ON = {
+    "claims": (claims, "fraud", "yes", ["code"]),
+    "transactions": (transactions, "verdict", "fraud", ["shop"]),
+    "zoo": (zoo, "y", None, ["code", "code or not", "decimal code", "decimal code or not"]),
+}
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize("name", TRAINED_ON)
+def test_the_file_that_was_trained_on_gets_the_recorded_scores_row_by_row(
+    tmp_path: Path, home: Path, name: str, ending: str
+) -> None:
+    make, target, positive, codes = TRAINED_ON[name]
+    file, frame = tmp_path / f"{name}.{ending}", make()
+    if ending == "csv":
+        frame.to_csv(file, index=False)
+    else:
+        frame.drop(columns=["huge", "huge or not"], errors="ignore").to_parquet(file)
+    asked = [f"dataset.path='{file}'", f"dataset.target={target}", f"dataset.categorical={codes}"]
+    asked += [f"dataset.positive_label={positive}"] if positive else []
+    run = package.train(["dataset=file", *asked, "model=linear", "loss=bce", *QUICK])
+    output = tmp_path / "scores.parquet"
+    assert main(["predict", run.directory.name, str(file), f"output={output}"]) == 0
+    scores = pd.read_parquet(output)["score"].to_numpy()
+    recorded = pd.read_parquet(run.directory / "predictions.parquet")
+    y = (frame[target] == (1 if positive is None else positive)).to_numpy().astype(np.int64)
+    _, *others = divide.stratified(y, seed=0)
+    for split, rows in zip(("val", "test"), others, strict=True):
+        there = recorded[recorded["split"] == split]
+        assert there["target"].tolist() == y[rows].tolist()
+        assert scores[rows] == pytest.approx(there["score"].to_numpy(), rel=1e-5, abs=1e-6)
+
+
+def test_a_column_is_read_as_training_read_it(tmp_path: Path, home: Path) -> None:
+    """Whatever else stands in a new file: gaps fewer or more, another spelling, another type."""
+    rows = zoo().assign(paid=[["True", "False", None][i % 3] for i in range(400)])
+    rows[["code", "paid", "digits", "y"]].to_csv(tmp_path / "t.csv", index=False)
+    asked = [f"dataset.path={tmp_path / 't.csv'}", "dataset.target=y", "dataset.categorical=[code]"]
+    run = package.train(["dataset=file", *asked, "model=linear", "loss=bce", *QUICK])
+    fitted = read_model(run.directory / "model").preprocessor
+
+    def features(text: str) -> list[list[float]]:
+        path = tmp_path / "new.csv"
+        path.write_text(text)
+        texts = [name for name, kind in fitted.columns.items() if kind == "text"]
+        return fitted.transform(read_table(path, text=texts)).tolist()
+
+    full = features("code,paid,digits\n1,True,7\n2,False,007\n3,,07a\n")
+    assert all(sum(row) == 3 for row in full)
+    assert features("code,paid,digits\n1,True,7\n2,False,007\n") == full[:2]
+    assert features("code,paid,digits\n1.0,true,7\n2.0,FALSE,007\n") == full[:2]
+    assert features("code,paid,digits\n1,True,7\n2,False,007\nnone,maybe,7\n")[:2] == full[:2]
+    assert features("code,paid,digits\n1.0,1,7\n2.0,0,007\nx,?,7\n")[:2] == full[:2]
 
 
 def test_classes_beyond_two_get_a_score_each(tmp_path: Path, home: Path) -> None:

@@ -12,6 +12,8 @@ from sklearn.preprocessing import OneHotEncoder
 MIN_LEVEL_ROWS = 5
 MISSING = "(missing)"
 _NOWHERE = -1
+# How pandas spells a boolean; a column of them with gaps has the levels "0" and "1".
+_TRUTH = {t: str(int(v)) for v in (False, True) for t in (str(v), str(v).lower(), str(v).upper())}
 
 
 class TextColumns:
@@ -75,10 +77,16 @@ class TextColumns:
         return block
 
     def _codes(self, frame: pd.DataFrame, name: str) -> NDArray[np.int64]:
-        """A column as positions in ``levels``, -1 (the last place) for a level never seen."""
+        """A column as positions in ``levels``, -1 (the last place) for a level never seen.
+
+        Where the levels are numbers, another spelling of one (1.0 for 1) is that level.
+        """
         known = {level: code for code, level in enumerate(self.levels[name])}
         found, values = pd.factorize(frame[name])
         texts = [*map(level_text, values), MISSING]
+        if are_numbers(self.levels[name]):
+            truth = _TRUTH if {*known} <= {"0", "1", MISSING} else {}
+            texts = [t if t in known else truth.get(t, level_text(number(t))) for t in texts]
         return np.array([known.get(text, -1) for text in texts])[found]
 
 
@@ -102,3 +110,17 @@ def level_text(value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return str(int(value))
     return str(value)
+
+
+def number(text: str) -> Any:
+    """The number that a text spells, else the text; 1_000 is no number in a table."""
+    try:
+        return text if "_" in text else float(text)
+    except ValueError:
+        return text
+
+
+def are_numbers(levels: Sequence[str]) -> bool:
+    """Whether every level is the name that :func:`level_text` gives to a number."""
+    named = [level for level in levels if level != MISSING]
+    return all(not isinstance(number(n), str) and level_text(number(n)) == n for n in named)

@@ -126,8 +126,8 @@ def number_values(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float
     for i, name in enumerate(names):
         column: Any = frame[name]
         try:
-            if pd.api.types.is_datetime64_any_dtype(column):
-                raise TypeError("dates are no numbers")
+            if column.dtype.kind in "mM":
+                raise TypeError("dates and durations are no numbers")
             values[:, i] = column.to_numpy(dtype=np.float64, na_value=np.nan)
         except (TypeError, ValueError):
             parsed: Any = pd.to_numeric(column, errors="coerce")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from rarelab.data.levels import level_text, number
 from rarelab.data.preprocess import Preprocessor
 from rarelab.errors import RequestError, nearest
 
@@ -43,15 +44,14 @@ def check_columns(frame: pd.DataFrame, fitted: Preprocessor, drop: Sequence[str]
 
 def _check_text(name: str, column: Any, levels: Sequence[str]) -> None:
     """Numbers where training saw words are a mistake; an unseen word is not."""
-    values = column.dropna()
-    if len(values) and _numeric(values).all() and not _numeric(pd.Series(levels)).any():
+    values = [level_text(value) for value in column.dropna().unique()]
+    if values and all(map(_is_number, values)) and not any(map(_is_number, levels)):
         known = ", ".join(repr(level) for level in levels[:4])
         raise RequestError(
-            f"column {name!r} holds the number {values.iloc[0]}: text was expected, as in training"
+            f"column {name!r} holds the number {values[0]}: text was expected, as in training"
             f" ({known}, …)"
         )
 
 
-def _numeric(values: Any) -> Any:
-    numbers: Any = pd.to_numeric(values, errors="coerce")
-    return numbers.notna()
+def _is_number(text: str) -> bool:
+    return not isinstance(number(text), str)
