@@ -495,3 +495,23 @@ def test_a_run_on_sequences_says_why_it_scores_no_table(home: Path) -> None:
     )
     with pytest.raises(RequestError, match="trained on sequences, which are no rows of a table"):
         read_model(done.directory / "model")
+
+
+def test_scores_are_written_whole_or_not_at_all(
+    trained: dict[str, Path],
+    test_rows: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(table: pd.DataFrame, file, **options: object) -> None:
+        file.write(b"row,score\n0,")
+        raise OSError(28, "No space left on device")
+
+    run, before = trained["mlp"].name, set(test_rows.parent.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(pd.DataFrame, "to_csv", full)
+        assert ask(trained, run, test_rows) == 1
+    said = capsys.readouterr().err
+    assert "new.scores.csv cannot be written: No space left" in said and said.count("\n") == 1
+    assert set(test_rows.parent.iterdir()) == before
+    assert ask(trained, run, test_rows) == 0

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from filelock import FileLock
 
 from rarelab.data.source import Archive, Member, Source
 from rarelab.errors import RarelabError
+from rarelab.files import written_whole
 
 
 def data_home(home: str | Path | None = None) -> Path:
@@ -111,7 +111,7 @@ def extract(archive: Path, member: Member, target: Path) -> Path:
     """Copy one member, verified, to ``target``; the names inside the archive choose no path."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with replacing(target) as scratch:
+        with written_whole(target) as scratch:
             with open(scratch, "wb") as out, _opened(archive, member.path) as stream:
                 shutil.copyfileobj(stream, out, 1 << 20)
             _check(scratch, member.sha256, f"{member.path} in {archive}")
@@ -136,17 +136,6 @@ def _opened(archive: Path, member: str) -> Iterator[IO[bytes]]:
             yield stream
 
 
-@contextlib.contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A scratch path beside ``target`` that takes its place if the block ends well."""
-    scratch = target.with_name(f".{target.name}-{secrets.token_hex(8)}")
-    try:
-        yield scratch
-        os.replace(scratch, target)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
 def verified(path: Path, sha256: str) -> Path:
     """``path``, if its bytes have that hash; a stamp saves hashing an unchanged file again."""
     stamp = path.with_name(f".{path.name}.verified")
@@ -156,7 +145,7 @@ def verified(path: Path, sha256: str) -> Path:
         if json.loads(stamp.read_text()) == facts:
             return path
     _check(path, sha256, str(path))
-    with contextlib.suppress(OSError), replacing(stamp) as scratch:
+    with contextlib.suppress(OSError), written_whole(stamp) as scratch:
         scratch.write_text(json.dumps(facts))
     return path
 

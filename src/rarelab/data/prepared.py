@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rarelab.data.archives import replacing
 from rarelab.data.preprocess import Preprocessor
 from rarelab.data.recipe import Recipe
 from rarelab.data.source import Source
 from rarelab.data.splits import Splits, Table, digest
+from rarelab.files import written_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +59,7 @@ def write(path: Path, splits: Splits) -> None:
     }
     arrays |= {f"preprocessor.{name}": array for name, array in scales.items()}
     arrays[_FACTS] = np.array(json.dumps(facts))
-    with contextlib.suppress(OSError), replacing(path) as scratch, scratch.open("wb") as file:
+    with contextlib.suppress(OSError), written_whole(path) as scratch, scratch.open("wb") as file:
         np.savez(file, **arrays)
 
 

@@ -10,6 +10,7 @@ from rarelab.data import archives
 from rarelab.data.recipe import Recipe
 from rarelab.data.source import Source
 from rarelab.errors import RarelabError, RequestError
+from rarelab.files import written_whole
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -70,7 +71,7 @@ def load(source: Source, home: Path) -> "DataFrame":
     if not is_present(source, home):
         _announce(source, home)
     frame = source.read(*archives.members(source, home, download=True))
-    with contextlib.suppress(OSError), archives.replacing(cached) as scratch:
+    with contextlib.suppress(OSError), written_whole(cached) as scratch:
         frame.to_parquet(scratch, index=False)
     return frame
 

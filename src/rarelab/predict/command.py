@@ -11,7 +11,8 @@ import pandas as pd
 
 from rarelab.data.arguments import between
 from rarelab.data.reading import READ_AS, ending_of, find, read_table
-from rarelab.errors import RequestError, nearest
+from rarelab.errors import RarelabError, RequestError, nearest
+from rarelab.files import written_whole
 from rarelab.predict.bundle import FOLDER, read_model
 from rarelab.predict.columns import check_columns
 from rarelab.predict.facts import read_facts
@@ -121,7 +122,7 @@ def _write(table: pd.DataFrame, output: Path | None) -> None:
         return
     kind = READ_AS[ending_of(output.name) or ".csv"]
     try:
-        with output.open("xb") as file:
+        with written_whole(output, replace=False) as scratch, scratch.open("wb") as file:
             if kind == "parquet":
                 table.to_parquet(file, index=False)
                 return
@@ -130,6 +131,10 @@ def _write(table: pd.DataFrame, output: Path | None) -> None:
             inert(table).to_csv(file, index=False, sep=separator, compression=packed)
     except FileExistsError:
         raise RequestError(f"output={output}: it is there already") from None
+    except OSError as error:
+        raise RarelabError(
+            f"output={output} cannot be written: {error.strerror or error}"
+        ) from None
 
 
 def _summary(

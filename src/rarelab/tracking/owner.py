@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+from rarelab.files import write_whole
+
 OWNER = "owner.json"
 BEAT = 20.0
 """Seconds between two signs of life."""
@@ -34,9 +36,7 @@ class Owner:
 
 def take(directory: Path) -> None:
     """Make this process the owner. The caller holds the lock that keeps others from doing so."""
-    part = directory / f"{OWNER}.part"
-    part.write_text(json.dumps(asdict(_this_process())), encoding="utf-8")
-    part.replace(directory / OWNER)
+    write_whole(directory / OWNER, json.dumps(asdict(_this_process())))
 
 
 def release(directory: Path) -> None:

@@ -1,13 +1,13 @@
 """What a run directory says about its run, so that MLflow can be brought level from it alone."""
 
 import json
-import os
 import time
 import uuid
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rarelab.files import write_whole
 from rarelab.tracking.environment import run_tags
 from rarelab.tracking.redact import redact_command, redact_setting, redact_uri
 
@@ -119,9 +119,4 @@ def read_status(directory: Path) -> dict[str, Any] | None:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, json.dumps(content, indent=1))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from rarelab.errors import RequestError, nearest
+from rarelab.files import written_whole
 from rarelab.tracking.redact import remember
 
 if TYPE_CHECKING:
@@ -168,13 +169,8 @@ def _make_sqlite(path: Path, root: Path | None) -> None:
         # Someone's file: MLflow adds what is missing, or says why it cannot.
         _open_store(sqlite_uri(path), root)
         return
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.unlink(missing_ok=True)
-    try:
+    with written_whole(path) as part:
         _fill_sqlite(part, root)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _fill_sqlite(path: Path, root: Path | None) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rarelab.files import write_whole
+
 Row = dict[str, Any]
 Listener = Callable[[Row], None]
 
@@ -37,9 +39,7 @@ class History:
     def cut(self, length: int) -> list[Row]:
         """Forget the rows after the first ``length``, and half a line; the rows that are left."""
         rows = read_rows(self._path)[:length] if self._path.is_file() else []
-        partial = self._path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        os.replace(partial, self._path)
+        write_whole(self._path, "".join(json.dumps(row) + "\n" for row in rows))
         self._length = len(rows)
         return rows
 

@@ -12,12 +12,13 @@ from typing import Any, Self, final
 
 import torch
 
+from rarelab.files import remove_scratch, written_whole
 from rarelab.training.course import Course
 
 log = logging.getLogger("rarelab")
 
 LAST, PREVIOUS = "last.pt", "previous.pt"
-_FRESH, _PARTIAL = "fresh.pt", "fresh.partial"
+_FRESH = "fresh.pt"
 
 _SHARE = 0.03
 """The part of the elapsed time that ``auto`` spends on writing."""
@@ -102,8 +103,9 @@ class Checkpoints(Keeper):
 
     def clear(self) -> None:
         """Delete what a run that is done needs no more."""
-        for name in (LAST, PREVIOUS, _FRESH, _PARTIAL):
+        for name in (LAST, PREVIOUS, _FRESH):
             (self._directory / name).unlink(missing_ok=True)
+            remove_scratch(self._directory / name)
 
     def restore(self, course: Course) -> None:
         if self._state is not None:
@@ -163,12 +165,8 @@ def save(path: Path, **content: Any) -> None:
 
     The bytes are on the disk itself when this returns.
     """
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with written_whole(path) as scratch, scratch.open("wb") as file:
         torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def load(path: Path) -> dict[str, Any]:
