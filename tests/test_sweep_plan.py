@@ -14,7 +14,7 @@ from rarelab.paths import config_root
 from rarelab.sweep.composer import Composer, loader
 from rarelab.sweep.directory import kind
 from rarelab.sweep.job import Job, parameters
-from rarelab.sweep.overrides import expand, quoted_arms
+from rarelab.sweep.overrides import expand, quoted_arms, quoted_name
 from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import settings
 from rarelab.sweep.signature import signature
@@ -158,3 +158,18 @@ def test_the_command_line_narrows_a_study() -> None:
     assert len(jobs) == 4
     assert {job.config["seed"] for job in jobs} == {5}
     assert {job.config["trainer"]["max_epochs"] for job in jobs} == {6}
+
+
+@pytest.mark.parametrize("name", ["t (1).csv", "año.csv", "it's.csv", "a=b.csv", "t [2].csv"])
+def test_a_file_of_any_name_needs_no_quotes_of_hydras(name: str) -> None:
+    for typed in (f"dataset.path={name}", f"dataset.target={name}"):
+        cfg, _ = compose_train(["dataset=file", quoted_name(typed)])
+        assert name in (cfg.dataset.path, cfg.dataset.target)
+    for as_it_is in ("dataset.path='t (1).csv'", "dataset.path=a.csv,b.csv", "seed=range(3"):
+        assert quoted_name(as_it_is) == as_it_is
+
+
+def test_a_name_with_a_comma_is_told_to_be_quoted() -> None:
+    with loader() as found, pytest.raises(RequestError, match="commas are for a sweep") as error:
+        Composer(found).job(["dataset=file", "dataset.path=a,b.csv"])
+    assert "\"dataset.path='a,b.csv'\"" in str(error.value)

@@ -7,6 +7,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -54,10 +55,11 @@ def quoted(overrides: list[str]) -> list[str]:
     found = []
     for item in overrides:
         key, _, value = item.partition("=")
-        plain = value[:1] not in ("'", '"') and re.search(r"[=\s,:{}\[\]()'\"\\]", value)
+        plain = value[:1] not in ("'", '"') and re.search(
+            r"[=\s,:{}\[\]()'\"\\]|[^\x00-\x7f]", value
+        )
         if key in ("experiment", "baseline", "metric") and plain:
-            escaped = value.replace("'", "\\'")
-            item = f"{key}='{escaped}'"
+            item = f"{key}={QuotedString(value, Quote.single).with_quotes()}"
         found.append(item)
     return found
 
@@ -90,7 +92,17 @@ def _missing_option(error: MissingConfigException) -> str:
 
 def _wrong_override(error: Exception, overrides: list[str], config: str) -> str:
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read; expected KEY=VALUE"
+        return (
+            f"{error.override}: cannot be read; expected KEY=VALUE, with quotes of its own around a"
+            " value of spaces, brackets, commas or accents: \"KEY='VALUE'\""
+        )
+    if str(error).startswith("Ambiguous value for argument"):
+        line = next((item for item in overrides if repr(item)[1:-1] in str(error)), "")
+        key, _, value = line.partition("=")
+        shown = QuotedString(value, Quote.single).with_quotes()
+        return (
+            f'{line}: commas are for a sweep (-m); quote one value that has some: "{key}={shown}"'
+        )
     found = re.search(r"[Cc]ould not (?:override|find) '([^']+)'", str(error))
     if found is None:
         return " ".join(str(error).split("\n")[:2]).strip()

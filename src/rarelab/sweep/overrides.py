@@ -6,11 +6,15 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException
 
 from rarelab.errors import RequestError
 from rarelab.sweep.settings import NOT_OF_A_JOB, Settings
 
 ARMS = "sweep.arms="
+
+_COLUMNS = ("target", "positive_label", "group", "time", "sample_weight")
+_NAMES = {"dataset.path", "tracking.experiment", "paths.home", *(f"dataset.{c}" for c in _COLUMNS)}
 
 
 def quoted_arms(override: str) -> str:
@@ -24,6 +28,21 @@ def quoted_arms(override: str) -> str:
     arms = [_split(arm) for arm in _split(override.removeprefix(ARMS))]
     shown = ",".join(f"[{','.join(map(_quote, arm))}]" for arm in arms)
     return f"{ARMS}[{shown}]"
+
+
+def quoted_name(override: str) -> str:
+    """``dataset.path=t (1).csv`` with quotes around the name, which Hydra's grammar would refuse.
+
+    Only the values of ``_NAMES``, and only where they cannot be read as they are.
+    """
+    key, _, value = override.partition("=")
+    if key not in _NAMES or not value:
+        return override
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
+    return override
 
 
 def key_of(line: str) -> str:

@@ -18,7 +18,7 @@ from rarelab.compose import one_line_errors
 from rarelab.errors import RequestError, nearest
 from rarelab.launch import Place
 from rarelab.sweep.composer import Composer, loader
-from rarelab.sweep.overrides import key_of, quoted_arms
+from rarelab.sweep.overrides import key_of, quoted_arms, quoted_name
 
 MULTIRUN = ("-m", "--multirun")
 _MAY_SAY_SO = ("experiments", "sweep", "hydra")
@@ -43,7 +43,7 @@ def request(arguments: Sequence[str], folders: Sequence[str] = (), *, shell: boo
     Raises:
         RequestError: the request cannot be meant; nothing ran.
     """
-    lines = [quoted_arms(argument) for argument in arguments if argument not in MULTIRUN]
+    lines = [quoted_arms(quoted_name(a)) for a in arguments if a not in MULTIRUN]
     with loader(folders) as found:
         composer = Composer(found)
         if len(lines) < len(arguments) or (not shell and composer.sweeps(lines)):
