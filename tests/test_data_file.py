@@ -132,6 +132,33 @@ def test_columns_that_are_no_features_are_named_with_what_leaves_them_out(tmp_pa
         assert not any("features?" in note for note in dataset(path, **named).splits(0).notes)
 
 
+def test_a_stray_text_among_numbers_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "stray.csv"
+    frame = claims()[["amount", "customer", "fraud"]].astype({"amount": object})
+    frame.loc[6, "amount"] = "n.a."
+    frame.to_csv(path, index=False)
+    (note, *others) = dataset(path, drop=[]).splits(0).notes
+    assert note.startswith(
+        "column 'amount' is all numbers, but one row holds text ('n.a.' in row 7)"
+    )
+    assert not any("amount" in other for other in others)
+    frame["amount"] = ["?" if i % 3 else str(i) for i in range(400)]
+    frame.loc[1::3, "amount"] = [str(i) + ".5" for i in range(133)]
+    frame.to_csv(path, index=False)
+    assert "133 of 400 rows hold text ('?' in row 3)" in dataset(path, drop=[]).splits(0).notes[0]
+    frame["amount"] = [f"{i % 90 / 7:.2f} %".replace(".", ",") for i in range(400)]
+    frame.to_csv(path, index=False)
+    assert "numbers with other characters" in dataset(path, drop=[]).splits(0).notes[0]
+
+
+def test_where_no_feature_varies_the_stray_text_is_told(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [f"{i / 7}" for i in range(400)], "fraud": claims()["fraud"]})
+    frame.loc[3, "a"] = "n.a."
+    frame.to_csv(tmp_path / "one.csv", index=False)
+    message = refusal(tmp_path / "one.csv", drop=[])
+    assert "no feature varies" in message and "'n.a.' in row 4" in message
+
+
 def test_more_than_two_values_are_classes(csv: Path) -> None:
     splits = dataset(csv, target="code", positive_label=None, drop=["id", "day"]).splits(0)
     assert (splits.task, splits.classes, splits.num_outputs) == ("multiclass", ("1", "2", "3"), 3)

@@ -53,6 +53,7 @@ def prepare(
     if (train == train[0]).all():
         raise RequestError(
             "no feature varies in the training rows: every column is constant or empty there"
+            + (f" ({notes[0]})" if notes else "")
         )
     preprocessor.others = tuple(name for name in frame.columns if name not in data.features)
     others = [preprocessor.transform(data.features.iloc[part]) for part in rows[1:]]
