@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rarelab.data.levels import level_text
+from rarelab.data.levels import level_text, number
 from rarelab.errors import RequestError, nearest
 
 MAX_CLASSES = 200
@@ -33,7 +33,7 @@ def encode(column: pd.Series, positive: str | None) -> tuple[NDArray[np.int64], 
             f"target {name!r} has one value only ({_shown(levels)}): a classifier needs two classes"
         )
     if positive is not None:
-        return _against_rest(name, codes, levels, level_text(_number(positive)))
+        return _against_rest(name, codes, levels, _asked(positive, levels))
     if len(levels) == 2 and set(levels) != {"0", "1"}:
         raise RequestError(
             f"target {name!r} has the values {_shown(levels)}: say which is the positive one, for"
@@ -41,6 +41,17 @@ def encode(column: pd.Series, positive: str | None) -> tuple[NDArray[np.int64], 
         )
     _refuse_measurements(name, values, levels)
     return _in_order(codes, levels)
+
+
+def _asked(positive: str, levels: list[str]) -> str:
+    """The level that is asked for: that very text, else the same number, else the same boolean.
+
+    YAML makes True of ``true``, and pandas 1 of a column of True and False.
+    """
+    spelled = [positive, level_text(number(positive))]
+    if positive in ("True", "False"):
+        spelled += [str(int(positive == "True")), positive.lower(), positive.upper()]
+    return next((text for text in spelled if text in levels), positive)
 
 
 def _against_rest(
@@ -57,8 +68,8 @@ def _against_rest(
 
 
 def _in_order(codes: NDArray, levels: list[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    numbers = [_number(level) for level in levels]
-    numeric = not any(isinstance(number, str) for number in numbers)
+    numbers = [number(level) for level in levels]
+    numeric = not any(isinstance(value, str) for value in numbers)
     order = sorted(range(len(levels)), key=numbers.__getitem__ if numeric else levels.__getitem__)
     rank = np.empty(len(levels), dtype=np.int64)
     rank[order] = np.arange(len(levels))
@@ -76,13 +87,6 @@ def _refuse_measurements(name: str, values: Iterable[Any], levels: list[str]) ->
             f"target {name!r} has {len(levels)} different values, at most {MAX_CLASSES} classes are"
             " expected: name one with dataset.positive_label, or choose another dataset.target"
         )
-
-
-def _number(text: str) -> Any:
-    try:
-        return float(text)
-    except ValueError:
-        return {"True": True, "False": False}.get(text, text)
 
 
 def _rarest(codes: NDArray, levels: list[str]) -> str:
