@@ -8,7 +8,12 @@ import torch
 from scipy.stats import ks_2samp
 from sklearn.metrics import average_precision_score
 
-from rarelab.bootstrap import Cells, bootstrap_interval, resampled_precision, weighted_precision
+from rarelab.metrics.bootstrap import (
+    Cells,
+    bootstrap_interval,
+    resampled_precision,
+    weighted_precision,
+)
 
 
 def rows(n, rate, seed, step=0.25):

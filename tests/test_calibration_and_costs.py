@@ -11,17 +11,19 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 import rarelab
-from rarelab.calibration import fit, restored, scarce
-from rarelab.costs import (
+from rarelab.errors import RequestError
+from rarelab.metrics import average_precision, brier, expected_calibration_error, probabilities_of
+from rarelab.metrics.calibration import fit, restored, scarce
+from rarelab.metrics.costs import (
     cheapest_decisions,
     cheapest_threshold,
     cost_matrix,
     expected_cost,
     mean_cost,
 )
-from rarelab.errors import RequestError
-from rarelab.metrics import average_precision, brier, expected_calibration_error, probabilities_of
-from rarelab.reliability import reliability
+from rarelab.metrics.reliability import reliability
+from rarelab.metrics.table import find
+from rarelab.training.history import read_rows
 
 METHODS = ("platt", "isotonic")
 
@@ -199,6 +201,9 @@ def test_a_run_records_calibrated_errors_and_costs_beside_the_raw_ones(capsys) -
     assert "calibrated Brier" in capsys.readouterr().out
     counted = [key for key in done.metrics if "/class/" not in key]
     assert len(counted) + len(("curve/recall_at_q", "curve/precision_at_recall")) <= 40
+    rows = read_rows(done.directory / "history.jsonl")
+    recorded = {key for row in rows for key in row["metrics"]} | done.metrics.keys()
+    assert not [key for key in recorded if find(key) is None], "not in the table of metrics"
 
 
 @pytest.mark.parametrize(

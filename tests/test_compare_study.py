@@ -65,9 +65,24 @@ def test_two_seeds_are_too_few_and_how_many_it_takes_is_said(home: Path) -> None
     assert TOO_FEW in told and "fewer than 6 seeds" in told and "about 6 seeds" in told
 
 
-def test_a_lower_brier_score_is_better(home: Path) -> None:
-    paired(home, {"bce": BASE[:8], "smooth_ap": BASE[:8] - 0.1 + NOISE[:8]}, "test/brier")
-    assert only(home, baseline="bce", metric="test/brier")[1].verdict == BETTER
+@pytest.mark.parametrize(
+    "metric", ["test/brier", "test/calibrated/ece", "test/expected_cost", "train/zero_grad_frac"]
+)
+def test_less_of_an_error_a_cost_or_a_dead_gradient_is_better(home: Path, metric: str) -> None:
+    paired(home, {"bce": BASE[:8], "smooth_ap": BASE[:8] - 0.1 + NOISE[:8]}, metric)
+    assert only(home, baseline="bce", metric=metric)[1].verdict == BETTER
+
+
+def test_what_is_not_in_the_table_of_metrics_is_said_to_be_taken_as_higher_is_better(
+    home: Path,
+) -> None:
+    paired(home, {"bce": BASE[:8], "smooth_ap": BASE[:8] - 0.1 + NOISE[:8]}, "test/f1")
+    finding, contrast = only(home, baseline="bce", metric="test/f1")
+    assert contrast.verdict == WORSE
+    assert "test/f1: not a metric of rarelab's own, higher is taken as better" in finding.notes
+    paired(home, {"bce": BASE[:8], "smooth_ap": BASE[:8]}, "best/epoch")
+    with pytest.raises(RequestError, match="metric=best/epoch: neither more nor less"):
+        ask(home, baseline="bce", metric="best/epoch")
 
 
 @pytest.mark.parametrize(("metric", "high"), [("test/aucpr", 1.0), ("test/expected_cost", None)])

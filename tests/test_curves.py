@@ -9,7 +9,7 @@ import torch
 
 import metric_reference as reference
 from rarelab import metrics
-from rarelab.curves import QUANTILE_STEPS, RECALL_STEPS, curves
+from rarelab.metrics.curves import QUANTILE_STEPS, RECALL_STEPS, curves
 
 
 def rows(n=3_000, rate=0.02, seed=0, step=0.25):

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from rarelab import figures
-from rarelab.curves import curves
 from rarelab.figures import run_figures
 from rarelab.metrics import one_vs_rest, probabilities_of
-from rarelab.reliability import reliability
+from rarelab.metrics.curves import curves
+from rarelab.metrics.reliability import reliability
 
 NAMES = ["precision_recall", "recall_at_quantile", "reliability", "training", "scores"]
 

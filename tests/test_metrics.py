@@ -12,7 +12,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import metric_reference as reference
 from rarelab import metrics
-from rarelab.tie_groups import top_size
+from rarelab.errors import RequestError
+from rarelab.metrics import table
+from rarelab.metrics.bootstrap import bootstrap_interval
+from rarelab.metrics.costs import cheapest_threshold
+from rarelab.metrics.tie_groups import top_size
 
 METRICS = {
     "average_precision": metrics.average_precision,
@@ -331,3 +335,62 @@ def test_class_names_fit_into_keys_and_stay_apart():
     assert all(len(name) <= 210 for name in names)
     allowed = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.: ")
     assert all(name and set(name) <= allowed for name in names)
+
+
+WRONG_MARKS = {
+    "-1 and 1": torch.tensor([1, -1, -1, 1]),
+    "an ignored row": torch.tensor([1, -100, 0, 1]),
+    "1 and 2": torch.tensor([2, 1, 1, 2]),
+    "not a number": torch.tensor([1.0, math.nan, 0.0, 1.0]),
+}
+
+
+@pytest.mark.parametrize("marks", WRONG_MARKS.values(), ids=WRONG_MARKS)
+def test_marks_other_than_zero_and_one_are_refused(marks):
+    scores = torch.tensor([3.0, 1.0, 2.0, 0.0])
+    asked = [*METRICS.values(), metrics.brier, metrics.expected_calibration_error]
+    asked.append(lambda s, y: bootstrap_interval(s, y, seed=0, n=2))
+    asked.append(lambda s, y: cheapest_threshold(s, y, np.array([[0.0, 1.0], [5.0, 0.0]])))
+    for metric in asked:
+        with pytest.raises(ValueError, match="positives must be bool, or 0 and 1, found"):
+            metric(scores.sigmoid(), marks)
+    with pytest.raises(ValueError, match="targets must"):
+        metrics.evaluate(scores, marks, classes=["no", "yes"])
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.int8, torch.float32])
+def test_zeros_and_ones_of_any_kind_are_positives(kind):
+    scores, positives = rows(200, 0.1, seed=9)
+    for metric in METRICS.values():
+        assert metric(scores, positives.to(kind)) == metric(scores, positives)
+
+
+def test_the_table_says_which_way_is_good():
+    worse_when_larger = ("brier", "ece", "calibrated/brier", "expected_cost")
+    lower = [f"test/{name}" for name in worse_when_larger]
+    lower += ["train/loss", "train/zero_grad_frac", "train/no_positive_batch_frac"]
+    lower += ["train/no_positive_pool_frac"]
+    assert not [key for key in lower if table.higher_is_better(key)]
+    higher = ["test/aucpr", "test/recall_at_q/0.02", "test/class/a.b/aucpr", "best/val_aucpr"]
+    assert all(map(table.higher_is_better, higher))
+    assert all(map(table.is_share, [*lower[:3], *lower[-3:], *higher]))
+    assert not table.is_share("test/expected_cost") and not table.is_share("train/loss")
+    assert table.find("test/aucprr") is table.find("test/recall_at_q") is None
+    for key in ("best/epoch", "test/prevalence", "train/temperature", "hp/loss/tau"):
+        with pytest.raises(RequestError, match=f"metric={key}: neither more nor less"):
+            table.higher_is_better(key)
+
+
+def test_a_new_metric_is_one_row_of_the_table(monkeypatch):
+    mine = table.Metric(
+        "test/best_rank",
+        table.LOWER,
+        ranking=lambda groups: float(groups.above[0] + 1),
+        shown={table.RUN: (), table.SWEEP: (), table.LEDGER: ()},
+        label="best rank",
+    )
+    monkeypatch.setattr(table, "TABLE", (*table.TABLE, mine))
+    scores, positives = torch.tensor([3.0, 2.0, 1.0]), torch.tensor([0, 1, 0])
+    assert metrics.evaluate(scores, positives, classes="ny")["test/best_rank"] == 2
+    assert not table.higher_is_better("test/best_rank") and table.in_ledger("test/best_rank")
+    assert table.shown(table.SWEEP)[-1] == table.shown(table.RUN)[-1] == "test/best_rank"

@@ -124,9 +124,9 @@ def write_records(home: Path, runs: int) -> None:
     """``runs`` runs of 10 arms on one fixed split, with the files that a run leaves."""
     from mlflow.entities import Metric, Param, RunTag
 
-    from rarelab.curves import curves
     from rarelab.evaluation import write_predictions
     from rarelab.metrics import evaluate
+    from rarelab.metrics.curves import curves
     from rarelab.tracking import client
     from rarelab.tracking.store import ensure_experiment, sqlite_uri
 

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from rarelab.calibration import Method, fit, scarce
-from rarelab.costs import Matrix, expected_cost
-from rarelab.curves import curves
 from rarelab.figures import run_figures
 from rarelab.metrics import calibration_errors, evaluate, one_vs_rest, probabilities_of
-from rarelab.reliability import reliability
+from rarelab.metrics.calibration import Method, fit, scarce
+from rarelab.metrics.costs import Matrix, expected_cost
+from rarelab.metrics.curves import curves
+from rarelab.metrics.reliability import reliability
 from rarelab.training.history import read_rows
 
 log = logging.getLogger("rarelab")

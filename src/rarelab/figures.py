@@ -47,8 +47,8 @@ def run_figures(
     Args:
         directory: the run's folder.
         rows: the history, oldest first.
-        curves: what :func:`rarelab.curves.curves` gave for the test rows, and ``reliability``: of
-            each kind of probability what :func:`rarelab.reliability.reliability` gave.
+        curves: of the test rows (:func:`rarelab.metrics.curves.curves`), and ``reliability``: of
+            each kind of probability its :func:`rarelab.metrics.reliability.reliability`.
         scores: raw test scores [N, C].
         targets: class indices [N].
         classes: names by class index.

@@ -10,9 +10,9 @@ from omegaconf import DictConfig
 from torch import nn
 
 from rarelab import build
-from rarelab.costs import Matrix, cost_matrix
 from rarelab.errors import RequestError
 from rarelab.losses.prior import PriorCorrected
+from rarelab.metrics.costs import Matrix, cost_matrix
 from rarelab.models import Estimator
 from rarelab.models.layers import drawing, mixing_rows
 from rarelab.streams import stream_seed

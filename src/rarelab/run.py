@@ -11,11 +11,11 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from rarelab import build
-from rarelab.costs import Matrix
 from rarelab.data.splits import Splits
 from rarelab.devices import company_of
 from rarelab.evaluation import evaluate_and_write
 from rarelab.interruption import Interruption
+from rarelab.metrics.costs import Matrix
 from rarelab.models import Estimator
 from rarelab.predict import write_model
 from rarelab.prepare import prepare, warn_before

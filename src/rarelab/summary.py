@@ -1,45 +1,52 @@
-"""The table that a run ends with."""
+"""The table that a run ends with: the metrics that the table of metrics shows there."""
+
+from collections.abc import Mapping
 
 from rarelab.data.splits import Splits
+from rarelab.metrics.table import LEVELS, TABLE, Metric, Place
 
-QUANTILES = ("0.001", "0.005", "0.01", "0.05")
+_ROWS = [row for row in TABLE if Place.RUN in row.shown]
+_ERRORS = [row for row in TABLE if row.probability]
 
 
-def test_table(metrics: dict[str, float], splits: Splits) -> str:
+def test_table(metrics: Mapping[str, float], splits: Splits) -> str:
     """Test AUCPR with its bootstrap interval and the chance level, AUROC, and the alert budgets.
 
     With a calibration its errors beside the raw ones, with costs their mean.
     """
     rows = int((splits.test.y >= 0).sum())
-    chance = metrics["test/prevalence"]
-    interval = f"[{metrics['test/aucpr_lo']:.4f}, {metrics['test/aucpr_hi']:.4f}]"
-    rest = []
-    if "test/calibrated/brier" in metrics:
-        rest.append(f"  calibrated {_errors(metrics, 'test/calibrated')}")
-        rest.append(f"  as scored  {_errors(metrics, 'test')}")
-    if "test/expected_cost" in metrics:
-        rest.append(f"  cost       {metrics['test/expected_cost']:.6g} a row")
-    header = "".join(f"{100 * float(q):>8g} %" for q in QUANTILES)
-    return "\n".join(
-        [
-            f"test: {splits.name}, {rows:,} rows, {_positives(splits)}",
-            f"  AUCPR      {metrics['test/aucpr']:.4f}  {interval} 95 % over test rows;"
-            f"  chance {chance:.4f}",
-            f"  AUROC      {metrics['test/auroc']:.4f}",
-            f"  at the top {header}   of the scores",
-            f"  recall     {_at(metrics, 'recall')}",
-            f"  precision  {_at(metrics, 'precision')}",
-            *rest,
-        ]
-    )
+    header = "".join(f"{100 * level:>8g} %" for level in LEVELS)
+    lines = [f"test: {splits.name}, {rows:,} rows, {_positives(splits)}"]
+    lines += [_line(row, metrics) for row in _ROWS if row.ranking and not row.levels]
+    lines.append(f"  at the top {header}   of the scores")
+    lines += [_at_levels(row, metrics) for row in _ROWS if row.levels]
+    if any(f"test/calibrated/{row.name}" in metrics for row in _ERRORS):
+        lines.append(f"  calibrated {_errors(metrics, 'test/calibrated')}")
+        lines.append(f"  as scored  {_errors(metrics, 'test')}")
+    others = [row for row in _ROWS if not row.ranking and row.key in metrics]
+    return "\n".join([*lines, *(_line(row, metrics) for row in others)])
 
 
-def _at(metrics: dict[str, float], name: str) -> str:
-    return "".join(f"{metrics[f'test/{name}_at_q/{q}']:>10.4f}" for q in QUANTILES)
+def _line(row: Metric, metrics: Mapping[str, float]) -> str:
+    value = metrics[row.key]
+    shown = f"{value:.4f}" if row.share else f"{value:.6g}"
+    return f"  {row.label:<10} {shown}{_remark(row.key, metrics)}"
 
 
-def _errors(metrics: dict[str, float], prefix: str) -> str:
-    return f"Brier {metrics[f'{prefix}/brier']:.6f}, ECE {metrics[f'{prefix}/ece']:.6f}"
+def _remark(key: str, metrics: Mapping[str, float]) -> str:
+    if key == "test/aucpr":
+        interval = f"[{metrics['test/aucpr_lo']:.4f}, {metrics['test/aucpr_hi']:.4f}]"
+        return f"  {interval} 95 % over test rows;  chance {metrics['test/prevalence']:.4f}"
+    return " a row" if key == "test/expected_cost" else ""
+
+
+def _at_levels(row: Metric, metrics: Mapping[str, float]) -> str:
+    keys = row.keys(row.shown[Place.RUN])
+    return f"  {row.label:<10} " + "".join(f"{metrics[key]:>10.4f}" for key in keys)
+
+
+def _errors(metrics: Mapping[str, float], prefix: str) -> str:
+    return ", ".join(f"{row.label} {metrics[f'{prefix}/{row.name}']:.6f}" for row in _ERRORS)
 
 
 def _positives(splits: Splits) -> str:

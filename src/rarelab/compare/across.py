@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from rarelab.compare.arms import DataSet, higher_is_better
+from rarelab.compare.arms import DataSet
+from rarelab.metrics.table import higher_is_better
 
 FEW = 10
 """Below so many data sets the chi-square law of Friedman's statistic is rough."""

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from rarelab.compare.load import Run
 from rarelab.compare.names import differences, labels, printable
 from rarelab.errors import RequestError, nearest
+from rarelab.metrics.table import higher_is_better as higher_is_better
 
-_LOWER_IS_BETTER = ("brier", "ece", "loss", "cost")
 _SHOWN = 8
 _DEFAULT_BASELINES = ("bce", "cross_entropy")
 
@@ -47,15 +47,6 @@ class DataSet:
 
     def arm(self, label: str) -> Arm:
         return next(arm for arm in self.arms if arm.label == label)
-
-
-def higher_is_better(metric: str) -> bool:
-    return metric.rpartition("/")[2].partition("_")[0] not in _LOWER_IS_BETTER
-
-
-def is_share(metric: str) -> bool:
-    """Whether no value of it can lie outside [0, 1]: shares of rows, and areas under them."""
-    return re.search(r"aucpr|auroc|pauc|recall|precision", metric) is not None
 
 
 def group(runs: Sequence[Run], metric: str) -> list[DataSet]:

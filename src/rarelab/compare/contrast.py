@@ -8,10 +8,11 @@ from statistics import NormalDist
 import numpy as np
 
 from rarelab.compare import power, statistics
-from rarelab.compare.arms import Arm, DataSet, Unit, higher_is_better, is_share
+from rarelab.compare.arms import Arm, DataSet, Unit
 from rarelab.compare.pairs import FIXED, SPLITS, Pair, over_splits, pair, rows_ratio, what_varied
 from rarelab.compare.rows import RowNoise
 from rarelab.compare.statistics import PairedTest
+from rarelab.metrics.table import find, higher_is_better, is_share
 
 BETTER, WORSE = "better", "worse"
 NO_DIFFERENCE, TOO_FEW = "no difference shown", "too few seeds to decide"
@@ -107,6 +108,8 @@ def compare(data: DataSet, question: Question, noise_of_rows: NoiseOfRows) -> Fi
         return None
     others = [arm for arm in data.arms if arm.label != base.label and arm.runs]
     notes = list(data.notes)
+    if find(question.metric) is None:
+        notes.append(f"{question.metric}: not a metric of rarelab's own, higher is taken as better")
     pairs = {arm.label: pair(base, arm, notes) for arm in others}
     varied = what_varied([run for found in pairs.values() for _, *two in found for run in two])
     ratio = rows_ratio(base) if varied == SPLITS else None

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from rarelab.compare.arms import higher_is_better
 from rarelab.compare.contrast import BETTER, WORSE, Finding, by_difference
 from rarelab.compare.drawing import GREY, legend, new_axes, new_panels, styles
+from rarelab.metrics.table import higher_is_better
 
 MAX_ROWS = 40
 _FILLED = {BETTER: "#009E73", WORSE: "#D55E00"}

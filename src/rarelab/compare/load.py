@@ -180,7 +180,7 @@ class Records:
         return self._download(run, name) if download else None
 
     def curves(self, run: Run) -> dict[str, Any] | None:
-        """What :func:`rarelab.curves.curves` gave for the run's test rows; None if it has none."""
+        """The curves of the test rows (:mod:`rarelab.metrics.curves`); None if there are none."""
         path = self.file(run, "curves.json")
         return None if path is None else json.loads(path.read_text(encoding="utf-8"))
 

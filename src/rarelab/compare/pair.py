@@ -1,12 +1,12 @@
 """Two runs, one against the other, over resampled test rows."""
 
-from rarelab.compare.arms import higher_is_better
 from rarelab.compare.contrast import BETTER, NO_DIFFERENCE, WORSE
 from rarelab.compare.load import Records, Run
 from rarelab.compare.names import labels, printable
 from rarelab.compare.rows import can_be_resampled, read_test_rows, resample, row_noise
 from rarelab.compare.words import number, p_value, percent
 from rarelab.errors import RequestError, nearest
+from rarelab.metrics.table import higher_is_better
 
 
 def compare_pair(records: Records, first: Run, second: Run, metric: str, level: float) -> str:

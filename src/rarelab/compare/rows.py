@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy import stats
 
-from rarelab.bootstrap import Cells, weighted_precision
+from rarelab.metrics.bootstrap import Cells, weighted_precision
 
 MOST, FEWEST = 2000, 100
 """Resamples: as many as the work allows. 100 know a standard error within 7 %."""

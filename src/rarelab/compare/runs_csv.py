@@ -8,27 +8,26 @@ curves).
 import csv
 import io
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rarelab.compare.load import Run
 from rarelab.compare.names import differences, order
 from rarelab.errors import RequestError
+from rarelab.metrics.table import in_ledger
 
 FACTS = ("status", "rows", "data_digest")
 """Columns that are no parameter: the rest is, up to the first metric, which has a slash."""
 
 _ALWAYS = ("dataset", "model", "loss", "dataset.split_seed", "seed")
 _TAGS = {"rows": "rarelab.rows", "data_digest": "rarelab.data_digest"}
-_METRIC = re.compile(r"(best|test)/(?!class/|precision_at_q/).*|train/\w+_frac")
 _DIGITS = 16
 
 
 def as_csv(runs: Sequence[Run], parameters: Sequence[str] | None = None) -> str:
     """One line a run, sorted: parameters in which runs differ, status, data, metrics.
 
-    Metrics are ``best/*``, ``test/*`` and ``train/*_frac``, as the shortest text that reads back to
+    Metrics are those that the table of metrics keeps here, as the shortest text that reads back to
     the same float64; left out are single classes, and precision at a quantile, which recall and
     prevalence give. What is not a number is an empty cell, as what was not recorded is.
 
@@ -39,7 +38,7 @@ def as_csv(runs: Sequence[Run], parameters: Sequence[str] | None = None) -> str:
     parameters = parameters or _parameters(runs)
     runs = sorted(runs, key=lambda run: [_sortable(run.params.get(key)) for key in parameters])
     metrics = list(dict.fromkeys(key for run in runs for key in run.metrics if _known(run, key)))
-    metrics = [key for key in metrics if _METRIC.fullmatch(key)]
+    metrics = [key for key in metrics if in_ledger(key)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*parameters, *FACTS, *metrics])

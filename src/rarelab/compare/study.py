@@ -14,6 +14,7 @@ from rarelab.compare.load import Records, Run
 from rarelab.compare.noise import ReadRows, resampled
 from rarelab.compare.rows import TestRows, read_test_rows
 from rarelab.errors import RequestError, nearest
+from rarelab.metrics.table import higher_is_better
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -
     """
     runs = _within(runs, options.within)
     data_sets = group(runs, options.metric)
+    higher_is_better(options.metric)  # refused before anything is computed
     question = Question(options.metric, find_baseline(runs, options.baseline), options.level)
     findings = [f for data in data_sets if (f := contrast.compare(data, question, noise))]
     _refuse_empty(findings, data_sets, question)

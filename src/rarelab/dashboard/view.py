@@ -12,25 +12,15 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from rarelab.compare.names import GROUPS, differences
+from rarelab.metrics.table import Place, shown
 
 KEY = "rarelab"
 TAG = f"mlflow.sharedViewState.{KEY}"
 
-METRIC_COLUMNS = (
-    "best/val_aucpr",
-    "test/aucpr",
-    "test/aucpr_lo",
-    "test/aucpr_hi",
-    "test/recall_at_q/0.005",
-    "test/recall_at_q/0.01",
-    "test/precision_at_q/0.005",
-    "test/auroc",
-    "best/epoch",
-)
+METRIC_COLUMNS = shown(Place.COLUMN)
 ORDER = "test/aucpr"
-_RECALL = "curve/recall_at_q"
-_PRECISION = "curve/precision_at_recall"
-_EPOCHS = ("val/aucpr", "train/loss", "train/ap_weight", "train/temperature")
+_CURVE = "curve/"
+_LOGARITHMIC = "curve/recall_at_q"
 _SECTIONS = (
     ("budget", "At the alert budget", 2),
     ("swept", "Swept values and results", 1),
@@ -85,12 +75,14 @@ def state(runs: Sequence[Recorded]) -> dict[str, Any]:
     charts of the curves, the training and the swept values."""
     columns = [f"params.`{key}`" for key in choices(runs)]
     columns += [f"metrics.`{key}`" for key in METRIC_COLUMNS]
+    drawn = shown(Place.CHART)
+    curves = [key for key in drawn if key.startswith(_CURVE)]
+    epochs = [key for key in drawn if key not in curves]
     charts = [
-        _line(_RECALL, "budget", logarithmic=True),
-        _line(_PRECISION, "budget"),
+        *(_line(key, "budget", logarithmic=key == _LOGARITHMIC) for key in curves),
         _parallel(runs),
         _chart("BAR", ORDER, "swept") | {"metricKey": ORDER},
-        *(_line(key, "training") for key in _EPOCHS),
+        *(_line(key, "training") for key in epochs),
     ]
     return {
         "searchFilter": "",

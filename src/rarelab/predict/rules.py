@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rarelab.calibration import Calibrator, restored
-from rarelab.costs import Matrix, cheapest_decisions
 from rarelab.metrics import probabilities_of
+from rarelab.metrics.calibration import Calibrator, restored
+from rarelab.metrics.costs import Matrix, cheapest_decisions
 
 _FILES = {"calibration": "calibration.json", "decision": "decision.json"}
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from rarelab.data.arguments import between
 from rarelab.data.preprocess import Preprocessor
 from rarelab.errors import RequestError
+from rarelab.metrics.tie_groups import top_size
 from rarelab.models import Estimator
 from rarelab.predict.rules import Rules
-from rarelab.tie_groups import top_size
 from rarelab.training import Trainer
 from rarelab.training.threads import limited_threads
 

@@ -21,7 +21,8 @@ _NOT_IDENTITY_IN = {"trainer": ("checkpoint_every", "resume")}
 _PACKAGE = "rarelab"
 _ALWAYS = (
     *("rarelab.build", "rarelab.training.loop", "rarelab.streams"),
-    *("rarelab.metrics", "rarelab.curves", "rarelab.calibration", "rarelab.costs"),
+    *("rarelab.metrics.recorded", "rarelab.metrics.curves"),
+    *("rarelab.metrics.calibration", "rarelab.metrics.costs"),
 )
 """What trains and what measures, whatever the configuration names."""
 

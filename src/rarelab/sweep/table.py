@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rarelab.compare.names import labels
+from rarelab.metrics.table import Place, shown
 from rarelab.sweep.job import Job, Result, parameters
 
-METRICS = ("best/val_aucpr", "test/aucpr", "test/recall_at_q/0.005")
+METRICS = shown(Place.SWEEP)
 _SEED = "seed"
 
 

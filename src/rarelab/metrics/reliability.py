@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rarelab.metrics.tie_groups import as_mask
+
 MOST_BINS = 12
 FEWEST_POSITIVES = 5
 _Z = 1.96
@@ -18,7 +20,7 @@ def reliability(probabilities: Tensor, positives: Tensor) -> dict[str, list[floa
     the first. Empty without a positive.
     """
     p = probabilities.double().numpy().ravel()
-    y = positives.numpy().ravel()
+    y = as_mask(positives).ravel()
     p, y = p[~np.isnan(p)], y[~np.isnan(p)]
     order = np.argsort(-p, kind="stable")
     p, y = p[order], y[order]

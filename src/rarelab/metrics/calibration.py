@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rarelab.metrics import one_vs_rest
+from rarelab.metrics.exact import one_vs_rest
 
 Method = Literal["none", "platt", "isotonic"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from rarelab.tie_groups import as_array
+from rarelab.metrics.tie_groups import as_array, as_mask
 
 # With fewer rows to a cell, an integer per row is drawn faster than a binomial per cell.
 _ROWS_PER_CELL = 12
@@ -37,12 +37,12 @@ def bootstrap_interval(
     out. (NaN, NaN) if none is left or a score is NaN. Depends on ``seed`` alone and draws from its
     own generator.
 
-    Raises ValueError unless n >= 1 and 0 < level < 1.
+    Raises ValueError unless n >= 1 and 0 < level < 1, and for positives that are neither 0 nor 1.
     """
     if n < 1 or not 0 < level < 1:
         raise ValueError(f"expected n >= 1 and 0 < level < 1, got n={n} and level={level}")
     values = as_array(scores)
-    mask = positives.detach().cpu().numpy().astype(bool)
+    mask = as_mask(positives)
     if values.ndim == 1:
         values, mask = values[:, None], mask[:, None]
     if values.shape != mask.shape:

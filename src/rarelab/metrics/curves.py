@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rarelab import tie_groups as ties
-from rarelab.metrics import one_vs_rest
-from rarelab.tie_groups import TieGroups, tie_groups
+from rarelab.metrics import tie_groups as ties
+from rarelab.metrics.exact import one_vs_rest
+from rarelab.metrics.tie_groups import TieGroups, tie_groups
 
 # Basis points: all of the first per cent, then every fifth up to 10 %: 280 points.
 QUANTILE_STEPS = (*range(1, 101), *range(105, 1001, 5))
@@ -39,7 +39,7 @@ def curves(
     ``selected`` (rows at or above t), highest threshold first.
 
     Values are NaN without a positive or with a NaN score. Raises ValueError as
-    ``metrics.one_vs_rest`` does.
+    ``one_vs_rest`` does.
     """
     scores, positives = one_vs_rest(logits, targets)
     groups = [tie_groups(scores[:, c], positives[:, c]) for c in range(scores.shape[1])]

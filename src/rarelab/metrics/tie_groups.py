@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -55,14 +56,14 @@ def tie_groups(scores: Tensor, positives: Tensor, weights: Tensor | None = None)
 
     A NaN among the scores leaves no groups and sets ``has_nan``: it has no place in a ranking.
     Rows of weight 0 are as if they were not there. Raises ValueError when the shapes differ or are
-    not one-dimensional, or a weight is negative or not finite.
+    not one-dimensional, a mark is neither 0 nor 1, or a weight is negative or not finite.
     """
     if scores.ndim != 1 or scores.shape != positives.shape:
         raise ValueError(
             f"scores and positives must both be [N], got {list(scores.shape)} "
             f"and {list(positives.shape)}"
         )
-    values, mask = as_array(scores), positives.detach().cpu().numpy().astype(bool)
+    values, mask = as_array(scores), as_mask(positives)
     if weights is not None:
         return _weighted_groups(values, mask, _as_weights(weights, len(values)))
     ordered = np.sort(values)
@@ -99,6 +100,23 @@ def as_array(scores: Tensor) -> NDArray:
     """Scores as numpy in their own precision; half precision becomes float32."""
     scores = scores.detach().cpu()
     return (scores.float() if scores.dtype.itemsize < 4 else scores).numpy()
+
+
+def as_mask(positives: Tensor) -> NDArray[np.bool_]:
+    """Which rows are positive, as a numpy mask: bool, or numbers that are 0 and 1.
+
+    Labels of another kind (-1 and 1, an ignored -100) are refused: every one of them but 0 would
+    count as positive. Raises ValueError.
+    """
+    marks = positives.detach().cpu()
+    if marks.dtype != torch.bool:
+        foreign = marks[(marks != 0) & (marks != 1)]
+        if len(foreign):
+            raise ValueError(
+                f"positives must be bool, or 0 and 1, found {foreign[0].item():g}: pass "
+                "targets == the positive class, without ignored rows"
+            )
+    return marks.numpy().astype(bool)
 
 
 def top_size(quantile: float, rows: int) -> int:
@@ -140,6 +158,35 @@ def hits_in_top(groups: TieGroups, sizes: Counts) -> NDArray[np.float64]:
     inside = np.clip(sizes[cut] - groups.above[g], 0, None)
     found[cut] += groups.positives[g] * inside / (groups.reached[g] - groups.above[g])
     return found
+
+
+def recall_in_top(groups: TieGroups, quantile: float) -> float:
+    """Share of the positives in the top ⌈qN⌉ rows, expected over random order among ties.
+
+    NaN without a positive. Raises ValueError unless 0 < quantile <= 1.
+    """
+    found = _hits(groups, quantile)
+    return found / groups.n_positives if groups.n_positives else math.nan
+
+
+def precision_in_top(groups: TieGroups, quantile: float) -> float:
+    """Share of positives in the top ⌈qN⌉ rows, expected over random order among ties.
+
+    NaN without a row. Raises ValueError unless 0 < quantile <= 1.
+    """
+    found = _hits(groups, quantile)
+    return found / groups.top(quantile) if groups.rows else math.nan
+
+
+def _hits(groups: TieGroups, quantile: float) -> float:
+    if not 0 < quantile <= 1:
+        raise ValueError(f"quantile must lie in (0, 1], got {quantile}")
+    return float(hits_in_top(groups, np.array([groups.top(quantile)]))[0])
+
+
+def prevalence(groups: TieGroups) -> float:
+    """P / N: the average precision of a random scorer. NaN without a row."""
+    return groups.n_positives / groups.rows if groups.rows else math.nan
 
 
 def recall_at_fpr(groups: TieGroups, fpr: float) -> float:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rarelab.errors import RequestError
-from rarelab.tie_groups import as_array
+from rarelab.metrics.tie_groups import as_array, as_mask
 
 Matrix = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ def cheapest_threshold(
     group of ties is alerted whole or not at all. Of equally cheap ones the highest, hence the
     fewest alerts.
     """
-    values, mask = as_array(scores), positives.cpu().numpy().astype(bool)
+    values, mask = as_array(scores), as_mask(positives)
     weights = np.ones(len(values)) if sample_weight is None else sample_weight.double().numpy()
     # What alerting a row adds to its bill.
     change = np.where(mask, costs[1, 1] - costs[1, 0], costs[0, 1] - costs[0, 0]) * weights

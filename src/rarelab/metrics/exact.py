@@ -11,19 +11,13 @@ are present (macro); a class without a row in ``targets`` has no say in them.
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from rarelab import tie_groups as ties
-from rarelab.bootstrap import bootstrap_interval
-from rarelab.tie_groups import TieGroups, tie_groups
-
-LEVELS = (0.001, 0.005, 0.01, 0.05)
-RECALL, FPR = 0.8, 0.01
-"""Where ``precision_at_recall`` and ``pauc_at_fpr`` are recorded."""
+from rarelab.metrics import tie_groups as ties
+from rarelab.metrics.tie_groups import as_mask, tie_groups
 
 ECE_BINS = 15
 
@@ -53,7 +47,7 @@ def recall_at_quantile(
     it stays below 1 when q is below the positive rate. NaN without a positive. Raises ValueError
     unless 0 < quantile <= 1.
     """
-    return _recall(tie_groups(scores, positives, sample_weight), quantile)
+    return ties.recall_in_top(tie_groups(scores, positives, sample_weight), quantile)
 
 
 def precision_at_quantile(
@@ -63,7 +57,7 @@ def precision_at_quantile(
 
     0 without a positive, NaN without a row. Raises ValueError unless 0 < quantile <= 1.
     """
-    return _precision(tie_groups(scores, positives, sample_weight), quantile)
+    return ties.precision_in_top(tie_groups(scores, positives, sample_weight), quantile)
 
 
 def recall_at_fpr(
@@ -105,7 +99,7 @@ def partial_auroc(
 
 def brier(probabilities: Tensor, positives: Tensor) -> float:
     """Mean of (p − y)² over rows, [N] each (Brier 1950, for one class). NaN without a row."""
-    error = probabilities.double() - positives.double()
+    error = probabilities.detach().cpu().double() - torch.from_numpy(as_mask(positives)).double()
     return float(error.square().mean()) if len(error) else math.nan
 
 
@@ -119,58 +113,12 @@ def expected_calibration_error(
     too. With rare positives nearly all rows share the first bin, so read it beside the prevalence.
     NaN without a row or with a NaN probability.
     """
-    p, y = probabilities.double(), positives.double()
+    p, y = probabilities.detach().cpu().double(), torch.from_numpy(as_mask(positives)).double()
     if len(p) == 0 or bool(p.isnan().any()):
         return math.nan
     index = (p * bins).long().clamp(0, bins - 1)
     gap = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, p - y)
     return float(gap.abs().sum() / len(p))
-
-
-def validation_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
-    """``val/aucpr`` and ``val/recall_at_q/0.005`` of logits [N, C] (or [N]) and targets [N].
-
-    One sort per class serves both. Class indices in ``targets``; with C = 1 they are 0 or 1.
-    """
-    groups = _groups_of_classes(logits, targets)
-    return {
-        "val/aucpr": _macro(groups, ties.average_precision),
-        "val/recall_at_q/0.005": _macro(groups, lambda g: _recall(g, 0.005)),
-    }
-
-
-def evaluate(
-    logits: Tensor,
-    targets: Tensor,
-    *,
-    classes: Sequence[str],
-    prefix: str = "test",
-    bootstrap_seed: int = 0,
-    bootstrap_samples: int = 1000,
-) -> dict[str, float]:
-    """Every recorded metric of logits [N, C] (or [N]) and targets [N], keyed ``prefix/...``.
-
-    ``classes`` are the names by index (two names in the binary case, C = 1). Multi-class values are
-    macro averages over the classes present, with ``prefix/class/<name>/aucpr`` beside them, where
-    ``aucpr_lo`` and ``aucpr_hi`` bound the average. ``prevalence`` is the average precision of a
-    random scorer. ``bootstrap_samples=0`` leaves the interval out.
-
-    Raises ValueError when the shapes or the number of names do not fit, or a target is no class.
-    """
-    scores, positives = one_vs_rest(logits, targets)
-    if scores.shape[1] > 1 and len(classes) != scores.shape[1]:
-        raise ValueError(f"{len(classes)} class names for {scores.shape[1]} columns of logits")
-    groups = _groups_of_classes(logits, targets)
-    found = {key: _macro(groups, metric) for key, metric in _ranking_table().items()}
-    found |= calibration_errors(probabilities_of(scores), positives)
-    if bootstrap_samples:
-        found["aucpr_lo"], found["aucpr_hi"] = bootstrap_interval(
-            scores, positives, seed=bootstrap_seed, n=bootstrap_samples
-        )
-    if scores.shape[1] > 1:
-        for name, group in zip(safe_names(classes), groups, strict=True):
-            found[f"class/{name}/aucpr"] = ties.average_precision(group)
-    return {f"{prefix}/{key}": value for key, value in found.items()}
 
 
 def one_vs_rest(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,6 +136,8 @@ def one_vs_rest(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
             f"and {list(targets.shape)}"
         )
     labels = targets.long()
+    if not bool((labels == targets).all()):
+        raise ValueError("targets must be class indices, found a fraction or NaN")
     n_classes = max(scores.shape[1], 2)
     if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= n_classes):
         raise ValueError(
@@ -218,66 +168,7 @@ def safe_names(names: Sequence[str]) -> list[str]:
     return safe
 
 
-def _ranking_table() -> dict[str, Callable[[TieGroups], float]]:
-    table: dict[str, Callable[[TieGroups], float]] = {
-        "aucpr": ties.average_precision,
-        "auroc": ties.auroc,
-        "prevalence": lambda g: g.n_positives / g.rows if g.rows else math.nan,
-    }
-    for level in LEVELS:
-        table[f"recall_at_q/{level}"] = lambda g, q=level: _recall(g, q)
-        table[f"precision_at_q/{level}"] = lambda g, q=level: _precision(g, q)
-        table[f"recall_at_fpr/{level}"] = lambda g, q=level: ties.recall_at_fpr(g, q)
-    table[f"precision_at_recall/{RECALL}"] = lambda g: ties.precision_at_recall(g, RECALL)
-    table[f"pauc_at_fpr/{FPR}"] = lambda g: ties.partial_auroc(g, FPR)
-    return table
-
-
 def probabilities_of(scores: Tensor) -> Tensor:
     """What scores [N, C] say when read as log-odds (C = 1) or log-rates: float64 [N, C]."""
     wide = scores.double()
     return wide.sigmoid() if scores.shape[1] == 1 else wide.softmax(dim=1)
-
-
-def calibration_errors(probabilities: Tensor, positives: Tensor) -> dict[str, float]:
-    """``brier`` and ``ece`` of probabilities and positives [N, C], macro over those present."""
-    classes = range(probabilities.shape[1])
-    present = [c for c in classes if bool(positives[:, c].any())]
-    columns = [(probabilities[:, c], positives[:, c]) for c in present or classes]
-    return {
-        "brier": _mean(brier(p, y) for p, y in columns),
-        "ece": _mean(expected_calibration_error(p, y) for p, y in columns),
-    }
-
-
-def _groups_of_classes(logits: Tensor, targets: Tensor) -> list[TieGroups]:
-    scores, positives = one_vs_rest(logits, targets)
-    return [tie_groups(scores[:, c], positives[:, c]) for c in range(scores.shape[1])]
-
-
-def _macro(groups: Sequence[TieGroups], metric: Callable[[TieGroups], float]) -> float:
-    if any(g.has_nan for g in groups):
-        return math.nan
-    present = [g for g in groups if g.n_positives] or groups
-    return _mean(metric(g) for g in present)
-
-
-def _mean(values) -> float:
-    values = list(values)
-    return math.fsum(values) / len(values) if values else math.nan
-
-
-def _recall(groups: TieGroups, quantile: float) -> float:
-    found = _hits(groups, quantile)
-    return found / groups.n_positives if groups.n_positives else math.nan
-
-
-def _precision(groups: TieGroups, quantile: float) -> float:
-    found = _hits(groups, quantile)
-    return found / groups.top(quantile) if groups.rows else math.nan
-
-
-def _hits(groups: TieGroups, quantile: float) -> float:
-    if not 0 < quantile <= 1:
-        raise ValueError(f"quantile must lie in (0, 1], got {quantile}")
-    return float(ties.hits_in_top(groups, np.array([groups.top(quantile)]))[0])

@@ -1,0 +1,81 @@
+"""What is recorded of scored rows: every metric of the table that has a function."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from torch import Tensor
+
+from rarelab.metrics import tie_groups as ties
+from rarelab.metrics.bootstrap import bootstrap_interval
+from rarelab.metrics.exact import one_vs_rest, probabilities_of, safe_names
+from rarelab.metrics.table import errors, rankings
+from rarelab.metrics.tie_groups import TieGroups, tie_groups
+
+
+def validation_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
+    """``val/...``: the table's metrics of an epoch, of logits [N, C] (or [N]) and targets [N].
+
+    One sort per class serves them all. Class indices in ``targets``; with C = 1 they are 0 or 1.
+    """
+    groups = _groups_of_classes(logits, targets)
+    return {f"val/{name}": _macro(groups, metric) for name, metric in rankings("val")}
+
+
+def evaluate(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    classes: Sequence[str],
+    prefix: str = "test",
+    bootstrap_seed: int = 0,
+    bootstrap_samples: int = 1000,
+) -> dict[str, float]:
+    """Every recorded metric of logits [N, C] (or [N]) and targets [N], keyed ``prefix/...``.
+
+    ``classes`` are the names by index (two names in the binary case, C = 1). Multi-class values are
+    macro averages over the classes present, with ``prefix/class/<name>/aucpr`` beside them, where
+    ``aucpr_lo`` and ``aucpr_hi`` bound the average. ``prevalence`` is the average precision of a
+    random scorer. ``bootstrap_samples=0`` leaves the interval out.
+
+    Raises ValueError when the shapes or the number of names do not fit, or a target is no class.
+    """
+    scores, positives = one_vs_rest(logits, targets)
+    if scores.shape[1] > 1 and len(classes) != scores.shape[1]:
+        raise ValueError(f"{len(classes)} class names for {scores.shape[1]} columns of logits")
+    groups = _groups_of_classes(logits, targets)
+    found = {name: _macro(groups, metric) for name, metric in rankings("test")}
+    found |= calibration_errors(probabilities_of(scores), positives)
+    if bootstrap_samples:
+        found["aucpr_lo"], found["aucpr_hi"] = bootstrap_interval(
+            scores, positives, seed=bootstrap_seed, n=bootstrap_samples
+        )
+    if scores.shape[1] > 1:
+        for name, group in zip(safe_names(classes), groups, strict=True):
+            found[f"class/{name}/aucpr"] = ties.average_precision(group)
+    return {f"{prefix}/{key}": value for key, value in found.items()}
+
+
+def calibration_errors(probabilities: Tensor, positives: Tensor) -> dict[str, float]:
+    """The table's metrics of probabilities and positives [N, C], ``brier`` and ``ece``: macro
+    averages over the classes present."""
+    classes = range(probabilities.shape[1])
+    present = [c for c in classes if bool(positives[:, c].any())]
+    columns = [(probabilities[:, c], positives[:, c]) for c in present or classes]
+    return {name: _mean(metric(p, y) for p, y in columns) for name, metric in errors()}
+
+
+def _groups_of_classes(logits: Tensor, targets: Tensor) -> list[TieGroups]:
+    scores, positives = one_vs_rest(logits, targets)
+    return [tie_groups(scores[:, c], positives[:, c]) for c in range(scores.shape[1])]
+
+
+def _macro(groups: Sequence[TieGroups], metric: Callable[[TieGroups], float]) -> float:
+    if any(g.has_nan for g in groups):
+        return math.nan
+    present = [g for g in groups if g.n_positives] or groups
+    return _mean(metric(g) for g in present)
+
+
+def _mean(values: Iterable[float]) -> float:
+    values = list(values)
+    return math.fsum(values) / len(values) if values else math.nan

@@ -1,0 +1,276 @@
+"""Every recorded metric, once: how it is computed, which way is good, where it is shown.
+
+A new metric is one function and one row of `TABLE`. Whoever records, judges or shows metrics asks
+this table: :mod:`rarelab.metrics.recorded` computes the rows that have a function, the comparison
+asks which way is good, and the run's table, the sweep's, the dashboard and the ledger ask for the
+keys that they show.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+from itertools import groupby
+
+from rarelab.errors import RequestError, nearest
+from rarelab.metrics import exact
+from rarelab.metrics import tie_groups as ties
+
+LEVELS = (0.001, 0.005, 0.01, 0.05)
+RECALL, FPR = 0.8, 0.01
+"""Where ``precision_at_recall`` and ``pauc_at_fpr`` are recorded."""
+
+
+class Place(Enum):
+    """Where a metric can be shown."""
+
+    RUN = "the table that a run ends with"
+    SWEEP = "the table that a sweep ends with"
+    COLUMN = "a column of the dashboard"
+    CHART = "a chart of the dashboard"
+    LEDGER = "the CSV of a committed study"
+
+
+Shown = Mapping[Place, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One row of the table.
+
+    Args:
+        key: as recorded; a metric with levels is recorded as ``key/level``.
+        higher: whether higher is better; None where neither way is good.
+        share: whether every value lies in [0, 1].
+        ranking: computes it from the tie groups of one class (and the level, if it has levels).
+        probability: computes it from probabilities [N] and positives [N] of one class.
+        levels: at which it is recorded.
+        shown: where it is shown, and at which of the levels.
+        label: its name in the run's table.
+    """
+
+    key: str
+    higher: bool | None
+    share: bool = False
+    ranking: Callable[..., float] | None = None
+    probability: Callable[..., float] | None = None
+    levels: tuple[float, ...] = ()
+    shown: Shown = field(default_factory=dict)
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """The key without the split."""
+        return self.key.partition("/")[2]
+
+    def keys(self, levels: tuple[float, ...]) -> list[str]:
+        return [f"{self.key}/{level}" for level in levels] if self.levels else [self.key]
+
+
+def _in(*places: Place) -> Shown:
+    return dict.fromkeys(places, ())
+
+
+RUN, SWEEP, COLUMN, CHART, LEDGER = Place
+HIGHER, LOWER, NEITHER = True, False, None
+SHARE = True
+
+# Each place shows its metrics in the order of the rows.
+TABLE = (
+    Metric("best/val_aucpr", HIGHER, SHARE, shown=_in(SWEEP, COLUMN, LEDGER)),
+    Metric("best/warmup_val_aucpr", HIGHER, SHARE, shown=_in(LEDGER)),
+    Metric(
+        "val/aucpr",
+        HIGHER,
+        SHARE,
+        ranking=ties.average_precision,
+        shown=_in(CHART),
+    ),
+    Metric("val/recall_at_q", HIGHER, SHARE, ranking=ties.recall_in_top, levels=(0.005,)),
+    Metric(
+        "test/aucpr",
+        HIGHER,
+        SHARE,
+        ranking=ties.average_precision,
+        shown=_in(RUN, SWEEP, COLUMN, LEDGER),
+        label="AUCPR",
+    ),
+    Metric("test/aucpr_lo", HIGHER, SHARE, shown=_in(COLUMN, LEDGER)),
+    Metric("test/aucpr_hi", HIGHER, SHARE, shown=_in(COLUMN, LEDGER)),
+    Metric(
+        "test/recall_at_q",
+        HIGHER,
+        SHARE,
+        ranking=ties.recall_in_top,
+        levels=LEVELS,
+        shown={RUN: LEVELS, SWEEP: (0.005,), COLUMN: (0.005, 0.01), LEDGER: LEVELS},
+        label="recall",
+    ),
+    # Left out of the ledger: recall and prevalence give it.
+    Metric(
+        "test/precision_at_q",
+        HIGHER,
+        SHARE,
+        ranking=ties.precision_in_top,
+        levels=LEVELS,
+        shown={RUN: LEVELS, COLUMN: (0.005,)},
+        label="precision",
+    ),
+    Metric(
+        "test/recall_at_fpr",
+        HIGHER,
+        SHARE,
+        ranking=ties.recall_at_fpr,
+        levels=LEVELS,
+        shown={LEDGER: LEVELS},
+    ),
+    Metric(
+        "test/auroc",
+        HIGHER,
+        SHARE,
+        ranking=ties.auroc,
+        shown=_in(RUN, COLUMN, LEDGER),
+        label="AUROC",
+    ),
+    Metric("test/prevalence", NEITHER, SHARE, ranking=ties.prevalence, shown=_in(LEDGER)),
+    Metric(
+        "test/precision_at_recall",
+        HIGHER,
+        SHARE,
+        ranking=ties.precision_at_recall,
+        levels=(RECALL,),
+        shown={LEDGER: (RECALL,)},
+    ),
+    Metric(
+        "test/pauc_at_fpr",
+        HIGHER,
+        SHARE,
+        ranking=ties.partial_auroc,
+        levels=(FPR,),
+        shown={LEDGER: (FPR,)},
+    ),
+    Metric(
+        "test/brier",
+        LOWER,
+        SHARE,
+        probability=exact.brier,
+        shown=_in(LEDGER),
+        label="Brier",
+    ),
+    Metric(
+        "test/ece",
+        LOWER,
+        SHARE,
+        probability=exact.expected_calibration_error,
+        shown=_in(LEDGER),
+        label="ECE",
+    ),
+    Metric("test/expected_cost", LOWER, shown=_in(RUN, LEDGER), label="cost"),
+    Metric("curve/recall_at_q", HIGHER, SHARE, shown=_in(CHART)),
+    Metric("curve/precision_at_recall", HIGHER, SHARE, shown=_in(CHART)),
+    Metric("train/loss", LOWER, shown=_in(CHART)),
+    Metric("train/ap_weight", NEITHER, SHARE, shown=_in(CHART)),
+    Metric("train/temperature", NEITHER, shown=_in(CHART)),
+    Metric("train/zero_grad_frac", LOWER, SHARE, shown=_in(LEDGER)),
+    Metric("train/no_positive_batch_frac", LOWER, SHARE, shown=_in(LEDGER)),
+    Metric("train/no_positive_pool_frac", LOWER, SHARE, shown=_in(LEDGER)),
+    Metric("best/epoch", NEITHER, shown=_in(COLUMN, LEDGER)),
+)
+
+_SWEPT = Metric("hp", NEITHER)
+_OTHER_VIEW = re.compile(r"^test/(calibrated|class/[^/]+)/")
+
+
+def find(key: str) -> Metric | None:
+    """The row of a recorded key, at whatever level; None if the table does not have it.
+
+    ``test/calibrated/...`` is ``test/...`` of other probabilities, ``test/class/<name>/...`` of one
+    class; ``hp/...`` are swept numbers.
+    """
+    if key.startswith("hp/"):
+        return _SWEPT
+    key = _OTHER_VIEW.sub("test/", key)
+    stem, _, level = key.rpartition("/")
+    for row in TABLE:
+        if row.levels and row.key == stem and _is_number(level):
+            return row
+        if row.key == key and not row.levels:
+            return row
+    return None
+
+
+def higher_is_better(key: str) -> bool:
+    """Whether a higher value is the better one; of a key that the table does not have, yes.
+
+    Raises:
+        RequestError: neither way is good.
+    """
+    row = find(key)
+    if row is None:
+        return True
+    if row.higher is None:
+        known = [k for other in TABLE if other.higher is not None for k in other.keys(other.levels)]
+        raise RequestError(
+            f"metric={key}: neither more nor less of it is better, so it cannot be compared; "
+            f"{nearest(key, known)}"
+        )
+    return row.higher
+
+
+def is_share(key: str) -> bool:
+    """Whether every value lies in [0, 1]; of a key that the table does not have, not known: no."""
+    row = find(key)
+    return row is not None and row.share
+
+
+def shown(place: Place) -> list[str]:
+    """The keys that a place shows, in order."""
+    return [key for row in TABLE if place in row.shown for key in row.keys(row.shown[place])]
+
+
+def in_ledger(key: str) -> bool:
+    """Whether the CSV of a study keeps it: results that the table does not have too, single classes
+    not."""
+    row = find(key)
+    if row is None:
+        return key.startswith(("best/", "test/"))
+    return LEDGER in row.shown and not key.startswith("test/class/")
+
+
+def rankings(split: str) -> Iterator[tuple[str, Callable[[ties.TieGroups], float]]]:
+    """Name and function of each metric that is computed from the ranking of the rows of a split.
+
+    Those without levels come first, then level by level: the order in which they are recorded.
+    """
+    rows = [row for row in TABLE if row.ranking and row.key.startswith(f"{split}/")]
+    for levels, group in groupby(sorted(rows, key=lambda row: bool(row.levels)), _levels):
+        members = list(group)
+        for level in levels or (None,):
+            for row in members:
+                assert row.ranking is not None
+                if level is None:
+                    yield row.name, row.ranking
+                else:
+                    yield f"{row.name}/{level}", partial(_at, row.ranking, level)
+
+
+def errors() -> Iterator[tuple[str, Callable[..., float]]]:
+    """Name and function of each metric that is computed from the probabilities of the test rows."""
+    return ((row.name, row.probability) for row in TABLE if row.probability)
+
+
+def _at(ranking: Callable[..., float], level: float, groups: ties.TieGroups) -> float:
+    return ranking(groups, level)
+
+
+def _levels(row: Metric) -> tuple[float, ...]:
+    return row.levels
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
