@@ -169,9 +169,12 @@ def test_power_at_the_edges() -> None:
     assert power.power(power.detectable(10, 0.05), 10, 0.05) == pytest.approx(0.8, abs=1e-3)
 
 
+@pytest.mark.parametrize("alpha", [0.05, 0.01, 0.3])
 @pytest.mark.parametrize("comparisons", [1, 2, 4, 20, 300])
-def test_least_pairs_is_where_the_exact_test_can_first_reject(comparisons: int) -> None:
-    n = power.least_pairs(comparisons)
+def test_least_pairs_is_where_the_exact_test_can_first_reject(
+    comparisons: int, alpha: float
+) -> None:
+    n = power.least_pairs(comparisons, alpha)
     for pairs, possible in ((n - 1, False), (n, True)):
         least = paired_test(np.linspace(1.0, 2.0, pairs)).p
-        assert (holm([least] + [1.0] * (comparisons - 1))[0] <= 0.05) is possible
+        assert (holm([least] + [1.0] * (comparisons - 1))[0] <= alpha) is possible

@@ -58,11 +58,15 @@ def test_the_verdict_on_one_arm(home: Path, n: int, shift: float, verdict: str) 
         assert inside == (verdict == NO_DIFFERENCE)
 
 
-def test_two_seeds_are_too_few_and_how_many_it_takes_is_said(home: Path) -> None:
+@pytest.mark.parametrize(("level", "least"), [(0.95, 6), (0.99, 8), (0.999, 11)])
+def test_two_seeds_are_too_few_and_how_many_it_takes_is_said(
+    home: Path, level: float, least: int
+) -> None:
     paired(home, {"bce": [0.5, 0.52], "smooth_ap": [0.6, 0.63]})
-    finding, contrast = only(home, baseline="bce")
+    finding, contrast = only(home, baseline="bce", level=level)
     told = words.sentence(finding, contrast)
-    assert TOO_FEW in told and "fewer than 6 seeds" in told and "about 6 seeds" in told
+    assert TOO_FEW in told and f"fewer than {least} seeds" in told
+    assert contrast.needed >= least and f"about {contrast.needed} seeds" in told
 
 
 @pytest.mark.parametrize(

@@ -189,8 +189,9 @@ def _verdict(
     if c.p_holm <= question.alpha and c.test is not None:
         good = (c.test.difference > 0) == higher_is_better(question.metric)
         return replace(c, verdict=BETTER if good else WORSE)
-    step = question.alpha / comparisons
-    least = statistics.MIN_SPLITS if ratio is not None else power.least_pairs(comparisons)
+    alpha = question.alpha
+    step = alpha / comparisons
+    least = statistics.MIN_SPLITS if ratio is not None else power.least_pairs(comparisons, alpha)
     found = power.pairs_needed(c.effect, step, ratio or 0.0)
     spread = float(np.std(c.differences, ddof=1)) if len(c.differences) > 1 else math.inf
     effect = power.detectable(len(c.differences), step, ratio or 0.0)

@@ -155,7 +155,9 @@ def _for_this_difference(c: Contrast, unit: str) -> str:
 
 def least(finding: Finding) -> int:
     """The fewest seeds (or splits) with which any verdict is possible."""
-    return MIN_SPLITS if finding.ratio is not None else least_pairs(finding.comparisons)
+    if finding.ratio is not None:
+        return MIN_SPLITS
+    return least_pairs(finding.comparisons, finding.question.alpha)
 
 
 def _could_have_shown(c: Contrast) -> str:
