@@ -17,7 +17,6 @@ from rarelab.compare.statistics import (
     sign_flip,
     standardised,
     superiority,
-    wilcoxon,
 )
 
 
@@ -35,11 +34,13 @@ def test_sign_flip_equals_scipys_permutation_test(n: int, seed: int) -> None:
     assert sign_flip(d).p == pytest.approx(expected.pvalue)
 
 
-@pytest.mark.parametrize("n", [17, 20, 60])
-def test_wilcoxon_equals_scipys(n: int) -> None:
-    d = differences(n, 5)
-    test = paired_test(d)
-    assert (test.name, test.p) == ("Wilcoxon signed rank", float(stats.wilcoxon(d).pvalue))
+@pytest.mark.parametrize("n", [20, 33])
+def test_patterns_at_random_give_nearly_the_p_of_all_of_them(n: int) -> None:
+    d = np.repeat([1.0, -1.0], [n - n // 3, n // 3])  # the number of +1 is binomial
+    expected = stats.binomtest(n // 3, n).pvalue
+    assert paired_test(d).p == pytest.approx(expected, rel=0.05)
+    assert paired_test(d) == paired_test(d)
+    assert paired_test(np.ones(n)).p == paired_test(np.ones(n)).least_p == 2**-17
 
 
 @pytest.mark.parametrize("n", [5, 6, 7, 10, 16, 17, 20, 40])
@@ -52,6 +53,33 @@ def test_an_interval_leaves_out_what_its_test_rejects(n: int) -> None:
         for shift in (0.0, *(edge + move for edge in edges for move in (-1e-6, 1e-6))):
             outside = not test.low <= shift <= test.high
             assert outside == (paired_test(d - shift).p <= alpha + 1e-9), (seed, shift)
+
+
+@pytest.mark.parametrize(
+    "d",
+    [
+        [0.0] * 45 + [0.01] * 5,
+        [0.0] * 10 + [0.1] * 10,
+        [0.0] * 12 + [-0.02] * 6,
+        [0.0] * 4 + [0.1] * 6,
+        [0.1, 0.2, -0.3, 0.0, 0.0, 0.1, 0.1, 0.1],
+    ],
+    ids=str,
+)
+def test_equal_pairs_leave_interval_and_p_of_one_mind(d: list[float]) -> None:
+    test = paired_test(d)
+    assert (test.p <= 1 - test.level) == (test.low > 0 or test.high < 0)
+
+
+def test_the_interval_of_a_recall_of_few_positives_is_that_of_its_test() -> None:
+    """Differences are steps of 1/123: many are zero or equal, and sums of zero are not exact."""
+    rng, ends = np.random.default_rng(1), 0
+    for n in [6, 10, 16, 18, 24] * 12:
+        d = np.round(rng.normal(0.012, 0.03, n) * 123) / 123
+        test = paired_test(d)
+        assert (test.p <= 1 - test.level) == (test.low > 0 or test.high < 0), d
+        ends += test.low == 0
+    assert ends
 
 
 @pytest.mark.parametrize("n", [2, 3, 4])
@@ -73,20 +101,21 @@ def test_the_level_is_near_the_one_asked_for_and_never_below(n: int) -> None:
     assert 0.95 <= paired_test(differences(n, 0)).level <= 0.97
 
 
-@pytest.mark.parametrize("n", [5, 10, 20])
+@pytest.mark.parametrize("n", [5, 10, 19])
 def test_intervals_cover_as_often_as_they_say(n: int) -> None:
     rng = np.random.default_rng(n)
     of_difference = of_mean = 0
     level = math.nan
-    studies = 3000 if n <= 16 else 1500
+    studies = 3000 if n <= 16 else 200
     for d in rng.normal(0.5, 1.0, size=(studies, n)):
         test = paired_test(d)
         level = test.level
         of_difference += test.low <= 0.5 <= test.high
         low, high = mean_interval(d)
         of_mean += low <= 0.5 <= high
-    assert abs(of_difference / studies - level) < 0.02
-    assert abs(of_mean / studies - 0.95) < 0.02
+    margin = 0.02 if n <= 16 else 0.05
+    assert abs(of_difference / studies - level) < margin
+    assert abs(of_mean / studies - 0.95) < margin
 
 
 @pytest.mark.parametrize("d", [np.zeros(8), np.zeros(20)])
@@ -96,13 +125,9 @@ def test_runs_without_any_difference_show_none(d: np.ndarray) -> None:
 
 
 def test_ties_and_zeros_are_taken() -> None:
-    d = np.array([0.0, 0.1, 0.1, -0.1, 0.2, 0.2, 0.0, 0.3, 0.1, 0.2] * 2)
-    assert wilcoxon(d).p == float(stats.wilcoxon(d).pvalue)
-    assert sign_flip(d[:10]).p == pytest.approx(
-        stats.permutation_test(
-            (d[:10],), np.mean, permutation_type="samples", n_resamples=np.inf
-        ).pvalue
-    )
+    d = np.array([0.0, 0.1, 0.1, -0.1, 0.2, 0.2, 0.0, 0.3, 0.1, 0.2])
+    expected = stats.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert sign_flip(d).p == pytest.approx(expected.pvalue)
 
 
 @pytest.mark.parametrize("bad", [[], [math.nan], [0.1, math.inf]])

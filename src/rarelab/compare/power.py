@@ -17,7 +17,7 @@ _CERTAIN, _ONE_SIDED = 8.0, 4.0
 def least_pairs(comparisons: int, alpha: float = 0.05) -> int:
     """The fewest pairs with which an exact paired test can reach α at the first step of Holm.
 
-    The smallest p-value of sign-flip and signed-rank test alike is 2 / 2^n; the first step asks for
+    The smallest p-value of the sign-flip test is 2 / 2^n (to n = 18); the first step asks for
     α / comparisons.
     """
     return math.ceil(math.log2(2 * comparisons / alpha) - 1e-9)
@@ -26,8 +26,8 @@ def least_pairs(comparisons: int, alpha: float = 0.05) -> int:
 def power(effect: float, n: int, alpha: float, ratio: float = 0.0) -> float:
     """The chance that a two-sided paired t test of n pairs finds d_z = ``effect`` at α.
 
-    ``ratio`` is the correction for overlapping splits, 0 for none. The exact tests have nearly the
-    t test's power on normal differences (the signed-rank test 95.5 % of its efficiency).
+    ``ratio`` is the correction for overlapping splits, 0 for none. The sign-flip test has nearly
+    the t test's power on normal differences.
     """
     critical = stats.t.isf(alpha / 2, n - 1)
     shift = abs(effect) / math.sqrt(1 / n + ratio)
