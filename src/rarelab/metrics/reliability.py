@@ -39,6 +39,7 @@ def reliability(probabilities: Tensor, positives: Tensor) -> dict[str, list[floa
 
 
 def _wilson(rate: NDArray, n: NDArray) -> tuple[NDArray, NDArray]:
+    """Wilson's interval. statsmodels' differs in the last bit, and these numbers are recorded."""
     centre = (rate + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z * np.sqrt(rate * (1 - rate) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
     return np.maximum(centre - half, 0), np.minimum(centre + half, 1)
