@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rarelab.cli import main
 from rarelab.compose import compose_train
 from rarelab.errors import RequestError
 from rarelab.paths import config_root
@@ -173,3 +174,26 @@ def test_a_name_with_a_comma_is_told_to_be_quoted() -> None:
     with loader() as found, pytest.raises(RequestError, match="commas are for a sweep") as error:
         Composer(found).job(["dataset=file", "dataset.path=a,b.csv"])
     assert "\"dataset.path='a,b.csv'\"" in str(error.value)
+
+
+BY_NAME = ["-m", "dataset=kdd_census", "seed=0,1"]
+
+
+@pytest.mark.parametrize(
+    "request_", [BY_NAME, [*BY_NAME[:2], "hydra/sweeper=optuna", "optimizer.lr=interval(0.1,0.2)"]]
+)
+def test_a_dry_run_needs_no_archive_and_a_run_asks_for_it_before_anything_starts(
+    request_: list[str],
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The archive of this set runs a build, so that it is never fetched unasked."""
+    monkeypatch.setenv("RARELAB_DATA", str(tmp_path / "empty"))
+    assert main(["train", *request_, "sweep.dry_run=true"]) == 0
+    assert "optuna" in str(request_) or "data fetch kdd_census" in capsys.readouterr().out
+    assert main(["train", *request_]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: kdd_census is not in ") and "data fetch kdd_census" in line
+    assert not home.exists() and not (tmp_path / "empty").exists()

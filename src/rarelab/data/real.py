@@ -31,18 +31,28 @@ class RealData:
     def identity(self) -> str:
         return self.source.identity()
 
-    def availability(self) -> str:
-        """Whether the rows are on this disk or will be fetched.
+    def is_here(self) -> bool:
+        """Whether the rows can be read without the network."""
+        return is_present(self.source, archives.data_home())
 
-        Raises:
-            RequestError: neither, since fetching them runs a build that must be asked for.
-        """
-        home, archive = archives.data_home(), self.source.archive
-        if archive is None or is_present(self.source, home):
+    def availability(self) -> str:
+        """Whether the rows are on this disk, will be fetched, or must be fetched by name."""
+        archive = self.source.archive
+        if archive is None or self.is_here():
             return "on disk"
         if archive.builds:
-            raise RequestError(_only_by_name(self.source, home))
+            return f"not here; first run: rarelab data fetch {self.source.name}"
         return f"to be fetched, {archive.megabytes} MB"
+
+    def require(self) -> None:
+        """Make sure that a run can get the rows.
+
+        Raises:
+            RequestError: they are not here, and fetching them runs a build that must be asked for.
+        """
+        archive = self.source.archive
+        if archive is not None and archive.builds and not self.is_here():
+            raise RequestError(_only_by_name(self.source, archives.data_home()))
 
     def splits(self, seed: int) -> "Splits":
         """The splits; ``seed`` changes nothing here, ``split_seed`` does."""

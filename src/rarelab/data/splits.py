@@ -136,10 +136,14 @@ class Dataset(Protocol):
 
 @runtime_checkable
 class Stored(Protocol):
-    """A dataset that must be had from somewhere: ``availability()`` says in a few words whether it
-    is here, and raises RequestError if it cannot be had without the user's doing."""
+    """A dataset that lies somewhere or is fetched. ``availability()`` says in a few words which;
+    ``require()`` raises RequestError if a run could not get it by itself."""
+
+    def is_here(self) -> bool: ...
 
     def availability(self) -> str: ...
+
+    def require(self) -> None: ...
 
 
 def make_splits(

@@ -84,8 +84,11 @@ class Search:
         seeds = self._sweep.planner.jobs(each[0])
         self._id = sweep_id([repr(self._space.dimensions), *map(_identity, [*corners, *seeds])])
         known = find_alone(self._sweep.folder, f"sweep-{self._id}")
-        if known is None:
-            _rehearse(corners)
+        planner, dry = self._sweep.planner, self._sweep.settings.dry_run
+        if not dry:
+            planner.require_data([*corners, *seeds])
+        if known is None:  # a dry run fetches nothing
+            _rehearse([job for job in corners if not dry or planner.has_data(job)])
         show(plan(self._id, self._space, self._options.n_trials, len(corners), known))
         if self._sweep.settings.dry_run:
             return []

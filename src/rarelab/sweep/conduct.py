@@ -109,6 +109,7 @@ class Sweep:
         if not missing:
             show(f"nothing to run\n\n{table_text(arms(jobs, done))}")
             return [done[job.number] for job in jobs]
+        self.planner.require_data(missing)
         parent = Parent(self.cfg, jobs, self.folder, self.sink())
         ending = Ending(jobs, done, parent, self.settings, self.home)
         with sigterm_raises(), parent:

@@ -35,13 +35,14 @@ class Planner:
     availability: dict[str, str] = field(default_factory=dict)
     _checked: set[str] = field(default_factory=set)
     _identities: dict[str, str] = field(default_factory=dict)
+    _stored: dict[str, Stored] = field(default_factory=dict)
     _code: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
 
     def jobs(self, overrides: Sequence[Sequence[str]], sweep: str = "") -> list[Job]:
         """The job of each list of overrides, frozen; equal ones only once.
 
         Everything that can be known without loading data is checked: the names, the targets, the
-        types of all values, and that the data is there or can be fetched. Nothing is written.
+        types of all values. Nothing is written or fetched; :meth:`require_data` looks for the data.
 
         Args:
             overrides: one list a job.
@@ -66,6 +67,20 @@ class Planner:
             replace(job, number=number, name=name, numbers=_numbers(job, swept), sweep=sweep)
             for number, (job, name) in enumerate(zip(jobs, names, strict=True))
         ]
+
+    def has_data(self, job: Job) -> bool:
+        """Whether the job can be prepared without fetching anything."""
+        return job.data not in self._stored or self._stored[job.data].is_here()
+
+    def require_data(self, jobs: Sequence[Job]) -> None:
+        """Make sure that the jobs can get their data, before the first one starts.
+
+        Raises:
+            RequestError: an archive is missing that is only fetched by name.
+        """
+        for identity in dict.fromkeys(job.data for job in jobs):
+            if identity in self._stored:
+                self._stored[identity].require()
 
     def _job(self, lines: tuple[str, ...]) -> Job:
         cfg, choices = self.composer.job(lines)
@@ -102,6 +117,7 @@ class Planner:
             dataset = build.dataset(cfg)
             identity = self._identities[key] = dataset.identity()
             if isinstance(dataset, Stored):
+                self._stored[identity] = dataset
                 self.availability[identity] = dataset.availability()
         return self._identities[key]
 
