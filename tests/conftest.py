@@ -1,25 +1,65 @@
-"""What every test shares: a home of its own, and the command as a user runs it."""
+"""What every test shares: surroundings that are nobody's, a home, and the command as users run it.
 
+No test depends on what the user has set, cached or recorded: whatever steers this program or its
+libraries is taken out of the environment before the first test, for subprocesses and the workers
+of pytest-xdist too, and the home folder is an empty one.
+"""
+
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from servers import mlflow_server, postgresql, postgresql_programs
-
 Command = Callable[..., subprocess.CompletedProcess[str]]
+
+# Where the user's settings of pip lie, for the tests that download; taken before the home goes.
+PIP_SETTINGS = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "pip/pip.conf"
+STEERS = (
+    *("RARELAB_", "MLFLOW_", "HYDRA_", "RAY_", "SLURM_", "SUBMITIT_", "PG", "XDG_", "MPL"),
+    *("OMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "VECLIB_", "GOMP_", "KMP_", "ATEN_", "LOKY_"),
+)
+"""How the names of variables begin that change what this program or one of its libraries does."""
+
+LAUNCHED = (
+    *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+    *("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "PYTHONWARNINGS"),
+)
+
+
+def _leave_home() -> Path:
+    """The empty home of this session; a worker of pytest-xdist has that of the first process."""
+    for name in list(os.environ):
+        if name.startswith(STEERS) or name in LAUNCHED:
+            del os.environ[name]
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return Path(os.environ["HOME"])
+    if PIP_SETTINGS.is_file():
+        os.environ.setdefault("PIP_CONFIG_FILE", str(PIP_SETTINGS))
+    home = tempfile.mkdtemp(prefix="rarelab-tests-")
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    os.environ["HOME"] = home
+    return Path(home)
+
+
+EMPTY = _leave_home()
+
+from servers import mlflow_server, postgresql, postgresql_programs  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Records of a test never reach the user's; nor does a tracking server of theirs."""
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Records of a test never reach another's; and none may fetch data unasked."""
     path = tmp_path / "home"
     monkeypatch.setenv("RARELAB_HOME", str(path))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return path
+    yield path
+    cache = EMPTY / ".cache" / "rarelab"
+    assert not cache.exists(), f"a test fetched {[p.name for p in cache.rglob('*')]}: use `data`"
 
 
 @pytest.fixture
@@ -40,6 +80,15 @@ def rarelab(tmp_path: Path, home: Path) -> Command:
         )
 
     return run
+
+
+@pytest.fixture
+def data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that slow tests fetch real data into, once for all of them and all workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "fetched"
+    monkeypatch.setenv("RARELAB_DATA", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

