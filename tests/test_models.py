@@ -219,6 +219,16 @@ def test_there_is_a_leaf_for_every_model():
     assert targets == {f"rarelab.models.{name}" for name in classes}
 
 
+def test_every_network_is_in_the_list():
+    """So that none goes without the tests above."""
+    networks = {
+        made
+        for name in models.__all__
+        if isinstance(made := getattr(models, name), type) and issubclass(made, nn.Module)
+    }
+    assert networks == {cls for cls, _ in NETWORKS.values()}
+
+
 def boosting(num_outputs=1, **options):
     options = {"max_iter": 30, "learning_rate": 0.2, "min_samples_leaf": 5, **options}
     return models.HistGradientBoosting(FEATURES, num_outputs, **options)
