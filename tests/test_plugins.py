@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from hydra_plugins.rarelab_ray import RayLauncher
+from hydra_plugins.rarelab_ray import RayLauncher, _startable
 from hydra_plugins.rarelab_submitit import SubmititLauncher
 from rarelab.check import check_leaf, parameters
 from rarelab.components import load_target
@@ -57,3 +57,23 @@ def test_what_slurm_cannot_do_is_a_wrong_request(options: dict, answer: str, tmp
     with pytest.raises(RequestError, match=answer) as caught:
         launcher.run_jobs([job(0)], lambda result: True)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("python", "asked", "given"),
+    [
+        (
+            "/a b/python",
+            {"working_dir": "."},
+            {"working_dir": ".", "py_executable": "'/a b/python'"},
+        ),
+        ("/a/python", {"working_dir": "."}, {"working_dir": "."}),
+        ("/a b/python", {"pip": ["x"]}, {"pip": ["x"]}),
+        ("/a b/python", None, None),
+    ],
+)
+def test_ray_is_told_a_python_in_a_path_with_a_space_in_quotes(
+    python: str, asked: dict | None, given: dict | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", python)
+    assert _startable(asked) == given

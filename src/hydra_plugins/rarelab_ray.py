@@ -8,8 +8,10 @@ without what the plan checked; a job here is what the plan froze.
 import contextlib
 import logging
 import os
+import shlex
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -70,7 +72,7 @@ def _connected(address: str | None, runtime_env: Mapping[str, Any] | None) -> It
         _knock(address or os.environ.get("RAY_ADDRESS"))
         ray.init(
             address,
-            runtime_env=dict(runtime_env or {}) or None,
+            runtime_env=_startable(runtime_env),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
@@ -84,6 +86,19 @@ def _connected(address: str | None, runtime_env: Mapping[str, Any] | None) -> It
         yield
     finally:
         ray.shutdown()
+
+
+def _startable(runtime_env: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Ray's runtime environment, with Python's path quoted where it holds a space; None for none.
+
+    With a runtime environment Ray (2.60) starts its workers through bash and quotes every word but
+    the path of Python, so that no worker starts and the command waits for ever.
+    """
+    asked = dict(runtime_env or {})
+    if asked and not asked.keys() & {"py_executable", "pip", "uv", "conda", "container"}:
+        quoted = shlex.quote(sys.executable)
+        asked |= {} if quoted == sys.executable else {"py_executable": quoted}
+    return asked or None
 
 
 class _Sigterm:
