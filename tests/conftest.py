@@ -52,6 +52,24 @@ EMPTY = _leave_home()
 from servers import mlflow_server, postgresql, postgresql_programs  # noqa: E402
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Let tests marked ``as_users_do`` run twice: warnings raised, as everywhere, and only shown.
+
+    An error that a library merely warns of is caught where warnings are raised, and nowhere else.
+    The marked tests are of what is read and written in-process; subprocesses raise no warnings
+    anyway. A second session would cost half a minute for its start alone.
+    """
+    if metafunc.definition.get_closest_marker("as_users_do"):
+        shown = pytest.param("shown", marks=pytest.mark.filterwarnings("default"))
+        metafunc.fixturenames.append("warnings_are")
+        metafunc.parametrize("warnings_are", ["raised", shown], indirect=True)
+
+
+@pytest.fixture
+def warnings_are(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Records of a test never reach another's; and none may fetch data unasked."""

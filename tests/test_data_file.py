@@ -13,6 +13,8 @@ from rarelab.data.targets import encode
 from rarelab.errors import RequestError
 from tables import claims
 
+pytestmark = pytest.mark.as_users_do
+
 
 @pytest.fixture
 def csv(tmp_path: Path) -> Path:

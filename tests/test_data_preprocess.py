@@ -11,6 +11,8 @@ from sklearn.preprocessing import QuantileTransformer, StandardScaler
 from rarelab.data.preprocess import Preprocessor
 from rarelab.errors import RequestError
 
+pytestmark = pytest.mark.as_users_do
+
 
 def frame(n: int = 200) -> pd.DataFrame:
     rng = np.random.default_rng(0)

@@ -22,6 +22,8 @@ from rarelab.predict.spreadsheet import inert
 from rarelab.training import Trainer
 from tables import claims, transactions, zoo
 
+pytestmark = pytest.mark.as_users_do
+
 QUICK = [
     "trainer.max_epochs=2",
     "trainer.select=any",

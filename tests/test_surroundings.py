@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,13 @@ def test_ci_runs_in_an_empty_home_with_what_pip_needs(settings: bool, tmp_path: 
         str(home / ".config" / "pip" / "pip.conf") if settings else None
     )
     assert seen["PYTHON"] == sys.executable
+
+
+@pytest.mark.as_users_do
+def test_a_marked_test_runs_with_warnings_raised_and_with_warnings_shown(warnings_are: str) -> None:
+    raised = False
+    try:
+        warnings.warn("one that is meant", UserWarning, stacklevel=1)
+    except UserWarning:
+        raised = True
+    assert raised == (warnings_are == "raised")

@@ -15,6 +15,8 @@ from rarelab.cli import main
 from rarelab.data.splits import Splits, Table
 from rarelab.errors import RequestError
 
+pytestmark = pytest.mark.as_users_do
+
 TABLE = (Path(__file__).parent / "wrong_requests.txt").read_text(encoding="utf-8")
 REQUESTS = re.findall(r"^\$ rarelab (.+)\n(.+)$", TABLE, flags=re.MULTILINE)
 """Every request of ``wrong_requests.txt`` with the line that stands under it."""
