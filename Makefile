@@ -62,7 +62,7 @@ clean: ## remove the environment; the records in outputs/ stay
 	rm -rf .venv
 
 .venv/bin/python:
-	$(PYTHON) -m venv .venv
+	"$(PYTHON)" -m venv .venv
 
 # One stamp per set of extras; a changed requirement installs again.
 .venv/.with-run: pyproject.toml constraints.txt | .venv/bin/python

@@ -184,8 +184,14 @@ def test_a_process_that_dies_ends_the_run_with_a_message(started, home, way, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("way", "sent", "code"),
+    [
+        ("itself", signal.SIGINT, 130),
+        ("itself", signal.SIGTERM, 143),
+        ("torchrun", signal.SIGTERM, 143),
+    ],
+)
 def test_an_interrupted_run_is_left_by_all_and_gone_on_with(
     started, home, way: str, sent: int, code: int, monkeypatch, tmp_path
 ) -> None:

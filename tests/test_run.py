@@ -257,7 +257,7 @@ def test_refusals_come_before_training_through_python_too() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("turn", range(5))
+@pytest.mark.parametrize("turn", range(2))
 def test_four_processes_at_once_on_an_absent_store_all_finish(home: Path, turn: int) -> None:
     command = [sys.executable, "-m", "rarelab", "train", *SMALL, f"seed={turn}"]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]

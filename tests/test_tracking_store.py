@@ -176,9 +176,8 @@ def test_two_processes_make_one_store(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [4, 8])
-def test_many_processes_make_one_store_five_times_in_a_row(tmp_path, processes):
-    for attempt in range(5):
+def test_eight_processes_make_one_store_three_times_in_a_row(tmp_path):
+    for attempt in range(3):
         home = tmp_path / str(attempt)
         home.mkdir()
-        race(home, processes)
+        race(home, 8)
