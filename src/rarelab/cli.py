@@ -4,6 +4,7 @@ import argparse
 import atexit
 import errno
 import gc
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -40,14 +41,13 @@ _NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 def main(argv: list[str] | None = None) -> int:
     """Run a command; the exit code is 0, 1 (something that ran failed) or 2 (a wrong request)."""
     arguments = sys.argv[1:] if argv is None else argv
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE, end="")
-        return 0
-    if arguments[0] == "--version":
-        print(f"rarelab {__version__}")
-        return 0
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an ASCII terminal shows ? for what it lacks
     try:
-        return _command(arguments[0])(arguments[1:])
+        code = _run(arguments)
+        _flush()
+        return code
     except RarelabError as error:
         from rarelab.launch import wait_for_the_first
         from rarelab.tracking.redact import redact_command
@@ -55,13 +55,12 @@ def main(argv: list[str] | None = None) -> int:
         wait_for_the_first()
         print(f"error: {redact_command(str(error))}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        from rarelab.console import nobody_reads
-
-        nobody_reads()
-        return 0
     except OSError as error:
-        if error.errno not in _NO_DISK:
+        if isinstance(error, BrokenPipeError):
+            from rarelab.console import nobody_reads
+
+            nobody_reads()
+        elif error.errno not in _NO_DISK:
             raise
         where = f": {error.filename}" if error.filename else ""
         print(f"error: {error.strerror}{where}", file=sys.stderr)
@@ -69,6 +68,27 @@ def main(argv: list[str] | None = None) -> int:
     except (KeyboardInterrupt, Terminated) as error:
         print("interrupted", file=sys.stderr)
         return 143 if isinstance(error, Terminated) else 130
+
+
+def _flush() -> None:
+    """Print what is left while errors can still be answered: nothing is lost with the reader."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        from rarelab.console import nobody_reads
+
+        nobody_reads()
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0
+    if arguments[0] == "--version":
+        print(f"rarelab {__version__}")
+        return 0
+    return _command(arguments[0])(arguments[1:])
 
 
 def _command(name: str) -> Callable[[list[str]], int]:
@@ -154,14 +174,15 @@ def _data(arguments: list[str]) -> int:
     actions.add_parser("path", help="where one lies").add_argument("name", metavar="NAME")
     chosen = parser.parse_args(arguments)
 
+    from rarelab.console import show
     from rarelab.data import commands
 
     if chosen.action == "list":
-        print(commands.list_datasets())
+        show(commands.list_datasets())
     elif chosen.action == "fetch":
         commands.fetch(chosen.names)
     else:
-        print(commands.path(chosen.name))
+        show(commands.path(chosen.name))
     return 0
 
 

@@ -9,18 +9,29 @@ from pathlib import Path
 from rarelab.tracking.redact import redact_text
 
 
-class _Stdout(logging.StreamHandler):
-    """Writes to whatever standard output is at the time of writing (a notebook replaces it)."""
+def show(text: str) -> None:
+    """Print at once, to whatever standard output is by now (a notebook replaces it).
+
+    No work stops because it cannot be printed about: once the reader is gone (``| head``, a lost
+    terminal) output is discarded, and a character that the encoding lacks is printed as ``?``.
+    """
+    stream = sys.stdout
+    if encoding := getattr(stream, "encoding", None):
+        text = text.encode(encoding, "replace").decode(encoding)
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        nobody_reads()
+
+
+class _Console(logging.Handler):
+    """Shows what is logged."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.stream = sys.stdout
-        super().emit(record)
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
-        if isinstance(sys.exc_info()[1], BrokenPipeError):
-            nobody_reads()
-        else:
-            super().handleError(record)
+        try:
+            show(self.format(record))
+        except Exception:
+            self.handleError(record)
 
 
 class _WithoutTraceback(logging.Formatter):
@@ -57,9 +68,10 @@ class RunLog(logging.FileHandler):
 
 
 def nobody_reads() -> None:
-    """The reader of standard output is gone (``| head``): what is said goes nowhere, quietly."""
+    """The reader of standard output is gone: from here on, output is discarded without errors."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    with suppress(OSError):  # a stream in memory has no file
+        os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
 
 
@@ -68,7 +80,7 @@ def configure_console() -> None:
     log = logging.getLogger("rarelab")
     if log.handlers:
         return
-    handler = _Stdout()
+    handler = _Console()
     handler.setFormatter(_WithoutTraceback())
     log.addHandler(handler)
     log.setLevel(logging.INFO)

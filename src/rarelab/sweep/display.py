@@ -1,23 +1,18 @@
 """What a person sees of a sweep: the plan, one line a finished job with where it all stands, and
 the table at the end."""
 
-import sys
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from time import monotonic
 
+from rarelab.console import show
 from rarelab.sweep.done import Standing
 from rarelab.sweep.job import Job, Result
 
 BEST = "best/val_aucpr"
 _WORDS = {"done": "ok", "skipped": "skipped"}
 _MANY = 40
-
-
-def show(text: str) -> None:
-    """Print at once, whatever standard output is."""
-    print(text, file=sys.stdout, flush=True)
 
 
 def plan_text(

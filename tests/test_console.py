@@ -1,0 +1,67 @@
+"""What is printed never decides what is done: readers that leave, terminals that cannot show."""
+
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+
+from rarelab import cli
+from rarelab.console import configure_console
+from rarelab.sweep.display import Progress, show
+from rarelab.sweep.job import Job, Result
+
+
+@contextmanager
+def unread() -> Iterator[None]:
+    """Standard output is a pipe whose reader has gone (``| head -1``)."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with (
+        open(writing, "w", encoding="utf-8") as stream,
+        redirect_stdout(stream),
+    ):
+        yield
+
+
+def test_a_sweep_goes_on_when_its_reader_leaves() -> None:
+    job = Job(0, "seed=0", (), {}, {}, "", "", "")
+    progress = Progress([job])
+    with unread():
+        for _ in range(3):
+            progress.ended(Result(0, "done", metrics={"best/val_aucpr": 0.5}), final=True)
+
+
+def test_a_run_goes_on_when_its_reader_leaves(capfd) -> None:
+    configure_console()
+    with unread():
+        for _ in range(3):
+            logging.getLogger("rarelab").info("epoch")
+    assert not capfd.readouterr().err
+
+
+def test_a_command_that_was_cut_short_says_so(monkeypatch) -> None:
+    def cut(arguments: list[str]) -> int:
+        print("a first line", flush=True)
+        return 0
+
+    monkeypatch.setattr(cli, "_sync", cut)
+    with unread():
+        assert cli.main(["sync"]) == 1
+
+
+def test_a_command_that_was_done_before_its_reader_left_succeeds(monkeypatch) -> None:
+    monkeypatch.setattr(cli, "_sync", lambda arguments: print("one line") or 0)
+    with unread():
+        assert cli.main(["sync"]) == 0
+
+
+def test_a_terminal_without_the_characters_shows_the_rest(monkeypatch, capfd) -> None:
+    ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    monkeypatch.setattr(sys, "stdout", ascii_only)
+    show("0.5 ± 0.1 …")
+    configure_console()
+    logging.getLogger("rarelab").info("größer")
+    assert ascii_only.buffer.getvalue() == b"0.5 ? 0.1 ?\ngr??er\n"  # type: ignore[attr-defined]
+    assert not capfd.readouterr().err
