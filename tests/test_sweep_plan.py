@@ -12,13 +12,14 @@ from rarelab.cli import main
 from rarelab.compose import compose_train
 from rarelab.errors import RequestError
 from rarelab.paths import config_root
+from rarelab.sweep import signature as sweep_signature
 from rarelab.sweep.composer import Composer, loader
 from rarelab.sweep.directory import kind
 from rarelab.sweep.job import Job, parameters
 from rarelab.sweep.overrides import expand, quoted_arms, quoted_name
 from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import settings
-from rarelab.sweep.signature import signature
+from rarelab.sweep.signature import code_fingerprint, code_modules, signature
 from rarelab.unused import GRADIENT
 
 STUDIES = config_root() / "conf" / "experiments"
@@ -136,6 +137,30 @@ def test_wrong_anywhere_is_refused_in_one_line(
     assert answer in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    "module", ["run", "prepare", "build", "evaluation", "reliability", "record", "training.loop"]
+)
+def test_the_code_of_a_job_is_what_makes_its_numbers(module: str, monkeypatch) -> None:
+    read = sweep_signature._source
+    before = code_fingerprint(["rarelab.losses.SmoothAPLoss"])
+
+    def edited(name: str) -> bytes:
+        return read(name) + (b"# edited" if name == f"rarelab.{module}" else b"")
+
+    monkeypatch.setattr(sweep_signature, "_source", edited)
+    assert code_fingerprint(["rarelab.losses.SmoothAPLoss"]) != before
+
+
+def test_the_code_of_a_job_is_not_what_shows_stores_or_starts_it() -> None:
+    modules = code_modules(["rarelab.losses.SmoothAPLoss"])
+    for name in ("console", "figures", "summary", "tracking", "sweep", "cli", "compare", "predict"):
+        assert not [module for module in modules if f"{module}.".startswith(f"rarelab.{name}.")]
+    assert {"torch (version)", "numpy (version)", "scipy (version)", "pandas (version)"} <= {
+        *modules
+    }
+    assert "rarelab.losses.focal" not in modules  # another loss
 
 
 SWEPT = [path for path in sorted(STUDIES.glob("*.yaml")) if "# Jobs:" in path.read_text()]

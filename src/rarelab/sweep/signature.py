@@ -19,14 +19,20 @@ from rarelab.unused import unused
 _NOT_IDENTITY = ("paths", "tracking", "sweep", "hydra", "debug")
 _NOT_IDENTITY_IN = {"trainer": ("checkpoint_every", "resume")}
 _PACKAGE = "rarelab"
-_ALWAYS = (
-    *("rarelab.build", "rarelab.training.loop", "rarelab.streams"),
-    *("rarelab.metrics.recorded", "rarelab.metrics.curves"),
-    *("rarelab.metrics.calibration", "rarelab.metrics.costs"),
-)
-"""What trains and what measures, whatever the configuration names."""
+_ALWAYS = ("rarelab.run",)
+"""Every job starts here; what prepares, trains, evaluates and records it is found by its imports."""
 
-_LIBRARIES = ("torch", "numpy", "scikit-learn")
+_NOT_FOLLOWED = (
+    *("rarelab.console", "rarelab.figures", "rarelab.summary", "rarelab.training.progress"),
+    *("rarelab.paths", "rarelab.tracking", "rarelab.predict"),
+    *("rarelab.sweep", "rarelab.launch", "rarelab.processes", "rarelab.interruption"),
+)
+"""What shows a run, stores or carries its results, and starts or interrupts its processes: an edit
+there changes no recorded number."""
+
+_LEFT_OUT = tuple(f"{name}." for name in _NOT_FOLLOWED)
+
+_LIBRARIES = ("torch", "numpy", "scipy", "pandas", "scikit-learn")
 
 
 def signature(cfg: DictConfig | Mapping[str, Any]) -> str:
@@ -55,9 +61,13 @@ def fingerprint(modules: Mapping[str, str]) -> str:
 def code_modules(targets: Iterable[str]) -> dict[str, str]:
     """Module -> SHA-256 (hex) of its source, for the modules that define what a job uses.
 
-    The modules of the ``targets``, of the loop and of the metrics are followed through their
-    imports, as far as these stay in this package or in modules of the user's own; an installed
-    library counts by its version (torch, numpy, scikit-learn) or not at all.
+    In: whatever makes a recorded number. That is the modules of the ``targets`` and the course of a
+    run (:mod:`rarelab.run`: prepare, train, evaluate, record), followed through their imports
+    inside this package and the user's own modules.
+
+    Out: what only shows, stores or starts a run (console, figures, tracking, the bundle for
+    ``rarelab predict``, the sweep around the job). The libraries that compute count by their
+    version (torch, numpy, scipy, pandas, scikit-learn), others not at all.
     """
     modules: dict[str, str] = {}
     pending = [*_ALWAYS, *(_module_of(target) for target in targets)]
@@ -104,7 +114,7 @@ def _source(name: str) -> bytes:
 def _is_followed(name: str) -> bool:
     """This package's modules, and those that no installer put where they are: the user's own."""
     if name == _PACKAGE or name.startswith(f"{_PACKAGE}."):
-        return bool(_file(name))
+        return not f"{name}.".startswith(_LEFT_OUT) and bool(_file(name))
     if name.partition(".")[0] in sys.stdlib_module_names:
         return False
     return bool(_file(name)) and "site-packages" not in Path(_file(name)).parts
@@ -142,6 +152,8 @@ def _absolute(node: ast.ImportFrom, name: str) -> str:
 
 def _defining_module(module: str, name: str) -> str:
     """A package that re-exports a name does not define it: its siblings must not count."""
+    if not _file(module).endswith("__init__.py"):
+        return module
     value = getattr(importlib.import_module(module), name, None)
     if value is None:
         return f"{module}.{name}"
