@@ -163,6 +163,16 @@ def test_the_code_of_a_job_is_not_what_shows_stores_or_starts_it() -> None:
     assert "rarelab.losses.focal" not in modules  # another loss
 
 
+def test_a_class_of_the_script_itself_is_refused(monkeypatch) -> None:
+    import __main__
+
+    monkeypatch.setattr(
+        __main__, "Loss", type("Loss", (), {"__module__": "__main__"}), raising=False
+    )
+    with pytest.raises(RequestError, match=r"__main__\.Loss: .* move it to a module"):
+        plan("seed=0,1", "allow_targets=[__main__]", "+lr_schedule._target_=__main__.Loss")
+
+
 SWEPT = [path for path in sorted(STUDIES.glob("*.yaml")) if "# Jobs:" in path.read_text()]
 
 

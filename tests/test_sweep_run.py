@@ -117,6 +117,25 @@ def training(home: Path) -> list[int]:
     return [json.loads(o.read_text())["pid"] for o in owners if o.exists()]
 
 
+UNGUARDED = """
+import multiprocessing, pathlib
+from rarelab.processes import start
+
+with open("ran", "a") as file:
+    file.write("once ")
+job = multiprocessing.get_context("forkserver").Process(target=pathlib.Path("done").touch)
+start(job)
+job.join()
+"""
+
+
+def test_a_script_without_a_guard_is_not_run_again_by_its_jobs(tmp_path: Path) -> None:
+    (tmp_path / "study.py").write_text(UNGUARDED, encoding="utf-8")
+    subprocess.run([sys.executable, "study.py"], cwd=tmp_path, check=True, timeout=60)
+    assert (tmp_path / "done").exists()
+    assert (tmp_path / "ran").read_text() == "once "
+
+
 @pytest.mark.slow
 def test_failing_jobs_stop_hide_and_lose_nothing(sweep: Callable, home: Path) -> None:
     done = sweep(*FOUR, "sweep.n_jobs=2")

@@ -23,7 +23,7 @@ import torch.distributed as dist
 from omegaconf import DictConfig, OmegaConf
 
 from rarelab.launch import Place
-from rarelab.processes import death, start_fork_server
+from rarelab.processes import death, start, start_fork_server
 from rarelab.sweep.signature import code_fingerprint, signature, targets_in
 from rarelab.training.team import Deserted, Ranks, Team
 
@@ -156,7 +156,7 @@ class _Other:
             name=f"rarelab-{rank}",
             daemon=True,
         )
-        self._process.start()
+        start(self._process)
         theirs.close()
 
     @property

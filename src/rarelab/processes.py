@@ -2,7 +2,10 @@
 
 import multiprocessing
 import signal
+import sys
 from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+from types import ModuleType
 
 _PRELOAD = "rarelab.sweep.preload"
 
@@ -11,6 +14,21 @@ def start_fork_server() -> None:
     """Begin to import, in a process of its own, what every job needs."""
     multiprocessing.get_context("forkserver").set_forkserver_preload([_PRELOAD])
     forkserver.ensure_running()
+
+
+def start(process: BaseProcess) -> None:
+    """Start a process that does not run the user's script again.
+
+    multiprocessing has every process import the script it was started from, which trains again
+    where a script has no ``if __name__ == "__main__":``. What our processes run lies in modules,
+    so for them the script is an empty one; a class of its own, ``__main__.Loss``, is not there.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = script
 
 
 def death(code: int) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from rarelab.processes import death
+from rarelab.processes import death, start
 from rarelab.sweep.job import Job, Result, run_job
 from rarelab.sweep.launcher import Report
 
@@ -79,7 +79,7 @@ class Worker:
         self.process: ForkServerProcess = multiprocessing.get_context("forkserver").Process(
             target=_work, args=(job, theirs, environment), name=job.name, daemon=False
         )
-        self.process.start()
+        start(self.process)
         theirs.close()
 
     def listen(self) -> None:

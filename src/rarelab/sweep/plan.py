@@ -91,6 +91,11 @@ class Planner:
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         self._check(cfg, plain)
         targets = tuple(targets_in(plain))
+        for target in targets:
+            if target.startswith("__main__."):
+                raise RequestError(
+                    f"{target}: the jobs of a sweep do not run your script; move it to a module"
+                )
         if targets not in self._code:
             self._code[targets] = code_modules(targets)
         return Job(

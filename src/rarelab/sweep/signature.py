@@ -20,7 +20,7 @@ _NOT_IDENTITY = ("paths", "tracking", "sweep", "hydra", "debug")
 _NOT_IDENTITY_IN = {"trainer": ("checkpoint_every", "resume")}
 _PACKAGE = "rarelab"
 _ALWAYS = ("rarelab.run",)
-"""Every job starts here; what prepares, trains, evaluates and records it is found by its imports."""
+"""Every job starts here; what prepares, trains, evaluates and records it is imported from here."""
 
 _NOT_FOLLOWED = (
     *("rarelab.console", "rarelab.figures", "rarelab.summary", "rarelab.training.progress"),
