@@ -7,7 +7,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from rarelab import build
+from rarelab import build, groups
 from rarelab.check import check_leaf, parameters
 from rarelab.components import load_target
 from rarelab.compose import compose_train
@@ -16,7 +16,7 @@ from rarelab.paths import config_root
 
 CONF = config_root() / "conf"
 LEAVES = sorted(
-    path.relative_to(CONF) for group in build.COMPONENTS for path in (CONF / group).glob("*.yaml")
+    path.relative_to(CONF) for group in groups.LEAVES for path in (CONF / group).glob("*.yaml")
 )
 STUDIES = sorted(path.stem for path in (CONF / "experiments").glob("*.yaml"))
 
@@ -26,9 +26,32 @@ def read(leaf: Path) -> dict:
 
 
 def test_every_group_of_the_configuration_has_leaves() -> None:
-    assert {leaf.parts[0] for leaf in LEAVES} == set(build.COMPONENTS)
+    assert {leaf.parts[0] for leaf in LEAVES} == set(groups.LEAVES)
     assert len(LEAVES) > 30
     assert STUDIES
+
+
+def test_the_table_of_groups_is_that_of_the_configuration() -> None:
+    content = read(Path("train.yaml"))
+    defaults = [line for line in content.pop("defaults") if isinstance(line, dict)]
+    chosen = {key for line in defaults for key in line if not key.startswith("override ")}
+    presets = {group.name for group in groups.GROUPS if group.role == "preset"}
+    assert chosen == {*groups.LEAVES, *presets}
+    assert {*content} == {*groups.VALUES, "hydra"}
+    names = [group.name for group in groups.GROUPS]
+    assert sorted(names) == sorted(chosen | {*content})
+    for group, keys in groups.FREE.items():
+        for leaf in LEAVES:
+            assert leaf.parts[0] != group or {*keys} <= {*read(leaf)}
+
+
+@pytest.mark.parametrize("key", ["model", "seed", "lr_schedule"])
+def test_a_key_that_is_missing_is_refused(key: str) -> None:
+    plain = OmegaConf.to_container(compose_train([])[0])
+    assert isinstance(plain, dict)
+    del plain[key]
+    with pytest.raises(RequestError, match=f"{key}: this key is needed"):
+        build.check(OmegaConf.create(plain))
 
 
 @pytest.mark.parametrize("leaf", LEAVES, ids=str)
@@ -107,6 +130,13 @@ def test_a_wrong_value_is_refused_with_what_was_expected(override: str, expected
         build.check(cfg)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_text_that_no_place_takes_is_refused() -> None:
+    cfg, _ = compose_train([])
+    cfg.tracking.experiment = "a\0b"
+    with pytest.raises(RequestError, match=r"tracking\.experiment='a\\x00b': expected text"):
+        build.check(cfg)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
+import pytest
+import torch
+
 from rarelab import cli
 from rarelab.console import configure_console
 from rarelab.sweep.display import Progress, show
@@ -65,3 +68,23 @@ def test_a_terminal_without_the_characters_shows_the_rest(monkeypatch, capfd) ->
     logging.getLogger("rarelab").info("größer")
     assert ascii_only.buffer.getvalue() == b"0.5 ? 0.1 ?\ngr??er\n"  # type: ignore[attr-defined]
     assert not capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 7 TiB"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory:\nyou tried 1 TB"),
+        PermissionError(13, "Permission denied", "/records/runs"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_machine_refuses_is_one_line(error: Exception, monkeypatch, capsys) -> None:
+    def refused(arguments: list[str]) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "_sync", refused)
+    assert cli.main(["sync"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(("error: out of memory: ", "error: Permission denied: /records/runs"))

@@ -94,5 +94,11 @@ def test_an_interruption_ends_what_runs_and_is_passed_on(reason: type[BaseExcept
     assert line.there == []
 
 
+def test_an_engine_without_room_is_asked_all_the_same() -> None:
+    engine = Line(room=0)
+    assert len(run_in_flight(engine, JOBS, lambda result: True)) == len(JOBS)
+    assert engine.most == 1
+
+
 def test_no_jobs_are_no_work() -> None:
     assert run_in_flight(Line(1), [], lambda result: True) == []

@@ -26,6 +26,10 @@ REQUESTS = re.findall(r"^\$ rarelab (.+)\n(.+)$", TABLE, flags=re.MULTILINE)
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tables")
     wrong_files.write(folder)
+    leaves = folder / "conf" / "loss"
+    leaves.mkdir(parents=True)
+    (leaves / "slip.yaml").write_text("_target_: my.Hinge\nmargin: [1\n", encoding="utf-8")
+    (leaves / "nothing.yaml").write_text("# a leaf that was never written\n", encoding="utf-8")
     return folder
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from rarelab.errors import RequestError
+from rarelab.sweep.settings import at_least
 from rarelab.sweep.sweeper import JobSweeper
 
 if TYPE_CHECKING:
@@ -43,12 +44,15 @@ class RarelabOptuna(JobSweeper):
         storage: str | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> None:
-        numbers = {"n_trials": n_trials, "sampler_seed": sampler_seed}
-        numbers |= {"startup_trials": startup_trials, "pruner_warmup": pruner_warmup}
-        for name, value in (numbers | {"trials_at_once": trials_at_once or 0}).items():
-            least = int(name == "n_trials")
-            if value < least:
-                raise RequestError(f"hydra.sweeper.{name}={value}: expected {least} or more")
+        for name, value, least in (
+            ("n_trials", n_trials, 1),
+            ("trials_at_once", trials_at_once, 1),
+            ("timeout", timeout, 0),
+            ("sampler_seed", sampler_seed, 0),
+            ("startup_trials", startup_trials, 0),
+            ("pruner_warmup", pruner_warmup, 0),
+        ):
+            at_least(f"hydra.sweeper.{name}", value, least)
         self._limits = {"n_trials": n_trials, "timeout": timeout, "storage": storage}
         self._at_once = trials_at_once
         self._method = {

@@ -20,6 +20,7 @@ from rarelab.errors import RequestError, Terminated
 from rarelab.sweep.in_flight import run_in_flight
 from rarelab.sweep.job import Job, Result, one_line, run_job
 from rarelab.sweep.launcher import JobLauncher, Report
+from rarelab.sweep.settings import at_least
 
 _KNOCK = 10.0
 
@@ -33,7 +34,8 @@ class RayLauncher(JobLauncher):
     Args:
         address: the cluster's head, ``HOST:PORT``; null is ``RAY_ADDRESS``, a cluster that runs on
             this machine, or one that is started for the sweep.
-        cpus_per_job, gpus_per_job: what a job occupies, fractions allowed.
+        cpus_per_job, gpus_per_job: what a job occupies, fractions allowed; nothing at all (0 and
+            0) only with ``jobs_at_once``.
         resources: further resources of a job, name -> amount.
         jobs_at_once: null = as many as the cluster's CPUs and GPUs hold.
         runtime_env: Ray's own, for instance ``{working_dir: .}`` to bring modules of the user's.
@@ -48,6 +50,16 @@ class RayLauncher(JobLauncher):
         jobs_at_once: int | None = None,
         runtime_env: Mapping[str, Any] | None = None,
     ) -> None:
+        demand = {"cpus_per_job": cpus_per_job, "gpus_per_job": gpus_per_job}
+        demand |= {f"resources.{name}": amount for name, amount in (resources or {}).items()}
+        for name, amount in demand.items():
+            at_least(f"hydra.launcher.{name}", amount, 0)
+        at_least("hydra.launcher.jobs_at_once", jobs_at_once, 1)
+        if jobs_at_once is None and not any(demand.values()):
+            raise RequestError(
+                "hydra.launcher.cpus_per_job=0: a job that occupies nothing needs "
+                "hydra.launcher.jobs_at_once"
+            )
         self._address = address
         self._demand = {"CPU": cpus_per_job, "GPU": gpus_per_job, **(resources or {})}
         self._jobs_at_once = jobs_at_once
@@ -159,9 +171,9 @@ class _Cluster:
         return [self._task.remote(job, self._notes) for job in jobs]
 
     def ended(self, handles: Sequence[Any], seconds: float) -> list[Any]:
-        if not handles:
-            return []
-        ready = self._ray.wait(list(handles), num_returns=1, timeout=seconds)[0]
+        ready: list[Any] = []
+        if handles:
+            ready = self._ray.wait(list(handles), num_returns=1, timeout=seconds)[0]
         self._sigterm.raise_if_received()
         return ready
 

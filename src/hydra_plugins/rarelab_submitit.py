@@ -7,6 +7,7 @@ have changed by then; a job here is what the plan froze.
 
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from rarelab.errors import RequestError
 from rarelab.sweep.in_flight import run_in_flight
 from rarelab.sweep.job import Job, Result, one_line, run_job
 from rarelab.sweep.launcher import JobLauncher, Report
+from rarelab.sweep.settings import at_least
 
 
 class SubmititLauncher(JobLauncher):
@@ -55,6 +57,12 @@ class SubmititLauncher(JobLauncher):
             "mem_gb": mem_gb,
         }
         self._slurm = dict(slurm or {})
+        at_least("hydra.launcher.jobs_at_once", jobs_at_once, 1)
+        at_least("hydra.launcher.max_timeouts", max_timeouts, 0)
+        for name, least in (("timeout_min", 1), ("cpus_per_task", 1), ("gpus_per_node", 0)):
+            at_least(f"hydra.launcher.{name}", self._asks[name], least)
+        if mem_gb is not None and not 0 < mem_gb < math.inf:
+            raise RequestError(f"hydra.launcher.mem_gb={mem_gb}: expected more than 0")
 
     def run_jobs(self, jobs: Sequence[Job], report: Report) -> list[Result]:
         folder = Path(self._folder or paths.home(self.config.paths.home) / "submitit").absolute()

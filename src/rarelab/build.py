@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import hydra.utils
 import torch
@@ -14,8 +14,9 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from rarelab import groups
 from rarelab.check import check_leaf, check_value, parameters
-from rarelab.components import GROUPS, load_target
+from rarelab.components import load_target
 from rarelab.data.splits import IGNORE_INDEX, Dataset, Splits, Table
 from rarelab.errors import RequestError, nearest
 from rarelab.losses.prior import corrected
@@ -24,18 +25,6 @@ from rarelab.models import Estimator, set_output_prior
 from rarelab.streams import drawing_from, stream_seed
 from rarelab.training.loop import Trainer, Work
 from rarelab.training.sampling import Natural, Sampler, row_kinds
-
-COMPONENTS = tuple(group for group in GROUPS if not group.startswith("hydra."))
-"""The groups whose leaf is a ``_target_`` with its parameters."""
-
-TOP_LEVEL = {
-    "seed": int,
-    "allow_targets": list[str],
-    "paths": dict[str, str | None],
-    "calibration": Literal["none", "platt", "isotonic"],
-    "costs": list[list[float]] | None,
-}
-"""The keys that are not a component, with their types."""
 
 FROM_BUILDER = frozenset({"warmup_loss", "main_loss", "params", "optimizer"})
 """Parameters that are other components: no leaf lists them."""
@@ -67,16 +56,33 @@ def check(cfg: DictConfig) -> None:
     Raises:
         RequestError: with the key, what was found, what was expected and the nearest valid name.
     """
+    known = (*groups.LEAVES, *groups.VALUES)
     for key in cfg:
-        if key not in (*COMPONENTS, *TOP_LEVEL):
-            known = nearest(str(key), (*COMPONENTS, *TOP_LEVEL))
-            raise RequestError(f"{key}: there is no such key; {known}")
-    for key, expected in TOP_LEVEL.items():
+        if key not in known:
+            raise RequestError(f"{key}: there is no such key; {nearest(str(key), known)}")
+    for key in known:
         if key not in cfg:
             raise RequestError(f"{key}: this key is needed, and the command line removes it")
-        check_value(key, OmegaConf.to_container(cfg)[key], expected)  # type: ignore[index]
-    for group in COMPONENTS:
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    _check_texts(plain)
+    for key, expected in groups.VALUES.items():
+        check_value(key, plain[key], expected)
+    for group in groups.LEAVES:
+        if not plain[group] and group in groups.NEEDED:
+            raise RequestError(f"{group}: expected a group choice with a _target_, found nothing")
         check_group(cfg, group)
+
+
+def _check_texts(node: Any, key: str = "") -> None:
+    """Refuse the one character that no file name, database or server takes."""
+    if isinstance(node, str) and "\0" in node:
+        raise RequestError(f"{key}={node!r}: expected text without a NUL character")
+    if isinstance(node, dict):
+        for name, value in node.items():
+            _check_texts(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for value in node:
+            _check_texts(value, key)
 
 
 def check_group(cfg: DictConfig, group: str) -> None:

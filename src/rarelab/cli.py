@@ -34,8 +34,11 @@ rarelab: does training on a ranking loss beat cross-entropy on your rare positiv
 # Freeing object by object what torch and MLflow hold keeps an ending process for two seconds.
 atexit.register(gc.freeze)
 
-_NO_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""A disk that does not take the records is no mistake of this program's: no traceback."""
+_PLACE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+)
+"""A place that takes no files is no mistake of this program's: one line, no traceback."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,14 +63,25 @@ def main(argv: list[str] | None = None) -> int:
             from rarelab.console import nobody_reads
 
             nobody_reads()
-        elif error.errno not in _NO_DISK:
+        elif error.errno not in _PLACE:
             raise
         where = f": {error.filename}" if error.filename else ""
         print(f"error: {error.strerror}{where}", file=sys.stderr)
         return 1
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        print(f"error: out of memory: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
     except (KeyboardInterrupt, Terminated) as error:
         print("interrupted", file=sys.stderr)
         return 143 if isinstance(error, Terminated) else 130
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Also torch's ways to say so: a class of its own on a GPU, a sentence on the CPU."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "can't allocate memory" in str(error)
 
 
 def _flush() -> None:

@@ -1,7 +1,7 @@
 """Which classes and functions each configuration group may name in a ``_target_``.
 
 A leaf may come from a record, a model folder or a server, so its author need not be trusted. A
-group accepts the targets of its own shipped leaves, the torch classes in :data:`GROUPS`, and
+group accepts the targets of its own shipped leaves, the torch classes in :data:`LIBRARIES`, and
 whatever comes from modules that the user trusts (``allow_targets``). Anything else is refused by
 its name alone, before the module it stands in is imported.
 """
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from rarelab.errors import RequestError, nearest
+from rarelab.groups import LEAVES
 from rarelab.paths import config_root
 
 
@@ -33,22 +34,16 @@ _CRITERIA = Library("torch.nn", "Module", home="torch.nn.modules.loss")
 _OPTIMIZERS = Library("torch.optim", "Optimizer", home="torch.optim")
 _LR_SCHEDULES = Library("torch.optim.lr_scheduler", "LRScheduler", home="torch.optim.lr_scheduler")
 
-GROUPS: dict[str, tuple[Library, ...]] = {
-    "dataset": (),
+LIBRARIES: dict[str, tuple[Library, ...]] = {
     "model": (_LAYERS,),
     "loss": (_CRITERIA,),
     "warmup_loss": (_CRITERIA,),
-    "schedule": (),
     "optimizer": (_OPTIMIZERS,),
     "lr_schedule": (_LR_SCHEDULES,),
-    "sampler": (),
-    "trainer": (),
-    "tracking": (),
-    "sweep": (),
-    "hydra.launcher": (),
-    "hydra.sweeper": (),
 }
-"""The groups whose leaf is a ``_target_``; for each, what it accepts besides its own leaves."""
+"""Group -> what it accepts besides its own leaves."""
+
+_GROUPS = (*LEAVES, "hydra.launcher", "hydra.sweeper")
 
 _LEAVES = {
     "loss": ("loss", "warmup_loss"),
@@ -60,11 +55,11 @@ _LEAVES = {
 @functools.cache
 def components(group: str) -> frozenset[str]:
     """The dotted paths that a leaf of the group may name; none for an unknown group."""
-    if group not in GROUPS:
+    if group not in _GROUPS:
         return frozenset()
     folders = _LEAVES.get(group, (group,))
     found = [path for folder in folders for path in _shipped(folder)]
-    found += [path for library in GROUPS[group] for path in _subclasses(library)]
+    found += [path for library in LIBRARIES.get(group, ()) for path in _subclasses(library)]
     return frozenset(found)
 
 

@@ -1,5 +1,6 @@
 """Hydra's half: overrides to a composed configuration, and its refusals in one line."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from rarelab.errors import RequestError, nearest
 from rarelab.paths import config_root
@@ -36,7 +38,7 @@ def _compose(
     overrides: list[str], config: str = CONFIG_NAME
 ) -> tuple[DictConfig, dict[str, str | None]]:
     GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir(), version_base="1.3"):
+    with initialize_config_dir(config_dir(), version_base="1.3"), readable_files():
         cfg = compose(config, overrides, return_hydra_config=True)
     return split_choices(cfg)
 
@@ -72,6 +74,20 @@ def split_choices(cfg: DictConfig) -> tuple[DictConfig, dict[str, str | None]]:
 
 
 @contextmanager
+def readable_files() -> Iterator[None]:
+    """Turn what YAML says about a file of configuration into one line: where, and what is wrong."""
+    try:
+        yield
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = "a file of configuration"
+        if mark is not None:
+            name = os.path.relpath(mark.name)
+            where = f"{mark.name if name.startswith('..') else name}, line {mark.line + 1}"
+        raise RequestError(f"{where}: {error.problem}") from None
+
+
+@contextmanager
 def one_line_errors(overrides: list[str], config: str = CONFIG_NAME) -> Iterator[None]:
     """Turn what Hydra raises about a request into one line that names the nearest valid name."""
     try:
@@ -79,6 +95,8 @@ def one_line_errors(overrides: list[str], config: str = CONFIG_NAME) -> Iterator
     except MissingConfigException as error:
         raise RequestError(_missing_option(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
+        if isinstance(error.__cause__, RequestError):
+            raise error.__cause__ from None  # a plug-in refuses its own values
         raise RequestError(_wrong_override(error, overrides, config)) from error
 
 
@@ -104,6 +122,8 @@ def _wrong_override(error: Exception, overrides: list[str], config: str) -> str:
             f'{line}: commas are for a sweep (-m); quote one value that has some: "{key}={shown}"'
         )
     found = re.search(r"[Cc]ould not (?:override|find) '([^']+)'", str(error))
+    if found is None and (key := getattr(error, "full_key", None)):
+        return f"{key}: {str(error).splitlines()[0]}"
     if found is None:
         return " ".join(str(error).split("\n")[:2]).strip()
     key = found.group(1).partition("@")[0]

@@ -16,6 +16,7 @@ from rarelab import build, paths
 from rarelab.console import RunLog
 from rarelab.data.splits import Splits
 from rarelab.errors import Pruned
+from rarelab.groups import NOT_OF_A_RUN, unused
 from rarelab.sweep.directory import claim, label, same_job
 from rarelab.sweep.signature import code_modules, fingerprint, signature, targets_in
 from rarelab.tracking import RunRecord, owner
@@ -25,11 +26,8 @@ from rarelab.tracking.redact import redact_setting
 from rarelab.training import Diverged
 from rarelab.training.history import History, Row
 from rarelab.training.keeper import Cadence, Checkpoints
-from rarelab.unused import unused
 
 log = logging.getLogger("rarelab")
-
-_PLACES = ("paths", "tracking", "sweep", "debug")
 
 
 class Record:
@@ -202,7 +200,7 @@ def run_parameters(plain: Mapping[str, Any], choices: Mapping[str, str | None]) 
     """
     left_out = unused(plain)
     chosen = {k: option for k, option in choices.items() if option is not None}
-    values = {k: value for k, value in plain.items() if k not in _PLACES}
+    values = {k: value for k, value in plain.items() if k not in NOT_OF_A_RUN}
     return {
         key: value
         for key, value in (chosen | dict(_flat(values))).items()

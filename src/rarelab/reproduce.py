@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rarelab import build
+from rarelab import build, groups
 from rarelab.errors import RequestError, nearest
 from rarelab.recorded import hidden_keys, recorded_config
 from rarelab.run import run
@@ -116,7 +116,7 @@ def _configuration(recorded: Path, home: Path, allow: Sequence[str]) -> DictConf
 
 
 def _choices(entry: Entry) -> dict[str, str | None]:
-    return {group: entry.params.get(group) for group in build.COMPONENTS}
+    return {group: entry.params.get(group) for group in groups.LEAVES}
 
 
 def _differences(recorded: Path, entry: Entry, cfg: DictConfig) -> Iterator[str]:

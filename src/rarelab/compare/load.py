@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from rarelab import paths
 from rarelab.errors import RarelabError, RequestError, nearest
+from rarelab.groups import NOT_OF_A_RUN, NOT_OF_AN_ARM
 from rarelab.tracking import store
 from rarelab.tracking.naming import MAX_TAG, Names, metric_value
 from rarelab.tracking.record import load_entry, now_ms, read_status
@@ -25,8 +26,6 @@ from rarelab.training.history import read_rows
 PARENT = "sweep"
 """The tag ``rarelab.kind`` of a sweep's own run, which is not one of its arms."""
 
-_NO_PART_OF_AN_ARM = ("tracking", "sweep", "hydra", "debug", "paths", "experiments")
-_NOT_ARM_KEYS = ("seed", "allow_targets", "trainer.resume", "trainer.checkpoint_every")
 _DATA = "dataset"
 _SPLIT_SEED = "dataset.split_seed"
 _PAGE = 1000
@@ -77,8 +76,8 @@ class Run:
         return {
             key: value
             for key, value in self.params.items()
-            if key not in (*_NOT_ARM_KEYS, *self.within)
-            and key.partition(".")[0] not in (*_NO_PART_OF_AN_ARM, _DATA)
+            if key not in (*NOT_OF_AN_ARM, *self.within)
+            and key.partition(".")[0] not in (*NOT_OF_A_RUN, _DATA)
         }
 
     @cached_property

@@ -129,6 +129,8 @@ def read_space(overrides: Iterable[Override]) -> Space:
         key = override.get_key_element()
         if key == SEED and override.is_discrete_sweep():
             seeds = tuple(override.sweep_string_iterator())
+            if not seeds:
+                raise RequestError(f"{override.input_line}: expected one seed or more, found none")
         elif override.is_sweep_override():
             dimensions.append(_dimension(key, override))
         else:

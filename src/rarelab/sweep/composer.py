@@ -17,11 +17,15 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from rarelab.compose import CONFIG_NAME, config_dir, one_line_errors, split_choices
-from rarelab.errors import RequestError
-
-_OF_THE_SWEEP = ("sweep", "hydra", "tracking", "paths", "experiments", "allow_targets", "debug")
-
+from rarelab.compose import (
+    CONFIG_NAME,
+    config_dir,
+    one_line_errors,
+    readable_files,
+    split_choices,
+)
+from rarelab.errors import RequestError, nearest
+from rarelab.groups import OF_A_SWEEP, first_key
 
 Composed = tuple[DictConfig, dict[str, str | None]]
 """A configuration, and the option chosen in each group."""
@@ -56,6 +60,7 @@ class Composer:
             base, choices = self._base(groups)
             cfg = copy.deepcopy(base)
             ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
+            OmegaConf.to_container(cfg, resolve=True)  # an interpolation of nothing is refused here
             return cfg, choices
 
     def sweep(self, arguments: Sequence[str]) -> DictConfig:
@@ -65,8 +70,7 @@ class Composer:
         """
         with one_line_errors(list(arguments)):
             parsed = self.parser.parse_overrides(list(arguments))
-            lines = [o.input_line or "" for o in parsed if _is_of_the_sweep(o)]
-            return self._loader.load_configuration(CONFIG_NAME, lines, RunMode.RUN)
+            return self._load([override for override in parsed if _is_of_the_sweep(override)])
 
     def sweeps(self, overrides: Sequence[str]) -> bool:
         """Whether any of the overrides has more than one value."""
@@ -77,11 +81,21 @@ class Composer:
     def _base(self, groups: Sequence[Override]) -> Composed:
         lines = tuple(override.input_line or "" for override in groups)
         if lines not in self._bases:
-            cfg = self._loader.load_configuration(CONFIG_NAME, list(lines), RunMode.RUN)
-            plain, choices = split_choices(cfg)
+            plain, choices = split_choices(self._load(groups))
             OmegaConf.set_struct(plain, True)  # so that a key that is none is refused
             self._bases[lines] = plain, choices
         return self._bases[lines]
+
+    def _load(self, overrides: Sequence[Override]) -> DictConfig:
+        for override in overrides:
+            chosen = None if override.is_delete() else override.value()
+            if self._is_group(override) and not isinstance(chosen, str | list):
+                group = override.key_or_group
+                known = nearest(str(chosen or ""), self._loader.get_group_options(group))
+                raise RequestError(f"{override.input_line}: expected a choice of {group}; {known}")
+        lines = [override.input_line or "" for override in overrides]
+        with readable_files():
+            return self._loader.load_configuration(CONFIG_NAME, lines, RunMode.RUN)
 
     def _is_group(self, override: Override) -> bool:
         """Hydra's rule for telling the choice of an option from the setting of a value."""
@@ -124,5 +138,5 @@ def loader(folders: Sequence[str] = ()) -> Iterator[ConfigLoader]:
 
 
 def _is_of_the_sweep(override: Override) -> bool:
-    first = override.key_or_group.replace("/", ".").partition(".")[0]
-    return first in _OF_THE_SWEEP and not override.is_sweep_override()
+    of_a_sweep = first_key(override.key_or_group) in OF_A_SWEEP
+    return of_a_sweep and not override.is_sweep_override()

@@ -1,5 +1,6 @@
 """Where a job's files go: a readable name, in a folder that no other job can have."""
 
+import errno
 import itertools
 import re
 from collections.abc import Callable, Mapping
@@ -8,11 +9,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from rarelab.errors import RequestError
+from rarelab.groups import unused
 from rarelab.tracking import owner, store
 from rarelab.tracking.dead import claim_lock
 from rarelab.tracking.environment import same_machine
 from rarelab.tracking.record import RECORD, load_entry, read_status
-from rarelab.unused import unused
 
 _NAMED = ("dataset", "model", "loss")
 
@@ -35,7 +37,21 @@ def claim(
 
     Of the folders ``parent/name-N`` that no living process owns, the first that ``goes_on``
     accepts; else a new one with the first free counter N. Two processes never get the same.
+
+    Raises:
+        RequestError: no folder can be made there (permissions, a file in its place, a long name).
     """
+    try:
+        return _claimed(parent, name, goes_on)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RequestError(
+            f"{parent}: no records can be written there: {error.strerror or error}"
+        ) from None
+
+
+def _claimed(parent: Path, name: str, goes_on: Callable[[Path], bool]) -> tuple[Path, bool]:
     parent.mkdir(parents=True, exist_ok=True)
     with store.lock(claim_lock(parent)):
         for counter in itertools.count():

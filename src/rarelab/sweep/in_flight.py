@@ -66,7 +66,10 @@ def run_in_flight(engine: Engine[Handle], jobs: Sequence[Job], report: Report) -
 
 
 def _free(engine: Engine[Handle], waiting: deque[Job], running: dict[Handle, Job]) -> int:
-    return max(0, min(len(waiting), engine.room() - len(running))) if waiting else 0
+    """How many jobs to hand over; one where none runs, so that no engine is asked in vain."""
+    if not waiting:
+        return 0
+    return min(len(waiting), max(engine.room() - len(running), 0 if running else 1))
 
 
 def _interrupted(engine: Engine[Handle], running: dict[Handle, Job]) -> list[Result]:

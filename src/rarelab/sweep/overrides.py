@@ -9,7 +9,8 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
 from rarelab.errors import RequestError
-from rarelab.sweep.settings import NOT_OF_A_JOB, Settings
+from rarelab.groups import NOT_OF_A_JOB, first_key
+from rarelab.sweep.settings import Settings
 
 ARMS = "sweep.arms="
 
@@ -52,7 +53,7 @@ def key_of(line: str) -> str:
 
 def is_of_a_job(override: Override) -> bool:
     """Whether an override says what a job is, not how the sweep is carried out."""
-    return override.key_or_group.replace("/", ".").partition(".")[0] not in NOT_OF_A_JOB
+    return first_key(override.key_or_group) not in NOT_OF_A_JOB
 
 
 def expand(
@@ -101,7 +102,10 @@ def _values(override: Override) -> list[str]:
             f"{override.input_line}: an interval is for a search; a grid takes a,b,c or range(n)"
         )
     key = override.get_key_element()
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+    if not values:
+        raise RequestError(f"{override.input_line}: expected one value or more, found none")
+    return values
 
 
 def _last_of_each_key(overrides: Iterable[Override]) -> dict[str, Override]:

@@ -16,12 +16,12 @@ from rarelab.check import check_leaf
 from rarelab.components import components
 from rarelab.compose import one_line_errors
 from rarelab.errors import RequestError, nearest
+from rarelab.groups import MAKES_A_SWEEP, first_key
 from rarelab.launch import Place
 from rarelab.sweep.composer import Composer, loader
 from rarelab.sweep.overrides import key_of, quoted_arms, quoted_name
 
 MULTIRUN = ("-m", "--multirun")
-_MAY_SAY_SO = ("experiments", "sweep", "hydra")
 
 
 def request(arguments: Sequence[str], folders: Sequence[str] = (), *, shell: bool = True) -> Any:
@@ -48,7 +48,7 @@ def request(arguments: Sequence[str], folders: Sequence[str] = (), *, shell: boo
         composer = Composer(found)
         if len(lines) < len(arguments) or (not shell and composer.sweeps(lines)):
             return _sweep(composer.sweep(lines), found, lines)
-        if any(key_of(line).partition(".")[0].partition("/")[0] in _MAY_SAY_SO for line in lines):
+        if any(first_key(key_of(line)) in MAKES_A_SWEEP for line in lines):
             base = composer.sweep(lines)
             if _is_sweep(base):
                 return _sweep(base, found, lines)

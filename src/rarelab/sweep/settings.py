@@ -1,14 +1,12 @@
 """How a sweep is carried out: the keys of the group ``sweep``."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from omegaconf import DictConfig
 
 from rarelab.errors import RequestError
-
-NOT_OF_A_JOB = ("sweep", "hydra")
-"""The groups that say how jobs are carried out, not what they are."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +36,24 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, least in (("n_jobs", 1), ("jobs_per_device", 1), ("retries", 0)):
-            if getattr(self, name) < least:
-                raise RequestError(f"sweep.{name}={getattr(self, name)}: expected {least} or more")
+            at_least(f"sweep.{name}", getattr(self, name), least)
         lengths = {key: len(values) for key, values in (self.zip or {}).items()}
+        for key, length in lengths.items():
+            if not length:
+                raise RequestError(f"sweep.zip.{key}: expected one value or more, found none")
         if len(set(lengths.values())) > 1:
             shown = ", ".join(f"{key} has {length}" for key, length in lengths.items())
             raise RequestError(f"sweep.zip: expected lists of one length; {shown}")
+
+
+def at_least(key: str, value: float | None, least: float) -> None:
+    """Refuse a number below ``least``, infinite or NaN; None (not given) passes.
+
+    Raises:
+        RequestError: ``key=value: expected LEAST or more``.
+    """
+    if value is not None and not least <= value < math.inf:
+        raise RequestError(f"{key}={value}: expected {least:g} or more")
 
 
 def settings(cfg: DictConfig) -> Settings:

@@ -14,10 +14,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rarelab.unused import unused
+from rarelab.groups import FREE, identity
 
-_NOT_IDENTITY = ("paths", "tracking", "sweep", "hydra", "debug")
-_NOT_IDENTITY_IN = {"trainer": ("checkpoint_every", "resume")}
 _PACKAGE = "rarelab"
 _ALWAYS = ("rarelab.run",)
 """Every job starts here; what prepares, trains, evaluates and records it is imported from here."""
@@ -41,11 +39,11 @@ def signature(cfg: DictConfig | Mapping[str, Any]) -> str:
 
     Where and how often checkpoints are written is no part of it: a run goes on to the same bits.
     """
-    identity = _identity(cfg)
-    for key, names in _NOT_IDENTITY_IN.items():
-        if isinstance(identity.get(key), dict):
-            identity[key] = {n: value for n, value in identity[key].items() if n not in names}
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    found = _identity(cfg)
+    for key, names in FREE.items():
+        if isinstance(found.get(key), dict):
+            found[key] = {n: value for n, value in found[key].items() if n not in names}
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def code_fingerprint(targets: Iterable[str]) -> str:
@@ -98,8 +96,7 @@ def targets_in(cfg: DictConfig | Mapping[str, Any]) -> list[str]:
 
 def _identity(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
-    left_out = (*_NOT_IDENTITY, *unused(plain))
-    return {key: value for key, value in plain.items() if key not in left_out}
+    return identity(plain)
 
 
 def _module_of(target: str) -> str:
