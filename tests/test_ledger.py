@@ -22,8 +22,8 @@ from rarelab.ledger import pages, rerun
 from rarelab.ledger.__main__ import parser
 from rarelab.ledger.study import ENVIRONMENT, RUNS, Comparison, KeptStudy, studies
 from rarelab.paths import config_root
-from rarelab.sweep.job import run_job
 from rarelab.sweep.overrides import quoted_arms
+from rarelab.sweep.work import run_job
 from recorded import leave_files, paired, record, scored
 
 FOLDER = config_root() / "experiments"

@@ -13,8 +13,9 @@ from hydra_plugins.rarelab_optuna import RarelabOptuna
 from rarelab.errors import RequestError
 from rarelab.sweep.composer import Composer, loader
 from rarelab.sweep.conduct import Sweep
-from rarelab.sweep.job import Job, Result, run_job
+from rarelab.sweep.job import Job, Result
 from rarelab.sweep.launcher import JobLauncher, Report
+from rarelab.sweep.work import run_job
 
 SMALL = (
     "hydra/sweeper=optuna",

@@ -16,9 +16,9 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rarelab.errors import RequestError, Terminated
+from rarelab.errors import RequestError, Terminated, one_line
 from rarelab.sweep.in_flight import run_in_flight
-from rarelab.sweep.job import Job, Result, one_line, run_job
+from rarelab.sweep.job import Job, Result
 from rarelab.sweep.launcher import JobLauncher, Report
 from rarelab.sweep.settings import at_least
 
@@ -224,4 +224,6 @@ class _Notes:
 
 
 def _work(job: Job, notes: Any) -> Result:
+    from rarelab.sweep.work import run_job
+
     return run_job(job, lambda run_id, folder: notes.note.remote(job.signature, run_id, folder))

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rarelab import paths
-from rarelab.errors import RequestError
+from rarelab.errors import RequestError, one_line
 from rarelab.sweep.in_flight import run_in_flight
-from rarelab.sweep.job import Job, Result, one_line, run_job
+from rarelab.sweep.job import Job, Result
 from rarelab.sweep.launcher import JobLauncher, Report
 from rarelab.sweep.settings import at_least
 
@@ -159,6 +159,8 @@ class _Work:
         self._folder = folder
 
     def __call__(self, job: Job) -> Result:
+        from rarelab.sweep.work import run_job
+
         def opened(run_id: str, directory: str) -> None:
             _note(Path(self._folder), job).write_text(json.dumps([run_id, directory]))
 

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-__version__ = "0.1.0"
+from rarelab.version import __version__
+
+__all__ = ["__version__", "train"]
 
 
 def train(overrides: list[str]) -> Any:

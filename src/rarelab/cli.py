@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from rarelab import __version__
 from rarelab.errors import RarelabError, RequestError, Terminated, nearest
+from rarelab.version import __version__
 
 USAGE = """\
 rarelab: does training on a ranking loss beat cross-entropy on your rare positives?
@@ -196,7 +196,7 @@ def _data(arguments: list[str]) -> int:
     elif chosen.action == "fetch":
         commands.fetch(chosen.names)
     else:
-        show(commands.path(chosen.name))
+        show(str(commands.path(chosen.name)))
     return 0
 
 

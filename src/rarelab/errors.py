@@ -28,6 +28,12 @@ class Terminated(BaseException):
     """SIGTERM arrived: leave as after Ctrl-C, with the exit code (143) that tells them apart."""
 
 
+def one_line(error: BaseException) -> str:
+    """What an exception says, in one line; its type where it says nothing."""
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A clause naming the valid name closest to ``name``, or the short list of valid ones."""
     valid = sorted(map(str, valid))

@@ -17,10 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from rarelab import build
 from rarelab.devices import Company, Launched, Member
+from rarelab.errors import one_line
 from rarelab.launch import Place
 from rarelab.prepare import prepare
 from rarelab.streams import drawing_from, generator
-from rarelab.sweep.job import one_line
 from rarelab.training import Diverged
 from rarelab.training.history import History
 from rarelab.training.team import Deserted

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from rarelab import build
 from rarelab.data.splits import Splits
-from rarelab.devices import company_of
 from rarelab.evaluation import evaluate_and_write
 from rarelab.interruption import Interruption
 from rarelab.metrics.costs import Matrix
@@ -20,6 +19,7 @@ from rarelab.models import Estimator
 from rarelab.predict import write_model
 from rarelab.prepare import prepare, warn_before
 from rarelab.record import Record
+from rarelab.start import company_of
 from rarelab.streams import drawing_from, generator, stream_seed
 from rarelab.summary import test_table
 from rarelab.training import Diverged, Trainer, Work

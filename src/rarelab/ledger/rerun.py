@@ -21,10 +21,11 @@ from rarelab.compare.study import answer
 from rarelab.errors import RarelabError
 from rarelab.ledger.study import ENVIRONMENT, ROWS, RUNS, KeptStudy
 from rarelab.sweep.composer import Composer, loader
-from rarelab.sweep.job import Job, run_job
+from rarelab.sweep.job import Job
 from rarelab.sweep.overrides import expand
 from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import settings
+from rarelab.sweep.work import run_job
 from rarelab.tracking.environment import DIFF
 from rarelab.tracking.record import read_status
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from rarelab import __version__, build
+from rarelab import build
 from rarelab.check import check_leaf, check_plain
 from rarelab.data.preprocess import Preprocessor
 from rarelab.data.splits import Splits
@@ -32,6 +32,7 @@ from rarelab.predict.rules import recorded_rules, restored_rules
 from rarelab.predict.scorer import Scorer, score_columns
 from rarelab.training import Trainer
 from rarelab.training.keeper import load
+from rarelab.version import __version__
 
 FOLDER = "model"
 ARRAYS = "arrays.npz"

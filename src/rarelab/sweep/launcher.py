@@ -20,7 +20,7 @@ class JobLauncher(Launcher):
 
     An engine subclasses it in ``hydra_plugins`` and writes :meth:`run_jobs`; most of that is to
     carry a :class:`~rarelab.sweep.job.Job` to a worker, call
-    :func:`~rarelab.sweep.job.run_job` there and bring the
+    :func:`~rarelab.sweep.work.run_job` there and bring the
     :class:`~rarelab.sweep.job.Result` back. What is done before, retries and tables are the
     sweep's business, the same for every engine.
     """

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any
 
 from rarelab.processes import death, start
-from rarelab.sweep.job import Job, Result, run_job
+from rarelab.sweep.job import Job, Result
 from rarelab.sweep.launcher import Report
 
 _PATIENCE = 30.0
@@ -177,6 +177,8 @@ def _devices(job: Job) -> tuple[str, int]:
 
 def _work(job: Job, messages: connection.Connection, environment: Mapping[str, str]) -> None:
     """The process of one job."""
+    from rarelab.sweep.work import run_job  # all of training, which the sweep itself does not need
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the sweep decides
     os.environ.clear()
     os.environ.update(environment)

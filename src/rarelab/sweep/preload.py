@@ -11,7 +11,7 @@ import rarelab.figures
 import rarelab.following
 import rarelab.run
 import rarelab.sweep.failure
-import rarelab.sweep.job
+import rarelab.sweep.work
 from rarelab.tracking.store import import_mlflow
 
 import_mlflow("sqlite://")
@@ -26,5 +26,5 @@ PRELOADED = (
     rarelab.following,
     rarelab.run,
     rarelab.sweep.failure,
-    rarelab.sweep.job,
+    rarelab.sweep.work,
 )

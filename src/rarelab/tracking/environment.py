@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rarelab import __version__
 from rarelab.tracking.redact import redact_command, redact_diff
+from rarelab.version import __version__
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "pandas", "mlflow", "hydra-core")
 ENVIRONMENT = "environment.json"

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rarelab import __version__
+from rarelab.version import __version__
 
 FACTS = "model.json"
 LOADER = "rarelab.predict.served"
