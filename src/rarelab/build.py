@@ -3,8 +3,7 @@
 import copy
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,17 @@ from torch import nn
 from rarelab import groups
 from rarelab.check import check_leaf, check_value, parameters
 from rarelab.components import load_target
-from rarelab.data.splits import IGNORE_INDEX, Dataset, Splits, Table
+from rarelab.data.splits import Dataset, Splits, Table
 from rarelab.errors import RequestError, nearest
 from rarelab.losses.prior import corrected
 from rarelab.losses.protocols import Indexed, Sampling
+from rarelab.metrics.costs import Matrix, cost_matrix
 from rarelab.models import Estimator, set_output_prior
+from rarelab.prepare import check_shared
+from rarelab.sizes import Sizes
 from rarelab.streams import drawing_from, stream_seed
-from rarelab.training.loop import Trainer, Work
-from rarelab.training.sampling import Natural, Sampler, row_kinds
+from rarelab.training.loop import Trainer, Work, reaches_main
+from rarelab.training.sampling import Natural, Sampler
 
 FROM_BUILDER = frozenset({"warmup_loss", "main_loss", "params", "optimizer"})
 """Parameters that are other components: no leaf lists them."""
@@ -137,63 +139,40 @@ def sampler(cfg: DictConfig) -> Sampler:
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """What the data decides about the other components."""
+class Prepared:
+    """What a run trains and with what, built from its configuration; ``work`` is None for an
+    estimator, which fits itself. ``data`` is the data set's identity."""
 
-    splits: Splits
-    trainer: Trainer
-    sampler: Sampler = field(default_factory=Natural)
+    data: str
+    sizes: Sizes
+    model: nn.Module | Estimator
+    work: Work | None
+    costs: Matrix | None
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.trainer.steps_per_epoch(len(self.splits.train))
 
-    @property
-    def total_steps(self) -> int:
-        return self.steps_per_epoch * self.trainer.max_epochs
+def prepared(cfg: DictConfig) -> Prepared:
+    """Load the data and build everything, training nothing and writing nothing.
 
-    def class_counts(self) -> torch.Tensor:
-        """Training targets of each class, int64 [C]."""
-        labels = self.splits.train.labels()
-        return torch.bincount(labels, minlength=len(self.splits.classes))
-
-    @cached_property
-    def drawn_counts(self) -> torch.Tensor:
-        """Targets of each class that an epoch's batches are expected to hold, float64 [C].
-
-        Raises:
-            RequestError: the sampler cannot fill a batch as it is asked to.
-        """
-        y = self.splits.train.y
-        uses = self.sampler.expected_uses(row_kinds(y), self.trainer.batch_size)
-        counted = y != IGNORE_INDEX
-        uses = uses.view(-1, *[1] * (y.ndim - 1)).expand(y.shape)[counted]
-        return torch.bincount(y[counted], weights=uses, minlength=len(self.splits.classes))
-
-    def prior_shift(self) -> torch.Tensor | None:
-        """What batches add to the log-odds (binary, [1]) or log-rates [C]; None for nothing."""
-        log_rates = [
-            (counts.double().clamp_min(1e-8) / counts.sum()).log()
-            for counts in (self.drawn_counts, self.class_counts())
-        ]
-        shift = log_rates[0] - log_rates[1]
-        if self.splits.task == "binary":
-            shift = shift[1:] - shift[:1]
-        return shift if bool((shift.abs() > 1e-9).any()) else None
-
-    def facts(self) -> dict[str, Any]:
-        counts = self.drawn_counts.float()
-        return {
-            "in_features": self.splits.in_features,
-            "num_outputs": self.splits.num_outputs,
-            "num_classes": self.splits.num_outputs,
-            "num_rows": self.splits.train.y.numel(),
-            "class_counts": self.class_counts().tolist(),
-            "class_priors": (self.drawn_counts / self.drawn_counts.sum()).tolist(),
-            "pos_weight": (counts[0] / counts[1].clamp_min(1)).item(),
-            "T_max": self.total_steps,
-            "total_iters": self.total_steps,
-        }
+    Raises:
+        RequestError: a value that a constructor refuses, parts that do not fit each other, the
+            data or several processes, a schedule that never reaches what is to be selected.
+    """
+    chosen, data = trainer(cfg), dataset(cfg)
+    splits = data.splits(stream_seed(cfg.seed, "draw"))
+    costs = None if cfg.costs is None else cost_matrix(cfg.costs, splits.classes)
+    sizes = Sizes(splits, chosen, sampler(cfg))
+    built, todo = model(cfg, sizes), None
+    if chosen.devices > 1:
+        check_shared(chosen, built)
+    if not isinstance(built, Estimator):
+        todo = work(cfg, sizes, built, chosen.torch_device())
+        if chosen.select == "main" and not reaches_main(chosen, todo):
+            raise RequestError(
+                f"trainer.max_epochs={chosen.max_epochs}: the schedule's warmup and blend leave "
+                "no epoch at the final main weight; raise it, shorten schedule.warmup_epochs or "
+                "schedule.blend_epochs, or set trainer.select=any"
+            )
+    return Prepared(data.identity(), sizes, built, todo, costs)
 
 
 def model(cfg: DictConfig, sizes: Sizes) -> nn.Module | Estimator:

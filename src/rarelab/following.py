@@ -19,7 +19,6 @@ from rarelab import build
 from rarelab.devices import Company, Launched, Member
 from rarelab.errors import one_line
 from rarelab.launch import Place
-from rarelab.prepare import prepare
 from rarelab.streams import drawing_from, generator
 from rarelab.training import Diverged
 from rarelab.training.history import History
@@ -61,7 +60,7 @@ def follow(
         build.check(cfg)
         trainer = build.trainer(cfg)
         with limited_threads(trainer.threads):
-            prepared = prepare(cfg)
+            prepared = build.prepared(cfg)
             work, unkept = prepared.work, History(Path(os.devnull))
             assert work is not None
             ready()

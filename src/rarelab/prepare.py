@@ -1,76 +1,25 @@
-"""From configuration to what a run trains, with everything said that can be foreseen."""
+"""What can be foreseen of a run before it trains: what is refused, and what is warned of."""
 
 import logging
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
-from omegaconf import DictConfig
 from torch import nn
 
-from rarelab import build
 from rarelab.errors import RequestError
 from rarelab.losses.prior import PriorCorrected
-from rarelab.metrics.costs import Matrix, cost_matrix
 from rarelab.models import Estimator
 from rarelab.models.layers import drawing, mixing_rows
-from rarelab.streams import stream_seed
+from rarelab.sizes import Sizes
 from rarelab.training import Trainer, Work
-from rarelab.training.loop import reaches_main
 
 log = logging.getLogger("rarelab")
 
 _SHOWN = 3
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What a run trains and with what, built from its configuration; ``work`` is None for an
-    estimator, which fits itself. ``data`` is the data set's identity."""
-
-    data: str
-    sizes: build.Sizes
-    model: nn.Module | Estimator
-    work: Work | None
-    costs: Matrix | None
-
-
-def prepare(cfg: DictConfig) -> Prepared:
-    """Load the data and build everything, training nothing and writing nothing.
-
-    Raises:
-        RequestError: a value that a constructor refuses, parts that do not fit each other, the
-            data or several processes, a schedule that never reaches what is to be selected.
-    """
-    trainer, dataset = build.trainer(cfg), build.dataset(cfg)
-    splits = dataset.splits(stream_seed(cfg.seed, "draw"))
-    costs = None if cfg.costs is None else cost_matrix(cfg.costs, splits.classes)
-    sizes = build.Sizes(splits, trainer, build.sampler(cfg))
-    model, work = build.model(cfg, sizes), None
-    if trainer.devices > 1:
-        _check_shared(trainer, model)
-    if not isinstance(model, Estimator):
-        work = build.work(cfg, sizes, model, trainer.torch_device())
-        if trainer.select == "main" and not reaches_main(trainer, work):
-            raise RequestError(
-                f"trainer.max_epochs={trainer.max_epochs}: the schedule's warmup and blend leave "
-                "no epoch at the final main weight; raise it, shorten schedule.warmup_epochs or "
-                "schedule.blend_epochs, or set trainer.select=any"
-            )
-    return Prepared(dataset.identity(), sizes, model, work, costs)
-
-
-def warn_before(sizes: build.Sizes, work: Work | None) -> None:
-    """Say what can be foreseen."""
-    for note in sizes.splits.notes:
-        log.warning("note: %s", note)
-    if work is not None:
-        _warn_of_batches(sizes, work)
-        _warn_of_draws(sizes.trainer, work)
-
-
-def _check_shared(trainer: Trainer, model: nn.Module | Estimator) -> None:
+def check_shared(trainer: Trainer, model: nn.Module | Estimator) -> None:
     """Refuse what several processes would not train as one does."""
     asked = f"trainer.devices={trainer.devices}"
     if isinstance(model, Estimator):
@@ -96,6 +45,15 @@ def _check_shared(trainer: Trainer, model: nn.Module | Estimator) -> None:
         )
 
 
+def warn_before(sizes: Sizes, work: Work | None) -> None:
+    """Say what can be foreseen."""
+    for note in sizes.splits.notes:
+        log.warning("note: %s", note)
+    if work is not None:
+        _warn_of_batches(sizes, work)
+        _warn_of_draws(sizes.trainer, work)
+
+
 def _warn_of_draws(trainer: Trainer, work: Work) -> None:
     if trainer.devices > 1 and (layers := list(drawing(work.model))):
         log.warning(
@@ -112,7 +70,7 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _warn_of_batches(sizes: build.Sizes, work: Work) -> None:
+def _warn_of_batches(sizes: Sizes, work: Work) -> None:
     """Too few rare rows a batch, or another prevalence than nature's: say so, and the remedy."""
     drawn = sizes.drawn_counts[work.rare_class].item()
     expected = drawn / sizes.steps_per_epoch

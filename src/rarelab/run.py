@@ -17,7 +17,7 @@ from rarelab.interruption import Interruption
 from rarelab.metrics.costs import Matrix
 from rarelab.models import Estimator
 from rarelab.predict import write_model
-from rarelab.prepare import prepare, warn_before
+from rarelab.prepare import warn_before
 from rarelab.record import Record
 from rarelab.start import company_of
 from rarelab.streams import drawing_from, generator, stream_seed
@@ -79,7 +79,7 @@ def run(
         interruption.listening(),
         company_of(cfg, trainer.devices) as company,
     ):
-        ready = prepare(cfg)
+        ready = build.prepared(cfg)
         company.start()
         splits, model, work, costs = ready.sizes.splits, ready.model, ready.work, ready.costs
         warn_before(ready.sizes, work)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
+from rarelab import build
 from rarelab.errors import RequestError
 from rarelab.search.picture import draw
 from rarelab.search.prune import PruneReport
@@ -222,11 +223,9 @@ def _rehearse(corners: Sequence[Job]) -> None:
     Raises:
         RequestError: a corner that cannot be built.
     """
-    from rarelab.prepare import prepare
-
     for job in corners:
         try:
-            prepare(OmegaConf.create(job.config))
+            build.prepared(OmegaConf.create(job.config))
         except RequestError as error:
             raise RequestError(f"at {' '.join(job.overrides)}: {error}") from None
 

@@ -1,0 +1,71 @@
+"""What the data, the trainer and the sampler decide about the other components."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from rarelab.data.splits import IGNORE_INDEX, Splits
+from rarelab.training.loop import Trainer
+from rarelab.training.sampling import Natural, Sampler, row_kinds
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the data decides about the other components."""
+
+    splits: Splits
+    trainer: Trainer
+    sampler: Sampler = field(default_factory=Natural)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.trainer.steps_per_epoch(len(self.splits.train))
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps_per_epoch * self.trainer.max_epochs
+
+    def class_counts(self) -> torch.Tensor:
+        """Training targets of each class, int64 [C]."""
+        labels = self.splits.train.labels()
+        return torch.bincount(labels, minlength=len(self.splits.classes))
+
+    @cached_property
+    def drawn_counts(self) -> torch.Tensor:
+        """Targets of each class that an epoch's batches are expected to hold, float64 [C].
+
+        Raises:
+            RequestError: the sampler cannot fill a batch as it is asked to.
+        """
+        y = self.splits.train.y
+        uses = self.sampler.expected_uses(row_kinds(y), self.trainer.batch_size)
+        counted = y != IGNORE_INDEX
+        uses = uses.view(-1, *[1] * (y.ndim - 1)).expand(y.shape)[counted]
+        return torch.bincount(y[counted], weights=uses, minlength=len(self.splits.classes))
+
+    def prior_shift(self) -> torch.Tensor | None:
+        """What batches add to the log-odds (binary, [1]) or log-rates [C]; None for nothing."""
+        log_rates = [
+            (counts.double().clamp_min(1e-8) / counts.sum()).log()
+            for counts in (self.drawn_counts, self.class_counts())
+        ]
+        shift = log_rates[0] - log_rates[1]
+        if self.splits.task == "binary":
+            shift = shift[1:] - shift[:1]
+        return shift if bool((shift.abs() > 1e-9).any()) else None
+
+    def facts(self) -> dict[str, Any]:
+        counts = self.drawn_counts.float()
+        return {
+            "in_features": self.splits.in_features,
+            "num_outputs": self.splits.num_outputs,
+            "num_classes": self.splits.num_outputs,
+            "num_rows": self.splits.train.y.numel(),
+            "class_counts": self.class_counts().tolist(),
+            "class_priors": (self.drawn_counts / self.drawn_counts.sum()).tolist(),
+            "pos_weight": (counts[0] / counts[1].clamp_min(1)).item(),
+            "T_max": self.total_steps,
+            "total_iters": self.total_steps,
+        }
