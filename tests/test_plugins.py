@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hydra
 import pytest
 from omegaconf import OmegaConf
 
@@ -11,8 +12,9 @@ from hydra_plugins.rarelab_ray import RayLauncher, _startable
 from hydra_plugins.rarelab_submitit import SubmititLauncher
 from rarelab.check import check_leaf, parameters
 from rarelab.components import load_target
-from rarelab.errors import RequestError
+from rarelab.errors import RarelabError, RequestError
 from rarelab.paths import config_root
+from rarelab.sweep import hydra_internals
 from test_in_flight import job
 
 PLUGINS = Path(__file__).parent.parent / "src" / "hydra_plugins"
@@ -35,6 +37,21 @@ def test_a_leaf_of_hydras_own_groups_is_its_plugins_signature(leaf: Path) -> Non
     check_leaf(group, content, allow=[])
     target = load_target("_target_", content.pop("_target_"), group)
     assert {key for key in content if key != "_convert_"} == set(parameters(target))
+
+
+def test_hydra_is_the_version_whose_internals_are_used(monkeypatch) -> None:
+    assert hydra.__version__.startswith(f"{hydra_internals.MADE_FOR}.")
+    monkeypatch.delattr(hydra_internals.ConfigLoaderImpl, "_apply_overrides_to_config")
+    with pytest.raises(RarelabError, match=r"hydra-core .* pip install 'hydra-core~=1\.3"):
+        hydra_internals.set_values(OmegaConf.create({}), [])
+    with pytest.raises(RarelabError, match="its loader is a int"):
+        hydra_internals.group_exists(1, "loss")  # type: ignore[arg-type]
+
+
+def test_nothing_else_reaches_into_hydra() -> None:
+    for path in PLUGINS.parent.rglob("*.py"):
+        if path.name != "hydra_internals.py":
+            assert "hydra._internal" not in path.read_text(encoding="utf-8"), path
 
 
 @pytest.mark.slow  # needs Ray

@@ -6,14 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from hydra import initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -26,6 +22,7 @@ from rarelab.compose import (
 )
 from rarelab.errors import RequestError, nearest
 from rarelab.groups import OF_A_SWEEP, first_key
+from rarelab.sweep import hydra_internals
 
 Composed = tuple[DictConfig, dict[str, str | None]]
 """A configuration, and the option chosen in each group."""
@@ -40,8 +37,7 @@ class Composer:
     """
 
     def __init__(self, loader: ConfigLoader) -> None:
-        assert isinstance(loader, ConfigLoaderImpl)
-        loader.repository = _ReadOnce(loader.repository)  # type: ignore[assignment]
+        hydra_internals.read_once(loader)
         self._loader = loader
         self.parser = OverridesParser.create(config_loader=loader)
         self._bases: dict[tuple[str, ...], Composed] = {}
@@ -54,12 +50,12 @@ class Composer:
         """
         with one_line_errors(list(overrides)):
             parsed = self.parser.parse_overrides(list(overrides))
-            self._loader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
+            hydra_internals.check_of_one_job(self._loader, parsed)
             groups = [override for override in parsed if self._is_group(override)]
             values = [override for override in parsed if not self._is_group(override)]
             base, choices = self._base(groups)
             cfg = copy.deepcopy(base)
-            ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
+            hydra_internals.set_values(cfg, values)
             OmegaConf.to_container(cfg, resolve=True)  # an interpolation of nothing is refused here
             return cfg, choices
 
@@ -100,20 +96,7 @@ class Composer:
     def _is_group(self, override: Override) -> bool:
         """Hydra's rule for telling the choice of an option from the setting of a value."""
         is_value = isinstance(override.value(), dict)
-        return not is_value and self._loader.repository.group_exists(override.key_or_group)
-
-
-class _ReadOnce(CachingConfigRepository):
-    """Files of configuration that stay what they were when they were first read.
-
-    Hydra copies its repository for every composition, and composes into what it is handed.
-    """
-
-    def load_config(self, config_path: str) -> ConfigResult | None:
-        return copy.deepcopy(super().load_config(config_path))
-
-    def __deepcopy__(self, memo: object) -> "_ReadOnce":
-        return self
+        return not is_value and hydra_internals.group_exists(self._loader, override.key_or_group)
 
 
 @contextmanager
@@ -126,14 +109,10 @@ def loader(folders: Sequence[str] = ()) -> Iterator[ConfigLoader]:
     GlobalHydra.instance().clear()
     with initialize_config_dir(config_dir(), version_base="1.3"):
         found = GlobalHydra.instance().config_loader()
-        assert isinstance(found, ConfigLoaderImpl)
-        path = found.get_search_path()
         for folder in folders:
             if not os.path.isdir(folder):
                 raise RequestError(f"--config-dir {folder}: there is no such folder")
-            source = f"file://{os.path.abspath(folder)}"
-            path.prepend("command-line", source, SearchPathQuery(provider="schema"))
-        found.repository.initialize_sources(path)
+        hydra_internals.add_folders(found, folders)
         yield found
 
 

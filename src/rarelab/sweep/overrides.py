@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override, Quote, QuotedString, Transformer
 from hydra.errors import HydraException
 
 from rarelab.errors import RequestError
@@ -125,7 +125,7 @@ def _zip(parser: OverridesParser, zipped: Mapping[str, Sequence[Any]]) -> list[l
 
 
 def _text(value: Any) -> str:
-    return "null" if value is None else Override._get_value_element_as_str(value)
+    return Transformer.str(value)
 
 
 def _split(text: str) -> list[str]:

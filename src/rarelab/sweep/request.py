@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hydra._internal.callbacks import Callbacks
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.plugin import Plugin
 from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, RunMode
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from rarelab.check import check_leaf
@@ -18,6 +17,7 @@ from rarelab.compose import one_line_errors
 from rarelab.errors import RequestError, nearest
 from rarelab.groups import MAKES_A_SWEEP, first_key
 from rarelab.launch import Place
+from rarelab.sweep import hydra_internals
 from rarelab.sweep.composer import Composer, loader
 from rarelab.sweep.overrides import key_of, quoted_arms, quoted_name
 
@@ -79,7 +79,7 @@ def _sweep(cfg: DictConfig, found: ConfigLoader, lines: list[str]) -> Any:
     for part, kind in (("sweeper", Sweeper), ("launcher", Launcher)):
         leaf = OmegaConf.to_container(cfg.hydra[part], resolve=True)
         _check_plugin(f"hydra.{part}", leaf, kind)
-    context = HydraContext(config_loader=found, callbacks=Callbacks())
+    context = hydra_internals.context(found)
     with one_line_errors(lines):
         sweeper = Plugins.instance().instantiate_sweeper(
             hydra_context=context, task_function=_not_called, config=cfg
