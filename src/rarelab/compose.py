@@ -110,10 +110,9 @@ def _missing_option(error: MissingConfigException) -> str:
 
 def _wrong_override(error: Exception, overrides: list[str], config: str) -> str:
     if isinstance(error, OverrideParseException):
-        return (
-            f"{error.override}: cannot be read; expected KEY=VALUE, with quotes of its own around a"
-            " value of spaces, brackets, commas or accents: \"KEY='VALUE'\""
-        )
+        value = (error.override or "").partition("=")[2]
+        quote = f"; quote the value: KEY='{value}'" if value and value[0] not in "[{('\"" else ""
+        return f"{error.override}: cannot be read; expected KEY=VALUE{quote}"
     if str(error).startswith("Ambiguous value for argument"):
         line = next((item for item in overrides if repr(item)[1:-1] in str(error)), "")
         key, _, value = line.partition("=")

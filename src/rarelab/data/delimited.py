@@ -47,11 +47,13 @@ def header_and_width(path: Path, separator: str) -> tuple[list[str], int]:
 
 
 def _width(name: str, expected: int, lines: Iterator[Line]) -> int:
-    width, last = None, 0
-    for last, fields in lines:
+    width = None
+    for number, fields in lines:
         surplus = fields[expected:]
         if len(fields) < expected or any(surplus) or len(fields) != (width or len(fields)):
-            raise RequestError(_mismatch(name, last, len(fields), expected, first=width is None))
+            why = _mismatch(name, number, len(fields), expected, first=width is None)
+            spans = any("\n" in field for field in fields)
+            raise RequestError(f"{why} (is a quote left open there?)" if spans else why)
         width = len(fields)
     return width or expected
 

@@ -41,7 +41,8 @@ def prepare(
     RequestError in one line when the frame or the target cannot be used.
     """
     data = _labelled(frame, roles)
-    notes = [*notes]
+    of_the_columns = [*notes]
+    notes = [*of_the_columns]
     if recipe.deduplicate:
         data, note = _deduplicated(data)
         notes.append(note)
@@ -53,7 +54,7 @@ def prepare(
     if (train == train[0]).all():
         raise RequestError(
             "no feature varies in the training rows: every column is constant or empty there"
-            + (f" ({notes[0]})" if notes else "")
+            + (f" ({of_the_columns[0]})" if of_the_columns else "")
         )
     preprocessor.others = tuple(name for name in frame.columns if name not in data.features)
     others = [preprocessor.transform(data.features.iloc[part]) for part in rows[1:]]
