@@ -12,15 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
-from PIL import Image
-
 from rarelab.compare import effects, words
 from rarelab.compare.across import Across, across
 from rarelab.compare.arms import group
 from rarelab.compare.contrast import BETTER, WORSE, Contrast
 from rarelab.compare.load import Run
 from rarelab.compare.study import Study
-from rarelab.ledger.pages import DIGEST
+from rarelab.ledger.pages import DIGEST, drawn_from
 from rarelab.ledger.study import KeptStudy
 
 HERE = Path(__file__).parent
@@ -298,19 +296,12 @@ def main() -> None:
     draw(over_data_sets("test/aucpr"))
 
 
-def _drawn_from(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    with Image.open(path) as picture:
-        return picture.info.get(DIGEST)
-
-
 def draw(found: Across | None, path: Path = PICTURE) -> None:
     """The picture of the ranks; one of the same ranks is left, since no two drawings are equal."""
     if found is None or found.post_hoc is None:
         return
     shown = f"{found.ranks} {found.post_hoc.round(12).to_csv()}"
-    if _drawn_from(path) != shown:
+    if drawn_from(path) != shown:
         picture = effects.critical_difference(found.ranks, found.post_hoc, ALPHA, found.data_sets)
         picture.savefig(path, dpi=110, metadata={DIGEST: shown})
 

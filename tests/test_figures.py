@@ -1,6 +1,8 @@
 """Pictures of a run: drawn from any history and scores, and nothing global is touched."""
 
+import re
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from rarelab import figures
+import rarelab as package
+from rarelab import figures, palette
 from rarelab.figures import run_figures
 from rarelab.metrics import one_vs_rest, probabilities_of
 from rarelab.metrics.curves import curves
@@ -158,3 +161,11 @@ def test_pyplot_is_not_used(tmp_path):
     draw(tmp_path, history(), *data(), ["n", "p"])
     assert before == ("matplotlib.pyplot" in sys.modules)
     assert not hasattr(figures, "plt")
+
+
+def test_the_colours_of_all_pictures_are_named_in_one_place():
+    source = Path(package.__file__).parent
+    named = re.compile(r"""["']#[0-9A-Fa-f]{6}["']""")
+    found = {path.name for path in source.rglob("*.py") if named.search(path.read_text("utf-8"))}
+    assert found == {"palette.py"}
+    assert len(set(palette.PALETTE)) == len(palette.PALETTE)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from PIL import Image
 
 from data_fixtures import leave_drawn_rows
 from rarelab.compare import noise, runs_csv
@@ -153,8 +152,7 @@ def test_the_pages_of_a_study_are_those_of_its_runs(kept: KeptStudy) -> None:
         "verdict.md": pages.verdict(kept, found),
         "verdict.csv": pages.table(found),
     }
-    with Image.open(kept.folder / pages.FIGURE) as picture:
-        assert picture.info[pages.DIGEST] == pages.digest(kept)
+    assert pages.drawn_from(kept.folder / pages.FIGURE) == pages.digest(kept)
     assert all(file.stat().st_size < 300_000 for file in kept.folder.iterdir())
     assert runs_csv.as_csv(kept.runs()) == (kept.folder / RUNS).read_text("utf-8")
     assert kept.environment()["jobs"] == len(kept.runs()) == int(kept.header["Jobs"])

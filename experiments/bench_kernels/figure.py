@@ -8,7 +8,9 @@ import pandas as pd
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-COLOURS = {"rarelab": "#0072b2", "imbalanced-losses": "#d55e00", "proxy-losses": "#999999"}
+from rarelab.palette import BLUE, GREY, ORANGE
+
+COLOURS = {"rarelab": BLUE, "imbalanced-losses": ORANGE, "proxy-losses": GREY}
 DASHES = {0.005: "-", 0.1: "--"}
 
 

@@ -13,10 +13,18 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Okabe and Ito's colours: told apart by colour-blind readers and in grey print.
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
-CYCLE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-PHASES = {"warmup": "#E8E8E8", "blend": "#F3E3C3", "main": "#FFFFFF"}
+from rarelab.palette import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PALE_AMBER,
+    PALE_GREY,
+    PALETTE,
+    WHITE,
+)
+
+PHASES = {"warmup": PALE_GREY, "blend": PALE_AMBER, "main": WHITE}
 MAX_CLASSES = 10
 """More classes than this are cut to the rarest, which are what a run is about."""
 
@@ -135,7 +143,7 @@ def _reliability(axes: Axes, kinds: Mapping[str, Mapping[str, Sequence[float]]])
     least = min((p for points in kinds.values() for p in points["predicted"] if p > 0), default=0.1)
     least = max(least, 1e-6)
     axes.plot([least, 1], [least, 1], color=GREY, linestyle=":", label="calibrated")
-    for (name, points), color in zip(kinds.items(), CYCLE, strict=False):
+    for (name, points), color in zip(kinds.items(), PALETTE, strict=False):
         predicted, rate = np.asarray(points["predicted"]), np.asarray(points["rate"])
         spans = np.abs(np.stack([rate - points["low"], points["high"] - rate]))
         axes.errorbar(predicted, rate, spans, fmt="o-", color=color, label=name, **THIN)
@@ -192,7 +200,7 @@ def _shade_phases(axes: Axes, epochs: Sequence[Row]) -> None:
             1.01,
             name,
             fontsize=7,
-            color="#555555",
+            color=GREY,
             ha="center",
             va="top",
             rotation=90 if narrow else 0,
@@ -216,7 +224,7 @@ def _scores(axes: Axes, values: NDArray, labels: NDArray, classes: Sequence[str]
 
 def _overlaid(axes: Axes, parts: Mapping[str, NDArray]) -> None:
     bins = _bins(parts)
-    for (name, part), color in zip(parts.items(), CYCLE, strict=False):
+    for (name, part), color in zip(parts.items(), PALETTE, strict=False):
         shares = _shares(part, bins)
         axes.stairs(shares, bins, fill=True, color=color, alpha=0.3)
         axes.stairs(shares, bins, color=color, label=f"{_short(name)} ({len(part):,} rows)")
@@ -266,10 +274,10 @@ def _rarest(labels: NDArray, classes: Sequence[str]) -> list[int]:
 
 def _styles() -> list[dict[str, Any]]:
     """Ten styles: the colours once, then again with broken lines."""
-    lines = ["-"] * len(CYCLE) + ["--"] * len(CYCLE)
+    lines = ["-"] * len(PALETTE) + ["--"] * len(PALETTE)
     return [
         {"color": color, "linestyle": line}
-        for color, line in islice(zip(cycle(CYCLE), lines, strict=False), MAX_CLASSES)
+        for color, line in islice(zip(cycle(PALETTE), lines, strict=False), MAX_CLASSES)
     ]
 
 

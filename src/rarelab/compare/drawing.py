@@ -12,8 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, the dark ones first: they stay apart in grey.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#7F7F7F")
+from rarelab.palette import GREY, PALETTE
+
+COLOURS = (*PALETTE, GREY)
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (1, 1)), (0, (8, 2)))
 MARKERS = "osD^vPX*"
 MAX_ARMS = len(COLOURS)
@@ -21,7 +22,6 @@ MAX_ARMS = len(COLOURS)
 
 FORMATS = ("svg", "pdf", "png")
 SIZE = (6.8, 4.2)
-GREY = "#6B6B6B"
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:

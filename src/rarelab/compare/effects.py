@@ -13,11 +13,12 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rarelab.compare.contrast import BETTER, WORSE, Finding, by_difference
-from rarelab.compare.drawing import GREY, legend, new_axes, new_panels, styles
+from rarelab.compare.drawing import legend, new_axes, new_panels, styles
 from rarelab.metrics.table import higher_is_better
+from rarelab.palette import DARK_GREY, GREEN, GREY, ORANGE
 
 MAX_ROWS = 40
-_FILLED = {BETTER: "#009E73", WORSE: "#D55E00"}
+_FILLED = {BETTER: GREEN, WORSE: ORANGE}
 
 History = Sequence[Mapping[str, Any]]
 
@@ -51,7 +52,7 @@ def _draw_differences(axes: Axes, finding: Finding) -> None:
     for place, c in enumerate(shown):
         if c.test is None:
             continue
-        colour = _FILLED.get(c.verdict, "#333333")
+        colour = _FILLED.get(c.verdict, DARK_GREY)
         if c.rows is not None:
             axes.plot([c.rows.low, c.rows.high], [place + 0.22] * 2, color=GREY, linewidth=1.2)
         if math.isfinite(c.test.low):

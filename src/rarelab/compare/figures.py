@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rarelab.compare.drawing import GREY, MARKERS, legend, new_axes, save, styles
+from rarelab.compare.drawing import MARKERS, legend, new_axes, save, styles
+from rarelab.palette import DARK_GREY, GREY
 
 __all__ = ["Curves", "precision_recall", "recall_at_quantile", "save"]
 
@@ -30,7 +31,7 @@ def recall_at_quantile(
             _band(axes, x, _values(runs, "recall_at_q", "values"), label, len(runs), style)
         every = [run for runs in arms.values() for run in runs]
         _reference(
-            axes, every, "best", color="#333333", linestyle=(0, (4, 2)), label="best possible"
+            axes, every, "best", color=DARK_GREY, linestyle=(0, (4, 2)), label="best possible"
         )
         _reference(axes, every, "chance", color=GREY, linestyle=(0, (1, 2)), label="chance")
         if budget is not None:

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 
 from rarelab.compare.load import Run
+from rarelab.palette import PALETTE
 
 TAG = "mlflow.runColor"
-
-# Okabe and Ito's, told apart by colour-blind readers too; without yellow, which white swallows.
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
 def colours(runs: Sequence[Run]) -> dict[str, str]:

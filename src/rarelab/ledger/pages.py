@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from rarelab.compare import effects, tables, words
 from rarelab.compare.contrast import BETTER, TOO_FEW, WORSE, Finding, by_difference
@@ -22,12 +23,16 @@ _SHOWN = {BETTER: " better", WORSE: " worse", TOO_FEW: " too few"}
 
 
 def write_study(study: KeptStudy) -> None:
-    """Write the verdicts, their table and the figure of one study."""
+    """Write the verdicts, their table and the figure of one study.
+
+    A figure that was drawn from the same runs is left: another matplotlib draws other bytes.
+    """
     found = study.answers()
     (study.folder / VERDICT).write_text(verdict(study, found), encoding="utf-8")
     (study.folder / TABLE).write_text(table(found), encoding="utf-8")
-    picture = figure(found[0], study.comparisons[0])
-    picture.savefig(study.folder / FIGURE, dpi=110, metadata={DIGEST: digest(study)})
+    if drawn_from(study.folder / FIGURE) != digest(study):
+        picture = figure(found[0], study.comparisons[0])
+        picture.savefig(study.folder / FIGURE, dpi=110, metadata={DIGEST: digest(study)})
 
 
 def write_readme(folder: Path, studies: Sequence[KeptStudy]) -> None:
@@ -37,6 +42,14 @@ def write_readme(folder: Path, studies: Sequence[KeptStudy]) -> None:
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
     path.write_text(f"{before}{BEGIN}\n{ledger(studies)}\n{END}{after}", encoding="utf-8")
+
+
+def drawn_from(path: Path) -> str | None:
+    """What a picture says that it was drawn from; None if it is not there or does not say."""
+    if not path.is_file():
+        return None
+    with Image.open(path) as picture:
+        return picture.info.get(DIGEST)
 
 
 def digest(study: KeptStudy) -> str:

@@ -9,9 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from rarelab.palette import BLACK, BLUE, GREY, ORANGE, PALE_GREY
 from rarelab.search.trials import Trial
-
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#7F7F7F"
 
 
 def draw(trials: Sequence[Trial], importance: Mapping[str, float], path: Path) -> None:
@@ -40,10 +39,10 @@ def _history(axes: Axes, trials: Sequence[Trial]) -> None:
     low = axes.get_xaxis_transform()  # the trial's number across, a share of the height upwards
     for place, trial in enumerate(t for t in trials if t.status == "failed"):
         label = "_" if place else "failed"
-        axes.plot(trial.number, 0.02, "v", color="black", label=label, transform=low)
+        axes.plot(trial.number, 0.02, "v", color=BLACK, label=label, transform=low)
     axes.set(xlabel="trial", ylabel="validation AUCPR, mean over seeds", title="The search")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(color="#E5E5E5", linewidth=0.6)
+    axes.grid(color=PALE_GREY, linewidth=0.6)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, loc="best")
 
