@@ -135,7 +135,7 @@ def save(name: str, rows: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=7, help="trainings of each cadence")
     parser.add_argument("--signals", type=int, default=10, help="runs of each data set")
     parser.add_argument("--save", action="store_true", help="to cost.csv and sigterm.csv")

@@ -194,7 +194,7 @@ def speed(runs: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=1000)
     chosen = parser.parse_args()

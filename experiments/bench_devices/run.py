@@ -34,7 +34,7 @@ def seconds(devices: int, hidden: str, batch: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 2])
     chosen = parser.parse_args()
     logging.getLogger("rarelab").addHandler(logging.NullHandler())

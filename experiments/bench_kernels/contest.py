@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import imbalanced_losses
-import proxy_losses
+import proxy_losses  # pyright: ignore[reportMissingImports]  # of the extra `bench` alone
 import torch
 from torch import Tensor, nn
 
@@ -58,7 +58,10 @@ def works() -> list[Work]:
             ]
             if loss == "smooth_ap" or tau == 0.01:
                 found.append(Work(loss, 1, 1024, 16384, 0.01, tau))
-            found += [Work(loss, classes, *sizes, 1 / classes, tau) for classes, *sizes in several]
+            found += [
+                Work(loss, classes, batch, queue, 1 / classes, tau)
+                for classes, batch, queue in several
+            ]
     return found
 
 

@@ -27,7 +27,8 @@ def draw(table: pd.DataFrame, path: Path) -> None:
             for rate, dash in DASHES.items():
                 values = table.xs((loss, 1, rate, 0.01), level=["loss", "classes", "rate", "tau"])
                 values = values[quantity, library].dropna()
-                pools = [batch + queue for batch, queue in values.index]
+                batch, queue = (values.index.get_level_values(k) for k in ("batch", "queue"))
+                pools = batch + queue
                 label = f"{library}, {100 * rate:g} % positive"
                 ax.loglog(pools, values.clip(lower=0.1), dash, marker=".", c=colour, label=label)
         ax.set(title=title, xlabel="rows in the pool")

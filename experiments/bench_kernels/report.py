@@ -1,6 +1,7 @@
 """The tables and the figure of README.md, from the CSV files beside it."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -90,7 +91,7 @@ def retrieved() -> str:
     return "\n".join(lines)
 
 
-def _figure(value: float, form: str) -> str:
+def _figure(value: Any, form: str) -> str:
     return "–" if pd.isna(value) else format(value, form)
 
 

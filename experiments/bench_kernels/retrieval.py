@@ -3,7 +3,9 @@
 from collections.abc import Callable
 
 import torch
-from pytorch_metric_learning.losses import SmoothAPLoss
+from pytorch_metric_learning.losses import (  # pyright: ignore[reportMissingImports]
+    SmoothAPLoss,
+)
 from speed import in_turn
 from torch import Tensor
 

@@ -47,15 +47,18 @@ def theirs(splits: Splits, seed: int, epochs: int, batch: int, rate: float) -> f
         (table.x.numpy().astype(np.float64), table.y.numpy()) for _, table in splits.tables()
     )
     model = MLPClassifier(
-        hidden_layer_sizes=(64, 64), batch_size=batch, learning_rate_init=rate, random_state=seed
+        hidden_layer_sizes=(64, 64),
+        batch_size=batch,  # pyright: ignore[reportArgumentType]  # "auto" or a number
+        learning_rate_init=rate,
+        random_state=seed,
     )
     best, score = -1.0, float("nan")
     for _ in range(epochs):
         model.partial_fit(*train, classes=[0, 1])
-        reached = average_precision_score(val[1], model.predict_proba(val[0])[:, 1])
+        reached = average_precision_score(val[1], np.asarray(model.predict_proba(val[0]))[:, 1])
         if reached > best:
             best = reached
-            score = average_precision_score(test[1], model.predict_proba(test[0])[:, 1])
+            score = average_precision_score(test[1], np.asarray(model.predict_proba(test[0]))[:, 1])
     return score
 
 

@@ -125,7 +125,7 @@ def save(dataset: str, lines: list[list[str]]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dataset", choices=SETTINGS, default="toy")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--first", type=int, default=0, help="leave out the kills before this one")

@@ -20,7 +20,7 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def at(count: int, fatal: Callable[..., None], usual: Callable[..., Any]) -> Callable[..., Any]:
+def at(count: int, fatal: Callable[..., Any], usual: Callable[..., Any]) -> Callable[..., Any]:
     """``usual``, but the ``count``-th call is ``fatal``."""
     calls = [0]
 
@@ -94,10 +94,10 @@ def after(milliseconds: int) -> None:
 
     update = Trainer._update
 
-    def start(self: Trainer, *arguments: Any) -> None:
+    def start(self: Trainer, work: Any, loss: Any) -> None:
         Trainer._update = update
         threading.Timer(milliseconds / 1000, die).start()
-        update(self, *arguments)
+        update(self, work, loss)
 
     Trainer._update = start
 

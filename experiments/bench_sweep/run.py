@@ -84,7 +84,7 @@ def lookup(home: Path, runs: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--jobs", type=int, default=60)
     parser.add_argument("--runs", type=int, default=1000)
     chosen = parser.parse_args()

@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 import lightning
 import numpy as np
-import skorch
+import skorch  # pyright: ignore[reportMissingImports]  # of the extra `bench` alone
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -187,7 +187,7 @@ def measure(repeats: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=HERE / "result.csv")
