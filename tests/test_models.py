@@ -3,7 +3,9 @@
 import inspect
 import math
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from rarelab import models
 from rarelab.errors import RarelabError, RequestError
+from rarelab.models import trees
 
 NETWORKS = {
     "linear": (models.Linear, {}),
@@ -330,3 +333,12 @@ def test_boosting_refuses_sequences_and_scores_before_the_fit():
 def test_boosting_refuses_values_out_of_range(options):
     with pytest.raises(RequestError, match=next(iter(options))):
         boosting(**options)
+
+
+def test_trees_are_read_of_the_scikit_learn_they_were_made_for() -> None:
+    """A new release: see that scores are equal bit for bit, then name it in MADE_FOR."""
+    assert version("scikit-learn").startswith(trees.MADE_FOR)
+    with pytest.raises(RarelabError, match=r"^scikit-learn .*expected its trees as release 1\.9"):
+        trees.PlainTrees.of(SimpleNamespace(_predictors=[[SimpleNamespace(nodes=np.zeros(3))]]))
+    with pytest.raises(RarelabError, match="has no attribute '_predictors'"):
+        trees.PlainTrees.of(SimpleNamespace())

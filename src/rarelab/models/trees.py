@@ -1,10 +1,16 @@
 """A fitted histogram booster as plain arrays, which need no pickle and no scikit-learn."""
 
 from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rarelab.errors import RarelabError
+
+MADE_FOR = ("1.9",)
+"""The scikit-learn releases whose private trees are known to be read right here."""
 
 # Rows walked down all trees at once: what fits in the cache beside the nodes.
 _ROWS = 512
@@ -35,7 +41,21 @@ class PlainTrees:
 
     @classmethod
     def of(cls, booster: Any) -> Self:
-        """Read the trees of a fitted booster; they are in no public attribute of scikit-learn."""
+        """Read the trees of a fitted booster; they are in no public attribute of scikit-learn.
+
+        Raises:
+            RarelabError: this scikit-learn keeps its trees in another way.
+        """
+        try:
+            return cls._read(booster)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise RarelabError(
+                f"scikit-learn {version('scikit-learn')}: expected its trees as release "
+                f"{', '.join(MADE_FOR)} keeps them, found {type(error).__name__}: {error}"
+            ) from error
+
+    @classmethod
+    def _read(cls, booster: Any) -> Self:
         trees = [tree for iteration in booster._predictors for tree in iteration]
         nodes = np.concatenate([tree.nodes for tree in trees])
         sizes = np.array([len(tree.nodes) for tree in trees])
