@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
 
 from rarelab import cli
 from rarelab.compare.command import compare
 from rarelab.compare.load import Records
 from rarelab.compare.report import new_folder, point_latest
-from rarelab.compose import compose_compare
+from rarelab.compose import config_dir, quoted
 from rarelab.errors import RequestError
 from recorded import BCE, SMOOTH_AP, leave_files, record, scored
 
@@ -66,8 +68,15 @@ def sweep(home: Path, seeds: int = 8) -> str:
     return parent
 
 
+def composed(*overrides: str) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(config_dir(), version_base="1.3"):
+        return compose("compare", quoted(list(overrides)))
+
+
 def ask(*overrides: str) -> Path:
-    cfg = OmegaConf.to_container(compose_compare(list(overrides)), resolve=True)
+    cfg = OmegaConf.to_container(composed(*overrides), resolve=True)
+    assert isinstance(cfg, dict)
     report = compare(cfg, overrides)
     assert report is not None
     return report
@@ -257,7 +266,7 @@ def test_the_command_runs_and_help_needs_no_heavy_library(rarelab, home: Path) -
 
 @pytest.mark.parametrize("name", ["a b=c, {d}", "it's", "back\\slash =", "x: [1]"])
 def test_a_name_reaches_the_comparison_as_it_was_typed(name: str) -> None:
-    cfg = compose_compare([f"experiment={name}", f"baseline={name}"])
+    cfg = composed(f"experiment={name}", f"baseline={name}")
     assert (cfg.experiment, cfg.baseline) == (name, name)
 
 

@@ -43,12 +43,6 @@ def _compose(
     return split_choices(cfg)
 
 
-def compose_compare(overrides: list[str]) -> DictConfig:
-    """The configuration of ``rarelab compare``. Raises RequestError as :func:`compose_train`."""
-    with one_line_errors(overrides, "compare"):
-        return _compose(quoted(overrides), "compare")[0]
-
-
 def quoted(overrides: list[str]) -> list[str]:
     """Overrides of ``rarelab compare`` with quotes around names that Hydra would take apart.
 
