@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import rarelab as package
+from rarelab.cli import main
 from rarelab.tracking import MlflowSink, RunRecord, client, sync
 from rarelab.tracking.store import ensure_store, sqlite_uri
 from rarelab.training.history import History, read_rows
@@ -175,6 +177,67 @@ def test_a_server_that_is_not_there_is_one_warning(tmp_path, caplog):
     uri = sqlite_uri(tmp_path / "mlflow.db")
     sync(tmp_path, uri)
     assert_level(tmp_path, directory, uri)
+
+
+def unusable(home: Path, fault: str) -> str:
+    """An address whose store cannot be read, by the way in which it cannot."""
+    home.mkdir(parents=True, exist_ok=True)
+    file = home / "mlflow.db"
+    if fault == "garbage":
+        file.write_bytes(b"no database of anybody's" * 100)
+    elif fault == "folder":
+        file.mkdir()
+    elif fault == "damaged":
+        ensure_store(sqlite_uri(file), home)
+        file.write_bytes(file.read_bytes()[:20_000])
+    elif fault == "server":
+        return "http://me:s3cr3t@127.0.0.1:9"
+    elif fault == "database":
+        return "postgresql://me:s3cr3t@127.0.0.1:9/db"
+    return sqlite_uri(file)
+
+
+UNUSABLE = ["garbage", "folder", "damaged", "server", "database"]
+SWEEP = ["dataset.n_samples=600", "dataset.pos_rate=0.1", "model=linear", "trainer.max_epochs=1"]
+SWEEP += ["schedule=constant", "tracking.figures=false", "seed=0,1"]
+
+
+def said(capsys) -> list[str]:
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("MLflow (")]
+
+
+@pytest.mark.parametrize("fault", [fault for fault in UNUSABLE if fault != "folder"])
+def test_a_sweep_is_planned_without_its_store(home, capsys, fault):
+    uri = unusable(home, fault)
+    assert package.train([*SWEEP, f"tracking.uri={uri}", "sweep.dry_run=true"]) == []
+    [warning] = said(capsys)
+    assert "s3cr3t" not in warning
+
+
+def test_a_sweep_runs_without_its_store_and_sync_brings_it_level(home, capsys):
+    uri = unusable(home, "garbage")
+    outcomes = package.train([*SWEEP, f"tracking.uri={uri}"])
+    assert [outcome.status for outcome in outcomes] == ["done", "done"]
+    assert len(said(capsys)) == 1
+    again = package.train([*SWEEP, f"tracking.uri={uri}"])
+    assert [run.directory for run in again] == [run.directory for run in outcomes]
+    (home / "mlflow.db").unlink()
+    assert sync(home).startswith("3 runs brought level")
+
+
+@pytest.mark.parametrize("fault", UNUSABLE)
+@pytest.mark.parametrize("asked", ["predict", "reproduce", "ui"])
+def test_a_command_that_needs_the_store_says_in_one_line_that_it_is_unavailable(
+    home, capsys, fault, asked
+):
+    if (asked, fault) == ("ui", "server"):
+        pytest.skip("the server's address is all that there is to say")
+    uri = unusable(home, fault)
+    run = "0123456789abcdef" * 2
+    arguments = {"predict": [run, __file__], "reproduce": [run], "ui": ["--no-browser"]}[asked]
+    assert main([asked, *arguments, "--uri", uri]) in (1, 2)
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and "s3cr3t" not in line
 
 
 def test_an_interrupt_is_not_taken_for_a_fault_of_the_store(tmp_path, monkeypatch):

@@ -78,6 +78,7 @@ class Sweep:
     def __init__(self, cfg: DictConfig, loader: ConfigLoader, launcher: JobLauncher) -> None:
         self.cfg, self._launcher = cfg, launcher
         self.composer = Composer(loader)
+        self._sink: Any = None
         self.settings: Settings = settings(cfg)
         self.home = paths.home(cfg.paths.home)
         study = cfg.hydra.runtime.choices.get("experiments")
@@ -127,8 +128,10 @@ class Sweep:
     def look(self, jobs: Sequence[Job]) -> tuple[list[Standing], list[Job], dict[int, Result]]:
         """Where the jobs stand, those that are missing, and the results of the others."""
         sink = self.sink()
-        uri = sink.uri if isinstance(sink, MlflowSink) else None
-        stand = standings(jobs, self.home, self._experiment, uri)
+        uri, warn = None, None
+        if isinstance(sink, MlflowSink):
+            uri, warn = sink.uri, sink.warn
+        stand = standings(jobs, self.home, self._experiment, uri, warn)
         missing = [s.job for s in stand if s.found is None or self.settings.force]
         done = {s.job.number: self._skipped(s, uri) for s in stand if s.job not in missing}
         return stand, missing, done
@@ -146,9 +149,11 @@ class Sweep:
         )
 
     def sink(self) -> Any:
-        """The tracker, not yet opened."""
-        facts = {"experiment": self._experiment, "home": str(self.home)}
-        return build.instantiate(self.cfg, "tracking", facts)
+        """The tracker, always the same one, so that a store that has failed is said once."""
+        if self._sink is None:
+            facts = {"experiment": self._experiment, "home": str(self.home)}
+            self._sink = build.instantiate(self.cfg, "tracking", facts)
+        return self._sink
 
     def _plan(self, stand: Sequence[Standing], missing: Sequence[Job]) -> str:
         return plan_text(

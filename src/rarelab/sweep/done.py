@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from rarelab.compare.load import Records
 from rarelab.sweep.job import Job
 from rarelab.tracking.finished import finished
 from rarelab.tracking.record import load_entry, read_status
+from rarelab.tracking.store import StoreUnavailable
 from rarelab.training.history import read_rows
 
 CODE = "code.json"
@@ -37,7 +38,13 @@ class Standing:
     why: str = ""
 
 
-def standings(jobs: Sequence[Job], home: Path, experiment: str, uri: str | None) -> list[Standing]:
+def standings(
+    jobs: Sequence[Job],
+    home: Path,
+    experiment: str,
+    uri: str | None,
+    unavailable: Callable[[StoreUnavailable], None] | None = None,
+) -> list[Standing]:
     """Where every job stands.
 
     Done is what finished with the same signature, code and data, on disk or in MLflow; what failed,
@@ -47,6 +54,7 @@ def standings(jobs: Sequence[Job], home: Path, experiment: str, uri: str | None)
         jobs: of one plan.
         home, experiment: the records are in ``home/runs/experiment``.
         uri: the MLflow store; None if the sweep is not to be recorded there.
+        unavailable: told that the store cannot be read; the run directories then decide alone.
     """
     folder = home / "runs" / experiment
     on_disk = list(_on_disk(folder, {job.signature[:8] for job in jobs}, tracked=uri is not None))
@@ -54,9 +62,15 @@ def standings(jobs: Sequence[Job], home: Path, experiment: str, uri: str | None)
     missing = [standing.job.signature for standing in found if standing.found is None]
     if uri is None or not missing:
         return found
+    try:
+        in_store = finished(uri, experiment, missing)
+    except StoreUnavailable as error:
+        if unavailable is not None:
+            unavailable(error)
+        return found
     elsewhere = [
         Recorded(tags["signature"], tags["code"], tags["data"], "done", run_id)
-        for run_id, tags in finished(uri, experiment, missing).items()
+        for run_id, tags in in_store.items()
     ]
     return [
         standing

@@ -7,7 +7,6 @@ from typing import Any
 from rarelab.errors import RarelabError, RequestError, nearest
 from rarelab.tracking import store
 from rarelab.tracking.record import RECORD, Entry, load_entry, save_entry, write_status
-from rarelab.tracking.sink import first_line
 from rarelab.tracking.writer import STATUS_TAG
 
 _MLFLOW_ID = re.compile("[0-9a-f]{32}")
@@ -80,7 +79,7 @@ def _recorded(home: Path, uri: str | None, name: str) -> tuple[Any, Any]:
     except _mlflow_exception() as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             raise missing from None
-        raise RarelabError(f"{name}: {first_line(error)}") from error
+        raise RarelabError(f"{name}: {store.reason(error)}") from error
 
 
 def _mlflow_exception() -> Any:

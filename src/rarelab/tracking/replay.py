@@ -7,8 +7,7 @@ from pathlib import Path
 from rarelab.errors import RarelabError, RequestError
 from rarelab.tracking import store
 from rarelab.tracking.record import RECORD, Entry, load_entry, read_status
-from rarelab.tracking.redact import redact_command
-from rarelab.tracking.sink import first_line, history_points
+from rarelab.tracking.sink import history_points
 from rarelab.tracking.writer import DeletedRun, RunWriter, Target, level
 
 
@@ -74,10 +73,10 @@ def sync_run(directory: Path, uri: str | None = None, home: Path | None = None) 
         return _push(RunWriter(target, directory, entry, fresh=False), directory, entry)
     except DeletedRun as deleted:
         return Synced(directory, str(deleted), "deleted")
-    except RarelabError:
+    except RequestError:
         raise
     except Exception as error:
-        raise RarelabError(f"{directory}: {redact_command(first_line(error))}") from error
+        raise RarelabError(f"{directory}: {store.reason(error)}") from error
 
 
 def tracked_runs(home: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from rarelab.tracking.settings import importing_mlflow
 from rarelab.version import __version__
 
 FACTS = "model.json"
@@ -23,6 +24,7 @@ _EXAMPLE = "input_example.json"
 _SERVED_EXAMPLE = "serving_input_example.json"
 
 
+@importing_mlflow()
 def describe(folder: Path, run_id: str) -> bool:
     """Write ``MLmodel``, requirements and an example beside ``model.json``; False where the run
     left nothing that can be served."""

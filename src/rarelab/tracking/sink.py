@@ -20,7 +20,7 @@ from rarelab.tracking.record import (
     save_entry,
     write_status,
 )
-from rarelab.tracking.redact import redact_command, redact_uri
+from rarelab.tracking.redact import redact_uri
 from rarelab.tracking.writer import DeletedRun, Point, RunWriter, Target, row_points
 
 _logger = logging.getLogger("rarelab")
@@ -104,6 +104,12 @@ class MlflowSink:
         write_status(self._record.directory, status, error)
         self._attempt(lambda: self._end(status, error))
 
+    def warn(self, error: Exception) -> None:
+        """Say that the store has failed, once."""
+        if not self._warned:
+            _logger.warning("%s", self._excuse(error))
+        self._warned = True
+
     def _new_entry(self) -> Entry:
         recorded = Target(self.uri, self.home).recorded
         return new_entry(self._record, self.experiment, recorded, tracked=True)
@@ -146,19 +152,16 @@ class MlflowSink:
         try:
             action()
         except Exception as error:
-            if not self._warned:
-                _logger.warning("%s", self._excuse(error))
-            self._warned = True
+            self.warn(error)
         cost = time.monotonic() - began
         self._spent += cost
         # What the next write is expected to cost: a slow one is remembered for a while.
         self._cost = max(cost, self._cost / 2)
 
     def _excuse(self, error: Exception) -> str:
-        reason = redact_command(first_line(error))
         return (
-            f"MLflow ({redact_uri(self.uri)}) does not take the record: {reason}; the run goes on, "
-            "its history is on disk, and `rarelab sync` brings MLflow level"
+            f"MLflow ({redact_uri(self.uri)}) does not take the record: {store.reason(error)}; "
+            "the run goes on, its history is on disk, and `rarelab sync` brings MLflow level"
         )
 
 
@@ -202,9 +205,3 @@ def history_points(directory: Path) -> list[Point]:
     path = directory / "history.jsonl"
     rows = read_rows(path) if path.is_file() else []
     return [point for row in rows for point in row_points(row)]
-
-
-def first_line(error: BaseException) -> str:
-    """An exception as one line: its class and the first line of what it says."""
-    text = str(error).strip().split("\n", maxsplit=1)[0][:300]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -2,20 +2,21 @@
 
 import hashlib
 import importlib
-import logging
 import os
 import re
 import sqlite3
 import tempfile
-import warnings
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, unquote, urlsplit
 
-from rarelab.errors import RequestError, nearest
+from rarelab.errors import RarelabError, RequestError, nearest
 from rarelab.files import written_whole
-from rarelab.tracking.redact import remember
+from rarelab.tracking import tables
+from rarelab.tracking.redact import redact_command, redact_uri, remember
+from rarelab.tracking.settings import ScopedClient, importing_mlflow, mlflow_settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,21 +25,30 @@ _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databric
 _EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
 _LOCK_TIMEOUT = 120
 
-# Read by mlflow when it is first imported, which may be by someone else. What the user set wins.
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # MLflow's own 7 retries of 120 s would hold a training run for a quarter of an hour.
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-}
 # The first schema that this process made, as a file's bytes: MLflow's migrations take seconds.
 _schema: list[bytes] = []
 
-for _name, _value in _ENVIRONMENT.items():
-    os.environ.setdefault(_name, _value)
+
+class StoreUnavailable(RarelabError):
+    """The tracking store cannot be reached, opened or read; ``reason`` is one line without secrets.
+
+    A run or a sweep goes on without it; a command that needs it ends with this error.
+    """
+
+    def __init__(self, uri: str, error: BaseException) -> None:
+        self.reason = reason(error)
+        super().__init__(f"the tracking store {redact_uri(uri)} is unavailable: {self.reason}")
+
+
+@contextmanager
+def reaching(uri: str) -> Iterator[None]:
+    """Turn whatever a store's driver raises into :class:`StoreUnavailable`."""
+    try:
+        yield
+    except RarelabError:
+        raise
+    except Exception as error:
+        raise StoreUnavailable(uri, error) from error
 
 
 def resolve_uri(home: Path, uri: str | None = None) -> str:
@@ -98,12 +108,17 @@ def artifact_root(uri: str, home: Path) -> Path | None:
 
 
 def client(uri: str, home: Path | None = None) -> "MlflowClient":
-    """An MLflow client on a store that exists; touches none of MLflow's global state."""
-    import_mlflow(uri)
-    ensure_store(uri, home)
-    from mlflow import MlflowClient
+    """An MLflow client on a store that exists; leaves MLflow's global state as it is.
 
-    return MlflowClient(uri)
+    Raises:
+        StoreUnavailable: there is no such store, and none can be made.
+    """
+    import_mlflow(uri)
+    with reaching(uri), mlflow_settings():
+        ensure_store(uri, home)
+        from mlflow import MlflowClient
+
+        return cast("MlflowClient", ScopedClient(MlflowClient(uri)))
 
 
 def ensure_store(uri: str, home: Path | None = None) -> None:
@@ -112,18 +127,27 @@ def ensure_store(uri: str, home: Path | None = None) -> None:
     MLflow makes its tables without a lock, and two first starts at once can leave an sqlite file
     that never opens again. Here one process makes them, in a file that takes its place in one step;
     the others wait. Servers (http) look after themselves.
+
+    Raises:
+        StoreUnavailable: the store cannot be opened or made.
     """
+    with reaching(uri):
+        _ensure(uri, home)
+
+
+def _ensure(uri: str, home: Path | None) -> None:
     if uri.startswith(("http", "databricks")):
         return
     root = artifact_root(uri, home or Path.cwd())
     path = sqlite_path(uri)
     if path is None:
         with lock(Path(tempfile.gettempdir()) / f"rarelab-{_digest(uri)}.lock"):
+            _knock(uri)
             _open_store(uri, root)
-    elif not _is_ready(path):
+    elif not tables.is_ready(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with lock(path.with_name(f"{path.name}.lock")):
-            if not _is_ready(path):
+            if not tables.is_ready(path):
                 _make_sqlite(path, root)
 
 
@@ -150,17 +174,6 @@ def ensure_experiment(tracker: "MlflowClient", name: str, uri: str, home: Path) 
     return found.experiment_id
 
 
-def _is_ready(path: Path) -> bool:
-    """Whether a file holds a finished schema, asked without mlflow and without making the file."""
-    try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
-            revision = db.execute("SELECT version_num FROM alembic_version").fetchone()
-            default = db.execute("SELECT 1 FROM experiments WHERE experiment_id = 0").fetchone()
-    except sqlite3.OperationalError:
-        return False
-    return bool(revision and default)
-
-
 def _make_sqlite(path: Path, root: Path | None) -> None:
     if path.exists() and path.stat().st_size:
         # MLflow would try for 100 s before it says that a file cannot be opened or written.
@@ -169,6 +182,7 @@ def _make_sqlite(path: Path, root: Path | None) -> None:
         # Someone's file: MLflow adds what is missing, or says why it cannot.
         _open_store(sqlite_uri(path), root)
         return
+    # A name of its own: MLflow keeps an engine for every address that it has opened.
     with written_whole(path) as part:
         _fill_sqlite(part, root)
 
@@ -182,9 +196,7 @@ def _fill_sqlite(path: Path, root: Path | None) -> None:
         _schema.append(path.read_bytes())
         return
     path.write_bytes(_schema[0])
-    with closing(sqlite3.connect(path)) as db, db:
-        location = (root / "0").as_uri() if root else None
-        db.execute("UPDATE experiments SET artifact_location = ?", [location])
+    tables.move_default_experiment(path, (root / "0").as_uri() if root else None)
 
 
 def _open_store(uri: str, root: Path | None) -> None:
@@ -192,22 +204,28 @@ def _open_store(uri: str, root: Path | None) -> None:
     import_mlflow(uri)
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    store = SqlAlchemyStore(uri, root.as_uri() if root else "artifacts")
-    SqlAlchemyStore._engine_map.pop(uri, None)
-    store.engine.dispose()
+    with importing_mlflow():
+        store = SqlAlchemyStore(uri, root.as_uri() if root else "artifacts")
+        store.engine.dispose()
+
+
+def _knock(uri: str) -> None:
+    """Connect once: MLflow tries for 100 s before it says that a database does not answer."""
+    from sqlalchemy import create_engine
+
+    engine = create_engine(uri)
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
 
 
 def import_mlflow(uri: str) -> None:
-    """Import what a store needs, opening nothing, without its parts' chatter about each other."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        importlib.import_module("mlflow")
+    """Import what a store needs, opening nothing."""
+    with importing_mlflow():
         if not uri.startswith(("http", "databricks")):
             importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
             importlib.import_module("sqlalchemy.orm").configure_mappers()
-    logging.getLogger("alembic").setLevel(logging.ERROR)
-    # A database error is logged with its traceback, and then raised: once is enough.
-    logging.getLogger("mlflow.store.db").setLevel(logging.CRITICAL)
 
 
 def lock(path: Path) -> Any:
@@ -224,3 +242,11 @@ def _folder(experiment: str) -> str:
 
 def _digest(uri: str) -> str:
     return hashlib.sha256(urlsplit(uri)._replace(query="").geturl().encode()).hexdigest()[:12]
+
+
+def reason(error: BaseException) -> str:
+    """Why a store failed, in one line without secrets: the exception's class and its first line."""
+    if isinstance(error, StoreUnavailable):
+        return error.reason
+    text = str(error).strip().split("\n", maxsplit=1)[0][:300]
+    return redact_command(f"{type(error).__name__}: {text}" if text else type(error).__name__)

@@ -14,6 +14,7 @@ from urllib.error import URLError
 from rarelab.errors import RarelabError
 from rarelab.tracking import store
 from rarelab.tracking.redact import redact_uri
+from rarelab.tracking.settings import ENVIRONMENT
 
 _READY_TIMEOUT = 180
 _POLL = 0.3
@@ -70,6 +71,7 @@ def free_port(host: str, port: int) -> int:
 
 def _start(address: str, home: Path, host: str, port: int) -> subprocess.Popen[bytes]:
     environment = {
+        **ENVIRONMENT,
         **os.environ,
         # Not on the command line, where everyone on the machine could read a password.
         "MLFLOW_BACKEND_STORE_URI": address,

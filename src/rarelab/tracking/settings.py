@@ -1,0 +1,105 @@
+"""MLflow's process-wide settings while it works for us, and as they were found afterwards.
+
+The process may be a notebook whose own MLflow calls want their own time-outs, retries and log
+levels, so nothing here outlives the call that needs it.
+"""
+
+import importlib
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # MLflow's own 7 retries of 120 s would hold a training run for a quarter of an hour.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+}
+"""What we ask of MLflow; what the user has set wins."""
+
+_NOISE = {
+    "alembic": logging.ERROR,
+    # A database error is logged with its traceback, and then raised: once is enough.
+    "mlflow.store.db": logging.CRITICAL,
+}
+_LEVELS = {"mlflow": logging.ERROR, **_NOISE}
+
+
+class _Borrowed:
+    """The settings, taken by the first of the threads that need them, given back by the last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._added: list[str] = []
+        self._levels: dict[str, int] = {}
+
+    def take(self) -> None:
+        with self._lock:
+            self._users += 1
+            if self._users > 1:
+                return
+            self._added = [name for name in ENVIRONMENT if name not in os.environ]
+            os.environ.update({name: ENVIRONMENT[name] for name in self._added})
+            # MLflow sets levels of its own when it is imported: those are to be found again.
+            importlib.import_module("mlflow")
+            asked = _LEVELS if "MLFLOW_LOGGING_LEVEL" not in os.environ else _NOISE
+            self._levels = {name: logging.getLogger(name).level for name in asked}
+            for name, level in asked.items():
+                logging.getLogger(name).setLevel(level)
+
+    def give_back(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users:
+                return
+            for name in self._added:
+                os.environ.pop(name, None)
+            for name, level in self._levels.items():
+                logging.getLogger(name).setLevel(level)
+
+
+_borrowed = _Borrowed()
+
+
+@contextmanager
+def mlflow_settings() -> Iterator[None]:
+    """Short time-outs, no retries and no chatter while the block runs; blocks may overlap."""
+    _borrowed.take()
+    try:
+        yield
+    finally:
+        _borrowed.give_back()
+
+
+@contextmanager
+def importing_mlflow() -> Iterator[None]:
+    """:func:`mlflow_settings`, without what MLflow's parts say about each other when imported."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with mlflow_settings():
+            yield
+
+
+class ScopedClient:
+    """An MLflow client whose every call runs under :func:`mlflow_settings`."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._client, name)
+
+        @wraps(method)
+        def call(*arguments: Any, **options: Any) -> Any:
+            with mlflow_settings():
+                return method(*arguments, **options)
+
+        return call
