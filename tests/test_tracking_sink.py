@@ -12,7 +12,7 @@ from rarelab.errors import RarelabError, RequestError
 from rarelab.tracking import MlflowSink, NoSink, RunRecord, client, sync, sync_run
 from rarelab.tracking import sink as sink_module
 from rarelab.tracking.record import load_entry, read_status, save_entry
-from rarelab.tracking.store import ensure_experiment, sqlite_uri
+from rarelab.tracking.store import ensure_experiment, lock, sqlite_uri
 from rarelab.training.history import History
 
 PARAMS = {"loss.temperature": "0.01", "model.hidden": "[64, 64]"}
@@ -256,6 +256,13 @@ def test_sync_leaves_a_running_run_running_and_out_what_was_not_to_be_tracked(ho
     [run] = runs(home)
     assert run.info.status == "RUNNING"
     is_level(home, run_id)
+
+
+def test_what_another_process_pushes_is_left_to_it(home):
+    train(home)
+    with lock(home / "runs/rarelab/job/.sync.lock"):
+        assert sync(home).endswith("0 were level, 1 are being pushed by another process")
+    assert sync(home) == "0 runs brought level (0 points), 1 were level"
 
 
 def test_sync_leaves_a_deleted_run_deleted(home):

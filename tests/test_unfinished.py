@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -13,7 +15,9 @@ import pytest
 
 import rarelab
 from rarelab.sweep.directory import claim
-from rarelab.tracking import close_dead_runs, owner, read_status
+from rarelab.tracking import close_dead_runs, owner, read_status, store
+from rarelab.tracking.dead import claim_lock
+from rarelab.tracking.record import load_entry, save_entry
 from rarelab.training.history import read_rows
 from rarelab.training.keeper import LAST
 from rarelab.training.loop import Diverged, Trainer
@@ -222,6 +226,55 @@ def test_an_owner_elsewhere_is_alive_while_it_gives_signs(tmp_path, monkeypatch)
             time.sleep(0.01)
     assert owner.alive(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {owner.OWNER}
+
+
+def test_a_renamed_host_still_knows_its_own_processes(tmp_path, monkeypatch) -> None:
+    owner.take(tmp_path)
+    place = f"renamed {owner._place().partition(' ')[2]}"
+    monkeypatch.setattr(owner, "_place", lambda: place)
+    assert owner.alive(tmp_path)
+    path = tmp_path / owner.OWNER
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"started": 1}))
+    assert not owner.alive(tmp_path)
+
+
+@pytest.mark.parametrize("lives", [True, False], ids=["lives", "is gone"])
+def test_a_folder_of_another_host_is_gone_on_with_once_its_owner_gives_no_sign(
+    tmp_path, monkeypatch, lives: bool
+) -> None:
+    monkeypatch.setattr(owner, "STALE", 0.5)
+    monkeypatch.setattr(owner, "BEAT", 0.05)
+    first, _ = claim(tmp_path, "job")
+    path = first / owner.OWNER
+    path.write_text(path.read_text().replace(owner._place(), "elsewhere"))
+    with owner.beating(first) if lives else nullcontext():
+        found, went_on = claim(tmp_path, "job", goes_on=lambda directory: True)
+    assert (found == first, went_on) == (not lives, not lives)
+
+
+def test_no_lock_is_held_while_mlflow_hears_of_a_dead_run(interrupted, home, monkeypatch) -> None:
+    directory = interrupted(UNTRACKED)
+    pretend_killed(directory)
+    entry = load_entry(directory)
+    save_entry(directory, replace(entry, tracked=True))
+    told = []
+
+    def slow(of: Path, **options) -> None:
+        told.append(of)
+        with store.lock(claim_lock(of.parent), patience=0):
+            pass  # it is free
+
+    with store.lock(claim_lock(directory.parent)):
+        monkeypatch.setattr("rarelab.tracking.dead._PATIENCE", 0)
+        assert close_dead_runs(home) == []  # somebody else looks after that experiment just now
+    monkeypatch.setattr("rarelab.tracking.dead.sync_run", slow)
+    assert close_dead_runs(home) == told == [directory]
+
+
+def test_a_run_of_an_experiment_with_a_slash_is_closed(home) -> None:
+    directory, _ = claim(home / "runs" / "team" / "fraud", "job")
+    (directory / owner.OWNER).write_text("{}")
+    assert close_dead_runs(home) == [directory]
 
 
 def test_a_folder_without_a_record_is_closed_too(home) -> None:

@@ -1,6 +1,7 @@
 """Where a job's files go: a readable name, in a folder that no other job can have."""
 
 import errno
+import glob
 import itertools
 import re
 from collections.abc import Callable, Mapping
@@ -36,7 +37,8 @@ def claim(
     """A folder for this process alone, and whether it is an older one to be gone on with.
 
     Of the folders ``parent/name-N`` that no living process owns, the first that ``goes_on``
-    accepts; else a new one with the first free counter N. Two processes never get the same.
+    accepts; else a new one with the first free counter N. Two processes never get the same. If such
+    a folder has an owner on another host, wait first for a sign of life from it.
 
     Raises:
         RequestError: no folder can be made there (permissions, a file in its place, a long name).
@@ -53,6 +55,9 @@ def claim(
 
 def _claimed(parent: Path, name: str, goes_on: Callable[[Path], bool]) -> tuple[Path, bool]:
     parent.mkdir(parents=True, exist_ok=True)
+    for directory in parent.glob(f"{glob.escape(name)}-*"):
+        if directory.name[len(name) + 1 :].isdecimal() and goes_on(directory):
+            owner.wait_for_sign(directory)
     with store.lock(claim_lock(parent)):
         for counter in itertools.count():
             directory = parent / f"{name}-{counter}"

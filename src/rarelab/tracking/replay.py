@@ -10,10 +10,15 @@ from rarelab.tracking.record import RECORD, Entry, load_entry, read_status
 from rarelab.tracking.sink import history_points
 from rarelab.tracking.writer import DeletedRun, RunWriter, Target, level
 
+_LOCK = ".sync.lock"
+
 
 @dataclass(frozen=True)
 class Synced:
-    """What bringing one run level took: ``outcome`` is "level", "pushed" or "deleted"."""
+    """What bringing one run level took.
+
+    ``outcome`` is "level", "pushed", "deleted" (in MLflow) or "busy" (another process pushes it).
+    """
 
     directory: Path
     run_id: str | None
@@ -34,21 +39,20 @@ def sync(home: Path, uri: str | None = None) -> str:
     """
     if uri:
         store.resolve_uri(home, uri)
-    home.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter()
     points, failures = 0, []
-    with store.lock(home / ".sync.lock"):
-        for directory in tracked_runs(home):
-            try:
-                done = sync_run(directory, uri, home)
-            except RarelabError as error:
-                failures.append(str(error))
-                continue
-            counts[done.outcome] += 1
-            points += done.points
+    for directory in tracked_runs(home):
+        try:
+            done = sync_run(directory, uri, home)
+        except RarelabError as error:
+            failures.append(str(error))
+            continue
+        counts[done.outcome] += 1
+        points += done.points
     summary = (
         f"{counts['pushed']} runs brought level ({points} points), {counts['level']} were level"
         + (f", {counts['deleted']} deleted in MLflow are left out" if counts["deleted"] else "")
+        + (f", {counts['busy']} are being pushed by another process" if counts["busy"] else "")
     )
     if failures:
         raise RarelabError(f"{len(failures)} runs could not be pushed: {failures[0]} ({summary})")
@@ -70,7 +74,12 @@ def sync_run(directory: Path, uri: str | None = None, home: Path | None = None) 
     home = home or _home_of(directory)
     try:
         target = Target(_address(entry, home, uri), home)
-        return _push(RunWriter(target, directory, entry, fresh=False), directory, entry)
+        # Held while the network is waited for: nobody waits for this lock.
+        with store.lock(directory / _LOCK, patience=0):
+            entry = load_entry(directory) or entry
+            return _push(RunWriter(target, directory, entry, fresh=False), directory, entry)
+    except store.LockBusy:
+        return Synced(directory, entry.run_id, "busy")
     except DeletedRun as deleted:
         return Synced(directory, str(deleted), "deleted")
     except RequestError:

@@ -1,5 +1,6 @@
 """Where the records live: one absolute address, and a first start that many may make at once."""
 
+import getpass
 import hashlib
 import importlib
 import os
@@ -9,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from rarelab.errors import RarelabError, RequestError, nearest
@@ -141,8 +142,8 @@ def _ensure(uri: str, home: Path | None) -> None:
     root = artifact_root(uri, home or Path.cwd())
     path = sqlite_path(uri)
     if path is None:
-        with lock(Path(tempfile.gettempdir()) / f"rarelab-{_digest(uri)}.lock"):
-            _knock(uri)
+        _knock(uri)
+        with lock(_shared_lock(uri)):
             _open_store(uri, root)
     elif not tables.is_ready(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -228,16 +229,43 @@ def import_mlflow(uri: str) -> None:
             importlib.import_module("sqlalchemy.orm").configure_mappers()
 
 
-def lock(path: Path) -> Any:
-    """A file lock to be entered with ``with``; Timeout after two minutes."""
-    from filelock import FileLock
+class LockBusy(RarelabError):
+    """Another process has held a lock for longer than this one waits."""
 
-    return FileLock(path, timeout=_LOCK_TIMEOUT)
+
+@contextmanager
+def lock(path: Path, patience: float = _LOCK_TIMEOUT) -> Iterator[None]:
+    """Hold a file lock, waiting for it at most ``patience`` seconds.
+
+    The file may be locked by every user of the folder that it lies in.
+
+    Raises:
+        LockBusy: another process holds it all that time.
+        OSError: the file cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    held = FileLock(path, timeout=patience, mode=0o666)
+    try:
+        held.acquire()
+    except Timeout:
+        raise LockBusy(f"{path}: another process has held this lock for {patience:g} s") from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def _folder(experiment: str) -> str:
     folder = quote(experiment, safe=" ")
     return folder if folder.strip(". ") else folder.replace(".", "%2E").replace(" ", "%20")
+
+
+def _shared_lock(uri: str) -> Path:
+    """The lock of a database that is no file; each user's own, as the temporary folder may forbid
+    one user to open another's files whatever their mode."""
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    return Path(tempfile.gettempdir()) / f"rarelab-{user}-{_digest(uri)}.lock"
 
 
 def _digest(uri: str) -> str:
