@@ -5,7 +5,8 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -71,7 +72,8 @@ class Record:
             "rarelab.data_digest": splits.digest,
         }
         resumes = cfg.trainer.get("resume", "auto") == "auto"
-        self.directory, self._continued = claim(
+        self._claim = partial(
+            claim,
             self.home / "runs" / self.experiment,
             f"{label(cfg, choices)}-{job['rarelab.signature'][:8]}",
             goes_on=lambda directory: resumes and same_job(directory, job),
@@ -80,26 +82,44 @@ class Record:
         self._tags = {**job, "rarelab.rows": rows, **(tags or {})}
         self._choices = choices
         self._listeners: list[Callable[[Row], None]] = [self._remember]
-        self.history = History(self.directory / "history.jsonl", self._listeners)
-        cadence = Cadence.parse(cfg.trainer.get("checkpoint_every", "auto"))
-        self.checkpoints = Checkpoints(self.directory, job, cadence, stop)
+        self._let_go = owner.release
+        self._job, self._stop = job, stop
+        self._cadence = Cadence.parse(cfg.trainer.get("checkpoint_every", "auto"))
 
     def __enter__(self) -> Self:
-        self._log_file = RunLog(self.directory / "train.log")
-        log.addHandler(self._log_file)
-        self._open = ExitStack()
-        self._open.enter_context(owner.beating(self.directory))
+        with ExitStack() as opened:
+            self._start(opened)
+            self._open = opened.pop_all()
+        return self
+
+    def _start(self, opened: ExitStack) -> None:
+        """Open the parts of the record one by one; ``opened`` closes those that were, whatever
+        becomes of the others."""
+        self.directory, self._continued = self._claim()
+        opened.callback(lambda: self._let_go(self.directory))
+        opened.enter_context(owner.beating(self.directory))
+        opened.enter_context(_logging_to(self.directory / "train.log"))
+        self.history = History(self.directory / "history.jsonl", self._listeners)
+        self.checkpoints = Checkpoints(self.directory, self._job, self._cadence, self._stop)
         if self._continued:
             for row in self.history.cut(self.checkpoints.find(len(self.history))):
                 self._remember(row)
         self._describe()
         self.run_id = self._sink.open(self._run_record())
+        opened.push(self._end)
         self.listen(self._sink)
         for directory in close_dead_runs(self.home):
             log.info("closed %s: its process is gone", directory)
-        return self
 
     def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._open.__exit__(kind, error, traceback)
+
+    def _end(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
@@ -108,15 +128,11 @@ class Record:
         self.status = _status(kind)
         if self.status == "error":
             log.error("the run failed", exc_info=error)
-        try:
-            self._sink.close(self.status, self.directory, kind.__name__ if kind else "")
-            if self.status == "done":
-                self.checkpoints.clear()
-            owner.release(self.directory)
-        finally:
-            self._open.close()
-            log.removeHandler(self._log_file)
-            self._log_file.close()
+        self._let_go = owner.abandon
+        self._sink.close(self.status, self.directory, kind.__name__ if kind else "")
+        self._let_go = owner.release
+        if self.status == "done":
+            self.checkpoints.clear()
 
     def _describe(self) -> None:
         """Write what the run is made of; a run that goes on has said it already."""
@@ -167,6 +183,18 @@ class Record:
             directory=self.directory,
             parent=self._parent,
         )
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Write this package's messages to a run's own log as well."""
+    handler = RunLog(path)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
 
 
 def _status(kind: type[BaseException] | None) -> str:

@@ -17,7 +17,7 @@ from rarelab.sweep.estimate import estimate
 from rarelab.sweep.job import Job, Result
 from rarelab.sweep.launcher import JobLauncher
 from rarelab.sweep.overrides import expand
-from rarelab.sweep.parent import Parent
+from rarelab.sweep.parent import Parent, is_open, under_way
 from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import Settings, settings
 from rarelab.sweep.table import arms, table_text
@@ -109,8 +109,18 @@ class Sweep:
             return []
         if not missing:
             show(f"nothing to run\n\n{table_text(arms(jobs, done))}")
+            if is_open(self.folder, jobs[0].sweep):
+                # Its last jobs were run by someone else: its own record is to say so, too.
+                with Parent(self.cfg, jobs, self.folder, self.sink()) as parent:
+                    parent.conclude(done)
             return [done[job.number] for job in jobs]
         self.planner.require_data(missing)
+        other = under_way(self.folder, jobs[0].sweep)
+        if other is not None:
+            show(
+                f"note: the same sweep is already running in another process ({other}); jobs it has "
+                "not finished by now are trained twice. To avoid that, stop this one and start it later"
+            )
         parent = Parent(self.cfg, jobs, self.folder, self.sink())
         ending = Ending(jobs, done, parent, self.settings, self.home)
         with sigterm_raises(), parent:

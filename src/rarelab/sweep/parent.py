@@ -16,7 +16,7 @@ from rarelab.record import command, redacted
 from rarelab.sweep.directory import claim
 from rarelab.sweep.job import Job, Result
 from rarelab.sweep.table import arms, table_metrics, write_figure, write_table
-from rarelab.tracking import MlflowSink, RunRecord, owner
+from rarelab.tracking import MlflowSink, RunRecord, owner, read_status
 from rarelab.training.history import History
 
 log = logging.getLogger("rarelab")
@@ -46,18 +46,29 @@ class Parent:
         self.directory, _ = claim(folder, f"sweep-{self.sweep}", goes_on=lambda directory: True)
         self.run_id = ""
         self.status = "done"
+        self._let_go = owner.release
 
     def __enter__(self) -> Self:
+        with ExitStack() as opened:
+            self._start(opened)
+            self._open = opened.pop_all()
+        return self
+
+    def _start(self, opened: ExitStack) -> None:
+        """Open the parts one by one; ``opened`` closes those that were, whatever becomes of the
+        others."""
+        opened.callback(lambda: self._let_go(self.directory))
+        opened.enter_context(owner.beating(self.directory))
         kept = [str(key) for key in self._cfg if key != "hydra"]
         plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(self._cfg, kept))
         OmegaConf.save(OmegaConf.create(redacted(plain)), self.directory / "config.yaml")
         self.plan(self._jobs)
-        self._open = ExitStack()
-        self._open.enter_context(owner.beating(self.directory))
         self.run_id = self._sink.open(self._record())
+        opened.push(self._end)
         history = self.directory / "history.jsonl"
         self._history = History(history, [self._sink])
-        return self
+        if history.is_file():
+            self._history.cut(len(self._history))  # of a killed sweep: no half line before the next
 
     def __exit__(
         self,
@@ -65,11 +76,19 @@ class Parent:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._open.__exit__(kind, error, traceback)
+
+    def _end(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         if kind is not None:
             self.status = "error" if issubclass(kind, Exception) else "interrupted"
+        self._let_go = owner.abandon
         self._sink.close(self.status, self.directory, kind.__name__ if kind else "")
-        self._open.close()
-        owner.release(self.directory)
+        self._let_go = owner.release
 
     def plan(self, jobs: Sequence[Job]) -> None:
         """Write what is to be run: ``plan.json``."""
@@ -126,6 +145,21 @@ class Parent:
             tags={**KIND, "rarelab.sweep": self.sweep, "rarelab.command": command()},
             directory=self.directory,
         )
+
+
+def under_way(folder: Path, sweep: str) -> Path | None:
+    """The record of the same sweep in another process that is at work on it just now."""
+    return next(filter(owner.alive, _records(folder, sweep)), None)
+
+
+def is_open(folder: Path, sweep: str) -> bool:
+    """Whether the sweep has a record that does not say that it is done, and nobody works on it."""
+    free = [directory for directory in _records(folder, sweep) if not owner.alive(directory)]
+    return bool(free) and (read_status(free[0]) or {}).get("status") != "done"
+
+
+def _records(folder: Path, sweep: str) -> list[Path]:
+    return sorted(folder.glob(f"sweep-{sweep}-*"))
 
 
 _PLANNED = ("number", "name", "overrides", "signature", "code", "data")

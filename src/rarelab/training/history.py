@@ -51,11 +51,15 @@ class History:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a history file, oldest first; a last line cut short by a crash is left out."""
+    """The rows of a history file, oldest first, up to what a crash or a loss of power left of one:
+    a line cut short, or bytes that are no text."""
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_bytes().splitlines():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
+            row = json.loads(line.decode("utf-8"))
+        except ValueError:
             break
+        if not isinstance(row, dict):
+            break
+        rows.append(row)
     return rows
