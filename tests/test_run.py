@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlflow
@@ -13,6 +14,7 @@ import pytest
 
 import rarelab as package
 from rarelab.errors import RequestError
+from rarelab.tracking.naming import experiment_name
 
 SMALL = [
     "dataset.n_samples=2000",
@@ -249,6 +251,87 @@ def test_help_and_a_mistyped_key_do_not_import_the_heavy_libraries() -> None:
             [sys.executable, "-c", script], capture_output=True, text=True, check=True
         )
         assert done.stdout.splitlines()[-1] == "[]"
+
+
+GUEST = """
+import importlib, logging, os, pathlib, random, signal, sys, threading, warnings
+for name in ("hydra", "matplotlib.figure", "mlflow.store.tracking.sqlalchemy_store",
+             "mlflow.models", "numpy", "pandas", "pyarrow", "scipy.stats", "sklearn.datasets",
+             "torch._dynamo", "torch"):
+    importlib.import_module(name)  # what these do when they are first imported is their own affair
+import matplotlib, mlflow, numpy, torch
+from mlflow import environment_variables as variables
+
+mlflow.set_tracking_uri(f"sqlite:///{os.getcwd()}/mine.db")
+mine = mlflow.start_run()
+torch.set_num_threads(2)
+known = set(logging.root.manager.loggerDict) | {"rarelab", "alembic", "mlflow.store.db"}
+loggers = [logging.getLogger(name) for name in ["", *known] if name != ""] + [logging.root]
+registered = []
+import atexit
+atexit.register = registered.append
+
+def state():
+    return {
+        "tracking": (mlflow.get_tracking_uri(), mlflow.active_run().info.run_id),
+        "time-outs": [getattr(variables, f"MLFLOW_HTTP_REQUEST_{name}").get()
+                      for name in ("MAX_RETRIES", "TIMEOUT")],
+        "environment": sorted(os.environ.items()),
+        "logging": [(x.name, x.level, x.propagate, x.disabled, list(x.handlers)) for x in loggers],
+        "signals": [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)],
+        "threads": {thread.name for thread in threading.enumerate()},
+        "warnings": list(warnings.filters),
+        "matplotlib": (matplotlib.get_backend(), dict(matplotlib.rcParams)),
+        "random": random.getstate(),
+        "numpy": str(numpy.random.get_state()),
+        "torch": (str(torch.get_rng_state().tolist()), torch.get_num_threads()),
+        "streams": (sys.stdout, sys.stderr, sys.excepthook),
+        "at exit": [f for f in registered if "rarelab" in str(f.__module__) or "freeze" in str(f)],
+    }
+
+before = state()
+import rarelab
+rarelab.train(sys.argv[1:])
+after = state()
+for key in before:
+    if before[key] != after[key]:
+        new = [x for x in after[key] if x not in before[key]]
+        print("changed:", key, new, [x for x in before[key] if x not in after[key]])
+print("compared")
+"""
+
+
+def test_a_program_that_calls_us_finds_its_process_as_it_was(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", GUEST, *SMALL], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "compared"
+    assert [line for line in done.stdout.splitlines() if line.startswith("changed:")] == []
+
+
+def test_threads_of_one_process_take_turns(home: Path) -> None:
+    quick = [*SMALL, "model=linear", "tracking=none"]
+    with ThreadPoolExecutor(2) as pool:
+        seeds = [[*quick, "tracking.figures=false", f"seed={seed}"] for seed in (0, 1)]
+        outcomes = list(pool.map(package.train, seeds))
+    assert [outcome.status for outcome in outcomes] == ["done", "done"]
+    assert [f"-s{seed}-" in outcomes[seed].directory.name for seed in (0, 1)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "/x", "a//b", "", ".", "a/..", "a\0b", "a\nb", "x" * 300], ids=repr
+)
+def test_an_experiment_stays_in_the_home(home: Path, name: str) -> None:
+    for sweep in ([], ["seed=0,1"]):
+        cfg = f"tracking.experiment={json.dumps(name)}" if name.isprintable() else None
+        with pytest.raises(RequestError, match=r"tracking\.experiment=") as refused:
+            if cfg is None:
+                experiment_name(name)
+            else:
+                package.train([*SMALL, *sweep, cfg])
+        assert "\n" not in str(refused.value)
+    assert not home.exists()
 
 
 def test_refusals_come_before_training_through_python_too() -> None:

@@ -1,8 +1,14 @@
 """What the command runs, for notebooks: one run, or a sweep."""
 
-from collections.abc import Sequence
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+# Hydra has one state a process: a second thread waits for the first.
+_AT_WORK = threading.RLock()
 
 
 def train(overrides: Sequence[str], folders: Sequence[str] = ()) -> Any:
@@ -10,6 +16,9 @@ def train(overrides: Sequence[str], folders: Sequence[str] = ()) -> Any:
 
     It is a sweep if ``-m`` is among them or a value is swept (``loss=bce,smooth_ap``), and where
     ``sweep.arms``, ``sweep.zip``, ``sweep.dry_run`` or a study say so.
+
+    The process is left as it was found: its logging, environment, signal handlers, random states
+    and number of threads, MLflow's settings and Hydra's. Calls from several threads take turns.
 
     Args:
         overrides: Hydra overrides, for example ``["dataset=toy", "loss=smooth_ap"]``.
@@ -25,11 +34,10 @@ def train(overrides: Sequence[str], folders: Sequence[str] = ()) -> Any:
         rarelab.errors.RarelabError: the run failed; it is recorded with its status. A sweep does
             not raise for a job that fails: its status tells.
     """
-    from rarelab.console import configure_console
     from rarelab.sweep.request import request
 
-    configure_console()
-    results = request(overrides, folders, shell=False)
+    with _AT_WORK, _console(), _hydra_as_found():
+        results = request(overrides, folders, shell=False)
     if not isinstance(results, list):
         return results
     from rarelab.run import Outcome
@@ -43,3 +51,31 @@ def train(overrides: Sequence[str], folders: Sequence[str] = ()) -> Any:
         )
         for result in results
     ]
+
+
+@contextmanager
+def _console() -> Iterator[None]:
+    """Show progress on standard output, unless the user has set this package's logger up."""
+    from rarelab.console import configure_console
+
+    log = logging.getLogger("rarelab")
+    before = (list(log.handlers), log.level, log.propagate)
+    configure_console()
+    try:
+        yield
+    finally:
+        log.handlers, level, log.propagate = before
+        log.setLevel(level)
+
+
+@contextmanager
+def _hydra_as_found() -> Iterator[None]:
+    """Give Hydra's global state back to a program that is itself a Hydra application."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    state = GlobalHydra.instance()
+    before = state.hydra
+    try:
+        yield
+    finally:
+        state.hydra = before

@@ -31,18 +31,18 @@ rarelab: does training on a ranking loss beat cross-entropy on your rare positiv
 `rarelab train --help` lists the groups of the configuration; `rarelab train --cfg job` shows it.
 """
 
-# Freeing object by object what torch and MLflow hold keeps an ending process for two seconds.
-atexit.register(gc.freeze)
-
 _PLACE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
 )
-"""A place that takes no files is no mistake of this program's: one line, no traceback."""
+"""Errors of a path that cannot be written, which are not bugs of this program: no traceback."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; the exit code is 0, 1 (something that ran failed) or 2 (a wrong request)."""
+    if argv is None:
+        # Freeing object by object what torch and MLflow hold keeps an ending process for 2 s.
+        atexit.register(gc.freeze)
     arguments = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -23,6 +23,7 @@ from rarelab.sweep.signature import code_modules, fingerprint, signature, target
 from rarelab.tracking import RunRecord, owner
 from rarelab.tracking.dead import close_dead_runs
 from rarelab.tracking.environment import ENVIRONMENT, write_environment
+from rarelab.tracking.naming import experiment_name
 from rarelab.tracking.redact import redact_setting
 from rarelab.training import Diverged
 from rarelab.training.history import History, Row
@@ -61,7 +62,7 @@ class Record:
         self.metrics: dict[str, float] = {}
         self.run_id = ""
         self.home = paths.home(cfg.paths.home)
-        self.experiment = cfg.tracking.experiment or choices.get("experiments") or "rarelab"
+        self.experiment = experiment_name(cfg.tracking.experiment, choices.get("experiments"))
         facts = {"experiment": self.experiment, "home": self.home}
         self._sink = build.instantiate(cfg, "tracking", facts)
         self._modules = code_modules(targets_in(cfg))

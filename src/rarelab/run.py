@@ -22,6 +22,7 @@ from rarelab.record import Record
 from rarelab.start import company_of
 from rarelab.streams import drawing_from, generator, stream_seed
 from rarelab.summary import test_table
+from rarelab.tracking.naming import experiment_name
 from rarelab.training import Diverged, Trainer, Work
 from rarelab.training.history import Listener
 from rarelab.training.keeper import save
@@ -72,6 +73,7 @@ def run(
         Deserted: another process of the run is gone; it is recorded as ``error``.
     """
     build.check(cfg)
+    experiment_name(cfg.tracking.experiment)
     trainer = build.trainer(cfg)
     interruption = Interruption()
     with (

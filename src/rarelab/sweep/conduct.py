@@ -22,6 +22,7 @@ from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import Settings, settings
 from rarelab.sweep.table import arms, table_text
 from rarelab.tracking import MlflowSink, close_dead_runs
+from rarelab.tracking.naming import experiment_name
 
 
 class Ending:
@@ -82,7 +83,7 @@ class Sweep:
         self.settings: Settings = settings(cfg)
         self.home = paths.home(cfg.paths.home)
         study = cfg.hydra.runtime.choices.get("experiments")
-        self._experiment = cfg.tracking.experiment or study or "rarelab"
+        self._experiment = experiment_name(cfg.tracking.experiment, study)
         self.folder = self.home / "runs" / self._experiment
         self.planner = Planner(self.composer, str(self.home), self._experiment)
 

@@ -2,15 +2,42 @@
 
 import hashlib
 import math
+import os
 import posixpath
 import re
 from collections.abc import Mapping
 
+from rarelab.errors import RequestError
+
 MAX_NAME = 250
+MAX_EXPERIMENT = 200
+"""Bytes: a folder's name may have 255, and ours adds the name of its lock."""
+
 MAX_PARAM = 6000
 MAX_TAG = 8000
 
 _NOT_ALLOWED = re.compile(r"[^\w.\-/ :]", flags=re.ASCII)
+
+
+def experiment_name(configured: str | None, study: str | None = None) -> str:
+    """The name of a run's experiment: what was configured, else the study's name, else ``rarelab``.
+
+    It is the name of a folder below ``runs/`` too, in which slashes make further folders.
+
+    Raises:
+        RequestError: a name that is no such folder, or none that MLflow takes.
+    """
+    if configured is None:
+        return study or "rarelab"
+    shown = configured if len(configured) <= 60 else f"{configured[:60]}..."
+    refusal = f"tracking.experiment={shown!r}: expected a name such as 'fraud' or 'team/fraud'"
+    if any(part.strip(". ") == "" for part in configured.split("/")):
+        raise RequestError(f"{refusal}, without empty parts, '.' or '..'")
+    if not configured.isprintable():
+        raise RequestError(f"{refusal}, of printable characters")
+    if len(os.fsencode(configured)) > MAX_EXPERIMENT:
+        raise RequestError(f"{refusal}, of at most {MAX_EXPERIMENT} bytes")
+    return configured
 
 
 def clean_name(name: str) -> str:

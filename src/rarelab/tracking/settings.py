@@ -7,6 +7,7 @@ levels, so nothing here outlives the call that needs it.
 import importlib
 import logging
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,8 +15,11 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
+_TELEMETRY = "MLFLOW_DISABLE_TELEMETRY"
+
 ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Read when MLflow is first imported.
+    _TELEMETRY: "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # MLflow's own 7 retries of 120 s would hold a training run for a quarter of an hour.
@@ -46,7 +50,9 @@ class _Borrowed:
             self._users += 1
             if self._users > 1:
                 return
-            self._added = [name for name in ENVIRONMENT if name not in os.environ]
+            # Once someone else has imported MLflow, it would end a telemetry that is theirs.
+            theirs = [_TELEMETRY] if "mlflow" in sys.modules else []
+            self._added = [n for n in ENVIRONMENT if n not in os.environ and n not in theirs]
             os.environ.update({name: ENVIRONMENT[name] for name in self._added})
             # MLflow sets levels of its own when it is imported: those are to be found again.
             importlib.import_module("mlflow")
