@@ -14,6 +14,7 @@ import pytest
 import rarelab as package
 from rarelab.cli import main
 from rarelab.tracking import MlflowSink, RunRecord, client, sync
+from rarelab.tracking.record import read_status, write_status
 from rarelab.tracking.store import ensure_store, sqlite_uri
 from rarelab.training.history import History, read_rows
 
@@ -221,6 +222,12 @@ def test_a_sweep_runs_without_its_store_and_sync_brings_it_level(home, capsys):
     assert len(said(capsys)) == 1
     again = package.train([*SWEEP, f"tracking.uri={uri}"])
     assert [run.directory for run in again] == [run.directory for run in outcomes]
+    # Somebody else may have run what the sweep had not: its own record then says so, too.
+    [record] = (home / "runs" / "rarelab").glob("sweep-*")
+    write_status(record, "error")
+    package.train([*SWEEP, f"tracking.uri={uri}"])
+    assert read_status(record)["status"] == "done"
+    assert (record / "jobs.csv").read_text().count("skipped") == 2
     (home / "mlflow.db").unlink()
     assert sync(home).startswith("3 runs brought level")
 

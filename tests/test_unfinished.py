@@ -1,10 +1,13 @@
 """A run that was cut short is found, closed honestly, and gone on with in its own folder."""
 
+import errno
 import json
+import logging
 import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,10 +18,11 @@ import pytest
 
 import rarelab
 from rarelab.sweep.directory import claim
+from rarelab.sweep.parent import under_way
 from rarelab.tracking import close_dead_runs, owner, read_status, store
 from rarelab.tracking.dead import claim_lock
 from rarelab.tracking.record import load_entry, save_entry
-from rarelab.training.history import read_rows
+from rarelab.training.history import History, read_rows
 from rarelab.training.keeper import LAST
 from rarelab.training.loop import Diverged, Trainer
 
@@ -269,6 +273,52 @@ def test_no_lock_is_held_while_mlflow_hears_of_a_dead_run(interrupted, home, mon
         assert close_dead_runs(home) == []  # somebody else looks after that experiment just now
     monkeypatch.setattr("rarelab.tracking.dead.sync_run", slow)
     assert close_dead_runs(home) == told == [directory]
+
+
+@pytest.mark.parametrize("part", ["write_environment", "History", "close_dead_runs"])
+def test_a_record_that_cannot_be_opened_leaves_nothing_open(home, monkeypatch, part: str) -> None:
+    def full(*arguments, **options) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    handlers = list(logging.getLogger("rarelab").handlers)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(f"rarelab.record.{part}", full)
+        rarelab.train(UNTRACKED)
+    assert logging.getLogger("rarelab").handlers == handlers
+    assert "rarelab-owner" not in {thread.name for thread in threading.enumerate()}
+    [directory] = folders(home)
+    assert not owner.alive(directory)
+    again = rarelab.train(UNTRACKED).directory
+    # Only a run that had been opened is one that failed.
+    assert (again == directory) == (read_status(directory)["status"] == "done")
+    assert part != "close_dead_runs" or read_status(directory)["status"] == "error"
+
+
+def test_a_record_whose_end_cannot_be_written_is_left_to_the_next_start(tmp_path) -> None:
+    owner.take(tmp_path)
+    owner.abandon(tmp_path)
+    assert (tmp_path / owner.OWNER).exists()
+    assert not owner.alive(tmp_path)
+
+
+@pytest.mark.parametrize("end", [b"\xff\xfe\x9c\x00", b"\x00" * 40, b'{"step": 1, "ti'], ids=repr)
+def test_a_history_is_read_up_to_what_a_loss_of_power_left_of_it(tmp_path, end: bytes) -> None:
+    path = tmp_path / "history.jsonl"
+    History(path).append(1, {"a": 0.5})
+    path.write_bytes(path.read_bytes() + end)
+    assert [row["metrics"] for row in read_rows(path)] == [{"a": 0.5}]
+    history = History(path)
+    history.cut(len(history))
+    history.append(2, {"a": 0.25})
+    assert [row["step"] for row in read_rows(path)] == [1, 2]
+
+
+def test_the_same_sweep_in_another_process_is_seen(tmp_path) -> None:
+    assert under_way(tmp_path, "0a1b") is None
+    directory, _ = claim(tmp_path, "sweep-0a1b")
+    assert under_way(tmp_path, "0a1b") == directory
+    owner.release(directory)
+    assert under_way(tmp_path, "0a1b") is None
 
 
 def test_a_run_of_an_experiment_with_a_slash_is_closed(home) -> None:
