@@ -16,10 +16,10 @@ from rarelab.compare import effects, words
 from rarelab.compare.across import Across, across
 from rarelab.compare.arms import group
 from rarelab.compare.contrast import BETTER, WORSE, Contrast
-from rarelab.compare.load import Run
 from rarelab.compare.study import Study
 from rarelab.ledger.pages import DIGEST, drawn_from
 from rarelab.ledger.study import KeptStudy
+from rarelab.records.load import Run
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "should-i-use-a-ranking-loss.md"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rarelab.data import real
+from rarelab.data.archives import real
 from rarelab.data.source import Archive, Member, Roles, Source
 
 MEMBER = "tiny_data/raw/tiny.csv"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from rarelab.evaluation import write_predictions
 from rarelab.metrics.curves import curves
+from rarelab.runs.evaluation import write_predictions
 from rarelab.tracking import client
 from rarelab.tracking.store import ensure_experiment, sqlite_uri
 from rarelab.tracking.writer import ENDINGS

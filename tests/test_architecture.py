@@ -1,80 +1,127 @@
-"""Who may import whom: the house's walls."""
+"""Who may import whom: the layers of the package, held for every module and every import."""
 
 import ast
+from collections import defaultdict
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src"
-MODULES = sorted(SOURCE.rglob("*.py"))
 
+# From top to bottom. A module imports from its own layer and from those below, never from above:
+# imports inside functions and for type checking count like the rest.
+LAYERS = (
+    {"ledger"},
+    {"", "__main__", "cli", "api", "request"},  # "" is `import rarelab`
+    {"search", "sweep", "hydra_plugins"},
+    {"runs"},
+    {"compare", "dashboard", "predict"},
+    {"records"},
+    {"tracking"},
+    {"processes"},
+    {"config"},
+    {"training"},
+    {"losses", "metrics", "data", "models"},
+    {"functional", "figures"},
+    {"errors", "files", "paths", "streams", "version"},
+)
 # A library -> the only parts of the package that may import it.
 HOMES = {
-    "hydra": ("build", "cli", "compose", "search", "sweep", "hydra_plugins"),
-    "mlflow": ("tracking", "compare/load"),
-    "sklearn": ("data", "models", "calibration", "compare"),
-    "matplotlib": ("figures", "compare", "search/picture", "ledger/pages"),
-    "optuna": ("search",),
-    "ray": ("hydra_plugins",),
-    "submitit": ("hydra_plugins",),
-}
-# A part -> the parts of this package that it may import (errors is everybody's).
-DIRECTION = {
-    "functional": {"functional"},
-    "distributed": {"distributed"},
-    "losses": {"losses", "functional", "distributed"},
-    "data": {"data", "paths"},
-    "models": {"models", "data"},
-    "training": {"training", "data", "distributed", "losses", "metrics", "streams"},
-    "tracking": {"tracking", "training", "paths"},
-    "predict": {
-        "predict",
-        "build",
-        "calibration",
-        "costs",
-        "check",
-        "data",
-        "metrics",
-        "models",
-        "training",
-        "tracking",
-        "tie_groups",
-    },
-    "ledger": {"ledger", "api", "compare", "paths", "sweep", "tracking"},
-    "compare": {"compare", "tracking", "paths", "bootstrap", "tie_groups", "training"},
+    "hydra": ("cli", "config/", "search/", "sweep/", "hydra_plugins/"),
+    "mlflow": ("tracking/", "records/", "dashboard/"),
+    "sklearn": ("data/", "models/", "metrics/calibration", "compare/"),
+    "matplotlib": ("figures/", "compare/", "search/picture", "ledger/pages"),
+    "optuna": ("search/",),
+    "ray": ("hydra_plugins/",),
+    "submitit": ("hydra_plugins/",),
 }
 
 
-def _part(path: Path) -> str:
-    relative = path.relative_to(SOURCE)
-    inside = relative.parts[1:] if relative.parts[0] == "rarelab" else relative.parts
-    return "/".join(inside).removesuffix(".py")
+def _module(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _imports(path: Path) -> set[str]:
+MODULES = {_module(path): path for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def _part(module: str) -> str:
+    """``rarelab.sweep.job`` -> ``sweep/job``."""
+    package, _, inside = module.partition(".")
+    return (inside if package == "rarelab" else module).replace(".", "/")
+
+
+def _room(module: str) -> str:
+    return _part(module).partition("/")[0]
+
+
+def _imports(module: str) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module and not node.level, f"{module} has a relative import"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_part)
-def test_a_library_stays_in_its_part(path: Path) -> None:
-    for name in _imports(path):
+def _ours(name: str) -> str | None:
+    """The module of ours that an imported name stands in, if it is one of ours."""
+    if name.partition(".")[0] not in ("rarelab", "hydra_plugins"):
+        return None
+    while name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+GRAPH = {
+    module: {found for name in _imports(module) if (found := _ours(name)) and found != module}
+    for module in MODULES
+}
+LEVEL = {room: level for level, layer in enumerate(LAYERS) for room in layer}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=_part)
+def test_a_library_stays_in_its_part(module: str) -> None:
+    for name in _imports(module):
         homes = HOMES.get(name.partition(".")[0])
         if homes is not None:
-            assert _part(path).startswith(homes), f"{_part(path)} imports {name}"
+            assert _part(module).startswith(homes), f"{module} imports {name}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_part)
-def test_imports_follow_the_direction(path: Path) -> None:
-    allowed = DIRECTION.get(_part(path).partition("/")[0])
-    if allowed is None:
-        return
-    for name in _imports(path):
-        if name.startswith("rarelab."):
-            target = name.split(".")[1]
-            assert target in allowed | {"errors", "__version__"}, f"{_part(path)} imports {name}"
+def test_every_module_belongs_to_a_layer_and_no_layer_names_what_is_gone() -> None:
+    assert {_room(module) for module in MODULES} == set(LEVEL)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=_part)
+def test_no_import_goes_up(module: str) -> None:
+    for imported in GRAPH[module]:
+        assert LEVEL[_room(imported)] >= LEVEL[_room(module)], f"{module} imports {imported}"
+
+
+def test_no_import_goes_round() -> None:
+    rooms: defaultdict[str, set[str]] = defaultdict(set)
+    for module, imported in GRAPH.items():
+        rooms[_room(module)] |= {_room(name) for name in imported} - {_room(module)}
+    for graph in (GRAPH, rooms):
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as circle:
+            pytest.fail(f"a circle: {' <- '.join(circle.args[1])}")
+
+
+def test_the_functional_kernels_stand_alone() -> None:
+    """Whoever copies the kernels needs nothing else of ours."""
+    for module in MODULES:
+        if _room(module) == "functional":
+            assert {_room(name) for name in GRAPH[module]} <= {"functional"}
+
+
+def test_the_root_holds_the_ways_in_and_the_ground() -> None:
+    loose = {path.stem for path in (SOURCE / "rarelab").glob("*.py")}
+    assert loose == {
+        *("__init__", "__main__", "api", "cli", "request"),
+        *("errors", "files", "paths", "streams", "version"),
+    }

@@ -16,10 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from rarelab import cli
 from rarelab.compare.command import compare
-from rarelab.compare.load import Records
 from rarelab.compare.report import new_folder, point_latest
-from rarelab.compose import config_dir, quoted
+from rarelab.config.compose import config_dir, quoted
 from rarelab.errors import RequestError
+from rarelab.records.load import Records
 from recorded import BCE, SMOOTH_AP, leave_files, record, scored
 
 SCRIPT = "<script>alert(1)</script>"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import rarelab
-from rarelab.compare import figures
-from rarelab.compare.load import Records
-from rarelab.compare.names import ABSENT, differences, labels
 from rarelab.errors import RequestError
+from rarelab.figures import arms as figures
+from rarelab.records.load import Records
+from rarelab.records.names import ABSENT, differences, labels
 from recorded import BCE, CREDITCARD, SMOOTH_AP, TOY, leave_files, record, scored
 
 QUEUE_8192 = {**SMOOTH_AP, "loss.queue_size": "8192"}
@@ -58,7 +58,7 @@ def test_the_sweeps_own_run_is_no_arm(home: Path) -> None:
 
 
 def test_runs_come_in_pages_and_all_of_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rarelab.compare.load._PAGE", 2)
+    monkeypatch.setattr("rarelab.records.load._PAGE", 2)
     made = {record(home, BCE, seed, {}) for seed in range(5)}
     assert {run.run_id for run in Records(home).runs("study")} == made
 

@@ -11,11 +11,11 @@ from scipy import stats
 from rarelab.compare import words
 from rarelab.compare.contrast import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE
 from rarelab.compare.costs import Costs
-from rarelab.compare.load import Records
-from rarelab.compare.pair import compare_pair
 from rarelab.compare.pairs import DRAWN, FIXED, SPLITS, UNKNOWN
 from rarelab.compare.study import Options, Study, study
+from rarelab.compare.two_runs import compare_pair
 from rarelab.errors import RequestError
+from rarelab.records.load import Records
 from recorded import BCE, CREDITCARD, SMOOTH_AP, TOY, leave_files, paired, record, scored
 
 RNG = np.random.default_rng(0)

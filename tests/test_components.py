@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from torch import nn, optim
 
-from rarelab.check import check_leaf
-from rarelab.components import components, is_component, load_target
-from rarelab.groups import LEAVES
+from rarelab.config.check import check_leaf
+from rarelab.config.components import components, is_component, load_target
+from rarelab.config.groups import LEAVES
 from rarelab.errors import RequestError
 from rarelab.losses import LossWarmupWrapper, constant, plain_loss
 from rarelab.models import Estimator
@@ -93,7 +93,7 @@ def test_every_group_is_walked() -> None:
         ("model", "torch.nn.utils.parametrize.register_parametrization"),
         ("model", "torch.nn.functional.torch.hub.load"),
         ("loss", "torch.nn.Linear"),
-        ("dataset", "rarelab.data.archives.extract"),
+        ("dataset", "rarelab.data.archives.fetch.extract"),
         ("optimizer", "torch.optim.swa_utils.AveragedModel"),
         ("tracking", "rarelab.tracking.sync"),
         ("hydra.launcher", "os.system"),

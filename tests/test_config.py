@@ -7,10 +7,10 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from rarelab import build, groups
-from rarelab.check import check_leaf, parameters
-from rarelab.components import load_target
-from rarelab.compose import compose_train
+from rarelab.config import build, groups
+from rarelab.config.check import check_leaf, parameters
+from rarelab.config.components import load_target
+from rarelab.config.compose import compose_train
 from rarelab.errors import RequestError
 from rarelab.paths import config_root
 

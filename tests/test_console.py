@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rarelab import cli
-from rarelab.console import configure_console
+from rarelab.runs.console import configure_console
 from rarelab.sweep.display import Progress, show
 from rarelab.sweep.job import Job, Result
 

@@ -107,7 +107,7 @@ class NewDrawn:
         return tabular_splits(labelled, name="new_drawn")
 '''
 DRAWN_TEST = """from rarelab import build
-from rarelab.compose import compose_train
+from rarelab.config.compose import compose_train
 
 
 def test_the_new_drawn_set_follows_its_law():
@@ -192,12 +192,11 @@ ADDITIONS: dict[str, tuple[str, dict[str, Callable[[str], str]]]] = {
     "A metric": (
         "new_metric",
         {
-            "src/rarelab/metrics.py": both(
-                after(
-                    "table: dict[str, Callable[[TieGroups], float]] = {",
-                    '        "new_metric": _new_metric,',
-                ),
-                lambda text: f"{text}\n\ndef _new_metric(groups):\n    return groups.rows\n",
+            "src/rarelab/metrics/exact.py": (
+                lambda text: f"{text}\n\ndef new_metric(groups):\n    return groups.rows\n"
+            ),
+            "src/rarelab/metrics/table.py": after(
+                "TABLE = (", '    Metric("test/new_metric", HIGHER, ranking=exact.new_metric),'
             ),
             "tests/test_metrics.py": lambda text: text.replace(
                 '"brier", "ece")\n', '"brier", "ece", "new_metric")\n'

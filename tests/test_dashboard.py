@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import rarelab as package
-from rarelab.compare.load import Records, Run
 from rarelab.dashboard.colours import colours
 from rarelab.dashboard.command import publish, ui
 from rarelab.dashboard.view import METRIC_COLUMNS, TAG, axes, choices, link, state, tag_value
 from rarelab.errors import RequestError
-from rarelab.palette import PALETTE
+from rarelab.figures.palette import PALETTE
+from rarelab.records.load import Records, Run
 
 RESULT = {"best/val_aucpr": 0.8, "test/aucpr": 0.7}
 

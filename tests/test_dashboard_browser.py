@@ -12,8 +12,8 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
 
 from browser import chromium, dashboard, open_page, texts, wait
-from rarelab.compare.load import Records, Run
 from rarelab.dashboard.view import METRIC_COLUMNS
+from rarelab.records.load import Records, Run
 
 pytestmark = pytest.mark.slow
 

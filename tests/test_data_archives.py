@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from data_fixtures import CONTENT, MEMBER, make_sdist, make_wheel, sha256, tiny_source
-from rarelab.data import archives, real
-from rarelab.data.recipe import Recipe
+from rarelab.data.archives import fetch as archives
+from rarelab.data.archives import real
 from rarelab.data.source import Member
+from rarelab.data.tables.recipe import Recipe
 from rarelab.errors import RarelabError, RequestError
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rarelab.data.divide import by_group, by_time, stratified
+from rarelab.data.tables.divide import by_group, by_time, stratified
 from rarelab.errors import RequestError
 
 

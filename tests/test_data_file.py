@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rarelab.data.file import TableFile
-from rarelab.data.targets import encode
+from rarelab.data.tables.targets import encode
 from rarelab.errors import RequestError
 from tables import claims
 

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rarelab.data import prepared, real
-from rarelab.data.real import RealData
-from rarelab.data.recipe import Recipe
+from rarelab.data.archives import prepared, real
+from rarelab.data.archives.real import RealData
 from rarelab.data.source import Archive, Member, Roles, Source
 from rarelab.data.splits import Splits
+from rarelab.data.tables.recipe import Recipe
 
 
 def frame() -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
-from rarelab.data.preprocess import Preprocessor
+from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.errors import RequestError
 
 pytestmark = pytest.mark.as_users_do

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rarelab.data import commands
-from rarelab.data.real import RealData, is_present
+from rarelab.data.archives.real import RealData, is_present
 from rarelab.data.sets.creditcard import creditcard
 from rarelab.data.sets.digits8 import digits8
 from rarelab.data.splits import Dataset

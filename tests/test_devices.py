@@ -16,10 +16,10 @@ from torch import nn
 import rarelab as package
 from rarelab.cli import main
 from rarelab.errors import Pruned
-from rarelab.launch import Place
 from rarelab.models import GRU, FTTransformer
 from rarelab.models.layers import drawing, mixing_rows
-from rarelab.tracking.record import read_status
+from rarelab.processes.place import Place
+from rarelab.tracking.entry import read_status
 from rarelab.training.history import read_rows
 
 SHORT = [
@@ -234,8 +234,8 @@ def test_what_ends_the_first_process_ends_the_others(home) -> None:
     diverges = ["optimizer=sgd", "optimizer.lr=1e30", "loss=bce"]
     with pytest.raises(package.training.Diverged):
         package.train([*small, *diverges])
-    from rarelab.compose import compose_train
-    from rarelab.run import run
+    from rarelab.config.compose import compose_train
+    from rarelab.runs.run import run
 
     def hopeless(row: dict[str, Any]) -> None:
         raise Pruned("not promising")

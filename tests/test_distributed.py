@@ -11,7 +11,6 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rarelab.distributed import all_gather_no_grad, all_gather_with_grad
 from rarelab.losses import (
     AllPairsSquaredHingeLoss,
     BinaryCrossEntropy,
@@ -21,6 +20,7 @@ from rarelab.losses import (
     SmoothAPLoss,
     SoftmaxFocalLoss,
 )
+from rarelab.losses.gather import all_gather_no_grad, all_gather_with_grad
 
 FEATURES, ROWS = 4, 12
 

@@ -8,7 +8,7 @@ import pytest
 
 import rarelab as package
 from rarelab.cli import main
-from rarelab.compose import compose_train
+from rarelab.config.compose import compose_train
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from rarelab.config.compose_many import Composer, loader
 from rarelab.search.space import read_space
-from rarelab.sweep.composer import Composer, loader
 from rarelab.sweep.overrides import expand, is_of_a_job, quoted_arms
 from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import settings

@@ -9,8 +9,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from cases import CASES, covered
-from rarelab import build
-from rarelab.compose import compose_train
+from rarelab.config import build
+from rarelab.config.compose import compose_train
 from rarelab.data.splits import Splits
 from rarelab.errors import RequestError
 from rarelab.paths import config_root

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 import rarelab as package
-from rarelab import figures, palette
-from rarelab.figures import run_figures
+from rarelab.figures import palette
+from rarelab.figures import run as figures
+from rarelab.figures.run import run_figures
 from rarelab.metrics import one_vs_rest, probabilities_of
 from rarelab.metrics.curves import curves
 from rarelab.metrics.reliability import reliability

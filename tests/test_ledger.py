@@ -12,15 +12,15 @@ import pytest
 import yaml
 
 from data_fixtures import leave_drawn_rows
-from rarelab.compare import noise, runs_csv
-from rarelab.compare.load import Records, Run, from_directory
+from rarelab.compare import noise
 from rarelab.compare.study import Options, answer, study
 from rarelab.data import commands
 from rarelab.errors import RequestError
-from rarelab.ledger import pages, rerun
+from rarelab.ledger import pages, rerun, runs_csv
 from rarelab.ledger.__main__ import parser
 from rarelab.ledger.study import ENVIRONMENT, RUNS, Comparison, KeptStudy, studies
 from rarelab.paths import config_root
+from rarelab.records.load import Records, Run, from_directory
 from rarelab.sweep.overrides import quoted_arms
 from rarelab.sweep.work import run_job
 from recorded import leave_files, paired, record, scored

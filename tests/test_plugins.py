@@ -10,11 +10,11 @@ from omegaconf import OmegaConf
 
 from hydra_plugins.rarelab_ray import RayLauncher, _startable
 from hydra_plugins.rarelab_submitit import SubmititLauncher
-from rarelab.check import check_leaf, parameters
-from rarelab.components import load_target
+from rarelab.config import hydra_internals
+from rarelab.config.check import check_leaf, parameters
+from rarelab.config.components import load_target
 from rarelab.errors import RarelabError, RequestError
 from rarelab.paths import config_root
-from rarelab.sweep import hydra_internals
 from test_in_flight import job
 
 PLUGINS = Path(__file__).parent.parent / "src" / "hydra_plugins"

@@ -13,8 +13,8 @@ import torch
 
 import rarelab as package
 from rarelab.cli import main
-from rarelab.data import divide
 from rarelab.data.reading import read_table
+from rarelab.data.tables import divide
 from rarelab.errors import RarelabError, RequestError
 from rarelab.predict import Scorer, read_model
 from rarelab.predict.columns import check_columns

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 import rarelab
 from rarelab.cli import main
 from rarelab.errors import RarelabError
-from rarelab.reproduce import _unequal
+from rarelab.runs.reproduce import _unequal
 from rarelab.training.loop import Trainer
 
 SMALL = [
@@ -23,7 +23,7 @@ SMALL = [
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rarelab.evaluation.run_figures", lambda *arguments: None)
+    monkeypatch.setattr("rarelab.runs.evaluation.run_figures", lambda *arguments: None)
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from rarelab import build
-from rarelab.compose import compose_train
+from rarelab.config import build
+from rarelab.config.compose import compose_train
+from rarelab.config.signature import signature
 from rarelab.streams import drawing_from, generator, stream_seed
-from rarelab.sweep.signature import signature
 from rarelab.training import Trainer
 from rarelab.training.course import Course
 from rarelab.training.history import History, read_rows

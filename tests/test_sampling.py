@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import rarelab
-from rarelab import build
-from rarelab.compose import compose_train
+from rarelab.config import build
+from rarelab.config.compose import compose_train
 from rarelab.data.splits import Table, make_splits
 from rarelab.errors import RequestError
 from rarelab.losses import (

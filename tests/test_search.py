@@ -10,10 +10,10 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from rarelab.errors import Pruned, RequestError
+from rarelab.search.method import Asked, Method, StudyAddress, Told, ask, tell, unfinished
 from rarelab.search.picture import draw
 from rarelab.search.prune import PruneReport
 from rarelab.search.space import Choice, Numbers, Space, read_space
-from rarelab.search.study import Asked, Method, StudyAddress, Told, ask, tell, unfinished
 from rarelab.search.trials import best, command, importance, trials, write_trials
 
 

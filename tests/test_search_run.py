@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from hydra_plugins.rarelab_optuna import RarelabOptuna
+from rarelab.config.compose_many import Composer, loader
 from rarelab.errors import RequestError
-from rarelab.sweep.composer import Composer, loader
 from rarelab.sweep.conduct import Sweep
 from rarelab.sweep.job import Job, Result
 from rarelab.sweep.launcher import JobLauncher, Report

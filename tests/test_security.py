@@ -11,9 +11,9 @@ from types import ModuleType
 import pytest
 
 import rarelab
-from rarelab.check import check_leaf
+from rarelab.config.check import check_leaf
 from rarelab.errors import RarelabError, RequestError
-from rarelab.recorded import hidden_keys, recorded_config
+from rarelab.records.config import hidden_keys, recorded_config
 
 TESTS = Path(__file__).parent
 MODULES = sorted((TESTS.parent / "src").rglob("*.py"))
@@ -48,10 +48,10 @@ def test_a_target_is_checked_however_deep_it_lies(value) -> None:
     [
         "os.system",
         "rarelab.training.keeper.save",
-        "rarelab.data.archives.extract",
+        "rarelab.data.archives.fetch.extract",
         "torch.nn.Linear",
         "sklearn.datasets.fetch_openml",
-        "rarelab.check.importlib.import_module",
+        "rarelab.config.check.importlib.import_module",
         None,
         ["os.system"],
     ],

@@ -21,7 +21,7 @@ import rarelab as package
 from rarelab.cli import main
 from rarelab.errors import RequestError
 from rarelab.predict.served import _load_pyfunc
-from rarelab.run import Outcome
+from rarelab.runs.run import Outcome
 from rarelab.tracking import client, sync, write_status
 
 QUICK = ["trainer.max_epochs=1", "trainer.select=any", "loss=bce"]
@@ -133,7 +133,7 @@ def test_a_model_that_cannot_be_kept_fails_no_run(
     def full(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("rarelab.run.write_model", full)
+    monkeypatch.setattr("rarelab.runs.run.write_model", full)
     small = ["dataset.n_samples=2000", "dataset.pos_rate=0.05", "tracking=none"]
     assert package.train([*QUICK, *small]).status == "done"
     assert "no model is kept for `rarelab predict`: disk full" in capsys.readouterr().out

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import EMPTY
-from rarelab.data.archives import data_home
+from rarelab.data.archives.fetch import data_home
 
 ROOT = Path(__file__).parent.parent
 FOREIGN = {
@@ -26,7 +26,7 @@ NEEDED = {"PIP_INDEX_URL": "https://example.org/simple", "https_proxy": "http://
 
 def test_a_test_and_its_subprocesses_have_an_empty_home() -> None:
     assert Path.home() == EMPTY and data_home().is_relative_to(EMPTY)
-    code = "from rarelab.data.archives import data_home; print(data_home())"
+    code = "from rarelab.data.archives.fetch import data_home; print(data_home())"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert Path(said.stdout.strip()).is_relative_to(EMPTY)
 

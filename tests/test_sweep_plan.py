@@ -9,18 +9,18 @@ import pytest
 import yaml
 
 from rarelab.cli import main
-from rarelab.compose import compose_train
+from rarelab.config import signature as sweep_signature
+from rarelab.config.compose import compose_train
+from rarelab.config.compose_many import Composer, loader
+from rarelab.config.groups import GRADIENT
+from rarelab.config.signature import code_fingerprint, code_modules, signature
 from rarelab.errors import RequestError
-from rarelab.groups import GRADIENT
 from rarelab.paths import config_root
-from rarelab.sweep import signature as sweep_signature
-from rarelab.sweep.composer import Composer, loader
-from rarelab.sweep.directory import kind
+from rarelab.runs.claim import kind
 from rarelab.sweep.job import Job, parameters
 from rarelab.sweep.overrides import expand, quoted_arms, quoted_name
 from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import settings
-from rarelab.sweep.signature import code_fingerprint, code_modules, signature
 
 STUDIES = config_root() / "conf" / "experiments"
 ARMS = "sweep.arms=[[loss=bce], [loss=smooth_ap, loss.queue_size=8192, model.hidden=[8,4]]]"

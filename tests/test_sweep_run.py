@@ -13,7 +13,7 @@ import pytest
 
 import rarelab as package
 from rarelab.sweep.local import Slots
-from rarelab.tracking.record import load_entry, read_status
+from rarelab.tracking.entry import load_entry, read_status
 
 LOSS = '''
 import time
@@ -119,7 +119,7 @@ def training(home: Path) -> list[int]:
 
 UNGUARDED = """
 import multiprocessing, pathlib
-from rarelab.processes import start
+from rarelab.processes.fork import start
 
 with open("ran", "a") as file:
     file.write("once ")

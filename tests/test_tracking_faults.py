@@ -14,7 +14,7 @@ import pytest
 import rarelab as package
 from rarelab.cli import main
 from rarelab.tracking import MlflowSink, RunRecord, client, sync
-from rarelab.tracking.record import read_status, write_status
+from rarelab.tracking.entry import read_status, write_status
 from rarelab.tracking.store import ensure_store, sqlite_uri
 from rarelab.training.history import History, read_rows
 

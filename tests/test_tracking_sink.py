@@ -11,7 +11,7 @@ import pytest
 from rarelab.errors import RarelabError, RequestError
 from rarelab.tracking import MlflowSink, NoSink, RunRecord, client, sync, sync_run
 from rarelab.tracking import sink as sink_module
-from rarelab.tracking.record import load_entry, read_status, save_entry
+from rarelab.tracking.entry import load_entry, read_status, save_entry
 from rarelab.tracking.store import ensure_experiment, lock, sqlite_uri
 from rarelab.training.history import History
 

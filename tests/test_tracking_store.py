@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from rarelab.errors import RequestError
+from rarelab.records.finished import finished
 from rarelab.tracking import client, ensure_store, resolve_uri, tables
-from rarelab.tracking.finished import finished
 from rarelab.tracking.store import (
     StoreUnavailable,
     artifact_root,

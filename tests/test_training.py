@@ -9,8 +9,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from rarelab import build
-from rarelab.compose import compose_train
+from rarelab.config import build
+from rarelab.config.compose import compose_train
 from rarelab.errors import RequestError
 from rarelab.losses import SmoothAPLoss
 from rarelab.streams import drawing_from, generator, stream_seed

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rarelab import build
-from rarelab.compose import compose_train
+from rarelab.config import build
+from rarelab.config.compose import compose_train
 from rarelab.functional.smooth_ap import PATHS, smooth_ap
 from rarelab.losses import SmoothAPLoss
 from rarelab.streams import drawing_from, generator, stream_seed

@@ -17,11 +17,11 @@ import mlflow
 import pytest
 
 import rarelab
-from rarelab.sweep.directory import claim
+from rarelab.runs.claim import claim
 from rarelab.sweep.parent import under_way
 from rarelab.tracking import close_dead_runs, owner, read_status, store
 from rarelab.tracking.dead import claim_lock
-from rarelab.tracking.record import load_entry, save_entry
+from rarelab.tracking.entry import load_entry, save_entry
 from rarelab.training.history import History, read_rows
 from rarelab.training.keeper import LAST
 from rarelab.training.loop import Diverged, Trainer
@@ -42,7 +42,7 @@ BENCH = Path(__file__).parent.parent / "experiments" / "bench_resume"
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are half of a small run's time, and nothing here is about them."""
-    monkeypatch.setattr("rarelab.evaluation.run_figures", lambda *arguments: None)
+    monkeypatch.setattr("rarelab.runs.evaluation.run_figures", lambda *arguments: None)
 
 
 @pytest.fixture
@@ -282,7 +282,7 @@ def test_a_record_that_cannot_be_opened_leaves_nothing_open(home, monkeypatch, p
 
     handlers = list(logging.getLogger("rarelab").handlers)
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
-        patch.setattr(f"rarelab.record.{part}", full)
+        patch.setattr(f"rarelab.runs.folder.{part}", full)
         rarelab.train(UNTRACKED)
     assert logging.getLogger("rarelab").handlers == handlers
     assert "rarelab-owner" not in {thread.name for thread in threading.enumerate()}

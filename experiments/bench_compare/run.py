@@ -30,8 +30,8 @@ from scipy import stats
 
 from rarelab.compare.arms import group
 from rarelab.compare.contrast import BETTER, TOO_FEW, WORSE, Contrast, Question, compare
-from rarelab.compare.load import Run
 from rarelab.compare.statistics import mean_interval, paired_test
+from rarelab.records.load import Run
 
 METRIC = "test/aucpr"
 ARMS = ("bce", "smooth_ap", "recall_at_quantile", "pauc_at_budget", "weighted_bce")
@@ -124,9 +124,9 @@ def write_records(home: Path, runs: int) -> None:
     """``runs`` runs of 10 arms on one fixed split, with the files that a run leaves."""
     from mlflow.entities import Metric, Param, RunTag
 
-    from rarelab.evaluation import write_predictions
     from rarelab.metrics import evaluate
     from rarelab.metrics.curves import curves
+    from rarelab.runs.evaluation import write_predictions
     from rarelab.tracking import client
     from rarelab.tracking.store import ensure_experiment, sqlite_uri
 

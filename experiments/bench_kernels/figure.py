@@ -8,7 +8,7 @@ import pandas as pd
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from rarelab.palette import BLUE, GREY, ORANGE
+from rarelab.figures.palette import BLUE, GREY, ORANGE
 
 COLOURS = {"rarelab": BLUE, "imbalanced-losses": ORANGE, "proxy-losses": GREY}
 DASHES = {0.005: "-", 0.1: "--"}

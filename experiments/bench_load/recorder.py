@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 
-from rarelab import build
-from rarelab.compose import compose_train
-from rarelab.record import Record
+from rarelab.config import build
+from rarelab.config.compose import compose_train
+from rarelab.runs.folder import Record
 from rarelab.tracking.store import import_mlflow
 
 EPOCHS = 10

@@ -30,7 +30,7 @@ from recorder import Load, ready, record_runs
 from sqlalchemy import create_engine, text
 
 from rarelab.tracking import sync
-from rarelab.tracking.record import load_entry
+from rarelab.tracking.entry import load_entry
 from rarelab.tracking.store import sqlite_uri
 from rarelab.training.history import read_rows
 

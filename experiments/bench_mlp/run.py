@@ -19,10 +19,10 @@ from sklearn.metrics import average_precision_score
 from sklearn.neural_network import MLPClassifier
 
 import rarelab
-from rarelab import build
-from rarelab.compose import compose_train
-from rarelab.console import configure_console
+from rarelab.config import build
+from rarelab.config.compose import compose_train
 from rarelab.data.splits import Splits
+from rarelab.runs.console import configure_console
 from rarelab.streams import stream_seed
 
 SETS = (

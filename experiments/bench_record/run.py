@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import rarelab
-from rarelab import evaluation, run
+from rarelab.runs import evaluation, run
 from rarelab.tracking import MlflowSink
 from rarelab.training import Trainer
 

@@ -17,13 +17,13 @@ import uuid
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from rarelab.compose import compose_train
-from rarelab.sweep.composer import Composer, loader
+from rarelab.config.compose import compose_train
+from rarelab.config.compose_many import Composer, loader
 from rarelab.sweep.done import standings
 from rarelab.sweep.overrides import expand
 from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import settings
-from rarelab.tracking.record import load_entry, save_entry
+from rarelab.tracking.entry import load_entry, save_entry
 from rarelab.tracking.replay import sync
 from rarelab.tracking.store import sqlite_uri
 

@@ -11,7 +11,7 @@ class RarelabLocal(JobLauncher):
 
     def warm_up(self) -> None:
         """Let a fork server import torch and MLflow while the plan is made."""
-        from rarelab.processes import start_fork_server
+        from rarelab.processes.fork import start_fork_server
 
         start_fork_server()
 

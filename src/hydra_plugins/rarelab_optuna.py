@@ -68,9 +68,9 @@ class RarelabOptuna(JobSweeper):
         """Search; the results of the jobs that were looked at."""
         if importlib.util.find_spec("optuna") is None:
             raise RequestError("hydra/sweeper=optuna: needs pip install 'rarelab[search]'")
+        from rarelab.search.method import Method
         from rarelab.search.search import Options, Search
         from rarelab.search.space import read_space
-        from rarelab.search.study import Method
         from rarelab.sweep.overrides import is_of_a_job
 
         options = Options(

@@ -25,7 +25,7 @@ def train(overrides: Sequence[str], folders: Sequence[str] = ()) -> Any:
         folders: the user's own folders of configuration (``--config-dir``).
 
     Returns:
-        The run's :class:`rarelab.run.Outcome`: MLflow id, status, metrics (by the keys of the
+        The run's :class:`rarelab.runs.run.Outcome`: MLflow id, status, metrics (by the keys of the
         record) and folder. For a sweep the list of them in the order of the plan, those that were
         done before included; empty for a dry run.
 
@@ -34,13 +34,13 @@ def train(overrides: Sequence[str], folders: Sequence[str] = ()) -> Any:
         rarelab.errors.RarelabError: the run failed; it is recorded with its status. A sweep does
             not raise for a job that fails: its status tells.
     """
-    from rarelab.sweep.request import request
+    from rarelab.request import request
 
     with _AT_WORK, _console(), _hydra_as_found():
         results = request(overrides, folders, shell=False)
     if not isinstance(results, list):
         return results
-    from rarelab.run import Outcome
+    from rarelab.runs.run import Outcome
 
     return [
         Outcome(
@@ -56,7 +56,7 @@ def train(overrides: Sequence[str], folders: Sequence[str] = ()) -> Any:
 @contextmanager
 def _console() -> Iterator[None]:
     """Show progress on standard output, unless the user has set this package's logger up."""
-    from rarelab.console import configure_console
+    from rarelab.runs.console import configure_console
 
     log = logging.getLogger("rarelab")
     before = (list(log.handlers), log.level, log.propagate)

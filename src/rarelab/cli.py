@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         _flush()
         return code
     except RarelabError as error:
-        from rarelab.launch import wait_for_the_first
+        from rarelab.processes.place import wait_for_the_first
         from rarelab.tracking.redact import redact_command
 
         wait_for_the_first()
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code
     except OSError as error:
         if isinstance(error, BrokenPipeError):
-            from rarelab.console import nobody_reads
+            from rarelab.runs.console import nobody_reads
 
             nobody_reads()
         elif error.errno not in _PLACE:
@@ -90,7 +90,7 @@ def _flush() -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
-        from rarelab.console import nobody_reads
+        from rarelab.runs.console import nobody_reads
 
         nobody_reads()
 
@@ -129,8 +129,8 @@ def _train(arguments: list[str]) -> int:
     if any(item.startswith("-") for item in rest):
         return _hydra(arguments)
 
-    from rarelab.console import configure_console
-    from rarelab.sweep.request import request
+    from rarelab.request import request
+    from rarelab.runs.console import configure_console
 
     configure_console()
     results = request([*(["-m"] if chosen.multirun else []), *rest], chosen.config_dir)
@@ -141,7 +141,7 @@ def _hydra(arguments: list[str]) -> int:
     """Hydra's own questions: --help, --cfg job, --info, --hydra-help, --shell-completion."""
     import hydra
 
-    from rarelab.compose import CONFIG_NAME, config_dir, one_line_errors
+    from rarelab.config.compose import CONFIG_NAME, config_dir, one_line_errors
 
     def job(_: Any) -> None:
         raise RequestError(f"{' '.join(arguments)}: options that do not go together")
@@ -157,7 +157,7 @@ def _hydra(arguments: list[str]) -> int:
 def _compare(arguments: list[str]) -> int:
     import hydra
 
-    from rarelab.compose import config_dir, one_line_errors, quoted
+    from rarelab.config.compose import config_dir, one_line_errors, quoted
 
     failures: list[Exception] = []
 
@@ -188,8 +188,8 @@ def _data(arguments: list[str]) -> int:
     actions.add_parser("path", help="where one lies").add_argument("name", metavar="NAME")
     chosen = parser.parse_args(arguments)
 
-    from rarelab.console import show
     from rarelab.data import commands
+    from rarelab.runs.console import show
 
     if chosen.action == "list":
         show(commands.list_datasets())
@@ -231,9 +231,9 @@ def _reproduce(arguments: list[str]) -> int:
     parser.add_argument("--uri", help="the MLflow store or server, for a run that is there alone")
     chosen = parser.parse_args(arguments)
 
-    from rarelab.console import configure_console
     from rarelab.paths import home
-    from rarelab.reproduce import allowed_modules, reproduce
+    from rarelab.runs.console import configure_console
+    from rarelab.runs.reproduce import allowed_modules, reproduce
 
     configure_console()
     trusted = allowed_modules(chosen.settings)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from rarelab.compare.load import Run
-from rarelab.compare.names import differences, labels, printable
 from rarelab.errors import RequestError, nearest
 from rarelab.metrics.table import higher_is_better as higher_is_better
+from rarelab.records.load import Run
+from rarelab.records.names import differences, labels, printable
 
 _SHOWN = 8
 _DEFAULT_BASELINES = ("bce", "cross_entropy")

@@ -9,11 +9,11 @@ from typing import Any
 from rarelab.compare import tables, words
 from rarelab.compare.contrast import by_difference
 from rarelab.compare.costs import Costs
-from rarelab.compare.load import Records
-from rarelab.compare.names import printable
-from rarelab.compare.pair import compare_pair
 from rarelab.compare.study import Options, Study, as_number, study
+from rarelab.compare.two_runs import compare_pair
 from rarelab.errors import RequestError
+from rarelab.records.load import Records
+from rarelab.records.names import printable
 
 _SHOWN = 12
 

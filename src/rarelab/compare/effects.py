@@ -13,9 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rarelab.compare.contrast import BETTER, WORSE, Finding, by_difference
-from rarelab.compare.drawing import legend, new_axes, new_panels, styles
+from rarelab.figures.palette import DARK_GREY, GREEN, GREY, ORANGE
+from rarelab.figures.style import legend, new_axes, new_panels, styles
 from rarelab.metrics.table import higher_is_better
-from rarelab.palette import DARK_GREY, GREEN, GREY, ORANGE
 
 MAX_ROWS = 40
 _FILLED = {BETTER: GREEN, WORSE: ORANGE}

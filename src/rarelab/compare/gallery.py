@@ -10,14 +10,15 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from rarelab.compare import effects, figures
+from rarelab.compare import effects
 from rarelab.compare.arms import Arm, DataSet
 from rarelab.compare.contrast import Finding, by_difference
-from rarelab.compare.drawing import MAX_ARMS, save
-from rarelab.compare.load import Records, Run
-from rarelab.compare.names import differences, labels
 from rarelab.compare.study import Study
 from rarelab.errors import RequestError, nearest
+from rarelab.figures import arms as figures
+from rarelab.figures.style import MAX_ARMS, save
+from rarelab.records.load import Records, Run
+from rarelab.records.names import differences, labels
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import numpy as np
 
 from rarelab.compare.arms import DataSet
 from rarelab.compare.contrast import Finding, NoiseOfRows, Question
-from rarelab.compare.load import Run
 from rarelab.compare.pairs import Pair
 from rarelab.compare.rows import RowNoise, TestRows, can_be_resampled, resample, row_noise
+from rarelab.records.load import Run
 
 ReadRows = Callable[[Run], TestRows | None]
 

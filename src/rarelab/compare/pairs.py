@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rarelab.compare.arms import Arm, Unit
-from rarelab.compare.load import Run
+from rarelab.records.load import Run
 
 FIXED, SPLITS, DRAWN, UNKNOWN = "one fixed split", "splits", "drawn anew", "not recorded"
 """What the seeds of a data set vary: training alone, the split too, the data too."""

@@ -17,8 +17,8 @@ from jinja2 import Environment, StrictUndefined
 from rarelab.compare import tables, words
 from rarelab.compare.contrast import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE, by_difference
 from rarelab.compare.gallery import Picture
-from rarelab.compare.load import Records
 from rarelab.compare.study import Study
+from rarelab.records.load import Records
 from rarelab.version import __version__
 
 HTML = "report.html"

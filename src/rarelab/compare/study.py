@@ -10,11 +10,11 @@ from rarelab.compare.across import Across, across
 from rarelab.compare.arms import DataSet, find_baseline, group
 from rarelab.compare.contrast import Finding, Question
 from rarelab.compare.costs import Costs, Monthly, monthly, recall_metric
-from rarelab.compare.load import Records, Run
 from rarelab.compare.noise import ReadRows, resampled
 from rarelab.compare.rows import TestRows, read_test_rows
 from rarelab.errors import RequestError, nearest
 from rarelab.metrics.table import higher_is_better
+from rarelab.records.load import Records, Run
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rarelab.compare.contrast import Contrast, Finding, Summary, by_difference
-from rarelab.compare.names import printable
 from rarelab.compare.study import Study
 from rarelab.compare.words import headline, interval, number, percent, sentence, varied
+from rarelab.records.names import printable
 
 HEADER = (
     "arm", "runs", "mean", "interval of the mean", "difference", "interval", "p", "p (Holm)",

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from rarelab.compare.load import Run
-from rarelab.palette import PALETTE
+from rarelab.figures.palette import PALETTE
+from rarelab.records.load import Run
 
 TAG = "mlflow.runColor"
 

@@ -6,11 +6,11 @@ import time
 import webbrowser
 from pathlib import Path
 
-from rarelab.compare.load import Records
 from rarelab.dashboard.colours import TAG as COLOUR_TAG
 from rarelab.dashboard.colours import colours
 from rarelab.dashboard.view import TAG, link, tag_value
 from rarelab.errors import RarelabError, RequestError
+from rarelab.records.load import Records
 from rarelab.tracking import serve, store
 from rarelab.tracking.redact import redact_uri
 

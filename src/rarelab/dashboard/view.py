@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
-from rarelab.compare.names import GROUPS, differences
 from rarelab.metrics.table import Place, shown
+from rarelab.records.names import GROUPS, differences
 
 KEY = "rarelab"
 TAG = f"mlflow.sharedViewState.{KEY}"

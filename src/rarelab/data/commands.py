@@ -5,8 +5,9 @@ import pkgutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from rarelab.data import archives, sets
-from rarelab.data.real import is_present
+from rarelab.data import sets
+from rarelab.data.archives import fetch as archives
+from rarelab.data.archives.real import is_present
 from rarelab.data.source import Source
 from rarelab.errors import RequestError, nearest
 

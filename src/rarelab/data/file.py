@@ -8,9 +8,9 @@ from typing import Literal
 
 from rarelab.data.arguments import one_of
 from rarelab.data.reading import find, read_table
-from rarelab.data.recipe import Numeric, Recipe
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits
+from rarelab.data.tables.recipe import Numeric, Recipe
 from rarelab.errors import RequestError
 
 SPLITS = ("auto", "stratified", "grouped", "time")
@@ -25,7 +25,7 @@ class TableFile:
     has more than two values. drop: columns that are no features, such as identifiers. categorical:
     number columns that are codes. group, time: the column to split by; split "auto" follows them,
     else stratifies by class. sample_weight: a column of row weights. The other parameters are those
-    of :class:`rarelab.data.recipe.Recipe`. Text columns are one-hot, missing values allowed.
+    of :class:`rarelab.data.tables.recipe.Recipe`. Text columns are one-hot, missing values allowed.
     """
 
     path: str | None = None
@@ -79,8 +79,8 @@ class TableFile:
 
     def splits(self, seed: int) -> Splits:
         """The splits; ``seed`` changes nothing here, ``split_seed`` does."""
-        from rarelab.data.suspects import suspect_columns
-        from rarelab.data.tabular import prepare
+        from rarelab.data.tables.suspects import suspect_columns
+        from rarelab.data.tables.tabular import prepare
 
         path = find(str(self.path))
         frame = read_table(path)

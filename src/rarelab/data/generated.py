@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rarelab.data.divide import stratified
-from rarelab.data.recipe import Numeric
 from rarelab.data.splits import Splits, Table, make_splits
+from rarelab.data.tables.divide import stratified
+from rarelab.data.tables.recipe import Numeric
 
 Arrays = Sequence[tuple[NDArray, NDArray]]
 
@@ -28,7 +28,7 @@ def tabular_splits(
     """
     import pandas as pd
 
-    from rarelab.data.preprocess import Preprocessor
+    from rarelab.data.tables.preprocess import Preprocessor
 
     names = _names(arrays)
     train, *others = (pd.DataFrame(x, columns=names) for x, _ in arrays)

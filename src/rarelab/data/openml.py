@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rarelab.data.archives import data_home
-from rarelab.data.recipe import Numeric, Recipe
+from rarelab.data.archives.fetch import data_home
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits
+from rarelab.data.tables.recipe import Numeric, Recipe
 from rarelab.errors import RarelabError, RequestError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class OpenML:
 
     data_id: its number, or ``name`` with ``version``. target: the label column, null for the set's
     own. positive_label: as for a file. The other parameters are those of
-    :class:`rarelab.data.recipe.Recipe`. Columns that OpenML calls categorical are one-hot.
+    :class:`rarelab.data.tables.recipe.Recipe`. Columns that OpenML calls categorical are one-hot.
     """
 
     data_id: int | None = None
@@ -53,7 +53,7 @@ class OpenML:
 
     def splits(self, seed: int) -> Splits:
         """The splits; ``seed`` changes nothing here, ``split_seed`` does."""
-        from rarelab.data.tabular import prepare
+        from rarelab.data.tables.tabular import prepare
 
         frame, target, categorical = self._fetch()
         label = self.positive_label

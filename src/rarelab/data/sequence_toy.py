@@ -45,8 +45,8 @@ class SequenceToy:
         return label_of("sequence_toy", asdict(self))
 
     def splits(self, seed: int) -> Splits:
-        from rarelab.data.divide import TEST_SHARE, VAL_SHARE
         from rarelab.data.generated import sequence_splits
+        from rarelab.data.tables.divide import TEST_SHARE, VAL_SHARE
 
         n_val, n_test = round(VAL_SHARE * self.n_sequences), round(TEST_SHARE * self.n_sequences)
         sizes = (self.n_sequences - n_val - n_test, n_val, n_test)

@@ -14,20 +14,21 @@ from typing import Any
 import numpy as np
 
 from rarelab.api import train
-from rarelab.compare import noise, runs_csv
-from rarelab.compare.load import Run, from_directory
+from rarelab.compare import noise
 from rarelab.compare.rows import TestRows, read_test_rows
 from rarelab.compare.study import answer
+from rarelab.config.compose_many import Composer, loader
 from rarelab.errors import RarelabError
+from rarelab.ledger import runs_csv
 from rarelab.ledger.study import ENVIRONMENT, ROWS, RUNS, KeptStudy
-from rarelab.sweep.composer import Composer, loader
+from rarelab.records.load import Run, from_directory
 from rarelab.sweep.job import Job
 from rarelab.sweep.overrides import expand
 from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import settings
 from rarelab.sweep.work import run_job
+from rarelab.tracking.entry import read_status
 from rarelab.tracking.environment import DIFF
-from rarelab.tracking.record import read_status
 
 _DIFFERS = re.compile(r"^diff --git a/(.*) b/", re.MULTILINE)
 _WRITTEN = re.compile(r"experiments/(README\.md|[^/]+/([^/]*\.(csv|json|md|png))?)")

@@ -9,11 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rarelab.compare import noise, runs_csv
-from rarelab.compare.load import Run
+from rarelab.compare import noise
 from rarelab.compare.study import Options, Study, answer
 from rarelab.errors import RequestError, nearest
+from rarelab.ledger import runs_csv
 from rarelab.paths import config_root
+from rarelab.records.load import Run
 
 RUNS, ROWS, ENVIRONMENT = "runs.csv", "rows.csv", "environment.json"
 

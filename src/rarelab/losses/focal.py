@@ -6,8 +6,8 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor, nn
 
-from rarelab.distributed import all_gather_no_grad, all_gather_with_grad, should_gather
 from rarelab.functional.focal import sigmoid_focal, softmax_focal
+from rarelab.losses.gather import all_gather_no_grad, all_gather_with_grad, should_gather
 from rarelab.losses.rows import (
     as_labels,
     as_weights,

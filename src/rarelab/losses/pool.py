@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rarelab.distributed import gather_rows, row_counts, should_gather
+from rarelab.losses.gather import gather_rows, row_counts, should_gather
 from rarelab.losses.notices import Notices
 from rarelab.losses.ring import Ring
 from rarelab.losses.rows import as_column, as_labels, as_logits, as_weights, kept_rows

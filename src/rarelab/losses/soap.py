@@ -5,8 +5,8 @@ from typing import Any, Literal, final
 
 from torch import Tensor, nn
 
-from rarelab.distributed import should_gather
 from rarelab.errors import RequestError
+from rarelab.losses.gather import should_gather
 from rarelab.losses.rows import as_labels, as_logits, kept_rows
 
 

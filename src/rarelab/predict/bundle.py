@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from rarelab import build
-from rarelab.check import check_leaf, check_plain
-from rarelab.data.preprocess import Preprocessor
+from rarelab.config import build
+from rarelab.config.check import check_leaf, check_plain
 from rarelab.data.splits import Splits
+from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.errors import RequestError
 from rarelab.models import Estimator, Portable
 from rarelab.predict.facts import FACTS, FORMAT, damaged, read_facts

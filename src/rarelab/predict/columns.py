@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from rarelab.data.levels import level_text, number
-from rarelab.data.preprocess import Preprocessor
+from rarelab.data.tables.levels import level_text, number
+from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.errors import RequestError, nearest
 
 

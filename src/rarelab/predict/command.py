@@ -18,7 +18,7 @@ from rarelab.predict.columns import check_columns
 from rarelab.predict.facts import read_facts
 from rarelab.predict.scorer import Threshold
 from rarelab.predict.spreadsheet import inert
-from rarelab.tracking.find import fetch_model, find_run
+from rarelab.records.find import fetch_model, find_run
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rarelab.data.preprocess import Kind
-from rarelab.data.recipe import Numeric
+from rarelab.data.tables.preprocess import Kind
+from rarelab.data.tables.recipe import Numeric
 from rarelab.errors import RarelabError, RequestError
 
 FACTS = "model.json"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rarelab.data.arguments import between
-from rarelab.data.preprocess import Preprocessor
+from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.errors import RequestError
 from rarelab.metrics.tie_groups import top_size
 from rarelab.models import Estimator

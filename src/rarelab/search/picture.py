@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from rarelab.palette import BLACK, BLUE, GREY, ORANGE, PALE_GREY
+from rarelab.figures.palette import BLACK, BLUE, GREY, ORANGE, PALE_GREY
 from rarelab.search.trials import Trial
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rarelab.errors import Pruned
-from rarelab.search.study import StudyAddress
+from rarelab.search.method import StudyAddress
 from rarelab.training.history import read_rows
 
 if TYPE_CHECKING:

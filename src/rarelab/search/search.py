@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
-from rarelab import build
+from rarelab.config import build
 from rarelab.errors import RequestError
+from rarelab.runs.interruption import sigterm_raises
+from rarelab.search.display import closing, plan, trial_line
+from rarelab.search.method import Asked, Method, StudyAddress, Told, ask, tell, unfinished
 from rarelab.search.picture import draw
 from rarelab.search.prune import PruneReport
 from rarelab.search.space import SEED, Space
-from rarelab.search.study import Asked, Method, StudyAddress, Told, ask, tell, unfinished
-from rarelab.search.telling import closing, plan, trial_line
 from rarelab.search.trials import best, importance, trials, write_trials
-from rarelab.signals import sigterm_raises
 from rarelab.sweep.conduct import Ending, Sweep
 from rarelab.sweep.display import show
 from rarelab.sweep.job import Job, Result

@@ -8,12 +8,13 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
-from rarelab import build, paths
-from rarelab.signals import sigterm_raises
-from rarelab.sweep.composer import Composer
+from rarelab import paths
+from rarelab.config import build
+from rarelab.config.compose_many import Composer
+from rarelab.runs.interruption import sigterm_raises
 from rarelab.sweep.display import Progress, closing_table, plan_text, show
 from rarelab.sweep.done import Standing, last_metrics, standings
-from rarelab.sweep.estimate import estimate
+from rarelab.sweep.duration import estimate
 from rarelab.sweep.job import Job, Result
 from rarelab.sweep.launcher import JobLauncher
 from rarelab.sweep.overrides import expand
@@ -119,8 +120,9 @@ class Sweep:
         other = under_way(self.folder, jobs[0].sweep)
         if other is not None:
             show(
-                f"note: the same sweep is already running in another process ({other}); jobs it has "
-                "not finished by now are trained twice. To avoid that, stop this one and start it later"
+                f"note: the same sweep is already running in another process ({other}); jobs that "
+                "it has not finished yet are trained twice. To avoid that, stop this sweep and run "
+                "it again later"
             )
         parent = Parent(self.cfg, jobs, self.folder, self.sink())
         ending = Ending(jobs, done, parent, self.settings, self.home)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from time import monotonic
 
-from rarelab.console import show
+from rarelab.runs.console import show
 from rarelab.sweep.done import Standing
 from rarelab.sweep.job import Job, Result
 

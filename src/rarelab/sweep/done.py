@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rarelab.compare.load import Records
+from rarelab.records.finished import finished
+from rarelab.records.load import Records
 from rarelab.sweep.job import Job
-from rarelab.tracking.finished import finished
-from rarelab.tracking.record import load_entry, read_status
+from rarelab.tracking.entry import load_entry, read_status
 from rarelab.tracking.store import StoreUnavailable
 from rarelab.training.history import read_rows
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from rarelab import build
-from rarelab.record import command, redacted
-from rarelab.sweep.directory import claim, label
+from rarelab.config import build
+from rarelab.runs.claim import claim, label
+from rarelab.runs.folder import command, redacted
 from rarelab.sweep.job import Job, parameters
 from rarelab.tracking import RunRecord, owner
 

@@ -72,6 +72,6 @@ class Result:
 
 def parameters(job: Job) -> dict[str, str]:
     """The job's choices and values, as its run's parameters have them."""
-    from rarelab.record import run_parameters
+    from rarelab.runs.folder import run_parameters
 
     return run_parameters(job.config, job.choices)

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from rarelab.processes import death, start
+from rarelab.processes.fork import death, start
 from rarelab.sweep.job import Job, Result
 from rarelab.sweep.launcher import Report
 

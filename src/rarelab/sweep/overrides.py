@@ -8,8 +8,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString, Transformer
 from hydra.errors import HydraException
 
+from rarelab.config.groups import NOT_OF_A_JOB, first_key
 from rarelab.errors import RequestError
-from rarelab.groups import NOT_OF_A_JOB, first_key
 from rarelab.sweep.settings import Settings
 
 ARMS = "sweep.arms="

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from omegaconf import DictConfig, OmegaConf
 
-from rarelab.record import command, redacted
-from rarelab.sweep.directory import claim
+from rarelab.runs.claim import claim
+from rarelab.runs.folder import command, redacted
 from rarelab.sweep.job import Job, Result
 from rarelab.sweep.table import arms, table_metrics, write_figure, write_table
 from rarelab.tracking import MlflowSink, RunRecord, owner, read_status

@@ -9,14 +9,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rarelab import build
-from rarelab.compare.names import labels
+from rarelab.config import build
+from rarelab.config.compose_many import Composer
+from rarelab.config.signature import code_modules, fingerprint, signature, targets_in
 from rarelab.data.splits import Stored
 from rarelab.errors import RequestError
-from rarelab.sweep.composer import Composer
+from rarelab.records.names import labels
 from rarelab.sweep.job import Job, parameters
 from rarelab.sweep.overrides import key_of
-from rarelab.sweep.signature import code_modules, fingerprint, signature, targets_in
 
 
 @dataclass

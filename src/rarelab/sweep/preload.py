@@ -6,10 +6,10 @@ all the processes that are forked afterwards.
 
 import torch
 
-import rarelab.data.preprocess
-import rarelab.figures
-import rarelab.following
-import rarelab.run
+import rarelab.data.tables.preprocess
+import rarelab.figures.run
+import rarelab.processes.follow
+import rarelab.runs.run
 import rarelab.sweep.failure
 import rarelab.sweep.work
 from rarelab.tracking.store import import_mlflow
@@ -18,13 +18,13 @@ import_mlflow("sqlite://")
 
 # torch imports its compiler (a second and a half) with the first optimiser that is made.
 torch.optim.Adam([torch.zeros(1, requires_grad=True)])
-rarelab.figures.warm_up()
+rarelab.figures.run.warm_up()
 
 PRELOADED = (
-    rarelab.data.preprocess,
-    rarelab.figures,
-    rarelab.following,
-    rarelab.run,
+    rarelab.data.tables.preprocess,
+    rarelab.figures.run,
+    rarelab.processes.follow,
+    rarelab.runs.run,
     rarelab.sweep.failure,
     rarelab.sweep.work,
 )

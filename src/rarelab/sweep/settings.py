@@ -62,7 +62,7 @@ def settings(cfg: DictConfig) -> Settings:
     Raises:
         RequestError: a key that is none, or a value of a wrong type.
     """
-    from rarelab import build
+    from rarelab.config import build
 
     build.check_group(cfg, "sweep")
     return build.instantiate(cfg, "sweep")

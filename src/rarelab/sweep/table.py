@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rarelab.compare.names import labels
 from rarelab.metrics.table import Place, shown
+from rarelab.records.names import labels
 from rarelab.sweep.job import Job, Result, parameters
 
 METRICS = shown(Place.SWEEP)
@@ -112,7 +112,7 @@ def write_figure(directory: Path, found: Sequence[Arm]) -> list[Path]:
     drawn = {label: runs for label, runs in curves.items() if runs}
     if not drawn:
         return []
-    from rarelab.compare.figures import recall_at_quantile, save
+    from rarelab.figures.arms import recall_at_quantile, save
 
     return save(recall_at_quantile(drawn), directory / "figures", "recall_at_quantile")
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from rarelab import build
+from rarelab.config import build
+from rarelab.config.signature import code_fingerprint, targets_in
 from rarelab.errors import Pruned, Terminated, one_line
-from rarelab.run import run
+from rarelab.runs.run import run
 from rarelab.sweep.failure import record_failure
 from rarelab.sweep.job import Job, Result, Status
-from rarelab.sweep.signature import code_fingerprint, targets_in
 from rarelab.training import Diverged
 
 Opened = Callable[[str, str], None]

@@ -1,8 +1,8 @@
 """The history's way into MLflow, and what is recorded about a run besides its metrics."""
 
 from rarelab.tracking.dead import close_dead_runs
+from rarelab.tracking.entry import RunRecord, read_status, write_status
 from rarelab.tracking.environment import provenance, write_environment
-from rarelab.tracking.record import RunRecord, read_status, write_status
 from rarelab.tracking.replay import sync, sync_run
 from rarelab.tracking.sink import MlflowSink, NoSink
 from rarelab.tracking.store import client, ensure_store, resolve_uri

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rarelab.errors import RarelabError
 from rarelab.tracking import owner, store
-from rarelab.tracking.record import RECORD, load_entry, read_status, write_status
+from rarelab.tracking.entry import RECORD, load_entry, read_status, write_status
 from rarelab.tracking.replay import sync_run
 
 _logger = logging.getLogger("rarelab")

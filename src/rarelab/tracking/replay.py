@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rarelab.errors import RarelabError, RequestError
 from rarelab.tracking import store
-from rarelab.tracking.record import RECORD, Entry, load_entry, read_status
+from rarelab.tracking.entry import RECORD, Entry, load_entry, read_status
 from rarelab.tracking.sink import history_points
 from rarelab.tracking.writer import DeletedRun, RunWriter, Target, level
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rarelab import paths
 from rarelab.tracking import store
-from rarelab.tracking.record import (
+from rarelab.tracking.entry import (
     STATUS,
     Entry,
     RunRecord,

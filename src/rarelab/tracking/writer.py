@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rarelab.tracking import store
+from rarelab.tracking.entry import Entry, save_entry
+from rarelab.tracking.mlmodel import describe
 from rarelab.tracking.naming import MAX_PARAM, MAX_TAG, Names, clean_values, metric_value
-from rarelab.tracking.record import Entry, save_entry
 from rarelab.tracking.redact import redact_uri
-from rarelab.tracking.served import describe
 
 _logger = logging.getLogger("rarelab")
 

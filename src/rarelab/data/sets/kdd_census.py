@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from rarelab.data.real import RealData
-from rarelab.data.recipe import Numeric, Recipe
+from rarelab.data.archives.real import RealData
 from rarelab.data.source import Archive, Member, Roles, Source
+from rarelab.data.tables.recipe import Numeric, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,6 +87,6 @@ def kdd_census(
     train: deduplicate=True keeps each distinct row once, training rows first. The archive is a
     source distribution whose build runs on fetching, so it is fetched only when asked by name.
 
-    The parameters are those of :class:`rarelab.data.recipe.Recipe`.
+    The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
     return RealData(SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate))

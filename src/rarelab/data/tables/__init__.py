@@ -1,0 +1,1 @@
+"""Tables: raw columns to features and targets, fitted on the training rows."""

@@ -1,0 +1,146 @@
+"""Number columns to features: impute and scale, fitted once, kept as plain arrays."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.preprocessing import QuantileTransformer, StandardScaler
+
+from rarelab.data.magnitudes import Magnitudes
+from rarelab.data.tables.recipe import Numeric
+from rarelab.errors import RequestError
+
+QUANTILES = 1000
+QUANTILE_ROWS = 100_000
+
+# What scikit-learn's transformers learn, by their documented names.
+_LEARNT = {
+    QuantileTransformer: ("quantiles_", "references_", "n_quantiles_", "n_features_in_"),
+    StandardScaler: ("mean_", "var_", "scale_", "n_features_in_"),
+}
+
+
+class NumberColumns:
+    """Medians for missing values, then the scaling, then a 0/1 column where training lacked some.
+
+    ``numeric``: "quantile" maps each column to normal quantiles (1,000 knots from at most 100,000
+    rows) and standardises it, "standard" standardises, "none" leaves it. Columns that scikit-learn
+    would flatten go through :class:`~rarelab.data.magnitudes.Magnitudes` first.
+    """
+
+    def __init__(self, numeric: Numeric) -> None:
+        self.medians: NDArray[np.float64] = np.zeros(0)
+        self.flagged: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._magnitudes: Magnitudes | None = None
+        self._steps: list[Any] = []
+        if numeric == "quantile":
+            self._steps.append(
+                QuantileTransformer(
+                    n_quantiles=QUANTILES,
+                    output_distribution="normal",
+                    subsample=QUANTILE_ROWS,
+                    random_state=0,
+                    copy=False,
+                )
+            )
+        if numeric != "none":
+            # After the quantile map too: it sends a two-valued column to ±5.2, whatever its rates.
+            self._steps.append(StandardScaler(copy=False))
+
+    def fit_transform(self, values: NDArray[np.float64]) -> list[NDArray]:
+        """Learn from training values [N, K], NaN = missing; the scaled block and the flags."""
+        missing = np.isnan(values)
+        some = ~missing.all(axis=0)
+        self.medians = np.zeros(values.shape[1])
+        self.medians[some] = np.nanmedian(values[:, some], axis=0)
+        self.flagged = np.flatnonzero(missing.any(axis=0))
+        scaled = np.where(missing, self.medians, values)
+        if self._steps:
+            scaled = self._fit_first(scaled)
+        for step in self._steps[1:]:
+            scaled = step.fit_transform(scaled)
+        return [scaled, self._flags(missing)]
+
+    def transform(self, values: NDArray[np.float64]) -> list[NDArray]:
+        """The scaled block and the flags of new values [N, K]."""
+        missing = np.isnan(values)
+        scaled = np.where(missing, self.medians, values)
+        if self._magnitudes is not None:
+            scaled = self._magnitudes(scaled)
+        for step in self._steps:
+            scaled = step.transform(scaled)
+        return [scaled, self._flags(missing)]
+
+    def _fit_first(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The first step's values; it is fitted again if it would have flattened a column."""
+        step = self._steps[0]
+        with np.errstate(over="ignore", invalid="ignore"):
+            if isinstance(step, QuantileTransformer):
+                step.set_params(n_quantiles=min(QUANTILES, len(values))).fit(values)
+                learnt = step.quantiles_
+                self._magnitudes = Magnitudes.for_quantiles(values, learnt[0], learnt[-1])
+            else:
+                step.fit(values)
+                self._magnitudes = Magnitudes.for_variance(values, step.var_, step.scale_)
+        if self._magnitudes is not None:
+            values = self._magnitudes(values)
+            step.fit(values)
+        scaled: Any = step.transform(values)
+        return scaled
+
+    def arrays(self) -> dict[str, NDArray]:
+        """All that was learnt, by name."""
+        learnt = {"medians": self.medians, "flagged": self.flagged}
+        if self._magnitudes is not None:
+            learnt |= {
+                "origin": self._magnitudes.origin,
+                "exponent": self._magnitudes.exponent,
+            }
+        for step in self._steps:
+            for name in _LEARNT[type(step)]:
+                learnt[f"{type(step).__name__}.{name}"] = np.asarray(getattr(step, name))
+        return learnt
+
+    @classmethod
+    def restored(cls, numeric: Numeric, arrays: dict[str, NDArray]) -> Self:
+        """The columns that :meth:`arrays` describes."""
+        block = cls(numeric)
+        block.medians, block.flagged = arrays["medians"], arrays["flagged"]
+        if "origin" in arrays:
+            block._magnitudes = Magnitudes(arrays["origin"], arrays["exponent"])
+        for step in block._steps:
+            for name in _LEARNT[type(step)]:
+                value = arrays[f"{type(step).__name__}.{name}"]
+                setattr(step, name, value if value.ndim else int(value))
+        return block
+
+    def _flags(self, missing: NDArray[np.bool_]) -> NDArray[np.float32]:
+        return missing[:, self.flagged].astype(np.float32)
+
+
+def number_values(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
+    """The columns as float64 [N, K], missing values NaN; infinite and text values refused."""
+    values = np.empty((len(frame), len(names)))
+    for i, name in enumerate(names):
+        column: Any = frame[name]
+        try:
+            if column.dtype.kind in "mM":
+                raise TypeError("dates and durations are no numbers")
+            values[:, i] = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        except (TypeError, ValueError):
+            parsed: Any = pd.to_numeric(column, errors="coerce")
+            bad = column[parsed.isna() & column.notna()]
+            shown = repr(bad.iloc[0]) if len(bad) else str(column.dtype)
+            raise RequestError(
+                f"column {name!r} holds {shown}: numbers were expected, as in training"
+            ) from None
+    infinite = np.isinf(values).sum(axis=0)
+    if infinite.any():
+        worst = int(infinite.argmax())
+        raise RequestError(
+            f"column {names[worst]!r} has {infinite[worst]} infinite values: replace them with"
+            " numbers or leave them empty (missing)"
+        )
+    return values

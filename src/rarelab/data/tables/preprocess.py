@@ -1,0 +1,129 @@
+"""Raw columns to float32 features: impute, scale, one-hot, fitted on the training rows alone."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rarelab.data.tables.levels import MISSING, TextColumns
+from rarelab.data.tables.numbers import NumberColumns, number_values
+from rarelab.data.tables.recipe import Numeric
+from rarelab.errors import RequestError, nearest
+
+Kind = Literal["number", "text", "code"]
+"""What a column held in training: numbers, text, or numbers that are codes."""
+
+
+class Preprocessor:
+    """Features of a frame of raw columns, by scikit-learn's transformers.
+
+    Numbers (:class:`~rarelab.data.tables.numbers.NumberColumns`): missing values take the training
+    median, with a 0/1 indicator column if training rows lack some; then they are scaled. Text and
+    the columns named ``categorical`` (:class:`~rarelab.data.tables.levels.TextColumns`): one-hot
+    over at most ``max_categories`` levels.
+
+    ``columns`` are the raw columns with their kinds, ``feature_names`` the columns of what comes
+    out, ``others`` the columns that stood beside them in training and are no features.
+    """
+
+    def __init__(
+        self,
+        numeric: Numeric = "quantile",
+        max_categories: int = 32,
+        categorical: Sequence[str] = (),
+    ) -> None:
+        self.numeric: Numeric = numeric
+        self.max_categories = max_categories
+        self.categorical = tuple(categorical)
+        self.columns: dict[str, Kind] = {}
+        self.others: tuple[str, ...] = ()
+        self.feature_names: tuple[str, ...] = ()
+
+    def fit_transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+        """Learn medians, scales and levels from the training rows; their features [N, F]."""
+        self.columns = {str(name): self._kind(name, frame) for name in frame.columns}
+        self.numbers = [name for name, kind in self.columns.items() if kind == "number"]
+        texts = [name for name in self.columns if name not in self.numbers]
+        self.scaled, self.texts = NumberColumns(self.numeric), TextColumns(texts)
+        names: list[str] = []
+        blocks: list[NDArray] = []
+        if self.numbers:
+            blocks += self.scaled.fit_transform(number_values(frame, self.numbers))
+            names += self.numbers
+            names += [f"missing({self.numbers[i]})" for i in self.scaled.flagged]
+        if texts:
+            self.texts.fit(frame, self.max_categories)
+            blocks.append(self.texts.transform(frame))
+            names += self.texts.feature_names()
+        self.feature_names = tuple(names)
+        return _joined(blocks)
+
+    def transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+        """Features of new rows, float32 [N, F]. RequestError names a column that is not there."""
+        for name in self.columns:
+            if name not in frame.columns:
+                raise RequestError(
+                    f"column {name!r} is missing: {nearest(name, map(str, frame.columns))}"
+                )
+        blocks: list[NDArray] = []
+        if self.numbers:
+            blocks += self.scaled.transform(number_values(frame, self.numbers))
+        if self.texts.names:
+            blocks.append(self.texts.transform(frame))
+        return _joined(blocks)
+
+    def example(self) -> dict[str, Any]:
+        """A row that shows the columns and is nobody's: medians, and each column's first level."""
+        row: dict[str, Any] = {}
+        for name, kind in self.columns.items():
+            if kind == "number":
+                row[name] = float(self.scaled.medians[self.numbers.index(name)])
+            else:
+                level = self.texts.levels[name][0]
+                row[name] = None if level == MISSING else float(level) if kind == "code" else level
+        return row
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray]]:
+        """All that was learnt as plain data: what JSON can hold, and arrays by name."""
+        facts = {
+            "numeric": self.numeric,
+            "max_categories": self.max_categories,
+            "categorical": list(self.categorical),
+            "columns": self.columns,
+            "others": list(self.others),
+            "feature_names": list(self.feature_names),
+            "texts": self.texts.facts(),
+        }
+        return facts, self.scaled.arrays() if self.numbers else {}
+
+    @classmethod
+    def restored(cls, facts: dict[str, Any], arrays: dict[str, NDArray]) -> Self:
+        """The preprocessor that :meth:`state` describes; it gives the same features, bit by bit."""
+        made = cls(facts["numeric"], facts["max_categories"], facts["categorical"])
+        made.columns = facts["columns"]
+        made.others = tuple(facts["others"])
+        made.feature_names = tuple(facts["feature_names"])
+        made.numbers = [name for name, kind in made.columns.items() if kind == "number"]
+        if made.numbers:
+            made.scaled = NumberColumns.restored(made.numeric, arrays)
+        made.texts = TextColumns.restored(facts["texts"])
+        return made
+
+    def _kind(self, name: str, frame: pd.DataFrame) -> Kind:
+        column: Any = frame[name]
+        if pd.api.types.is_datetime64_any_dtype(column) and name not in self.categorical:
+            raise RequestError(
+                f"column {name!r} holds dates, which are no features: drop it (dataset.drop), split"
+                " by it (dataset.time), or turn it into a number"
+            )
+        if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
+            return "text"
+        return "code" if name in self.categorical else "number"
+
+
+def _joined(blocks: list[NDArray]) -> NDArray[np.float32]:
+    """The blocks side by side; what float32 cannot hold becomes infinite, and is refused later."""
+    with np.errstate(over="ignore"):
+        return np.concatenate(blocks, axis=1, dtype=np.float32, casting="same_kind")

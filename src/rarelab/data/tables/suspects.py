@@ -1,0 +1,95 @@
+"""Columns of a user's table that are probably no features: row numbers, dates as text, names."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rarelab.data.source import Roles
+from rarelab.data.tables.levels import number
+
+_FEWEST_ROWS = 50
+"""In fewer rows whole numbers may well all differ by chance."""
+
+_SHOWN = 6
+
+_FORMATTED = re.compile(r"[-+]?[$€£]? ?(\d{1,3}([., ']\d{3})+([.,]\d+)?|\d+([.,]\d+)?) ?[%$€£]?")
+"""A number with a currency, a percent sign, or separators between its digits."""
+
+
+def stray_texts(frame: pd.DataFrame, roles: Roles) -> dict[str, str]:
+    """Columns that numbers would fill but for a few texts, and what to say of each.
+
+    One such text makes pandas read the whole column as text, of which rare levels are left.
+    """
+    named = {roles.target, roles.group, roles.time, roles.sample_weight, *roles.drop}
+    found = {}
+    for name in frame.columns:
+        if name not in named and pd.api.types.is_string_dtype(frame[name]):
+            why = _stray(frame[name])
+            if why:
+                found[str(name)] = why
+    return found
+
+
+def _stray(column: Any) -> str:
+    counts = column.dropna().astype(str).value_counts()
+    if len(counts) < 2:
+        return ""
+    is_number = np.array([not isinstance(number(text), str) for text in counts.index])
+    stray, rows = counts.index[~is_number], int(counts[~is_number].sum())
+    few = 10 * rows <= len(column) or (len(stray) == 1 and 2 * rows < counts.sum())
+    if rows and few:
+        where = int((column == stray[0]).to_numpy(dtype=bool, na_value=False).argmax()) + 1
+        share = f"{rows} of {len(column)} rows hold" if rows > 1 else "one row holds"
+        return f"is all numbers, but {share} text ({stray[0]!r} in row {where})"
+    written = [text for text in counts.index if _FORMATTED.fullmatch(text.strip())]
+    if not is_number.any() and len(written) == len(counts):
+        return f"holds numbers with other characters ({written[0]!r})"
+    return ""
+
+
+def suspect_columns(frame: pd.DataFrame, roles: Roles, max_categories: int) -> Iterator[str]:
+    """A note that names them, with the override that leaves them out; nothing if there are none."""
+    stray = stray_texts(frame, roles)
+    for name, why in stray.items():
+        yield (
+            f"column {name!r} {why}, so it is read as text: if numbers are meant, write plain ones"
+            " and leave the others empty"
+        )
+    named = {roles.target, roles.group, roles.time, roles.sample_weight, *roles.drop, *stray}
+    found = {
+        str(name): why
+        for name in frame.columns
+        if name not in named and (why := _suspicion(frame[name], max_categories))
+    }
+    if not found or len(frame) < _FEWEST_ROWS:
+        return
+    shown = ", ".join(f"{name!r} {why}" for name, why in list(found.items())[:_SHOWN])
+    more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
+    yield (
+        f"no use as features? {shown}{more}: leave them out with"
+        f" 'dataset.drop=[{','.join(found)}]', or split by one (dataset.group, dataset.time)"
+    )
+
+
+def _suspicion(column: Any, max_categories: int) -> str:
+    if pd.api.types.is_integer_dtype(column):
+        return "differs in every row" if column.is_unique else ""
+    if pd.api.types.is_numeric_dtype(column):
+        return ""
+    counts = column.value_counts()
+    if counts.iloc[: max_categories - 1].sum() * 2 >= counts.sum():
+        return ""
+    kind = "dates" if _are_dates(column) else "texts"
+    return f"holds {len(counts):,} {kind}, most of them rare"
+
+
+def _are_dates(column: Any) -> bool:
+    try:
+        pd.to_datetime(column.dropna().head(100), format="ISO8601", utc=True)
+    except (ValueError, TypeError):
+        return False
+    return True

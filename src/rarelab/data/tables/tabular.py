@@ -1,0 +1,239 @@
+"""From one raw frame to splits: target, division, twins, preprocessing."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from rarelab.data.source import Roles
+from rarelab.data.splits import Splits, Table, make_splits
+from rarelab.data.tables import divide
+from rarelab.data.tables.preprocess import Preprocessor
+from rarelab.data.tables.recipe import Recipe
+from rarelab.data.tables.targets import encode
+from rarelab.errors import RequestError, nearest
+
+SELECTION_NOISE = 100
+_SHOWN_CLASSES = 3
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A frame with its target read: the features, the class indices and the rows' identity."""
+
+    frame: pd.DataFrame
+    features: pd.DataFrame
+    y: NDArray[np.int64]
+    classes: tuple[str, ...]
+    twins: NDArray[np.uint64]
+
+
+def prepare(
+    frame: pd.DataFrame, roles: Roles, recipe: Recipe, *, name: str, notes: Iterable[str] = ()
+) -> Splits:
+    """Splits of a raw frame whose columns mean what ``roles`` says, made as ``recipe`` says.
+
+    The preprocessing is fitted on the training rows alone. ``notes`` stand before those found here.
+    RequestError in one line when the frame or the target cannot be used.
+    """
+    data = _labelled(frame, roles)
+    of_the_columns = [*notes]
+    notes = [*of_the_columns]
+    if recipe.deduplicate:
+        data, note = _deduplicated(data)
+        notes.append(note)
+    rows = _divided(data, roles, recipe)
+    _refuse_empty(data, rows, recipe.split)
+    notes += [*_twin_notes(data, rows, recipe), *_time_notes(data, rows, recipe.split)]
+    preprocessor = Preprocessor(recipe.numeric, recipe.max_categories, roles.categorical)
+    train = preprocessor.fit_transform(data.features.iloc[rows[0]])
+    if (train == train[0]).all():
+        raise RequestError(
+            "no feature varies in the training rows: every column is constant or empty there"
+            + (f" ({of_the_columns[0]})" if of_the_columns else "")
+        )
+    preprocessor.others = tuple(name for name in frame.columns if name not in data.features)
+    others = [preprocessor.transform(data.features.iloc[part]) for part in rows[1:]]
+    tables = [_table(data, part, x, roles) for part, x in zip(rows, (train, *others), strict=True)]
+    return make_splits(
+        *tables,
+        classes=data.classes,
+        features=preprocessor.feature_names,
+        name=name,
+        notes=notes,
+        preprocessor=preprocessor,
+    )
+
+
+def _labelled(frame: pd.DataFrame, roles: Roles) -> Labelled:
+    _refuse_columns(frame, roles)
+    column: Any = frame[roles.target]
+    y, classes = encode(column, roles.positive)
+    others = {roles.group, roles.time, roles.sample_weight, roles.official, roles.target}
+    features = frame.drop(columns=[*roles.drop, *(others - {None} - set(roles.drop))])
+    if not len(features.columns):
+        raise RequestError(f"no feature is left beside the target {roles.target!r}")
+    return Labelled(frame, features, y, classes, _row_hashes(features))
+
+
+def _refuse_columns(frame: pd.DataFrame, roles: Roles) -> None:
+    if not len(frame):
+        raise RequestError("the data has a header but no rows")
+    names = [str(name) for name in frame.columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RequestError(
+            f"the column name {twice[0]!r} occurs more than once: rename one of them"
+        )
+    asked = {
+        "target": [roles.target],
+        "drop": roles.drop,
+        "categorical": roles.categorical,
+        "group": [roles.group],
+        "time": [roles.time],
+        "sample_weight": [roles.sample_weight],
+    }
+    for key, columns in asked.items():
+        for column in columns:
+            if column is not None and column not in names:
+                raise RequestError(
+                    f"dataset.{key}={column} is not a column: {nearest(column, names)}"
+                )
+
+
+def _row_hashes(features: pd.DataFrame) -> NDArray[np.uint64]:
+    hashes: Any = pd.util.hash_pandas_object(features, index=False)  # pyright: ignore
+    return hashes.to_numpy()
+
+
+def _deduplicated(data: Labelled) -> tuple[Labelled, str]:
+    """Every distinct row (features and label) once, where it first stands."""
+    key = data.twins + data.y.astype(np.uint64)
+    keep = np.sort(np.unique(key, return_index=True)[1])
+    dropped = len(key) - len(keep)
+    kept = Labelled(
+        data.frame.iloc[keep],
+        data.features.iloc[keep],
+        data.y[keep],
+        data.classes,
+        data.twins[keep],
+    )
+    return kept, f"{dropped} of {len(key)} rows repeat an earlier row and were left out"
+
+
+def _divided(data: Labelled, roles: Roles, recipe: Recipe) -> divide.Indices:
+    if recipe.split == "grouped":
+        return divide.by_group(data.y, _codes(data, roles.group), seed=recipe.split_seed)
+    if recipe.split == "time":
+        return divide.by_time(_instants(data, roles.time))
+    _refuse_small_classes(data)
+    if recipe.split == "stratified":
+        return divide.stratified(data.y, seed=recipe.split_seed)
+    return _official(data, roles, recipe)
+
+
+def _official(data: Labelled, roles: Roles, recipe: Recipe) -> divide.Indices:
+    """The set's own test rows; validation is 20 % of the others, so that shares are 4 to 1."""
+    is_test = data.frame[roles.official].to_numpy(dtype=bool)
+    rest = np.flatnonzero(~is_test)
+    share = divide.VAL_SHARE / (1 - divide.TEST_SHARE)
+    train, val, _ = divide.stratified(
+        data.y[rest], seed=recipe.split_seed, val_share=share, test_share=0.0
+    )
+    return rest[train], rest[val], np.flatnonzero(is_test)
+
+
+def _codes(data: Labelled, group: str | None) -> NDArray[np.int64]:
+    codes, _ = pd.factorize(data.frame[group])
+    if (codes < 0).any():
+        raise RequestError(f"group column {group!r} is missing in {(codes < 0).sum()} rows")
+    return codes
+
+
+def _instants(data: Labelled, time: str | None) -> NDArray:
+    column: Any = data.frame[time]
+    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
+        moments: Any = column
+    else:
+        try:
+            moments: Any = pd.to_datetime(column, format="ISO8601", utc=True)
+        except (ValueError, TypeError):
+            raise RequestError(
+                f"time column {time!r} holds {column.iloc[0]!r}: expected numbers or ISO dates such"
+                " as 2024-05-31 or 2024-05-31T12:00:00"
+            ) from None
+    if moments.isna().any():
+        raise RequestError(f"time column {time!r} is missing in {int(moments.isna().sum())} rows")
+    return moments.to_numpy()
+
+
+def _refuse_small_classes(data: Labelled) -> None:
+    counts = np.bincount(data.y, minlength=len(data.classes))
+    small = {data.classes[i]: int(n) for i, n in enumerate(counts) if n < 3}
+    if small:
+        shown = ", ".join(f"{name!r} has {n}" for name, n in list(small.items())[:_SHOWN_CLASSES])
+        left = len(small) - _SHOWN_CLASSES
+        more = f" (and {left} more classes)" if left > 0 else ""
+        raise RequestError(
+            f"class {shown} rows{more}: train, validation and test need at least one each, so 3;"
+            " gather more rows of it or remove the class"
+        )
+
+
+def _refuse_empty(data: Labelled, rows: divide.Indices, split: str) -> None:
+    for part, where in zip(rows, ("train", "validation", "test"), strict=True):
+        present = np.bincount(data.y[part], minlength=len(data.classes)) > 0
+        needed = present.all() if where == "train" or len(data.classes) == 2 else present.any()
+        if not needed:
+            absent = data.classes[int(np.flatnonzero(~present)[0])]
+            raise RequestError(
+                f"split={split} leaves no row of class {absent!r} in {where}: use split=stratified"
+            )
+
+
+def _twin_notes(data: Labelled, rows: divide.Indices, recipe: Recipe) -> Iterable[str]:
+    """Say when test rows have the features of a row used in training."""
+    train, val, test = rows
+    seen = pd.Series(data.twins[test]).isin(data.twins[np.concatenate([train, val])]).to_numpy()
+    if seen.mean() < 0.001:
+        return
+    note = f"{seen.sum()} of {len(test)} test rows ({seen.mean():.1%}) also stand in train or val"
+    if len(data.classes) == 2:
+        positive = data.y[test] == 1
+        note += f", {(seen & positive).sum()} of its {positive.sum()} positives among them"
+    way_out = "with another label" if recipe.deduplicate else "dataset.deduplicate=true drops them"
+    yield f"{note} ({way_out})"
+
+
+def _time_notes(data: Labelled, rows: divide.Indices, split: str) -> Iterable[str]:
+    if split != "time" or len(data.classes) != 2:
+        return
+    positives = int((data.y[rows[1]] == 1).sum())
+    if positives < SELECTION_NOISE:
+        yield (
+            f"the time-ordered split leaves {positives} positives in validation: choosing an epoch"
+            " by them is noise"
+        )
+
+
+def _table(data: Labelled, rows: NDArray, x: NDArray, roles: Roles) -> Table:
+    weight = None
+    if roles.sample_weight:
+        weight = torch.from_numpy(_weights(data.frame.iloc[rows], roles.sample_weight))
+    return Table(torch.from_numpy(x), torch.from_numpy(data.y[rows]), weight)
+
+
+def _weights(frame: pd.DataFrame, name: str) -> NDArray[np.float32]:
+    column: Any = pd.to_numeric(frame[name], errors="coerce")
+    values = column.to_numpy(dtype=np.float32, na_value=np.nan)
+    bad = int((~np.isfinite(values) | (values < 0)).sum())
+    if bad:
+        raise RequestError(
+            f"dataset.sample_weight={name}: {bad} values are missing, negative or infinite;"
+            " expected finite numbers of at least 0"
+        )
+    return values

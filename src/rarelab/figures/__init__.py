@@ -1,0 +1,1 @@
+"""The pictures of a run and of its arms, in one palette."""

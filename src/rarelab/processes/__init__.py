@@ -1,0 +1,1 @@
+"""The processes that one run trains on: started, grouped, followed."""

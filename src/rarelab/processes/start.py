@@ -1,0 +1,125 @@
+"""Who starts the processes of one run: this one, which ends them too, or torchrun."""
+
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import connection
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, Self, final
+
+from omegaconf import DictConfig, OmegaConf
+
+from rarelab.processes.follow import follow_from
+from rarelab.processes.fork import death, start, start_fork_server
+from rarelab.processes.group import Company, Launched, open_team
+from rarelab.processes.place import Place
+from rarelab.training.team import Deserted, Team
+
+_NEWS = 2.0
+"""Seconds in which the end of a process is told by the system, once its connection is lost."""
+
+
+@final
+class Starter(Company):
+    """The first process, which starts the others on this machine and ends them."""
+
+    def __init__(self, cfg: DictConfig, size: int) -> None:
+        self._cfg, self._size = cfg, size
+        self._others: list[_Other] = []
+
+    def __enter__(self) -> Self:
+        start_fork_server()
+        self._folder = tempfile.TemporaryDirectory(prefix="rarelab-")
+        self._store = str(Path(self._folder.name) / "store")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for other in self._others:
+            other.end()
+        self._others = []
+        self._folder.cleanup()
+
+    def start(self) -> None:
+        for rank in range(1, self._size):
+            self._others.append(_Other(self._cfg, rank, self._size, self._store))
+
+    @contextmanager
+    def joined(self, data: str) -> Iterator[Team]:
+        while not all(other.ready for other in self._others):
+            self._listen()
+            if ended := self._ended():
+                raise Deserted(ended)
+        with open_team(self._cfg, data, rank=0, store=self._store, missing=self._missing) as team:
+            yield team
+
+    def _missing(self) -> str | None:
+        """Which of the others is gone, and why, as soon as it is known."""
+        deadline = monotonic() + _NEWS
+        self._listen(0)
+        while not (ended := self._ended()) and monotonic() < deadline:
+            sleep(0.05)
+            self._listen(0)
+        return ended
+
+    def _listen(self, timeout: float | None = None) -> None:
+        connection.wait([source for o in self._others for source in o.sources], timeout)
+        for other in self._others:
+            other.listen()
+
+    def _ended(self) -> str | None:
+        return next((text for other in self._others if (text := other.ended())), None)
+
+
+class _Other:
+    """A process that trains along, seen from the first one."""
+
+    def __init__(self, cfg: DictConfig, rank: int, size: int, store: str) -> None:
+        self._name = f"process {rank} of {size} (counted from 0)"
+        self.ready, self._error = False, ""
+        self._messages, theirs = multiprocessing.Pipe(duplex=False)
+        plain = OmegaConf.to_container(cfg, resolve=True)
+        self._process = multiprocessing.get_context("forkserver").Process(
+            target=follow_from,
+            args=(plain, rank, store, theirs, dict(os.environ)),
+            name=f"rarelab-{rank}",
+            daemon=True,
+        )
+        start(self._process)
+        theirs.close()
+
+    @property
+    def sources(self) -> list[Any]:
+        """What becomes ready when there is news."""
+        return [self._process.sentinel, *([] if self._messages.closed else [self._messages])]
+
+    def listen(self) -> None:
+        """Take what it has said: nothing when it is ready to train, else what went wrong."""
+        try:
+            while not self._messages.closed and self._messages.poll():
+                self._error = self._messages.recv()
+                self.ready = True
+        except (EOFError, OSError):
+            self._messages.close()
+
+    def ended(self) -> str | None:
+        """How it ended, if it did so badly; one that lost the others itself is not to blame."""
+        if self._error:
+            return f"{self._name} failed: {self._error}"
+        code = self._process.exitcode
+        return f"{self._name} is gone: {death(code)}" if code else None
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+        self._messages.close()
+
+
+def company_of(cfg: DictConfig, devices: int) -> Company:
+    """Who this process, the first one, trains with."""
+    if devices == 1:
+        return Company()
+    return Launched(cfg) if Place.of_this_process() else Starter(cfg, devices)

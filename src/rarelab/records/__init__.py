@@ -1,0 +1,1 @@
+"""Finished runs read back: found, their configuration checked, their metrics as plain data."""

@@ -1,0 +1,183 @@
+"""``rarelab reproduce RUN_ID``: train a recorded run again, compare every metric bit for bit."""
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from rarelab.config import build, groups
+from rarelab.config.signature import code_fingerprint, targets_in
+from rarelab.errors import RequestError, nearest
+from rarelab.records.config import hidden_keys, recorded_config
+from rarelab.records.find import fetch_record, find_run
+from rarelab.runs.run import run
+from rarelab.tracking.entry import Entry, load_entry, read_status
+from rarelab.tracking.environment import ENVIRONMENT, provenance
+from rarelab.training import Diverged
+from rarelab.training.history import read_rows
+
+log = logging.getLogger("rarelab")
+
+_SHOWN = 5
+_ENVIRONMENT = ("rarelab", "python", "platform", "cpu_capability", "accelerator")
+_TRACKING = {"_target_": "rarelab.tracking.NoSink", "uri": None, "home": None}
+_NEEDED = (
+    *("dataset", "model", "loss", "warmup_loss"),
+    *("schedule", "optimizer", "sampler", "trainer"),
+)
+Rows = list[tuple[int, dict[str, float]]]
+
+
+def reproduce(name: str, home: Path, uri: str | None = None, allow: Sequence[str] = ()) -> int:
+    """Train the run again in a folder of its own, without MLflow; 0 if every metric is equal.
+
+    Args:
+        name: the run's MLflow id, a beginning of it, or its folder's name.
+        home: where the records are, and where the new run's folder goes.
+        uri: the MLflow store of a run that has no folder here.
+        allow: the user's own modules that the record may name.
+
+    Raises:
+        RequestError: no such run, one that did not end, or a record that asks for what it may not.
+    """
+    with tempfile.TemporaryDirectory() as fetched:
+        recorded = find_run(home, name) or fetch_record(home, uri, name, Path(fetched))
+        entry, expected = _finished(recorded, name)
+        cfg = _configuration(recorded, home, allow)
+        for line in _differences(recorded, entry, cfg):
+            log.info("differs today: %s", line)
+    found, digest = _train_again(cfg, _choices(entry), home)
+    if digest != entry.tags.get("rarelab.data_digest", digest):
+        log.warning("differs today: the rows of the data set (another digest)")
+    return _verdict(name, expected, found)
+
+
+def allowed_modules(settings: Iterable[str]) -> list[str]:
+    """The modules of ``allow_targets=[a,b]``; RequestError for any other setting."""
+    modules: list[str] = []
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        if key != "allow_targets" or not value:
+            known = nearest(key, ["allow_targets"])
+            raise RequestError(f"{setting}: expected allow_targets=[MODULE,...]; {known}")
+        modules += [part.strip() for part in value.strip("[]").split(",") if part.strip()]
+    return modules
+
+
+def _finished(recorded: Path, name: str) -> tuple[Entry, Rows]:
+    entry, ending = load_entry(recorded), read_status(recorded)
+    if entry is None or not (isinstance(entry.tags, dict) and isinstance(entry.params, dict)):
+        raise RequestError(f"{name}: its record cannot be read")
+    if ending is not None and not (isinstance(ending, dict) and "status" in ending):
+        raise RequestError(f"{name}: its status.json cannot be read")
+    status = ending["status"] if ending else "running"
+    if status not in ("done", "diverged"):
+        raise RequestError(f"{name}: its status is {status}; only a run that is done is reproduced")
+    if entry.tags.get("rarelab.kind") == "sweep":
+        raise RequestError(f"{name} is a sweep: reproduce its runs")
+    return entry, _comparable(recorded / "history.jsonl")
+
+
+def _comparable(history: Path) -> Rows:
+    """The rows without times, and without what a sweep notes about its jobs."""
+    try:
+        found = read_rows(history)
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{history} cannot be read: {error}") from None
+    for number, row in enumerate(found, 1):
+        if not (isinstance(row, dict) and isinstance(row.get("step"), int)):
+            raise RequestError(f"{history}: line {number} has no step")
+        if not isinstance(row.get("metrics"), dict):
+            raise RequestError(f"{history}: line {number} has no metrics")
+    rows = [(row["step"], row["metrics"]) for row in found]
+    return [(step, m) for step, m in rows if not all(key.startswith("hp/") for key in m)]
+
+
+def _configuration(recorded: Path, home: Path, allow: Sequence[str]) -> DictConfig:
+    path = recorded / "config.yaml"
+    plain = recorded_config(path, allow)
+    for group in _NEEDED:
+        if not isinstance(plain.get(group), dict):
+            raise RequestError(f"{path}: {group}: expected a _target_ with its parameters")
+    hidden = hidden_keys({key: plain[key] for key in plain if key not in ("tracking", "paths")})
+    if hidden:
+        raise RequestError(f"{hidden[0]}: its value was a secret, which a record does not keep")
+    plain.setdefault("lr_schedule", None)
+    plain["tracking"] = _TRACKING | {"experiment": "reproduced"}
+    plain["paths"] = {"home": str(home)}
+    plain["trainer"] = {**plain["trainer"], "resume": "never"}
+    cfg = OmegaConf.create(plain)
+    build.check(cfg)
+    return cfg
+
+
+def _choices(entry: Entry) -> dict[str, str | None]:
+    return {group: entry.params.get(group) for group in groups.LEAVES}
+
+
+def _differences(recorded: Path, entry: Entry, cfg: DictConfig) -> Iterator[str]:
+    """What the record says of program and machine that does not hold today."""
+    then, now = _environment(recorded), provenance()
+    packages = then.get("packages")
+    for name in _ENVIRONMENT:
+        if name in then and then[name] != now[name]:
+            yield f"{name} {then[name]} -> {now[name]}"
+    for name, version in packages.items() if isinstance(packages, dict) else ():
+        if now["packages"].get(name) != version:
+            yield f"{name} {version} -> {now['packages'].get(name)}"
+    code = entry.tags.get("rarelab.code")
+    if code is not None and code != code_fingerprint(targets_in(cfg)):
+        yield "the code that the run used (another fingerprint)"
+
+
+def _environment(recorded: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads((recorded / ENVIRONMENT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _train_again(
+    cfg: DictConfig, choices: Mapping[str, str | None], home: Path
+) -> tuple[Rows, str | None]:
+    """The rows of the new run, and the digest of its data."""
+    folders: list[Path] = []
+    try:
+        run(cfg, choices, opened=lambda run_id, directory: folders.append(directory))
+    except Diverged as error:
+        log.info("diverged: %s", error)
+    (directory,) = folders
+    entry = load_entry(directory)
+    history = directory / "history.jsonl"
+    rows = _comparable(history) if history.is_file() else []
+    return rows, None if entry is None else entry.tags["rarelab.data_digest"]
+
+
+def _verdict(name: str, expected: Rows, found: Rows) -> int:
+    unequal = list(_unequal(expected, found))
+    values = sum(len(metrics) for _, metrics in expected)
+    if not unequal:
+        log.info("%s is reproduced: all %d recorded values are equal, bit for bit", name, values)
+        return 0
+    for line in unequal[:_SHOWN]:
+        log.info("unequal: %s", line)
+    log.info("%s is NOT reproduced: %d of %d values differ", name, len(unequal), values)
+    return 1
+
+
+def _unequal(expected: Rows, found: Rows) -> Iterator[str]:
+    """One line for each value of a (row, key) that is not the same number, and for each row at
+    another step; NaN equals NaN."""
+    for index in range(max(len(expected), len(found))):
+        step, then = expected[index] if index < len(expected) else (found[index][0], {})
+        again, now = found[index] if index < len(found) else (step, {})
+        if again != step:
+            yield f"row {index + 1}: step {step} was recorded, {again} found"
+        for key in sorted(then.keys() | now.keys()):
+            if repr(then.get(key)) != repr(now.get(key)):
+                yield f"step {step} {key}: {then.get(key)} was recorded, {now.get(key)} found"

@@ -1,0 +1,193 @@
+"""One job from configuration to record: build, train, score the test rows, write it all down."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from rarelab.config import build
+from rarelab.config.prepare import warn_before
+from rarelab.data.splits import Splits
+from rarelab.metrics.costs import Matrix
+from rarelab.models import Estimator
+from rarelab.predict import write_model
+from rarelab.processes.start import company_of
+from rarelab.runs.evaluation import evaluate_and_write
+from rarelab.runs.folder import Record
+from rarelab.runs.interruption import Interruption
+from rarelab.runs.summary import test_table
+from rarelab.streams import drawing_from, generator, stream_seed
+from rarelab.tracking.naming import experiment_name
+from rarelab.training import Diverged, Trainer, Work
+from rarelab.training.history import Listener
+from rarelab.training.keeper import save
+from rarelab.training.loop import real_rows, validation_row
+from rarelab.training.progress import epoch_lines
+from rarelab.training.threads import limited_threads
+
+log = logging.getLogger("rarelab")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is left of a run: its id (MLflow's, if it tracks), status, metrics and folder."""
+
+    run_id: str
+    status: str
+    metrics: dict[str, float] = field(repr=False)
+    directory: Path
+
+
+def run(
+    cfg: DictConfig,
+    choices: Mapping[str, str | None],
+    *,
+    parent: str | None = None,
+    name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    numbers: Mapping[str, float] | None = None,
+    opened: Callable[[str, Path], None] | None = None,
+    listener: Listener | None = None,
+) -> Outcome:
+    """Train and record the run that a composed configuration describes.
+
+    Args:
+        cfg: the composed configuration (``conf/train.yaml`` and overrides).
+        choices: the option chosen in each group, for the run's readable name.
+        parent: the id of the run that this one is part of.
+        name: the run's name in MLflow; None is that of its folder.
+        tags: further tags of the run.
+        numbers: swept numbers by key, recorded as metrics ``hp/<key>``.
+        opened: told the run's id and folder once its record is open.
+        listener: hears each row of the history, and may end the run by raising.
+
+    Raises:
+        RequestError: something asked for cannot be meant; nothing was written.
+        Diverged: the loss stopped being finite; the run is recorded as ``diverged``.
+        Pruned: the listener ended it; the run is recorded as ``pruned``.
+        Deserted: another process of the run is gone; it is recorded as ``error``.
+    """
+    build.check(cfg)
+    experiment_name(cfg.tracking.experiment)
+    trainer = build.trainer(cfg)
+    interruption = Interruption()
+    with (
+        limited_threads(trainer.threads),
+        interruption.listening(),
+        company_of(cfg, trainer.devices) as company,
+    ):
+        ready = build.prepared(cfg)
+        company.start()
+        splits, model, work, costs = ready.sizes.splits, ready.model, ready.work, ready.costs
+        warn_before(ready.sizes, work)
+        whose = {"parent": parent, "name": name, "tags": tags or {}}
+        record = Record(cfg, choices, ready.data, splits, **whose, stop=interruption)
+        with record:
+            if opened is not None:
+                opened(record.run_id, record.directory)
+            log.info("%s", record.introduction())
+            if listener is not None:
+                record.listen(listener)
+            if numbers and not record.history:
+                record.append(0, {f"hp/{key}": value for key, value in numbers.items()})
+            diverged = None
+            if work is not None:
+                with interruption.deferred(), company.joined(splits.digest) as work.team:
+                    diverged = _fit(cfg.seed, trainer, work, record)
+            elif isinstance(model, Estimator):
+                _fit_estimator(cfg.seed, model, splits, record)
+            metrics = _evaluate(cfg, trainer, model, splits, record, costs)
+            _leave_model(cfg, splits, model, record)
+            if diverged is not None:
+                raise diverged
+    log.info("\n%s\n%s", test_table(metrics, splits), record.whereabouts())
+    return Outcome(record.run_id, record.status, record.metrics, record.directory)
+
+
+def _fit(seed: int, trainer: Trainer, work: Work, record: Record) -> Diverged | None:
+    """Train, and leave the chosen weights in the model; what cut the training short, if any did.
+
+    Raises:
+        Diverged: before there were any weights worth keeping.
+    """
+    final_weight = getattr(work.loss, "final_main_weight", 1.0)
+    record.listen(epoch_lines(trainer.max_epochs, final_weight))
+    batches = generator(seed, "batches")
+    try:
+        with drawing_from(seed, "model"):
+            selection = trainer.fit(work, record.history, batches, record.checkpoints)
+        state, best = selection.best_state, selection.metrics()
+        diverged = None
+    except Diverged as error:
+        state, best = _last_finite(error, record)
+        log.warning("diverged: %s; scoring epoch %d", error, best["best/epoch"])
+        diverged = error
+    assert state is not None
+    work.model.load_state_dict(state)
+    record.append(int(best["best/epoch"]), best)
+    save(record.directory / "checkpoint.pt", model=state, **best)
+    return diverged
+
+
+def _last_finite(error: Diverged, record: Record) -> tuple[dict[str, Any], dict[str, float]]:
+    """The weights to score after a divergence: the chosen epoch's, else the last checkpoint's."""
+    selection = error.selection
+    if selection is not None and selection.best_state is not None:
+        return selection.best_state, selection.metrics()
+    kept = record.checkpoints.newest(len(record.history))
+    if kept is None:
+        raise error
+    epoch = float(kept["position"]["epoch"])
+    return kept["model"], {"best/val_aucpr": math.nan, "best/epoch": epoch}
+
+
+def _fit_estimator(seed: int, model: Estimator, splits: Splits, record: Record) -> None:
+    model.fit(splits.train, splits.val, stream_seed(seed, "model"))
+    row = validation_row(model.scores(splits.val.x), splits.val.y)
+    record.append(0, row)
+    log.info("fitted  val AUCPR %.4f", row["val/aucpr"])
+    record.append(0, {"best/val_aucpr": row["val/aucpr"], "best/epoch": 0.0})
+
+
+def _evaluate(
+    cfg: DictConfig,
+    trainer: Trainer,
+    model: nn.Module | Estimator,
+    splits: Splits,
+    record: Record,
+    costs: Matrix | None,
+) -> dict[str, float]:
+    scored = {
+        name: real_rows(_scores(trainer, model, table.x), table.y)
+        for name, table in (("val", splits.val), ("test", splits.test))
+    }
+    metrics = evaluate_and_write(
+        record.directory,
+        scored,
+        splits.classes,
+        seed=stream_seed(cfg.seed, "bootstrap"),
+        calibration=cfg.calibration,
+        costs=costs,
+        figures=cfg.tracking.get("figures", True),
+    )
+    record.append(int(record.metrics["best/epoch"]), metrics)
+    return metrics
+
+
+def _leave_model(
+    cfg: DictConfig, splits: Splits, model: nn.Module | Estimator, record: Record
+) -> None:
+    """Keep what scoring new rows needs; that it cannot be kept is said, and fails no run."""
+    try:
+        write_model(record.directory, cfg, splits, model)
+    except Exception as error:
+        log.warning("warning: no model is kept for `rarelab predict`: %s", error)
+
+
+def _scores(trainer: Trainer, model: nn.Module | Estimator, x: Tensor) -> Tensor:
+    return model.scores(x) if isinstance(model, Estimator) else trainer.scores(model, x)
