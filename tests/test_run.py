@@ -259,12 +259,15 @@ for name in ("hydra", "matplotlib.figure", "mlflow.store.tracking.sqlalchemy_sto
              "mlflow.models", "numpy", "pandas", "pyarrow", "scipy.stats", "sklearn.datasets",
              "torch._dynamo", "torch"):
     importlib.import_module(name)  # what these do when they are first imported is their own affair
-import matplotlib, mlflow, numpy, torch
+import hydra, matplotlib, mlflow, numpy, torch
+from hydra.core.global_hydra import GlobalHydra
 from mlflow import environment_variables as variables
 
 mlflow.set_tracking_uri(f"sqlite:///{os.getcwd()}/mine.db")
 mine = mlflow.start_run()
 torch.set_num_threads(2)
+os.mkdir("conf")
+hydra.initialize_config_dir(os.path.abspath("conf"), version_base="1.3")
 known = set(logging.root.manager.loggerDict) | {"rarelab", "alembic", "mlflow.store.db"}
 loggers = [logging.getLogger(name) for name in ["", *known] if name != ""] + [logging.root]
 registered = []
@@ -282,6 +285,7 @@ def state():
         "threads": {thread.name for thread in threading.enumerate()},
         "warnings": list(warnings.filters),
         "matplotlib": (matplotlib.get_backend(), dict(matplotlib.rcParams)),
+        "hydra": [GlobalHydra.instance().hydra],
         "random": random.getstate(),
         "numpy": str(numpy.random.get_state()),
         "torch": (str(torch.get_rng_state().tolist()), torch.get_num_threads()),

@@ -36,7 +36,7 @@ def train(overrides: Sequence[str], folders: Sequence[str] = ()) -> Any:
     """
     from rarelab.request import request
 
-    with _AT_WORK, _console(), _hydra_as_found():
+    with _AT_WORK, _console():
         results = request(overrides, folders, shell=False)
     if not isinstance(results, list):
         return results
@@ -66,16 +66,3 @@ def _console() -> Iterator[None]:
     finally:
         log.handlers, level, log.propagate = before
         log.setLevel(level)
-
-
-@contextmanager
-def _hydra_as_found() -> Iterator[None]:
-    """Give Hydra's global state back to a program that is itself a Hydra application."""
-    from hydra.core.global_hydra import GlobalHydra
-
-    state = GlobalHydra.instance()
-    before = state.hydra
-    try:
-        yield
-    finally:
-        state.hydra = before

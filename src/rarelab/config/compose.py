@@ -24,6 +24,19 @@ def config_dir() -> str:
     return str(config_root() / "conf")
 
 
+@contextmanager
+def own_hydra() -> Iterator[None]:
+    """Hydra on this package's configuration; a program that is itself a Hydra application finds
+    its global state again afterwards."""
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(config_dir(), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = before
+
+
 def compose_train(overrides: list[str]) -> tuple[DictConfig, dict[str, str | None]]:
     """The configuration that the overrides give, and the option chosen in each group.
 
@@ -37,8 +50,7 @@ def compose_train(overrides: list[str]) -> tuple[DictConfig, dict[str, str | Non
 def _compose(
     overrides: list[str], config: str = CONFIG_NAME
 ) -> tuple[DictConfig, dict[str, str | None]]:
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir(), version_base="1.3"), readable_files():
+    with own_hydra(), readable_files():
         cfg = compose(config, overrides, return_hydra_config=True)
     return split_choices(cfg)
 

@@ -5,7 +5,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,8 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from rarelab.config import hydra_internals
 from rarelab.config.compose import (
     CONFIG_NAME,
-    config_dir,
     one_line_errors,
+    own_hydra,
     readable_files,
     split_choices,
 )
@@ -106,8 +105,7 @@ def loader(folders: Sequence[str] = ()) -> Iterator[ConfigLoader]:
     Raises:
         RequestError: a folder that is none.
     """
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(config_dir(), version_base="1.3"):
+    with own_hydra():
         found = GlobalHydra.instance().config_loader()
         for folder in folders:
             if not os.path.isdir(folder):
