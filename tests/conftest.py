@@ -75,6 +75,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Records of a test never reach another's; and none may fetch data unasked."""
     path = tmp_path / "home"
     monkeypatch.setenv("RARELAB_HOME", str(path))
+    # Another test's mlflow.set_tracking_uri() sets this in the process.
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     yield path
     cache = EMPTY / ".cache" / "rarelab"
     assert not cache.exists(), f"a test fetched {[p.name for p in cache.rglob('*')]}: use `data`"

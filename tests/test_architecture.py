@@ -28,7 +28,7 @@ LAYERS = (
 )
 # A library -> the only parts of the package that may import it.
 HOMES = {
-    "hydra": ("cli", "config/", "search/", "sweep/", "hydra_plugins/"),
+    "hydra": ("cli", "request", "config/", "search/", "sweep/", "hydra_plugins/"),
     "mlflow": ("tracking/", "records/", "dashboard/"),
     "sklearn": ("data/", "models/", "metrics/calibration", "compare/"),
     "matplotlib": ("figures/", "compare/", "search/picture", "ledger/pages"),

@@ -106,7 +106,7 @@ class NewDrawn:
         labelled = [(x, (x[:, 0] > 1).astype(np.int64)) for x in tables]
         return tabular_splits(labelled, name="new_drawn")
 '''
-DRAWN_TEST = """from rarelab import build
+DRAWN_TEST = """from rarelab.config import build
 from rarelab.config.compose import compose_train
 
 

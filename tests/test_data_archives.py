@@ -187,7 +187,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from data_fixtures import tiny_source
-from rarelab.data import real
+from rarelab.data.archives import real
 print(real.load(tiny_source(sys.argv[2]), Path(sys.argv[3])).y.sum())
 """
 

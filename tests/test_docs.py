@@ -1,5 +1,7 @@
 """What the documents tell a reader to type works."""
 
+import importlib.util
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -110,3 +112,17 @@ def test_every_option_of_the_configuration_is_in_the_readme() -> None:
 def test_files_the_readme_shows_exist() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_the_page_of_the_python_interface_is_what_its_command_writes() -> None:
+    path = ROOT / "docs" / "api.py"
+    spec = importlib.util.spec_from_file_location("docs_api", path)
+    assert spec and spec.loader
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    assert made.PAGE.read_text(encoding="utf-8") == made.page(), "run: python docs/api.py"
+    for name in made.PACKAGES:
+        public = importlib.import_module(name)
+        for each in public.__all__:
+            value = getattr(public, each)
+            assert not callable(value) or inspect.getdoc(value), f"{name}.{each} has no docstring"

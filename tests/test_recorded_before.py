@@ -1,7 +1,6 @@
 """Runs that an earlier version recorded are read, compared, reproduced, scored and served."""
 
 import json
-import logging
 import shutil
 import sqlite3
 import tarfile
@@ -33,7 +32,8 @@ def stored(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             text = path.read_text(encoding="utf-8")
             path.write_text(text.replace(RECORDED_IN, str(home)), encoding="utf-8")
     _rewrite(home / "mlflow.db", {f"file://{RECORDED_IN}": home.as_uri(), RECORDED_IN: str(home)})
-    monkeypatch.chdir(STORED)
+    shutil.copy(PAYMENTS, home.parent)
+    monkeypatch.chdir(home.parent)
     return home
 
 
@@ -51,7 +51,6 @@ def _rewrite(database: Path, places: dict[str, str]) -> None:
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     capsys.readouterr()
-    logging.getLogger("rarelab").handlers.clear()
     code = main(list(arguments))
     printed = capsys.readouterr()
     return code, printed.out + printed.err
@@ -111,7 +110,7 @@ def test_the_stored_model_gives_the_stored_scores(
     assert_scores(stored, found["score"])
 
 
-def test_mlflow_loads_the_stored_model(stored: Path) -> None:
+def test_mlflow_loads_the_stored_model(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The description in the store names the module that loads it, which so may never move."""
     run_id = facts(stored, TABLE)["run_id"]
     shutil.rmtree(stored / "runs")
@@ -119,12 +118,8 @@ def test_mlflow_loads_the_stored_model(stored: Path) -> None:
         warnings.simplefilter("ignore")  # MLflow's own
         import mlflow
 
-        before = mlflow.get_tracking_uri()
-        mlflow.set_tracking_uri(f"sqlite:///{stored / 'mlflow.db'}")
-        try:
-            model = mlflow.pyfunc.load_model(f"runs:/{run_id}/model")
-        finally:
-            mlflow.set_tracking_uri(before)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{stored / 'mlflow.db'}")
+        model = mlflow.pyfunc.load_model(f"runs:/{run_id}/model")
         rows = pd.read_csv(PAYMENTS).astype({"months": float})
         found = model.predict(rows)
     with tarfile.open(STORED / "home.tar.xz") as archive:

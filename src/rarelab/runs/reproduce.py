@@ -79,7 +79,10 @@ def _finished(recorded: Path, name: str) -> tuple[Entry, Rows]:
         raise RequestError(f"{name}: its status is {status}; only a run that is done is reproduced")
     if entry.tags.get("rarelab.kind") == "sweep":
         raise RequestError(f"{name} is a sweep: reproduce its runs")
-    return entry, _comparable(recorded / "history.jsonl")
+    rows = _comparable(recorded / "history.jsonl")
+    if not rows:
+        raise RequestError(f"{recorded / 'history.jsonl'} holds no values to compare with")
+    return entry, rows
 
 
 def _comparable(history: Path) -> Rows:
