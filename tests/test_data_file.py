@@ -112,26 +112,28 @@ def test_time_divides_by_the_date(tmp_path: Path) -> None:
     assert any("time-ordered split leaves" in note for note in splits.notes)
 
 
-def test_duplicates_are_said_and_can_be_left_out(tmp_path: Path) -> None:
+def test_duplicates_are_reported_and_can_be_left_out(tmp_path: Path) -> None:
     path = tmp_path / "twice.csv"
     pd.concat([claims(), claims()]).to_csv(path, index=False)
     arguments = {"drop": ["day", "weight"], "categorical": []}
     notes = dataset(path, **arguments).splits(0).notes
-    assert any("test rows" in note and "also stand in train or val" in note for note in notes)
+    assert any("test rows" in note and "also appear in train or val" in note for note in notes)
     splits = dataset(path, deduplicate=True, **arguments).splits(0)
     assert "400 of 800 rows repeat an earlier row and were left out" in splits.notes
     assert sum(len(table) for _, table in splits.tables()) == 400
 
 
-def test_columns_that_are_no_features_are_named_with_what_leaves_them_out(tmp_path: Path) -> None:
+def test_columns_that_are_not_features_are_named_with_the_override_to_drop_them(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "raw.csv"
     claims().assign(row=np.arange(400)).to_csv(path, index=False)
     (note, *_) = dataset(path, drop=[]).splits(0).notes
     assert "'id' holds 400 texts, most of them rare" in note
-    assert "'day' holds 400 dates" in note and "'row' differs in every row" in note
+    assert "'day' holds 400 dates" in note and "'row' has a different value in every row" in note
     assert "'dataset.drop=[id,day,row]'" in note
     for named in ({"drop": ["id", "day", "row"]}, {"drop": ["id", "row"], "time": "day"}):
-        assert not any("features?" in note for note in dataset(path, **named).splits(0).notes)
+        assert not any("not features" in note for note in dataset(path, **named).splits(0).notes)
 
 
 def test_a_stray_text_among_numbers_is_named(tmp_path: Path) -> None:
@@ -150,10 +152,10 @@ def test_a_stray_text_among_numbers_is_named(tmp_path: Path) -> None:
     assert "133 of 400 rows hold text ('?' in row 3)" in dataset(path, drop=[]).splits(0).notes[0]
     frame["amount"] = [f"{i % 90 / 7:.2f} %".replace(".", ",") for i in range(400)]
     frame.to_csv(path, index=False)
-    assert "numbers with other characters" in dataset(path, drop=[]).splits(0).notes[0]
+    assert "numbers with extra characters" in dataset(path, drop=[]).splits(0).notes[0]
 
 
-def test_where_no_feature_varies_the_stray_text_is_told(tmp_path: Path) -> None:
+def test_where_no_feature_varies_the_stray_text_is_named(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": [f"{i / 7}" for i in range(400)], "fraud": claims()["fraud"]})
     frame.loc[3, "a"] = "n.a."
     frame.to_csv(tmp_path / "one.csv", index=False)
@@ -212,13 +214,13 @@ def test_numbers_that_are_not_0_and_1_need_it_too() -> None:
         ({"categorical": ["coed"]}, "dataset.categorical=coed is not a column"),
         ({"positive_label": "yess"}, "did you mean 'yes'?"),
         ({"target": "amount", "positive_label": None}, "target 'amount' is missing in"),
-        ({"target": "weight", "positive_label": None}, "numbers that are not whole"),
+        ({"target": "weight", "positive_label": None}, "values that are not integers"),
         ({"target": "id", "positive_label": None, "drop": []}, "400 different values"),
         ({"time": "region", "drop": []}, "time column 'region'"),
         ({"group": "region", "drop": []}, "group column 'region' is missing in"),
         ({"sample_weight": "region"}, "dataset.sample_weight=region"),
-        ({"split": "time"}, "dataset.split=time is not possible here"),
-        ({"split": "temporal"}, "dataset.split=temporal is not known"),
+        ({"split": "time"}, "dataset.split=time is not possible"),
+        ({"split": "temporal"}, "dataset.split=temporal is unknown"),
         ({"numeric": "quantil"}, "did you mean 'quantile'?"),
         ({"max_categories": 1}, "dataset.max_categories=1 is too small"),
         ({"group": "customer", "time": "day"}, "both given"),
@@ -235,15 +237,15 @@ def test_a_wrong_request_is_refused_in_one_line(csv: Path, arguments, message: s
         ("", "is empty"),
         ("a,fraud\n", "a header but no rows"),
         ("a,a,fraud\n" + "1,2,yes\n1,2,no\n" * 9, "column name 'a' occurs more than once"),
-        ("a,fraud\n" + "1,yes\n" * 9, "one value only ('yes')"),
+        ("a,fraud\n" + "1,yes\n" * 9, "only one value ('yes')"),
         ("a,fraud\n" + "1,no\n" * 9 + "2,yes\n2,yes\n", "class 'yes' has 2 rows"),
         ("a,fraud\n" + "1,no\n2,yes\n" * 9 + "inf,no\n", "column 'a' has 1 infinite values"),
-        ("fraud\n" + "no\nyes\n" * 9, "no feature is left"),
+        ("fraud\n" + "no\nyes\n" * 9, "no feature column is left"),
         ("a,fraud\n1,no\n1,2,3,yes\n", "bad.csv, line 3: 4 fields, but the header has 2"),
         ("a,fraud\n1,no,\n1,yes\n", "bad.csv, line 3: 2 fields, but the header has 2"),
         ("a,b,fraud\n1,2,no\n\n3,yes\n", "bad.csv, line 4: 2 fields, but the header has 3"),
         ('a,b,fraud\n1,"x\ny",no\n3\n', "bad.csv, line 4: 1 field, but the header has 3"),
-        ("a,fraud\nr1,1,no\nr2,2,yes\n", "if the first column holds row names, name it"),
+        ("a,fraud\nr1,1,no\nr2,2,yes\n", "if the first column holds row names, give it a name"),
         ("a,fraud\n1,no,x\n2,yes\n", "bad.csv, line 2: 3 fields, but the header has 2"),
         ("a;fraud\n1,5;no\n2,5;yes\n", "separates its columns with semicolons (';')"),
         ("a\tfraud\n1\tno\n", "separates its columns with tabs"),
@@ -284,6 +286,6 @@ def test_a_missing_file_names_the_nearest(csv: Path, tmp_path: Path) -> None:
     assert "did you mean 'my claims.csv'?" in refusal(tmp_path / "my_claims.csv")
     assert "there is no folder" in refusal(tmp_path / "nowhere" / "x.csv")
     (tmp_path / "x.xlsx").write_bytes(b"")
-    assert "expected a name that ends in .csv" in refusal(tmp_path / "x.xlsx")
+    assert "expected a name ending in .csv" in refusal(tmp_path / "x.xlsx")
     (tmp_path / "x.parquet").write_bytes(b"no parquet")
     assert "cannot be read as parquet" in refusal(tmp_path / "x.parquet")

@@ -123,7 +123,7 @@ def test_new_rows_that_do_not_fit_are_refused() -> None:
     missing = _refusal(fitted, frame().rename(columns={"amount": "amonut"}))
     assert missing == "column 'amount' is missing: did you mean 'amonut'?"
     text = _refusal(fitted, frame().assign(amount=["12.5"] * 199 + ["many"]))
-    assert text == "column 'amount' holds 'many': numbers were expected, as in training"
+    assert text == "column 'amount' holds 'many': expected numbers, as in training"
     infinite = _refusal(fitted, frame().assign(age=[np.inf] * 3 + [1.0] * 197))
     assert infinite.startswith("column 'age' has 3 infinite values")
 

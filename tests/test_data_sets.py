@@ -74,7 +74,7 @@ def test_path_names_the_fetch_and_the_nearest_set(tmp_path: Path) -> None:
         commands.path("creditcard", tmp_path)
     with pytest.raises(RequestError, match="did you mean 'creditcard'"):
         commands.path("credit_card", tmp_path)
-    with pytest.raises(RequestError, match="there is no file of it"):
+    with pytest.raises(RequestError, match="it has no file of its own"):
         commands.path("digits8", tmp_path)
 
 

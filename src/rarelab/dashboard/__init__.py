@@ -1,1 +1,1 @@
-"""MLflow's dashboard, opened where it answers the question: columns and charts set beforehand."""
+"""MLflow's dashboard, opened on a view with columns and charts already chosen."""

@@ -1,4 +1,4 @@
-"""One colour for the runs of an arm, so that overlaid curves tell arms apart, not seeds."""
+"""One colour per arm, so overlaid curves distinguish arms rather than seeds."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ TAG = "mlflow.runColor"
 
 
 def colours(runs: Sequence[Run]) -> dict[str, str]:
-    """A colour for each run that has none, by its id; the oldest runs come first.
+    """A colour for each run that has none, by run id; ``runs`` are ordered oldest first.
 
-    An arm keeps the colour that one of its runs has, whoever gave it. With more arms than colours
-    there are none to give, and MLflow's own (by run) stay.
+    An arm keeps a colour that one of its runs already has, even if the user set it. With more new
+    arms than free colours the result is empty, and MLflow's own colours (by run) stay.
     """
     arms = {run.run_id: tuple(sorted(run.arm.items())) for run in runs}
     given = {arms[run.run_id]: run.tags[TAG] for run in runs if TAG in run.tags}

@@ -1,4 +1,4 @@
-"""``rarelab ui [EXPERIMENT]``: the dashboard on the records, opened on one experiment's view."""
+"""``rarelab ui [EXPERIMENT]``: the dashboard, opened on the view of one experiment."""
 
 import os
 import sys
@@ -16,13 +16,13 @@ from rarelab.tracking.redact import redact_uri
 
 
 def ui(home: Path, experiment: str | None, *, uri: str | None, port: int, browser: bool) -> int:
-    """Set the view, run the server until it is stopped, and say where to look; the exit code.
+    """Set the view, print its address and run the server until stopped; return the exit code.
 
-    Records on a server need no server of ours: the view is set there, and its address is said.
+    If the records are on a server already, only set the view there and print its address.
 
     Raises:
         RequestError: there is no such experiment, or nothing has been recorded.
-        RarelabError: the server does not come up.
+        RarelabError: the server does not start.
     """
     address = store.resolve_uri(home, uri)
     pages = _pages(Records(home, uri), experiment)
@@ -41,8 +41,8 @@ def ui(home: Path, experiment: str | None, *, uri: str | None, port: int, browse
 
 
 def publish(records: Records, experiment: str | None = None) -> tuple[str, str]:
-    """Set the view of an experiment (None: the one with the newest run), and the colours of its
-    runs; its name and id.
+    """Set the view of an experiment (None: the one with the newest run) and its runs' colours;
+    return its name and id.
 
     Raises:
         RequestError: there is no such experiment, or no run in it.
@@ -58,7 +58,7 @@ def publish(records: Records, experiment: str | None = None) -> tuple[str, str]:
 
 
 def _pages(records: Records, experiment: str | None) -> dict[str, str]:
-    """What can be looked at, and where below the server's address."""
+    """The pages to show, by title, as paths below the server's address."""
     try:
         name, experiment_id = publish(records, experiment)
     except RequestError:
@@ -79,13 +79,13 @@ def _newest(records: Records) -> str:
         list(ids.values()), max_results=1, order_by=["attributes.start_time DESC"]
     )
     if not found:
-        raise RequestError("nothing has been recorded there; `rarelab train` does")
+        raise RequestError("nothing has been recorded yet; start with `rarelab train`")
     names = {experiment_id: name for name, experiment_id in ids.items()}
     return names[found[0].info.experiment_id]
 
 
 def _has_screen() -> bool:
-    """Whether a browser would be a window: in a terminal alone it would be a nuisance."""
+    """Whether a browser would open in a window rather than take over the terminal."""
     if not sys.stdout.isatty():
         return False
     shown = ("DISPLAY", "WAYLAND_DISPLAY")

@@ -1,7 +1,7 @@
-"""What MLflow's page of an experiment shows: its columns, charts and order, as its own saved view.
+"""The columns, charts and order of MLflow's experiment page, as one of its saved views.
 
-MLflow (3.16 on) keeps a saved view as an experiment tag ``mlflow.sharedViewState.<key>``: JSON with
-a name and the page's state, deflated; a link with ``viewStateShareKey=<key>`` opens it.
+MLflow (from 3.16) keeps a saved view as an experiment tag ``mlflow.sharedViewState.<key>``: JSON
+with a name and the deflated page state; a link with ``viewStateShareKey=<key>`` opens it.
 """
 
 import base64
@@ -26,19 +26,19 @@ _SECTIONS = (
     ("swept", "Swept values and results", 1),
     ("training", "Training", 2),
 )
-"""Key, title and charts beside one another."""
+"""Key, title and number of charts per row."""
 
 _SWEPT = "hp/"
 _MAX_AXES = 6
 _MAX_CHOICES = 4
 _RUNS = 20
 
-# The page cuts a tick's text there, and what it cuts alike looks alike.
+# The page truncates tick labels to this length, so longer common prefixes look the same.
 _TICK = 9
 
 
 class Recorded(Protocol):
-    """A run as the view looks at it."""
+    """What the view needs of a run."""
 
     @property
     def params(self) -> Mapping[str, str]: ...
@@ -57,8 +57,8 @@ def tag_value(runs: Sequence[Recorded], now: int) -> str:
 def link(experiment_id: str, mode: str = "TABLE") -> str:
     """The page's address below the server's: ``mode`` TABLE or CHART.
 
-    ``workflowType`` keeps the page out of its mode for language models, which the experiment's own
-    tag does not.
+    ``workflowType`` keeps the page out of its language-model mode; the experiment's own tag does
+    not.
     """
     asked = urlencode(
         {
@@ -71,7 +71,7 @@ def link(experiment_id: str, mode: str = "TABLE") -> str:
 
 
 def state(runs: Sequence[Recorded]) -> dict[str, Any]:
-    """The page's state: what differs and the results as columns, the best test AUCPR first, and
+    """The page's state: columns for differing parameters and results, sorted by test AUCPR, and
     charts of the curves, the training and the swept values."""
     columns = [f"params.`{key}`" for key in choices(runs)]
     columns += [f"metrics.`{key}`" for key in METRIC_COLUMNS]
@@ -104,7 +104,7 @@ def state(runs: Sequence[Recorded]) -> dict[str, Any]:
 
 
 def choices(runs: Sequence[Recorded]) -> list[str]:
-    """The parameters in which the runs differ: choices first, the seeds last, a few at most."""
+    """The parameters in which the runs differ, seeds last; at most ``_MAX_CHOICES``."""
     differing = {key for item in differences([run.params for run in runs]) for key in item}
     named = [key for key in differing if any(key in run.params for run in runs)]
 
@@ -122,10 +122,9 @@ def choices(runs: Sequence[Recorded]) -> list[str]:
 def axes(runs: Sequence[Recorded]) -> tuple[list[str], list[str]]:
     """Parameters and metrics as axes of the parallel coordinates, the result last.
 
-    The page leaves a run out that lacks one of the axes, and cuts long texts until different ones
-    look alike: an axis must be there for every run with a result, and be of numbers or of texts
-    that differ at their beginning. Swept numbers are taken as the metrics ``hp/...``, which the
-    page need not read from text.
+    The page omits runs that lack an axis and truncates long texts. So an axis must exist for every
+    run with a result, and hold numbers or texts that differ in their first characters. Swept
+    numbers use the ``hp/...`` metrics, which need no parsing.
     """
     done = [run for run in runs if ORDER in run.metrics]
     swept = sorted({key for run in done for key in run.metrics if key.startswith(_SWEPT)})

@@ -1,4 +1,4 @@
-"""Data sets: one file per source, each giving the train, validation and test tables of `splits`.
+"""Data sets: one file per source, each producing train, validation and test `splits`.
 
-Nothing is imported here, so that listing the sets needs neither torch nor scikit-learn.
+Nothing is imported here, so listing the sets needs neither torch nor scikit-learn.
 """

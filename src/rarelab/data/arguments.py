@@ -1,4 +1,4 @@
-"""Checks of a dataset's arguments that need no data, and the text that names generated data."""
+"""Checks of dataset arguments that need no data, and the label that identifies generated data."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,11 +23,11 @@ def at_least(key: str, value: float, low: float, why: str = "") -> None:
 
 
 def one_of(key: str, value: str | None, valid: Sequence[str]) -> None:
-    """Refuse a word that is not one of ``valid``."""
+    """Refuse a value that is not one of ``valid``."""
     if value not in valid:
-        raise RequestError(f"{key}={value} is not known: {nearest(str(value), valid)}")
+        raise RequestError(f"{key}={value} is unknown: {nearest(str(value), valid)}")
 
 
 def label_of(name: str, arguments: Mapping[str, Any]) -> str:
-    """The identity of generated data: ``name(a=1, b=x)``, arguments in alphabetical order."""
+    """The identity of generated data: ``name(a=1, b=x)``, arguments sorted by name."""
     return f"{name}({', '.join(f'{key}={arguments[key]}' for key in sorted(arguments))})"

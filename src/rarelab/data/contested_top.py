@@ -1,4 +1,4 @@
-"""The contested top: rare positives hide among decoys that look as suspicious."""
+"""The contested top: rare positives among decoys that look just as suspicious."""
 
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
@@ -18,14 +18,15 @@ CUED = slice(5, 7)
 
 @dataclass(frozen=True)
 class ContestedTop:
-    """Binary problem whose top ranks are contested by decoys.
+    """A binary problem in which decoys compete with the positives for the top ranks.
 
-    Law of one row: x ~ N(0, I) in 20 dimensions; y = 1 with probability ``pos_rate``; a negative is
-    a decoy with probability ``decoy_rate``. Positives and decoys get + ``shift`` on features 0, 1
-    and 2. Positives alone get the cue s * ``magnitude`` on features 5 and 6, where the signs s are
-    (+, +) for cue "linear"; (r, r) with one fair random sign r for "product", so that only the
-    product of the two tells; (r, q), independent fair signs, for "radial", so that only the
-    distance from the origin does. The three tables are independent draws; nothing is rescaled.
+    Distribution of a row: x ~ N(0, I) in 20 dimensions; y = 1 with probability ``pos_rate``; a
+    negative is a decoy with probability ``decoy_rate``. Positives and decoys are shifted by
+    ``shift`` on features 0, 1 and 2. Only positives get the cue s * ``magnitude`` on features 5
+    and 6. The signs s are (+, +) for cue "linear"; (r, r) with one fair random sign r for
+    "product", where only the product of the two features is informative; (r, q) with independent
+    fair signs for "radial", where only their distance from the origin is. The three tables are
+    independent draws; nothing is rescaled.
     """
 
     cue: Cue = "linear"
@@ -59,7 +60,7 @@ class ContestedTop:
         return tabular_splits([(x, y) for x, y, _ in draws], name="contested_top")
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[NDArray, NDArray, NDArray]:
-        """Features [n, 20], targets [n] and which rows are decoys [n], of independent rows."""
+        """n independent rows: features [n, 20], targets [n] and a decoy mask [n]."""
         x = rng.standard_normal((n, N_FEATURES), dtype=np.float32)
         positive = rng.random(n) < self.pos_rate
         decoy = ~positive & (rng.random(n) < self.decoy_rate)

@@ -1,7 +1,7 @@
-"""The lines of a CSV or TSV file: does every row have the fields that the header names?
+"""Checks that every row of a CSV or TSV file has as many fields as the header.
 
-pandas takes surplus leading fields as row labels and pads short rows, so a file without a name
-above its first column would be read one column to the right.
+pandas takes surplus leading fields as row labels and pads short rows, so a file whose first column
+has no name would be read one column to the right.
 """
 
 import csv
@@ -15,21 +15,21 @@ from typing import TextIO
 
 from rarelab.errors import RequestError
 
-_SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+_SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "pipes"}
 
 Line = tuple[int, list[str]]
-"""The number of a row's first line, from 1, and its fields."""
+"""The number of a row's first line, counted from 1, and the row's fields."""
 
 
 def header_and_width(path: Path, separator: str) -> tuple[list[str], int]:
-    """The column names, and the fields in each row.
+    """The column names, and the number of fields in each row.
 
-    The width exceeds the number of names only where every row ends in as many empty fields, the
-    mark of a trailing separator.
+    The width exceeds the number of names only if every row ends in the same number of empty fields,
+    as trailing separators leave them.
 
     Raises:
-        RequestError: the file is empty, is not UTF-8, is separated by something else, or a row is
-            wider or narrower than the header (with its line number).
+        RequestError: the file is empty, is not UTF-8, uses another separator, or has a row wider or
+            narrower than the header (with its line number).
     """
     try:
         with _opened(path) as file, _fields_of_any_length():
@@ -42,7 +42,7 @@ def header_and_width(path: Path, separator: str) -> tuple[list[str], int]:
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise RequestError(
-            f"{path.name} is not UTF-8 text (it holds the byte {byte:#x}): save it as UTF-8"
+            f"{path.name} is not UTF-8 text (it contains the byte {byte:#x}): save it as UTF-8"
         ) from None
 
 
@@ -53,7 +53,7 @@ def _width(name: str, expected: int, lines: Iterator[Line]) -> int:
         if len(fields) < expected or any(surplus) or len(fields) != (width or len(fields)):
             why = _mismatch(name, number, len(fields), expected, first=width is None)
             spans = any("\n" in field for field in fields)
-            raise RequestError(f"{why} (is a quote left open there?)" if spans else why)
+            raise RequestError(f"{why} (is there an unclosed quote?)" if spans else why)
         width = len(fields)
     return width or expected
 
@@ -62,8 +62,12 @@ def _mismatch(name: str, line: int, found: int, expected: int, *, first: bool) -
     fields = "1 field" if found == 1 else f"{found} fields"
     message = f"{name}, line {line}: {fields}, but the header has {expected}"
     if first and found == expected + 1:
-        return f"{message}; if the first column holds row names, name it in the header"
-    return f"{message} (quote a value that contains the separator)" if found > expected else message
+        return f"{message}; if the first column holds row names, give it a name in the header"
+    return (
+        f"{message} (put quotes around values that contain the separator)"
+        if found > expected
+        else message
+    )
 
 
 def _refuse_another_separator(name: str, names: list[str], separator: str) -> None:
@@ -71,16 +75,16 @@ def _refuse_another_separator(name: str, names: list[str], separator: str) -> No
     if used is not None and used != separator:
         raise RequestError(
             f"{name} separates its columns with {_SEPARATORS[used]} ({used!r}): save it with"
-            f" {_SEPARATORS[separator]} ({separator!r}), and with decimal points"
+            f" {_SEPARATORS[separator]} ({separator!r}) and decimal points"
         )
 
 
 def _lines(file: TextIO, separator: str) -> Iterator[Line]:
-    """Rows that are not blank; pandas skips the same ones."""
+    """The non-blank rows; pandas skips blank ones too."""
     number = 1
     for line in file:
         if '"' in line:
-            # Quotes are rare, and the reader that knows them is four times slower than split.
+            # Quotes are rare, and csv.reader is four times slower than split.
             reader = csv.reader(chain([line], file), delimiter=separator)
             fields, ended = next(reader), number + reader.line_num
         else:
@@ -98,7 +102,7 @@ def _opened(path: Path) -> TextIO:
 
 @contextmanager
 def _fields_of_any_length() -> Iterator[None]:
-    """Python's own limit is 131,072 characters, for the whole process."""
+    """Lift the csv module's process-wide limit of 131,072 characters per field."""
     before = csv.field_size_limit(sys.maxsize)
     try:
         yield

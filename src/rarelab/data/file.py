@@ -18,14 +18,15 @@ SPLITS = ("auto", "stratified", "grouped", "time")
 
 @dataclass(frozen=True)
 class TableFile:
-    """A table on disk, one row a case, with a header.
+    """A table on disk with a header and one row per case.
 
-    path: a .csv, .tsv (either may be .gz) or .parquet file. target: the label column.
-    positive_label: the value that counts as positive; needed unless the target is 0/1, boolean or
-    has more than two values. drop: columns that are no features, such as identifiers. categorical:
-    number columns that are codes. group, time: the column to split by; split "auto" follows them,
-    else stratifies by class. sample_weight: a column of row weights. The other parameters are those
-    of :class:`rarelab.data.tables.recipe.Recipe`. Text columns are one-hot, missing values allowed.
+    path: a .csv, .tsv (optionally .gz) or .parquet file. target: the label column.
+    positive_label: the value that counts as positive; required unless the target is 0/1, boolean or
+    has more than two values. drop: columns not to use as features, such as identifiers.
+    categorical: numeric columns that are codes. group, time: the column to split by; split "auto"
+    uses whichever is set, else stratifies by class. sample_weight: a column of row weights. The
+    other parameters are those of :class:`rarelab.data.tables.recipe.Recipe`. Text columns are
+    one-hot encoded; missing values are allowed.
     """
 
     path: str | None = None
@@ -49,7 +50,7 @@ class TableFile:
                 raise RequestError(f"dataset=file needs dataset.{key}=…")
         if self.split == "auto" and self.group and self.time:
             raise RequestError(
-                "dataset.group and dataset.time are both given: say dataset.split=grouped or time"
+                "dataset.group and dataset.time are both given: set dataset.split=grouped or time"
             )
         self.recipe.check(self.roles)
 
@@ -73,12 +74,12 @@ class TableFile:
         return Recipe(split, self.split_seed, self.numeric, self.max_categories, self.deduplicate)
 
     def identity(self) -> str:
-        """The sha256 of the file, wherever it lies."""
+        """The sha256 of the file's bytes, independent of its path."""
         with open(find(str(self.path)), "rb") as stream:
             return f"file(sha256={hashlib.file_digest(stream, 'sha256').hexdigest()})"
 
     def splits(self, seed: int) -> Splits:
-        """The splits; ``seed`` changes nothing here, ``split_seed`` does."""
+        """The splits; they depend on ``split_seed``, not on ``seed``."""
         from rarelab.data.tables.suspects import suspect_columns
         from rarelab.data.tables.tabular import prepare
 

@@ -1,4 +1,4 @@
-"""From generated arrays to splits."""
+"""Splits from generated arrays."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ Arrays = Sequence[tuple[NDArray, NDArray]]
 
 
 def stratified_draw(x: NDArray, y: NDArray, seed: int) -> Arrays:
-    """Divide one draw 60 / 15 / 25 with every class in the same proportion."""
+    """Split one draw 60 / 15 / 25, stratified by class."""
     return [(x[rows], y[rows]) for rows in stratified(y, seed=seed)]
 
 
@@ -23,8 +23,8 @@ def tabular_splits(
 ) -> Splits:
     """Splits of (features [N, F], targets [N]) for train, validation and test.
 
-    Features are named f0, f1, … and scaled as ``numeric`` says, fitted on train; the preprocessor
-    stays with the splits, so that a file with those columns can be scored later.
+    Features are named f0, f1, … and scaled by ``numeric``, fitted on train. The splits keep the
+    preprocessor, so a file with those columns can be scored later.
     """
     import pandas as pd
 
@@ -41,7 +41,7 @@ def tabular_splits(
 
 
 def sequence_splits(arrays: Arrays, *, name: str, classes: Sequence[str] = ("0", "1")) -> Splits:
-    """Splits of (features [N, T, F], targets [N, T]), as they are."""
+    """Splits of (features [N, T, F], targets [N, T]), without scaling."""
     tables = [_table(x, y) for x, y in arrays]
     return make_splits(*tables, classes=classes, features=_names(arrays), name=name)
 

@@ -1,4 +1,4 @@
-"""A multi-class toy with a long tail: the classes' rates fall geometrically."""
+"""A multi-class toy with a long tail: class rates fall geometrically."""
 
 from dataclasses import asdict, dataclass
 
@@ -11,13 +11,13 @@ from rarelab.data.splits import Splits
 
 @dataclass(frozen=True)
 class LongtailToy:
-    """One Gaussian a class, the rarest ``imbalance`` times as rare as the commonest.
+    """One Gaussian per class; the commonest class is ``imbalance`` times as frequent as the rarest.
 
-    Law: class c of C has the rate p_c proportional to imbalance^(-c / (C - 1)), the long tail of
-    Cui et al. 2019 (CVPR, section 5.1); round(n_samples * p_c) rows of it are drawn. Its features
-    are N(m_c, I) with m_c of length ``separation`` in a random direction. By default the rates are
-    65.5, 22.7, 7.9, 2.7, 0.94 and 0.33 %. Divided 60 / 15 / 25 by class, standardised on train; the
-    seed given to ``splits`` moves the directions, the rows and the division.
+    Class c of C has rate p_c proportional to imbalance^(-c / (C - 1)), the long tail of Cui et al.
+    2019 (CVPR, section 5.1), and round(n_samples * p_c) rows. Its features are N(m_c, I), with m_c
+    of length ``separation`` in a random direction. The default rates are 65.5, 22.7, 7.9, 2.7, 0.94
+    and 0.33 %. Split 60 / 15 / 25 by class, standardised on train; the seed given to ``splits``
+    sets the directions, the rows and the split.
     """
 
     n_samples: int = 40_000
@@ -36,7 +36,7 @@ class LongtailToy:
         )
 
     def rates(self) -> NDArray[np.float64]:
-        """p_c of the law, float64 [C], the commonest class first."""
+        """The class rates p_c, float64 [C], commonest first."""
         weights = self.imbalance ** -(np.arange(self.n_classes) / (self.n_classes - 1))
         return weights / weights.sum()
 

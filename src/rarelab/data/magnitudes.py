@@ -1,9 +1,9 @@
-"""Columns too small, too large or too far from zero for scikit-learn's scaling, made moderate.
+"""Rescale columns too small, too large or too far from zero for scikit-learn's scaling.
 
-``QuantileTransformer`` takes values within an absolute 1e-7 of the smallest or largest one as equal
-to it, and ``StandardScaler`` leaves a column alone whose variance under- or overflows or is lost
-beside its mean. Such columns go through (x − origin) · 2^exponent first. Both steps lose nothing:
-the power of two is exact, and the origin is only subtracted where adding it again gives x back.
+``QuantileTransformer`` treats values within an absolute 1e-7 of the minimum or maximum as equal to
+it, and ``StandardScaler`` does not scale a column whose variance underflows, overflows or is lost
+to rounding beside its mean. Such columns first become (x − origin) · 2^exponent. This is lossless:
+the power of two is exact, and the origin is subtracted only if adding it back restores x.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ BOUND = 1e-7
 """``BOUNDS_THRESHOLD`` of ``sklearn.preprocessing._data``."""
 
 _TOP = 1000
-"""Magnitudes stay below 2^1000, so that new values have room before float64 ends at 2^1024."""
+"""Magnitudes stay below 2^1000: headroom for new values before float64 overflows at 2^1024."""
 
 
 @dataclass(frozen=True)
 class Magnitudes:
-    """``origin`` float64 [K] and ``exponent`` int64 [K]; 0 and 0 leave a column as it is."""
+    """``origin`` float64 [K] and ``exponent`` int64 [K]; a column with 0 and 0 is unchanged."""
 
     origin: NDArray[np.float64]
     exponent: NDArray[np.int64]
 
     def __call__(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(x − origin) · 2^exponent of values [N, K]; what exceeds float64 becomes its largest."""
+        """(x − origin) · 2^exponent of values [N, K], clipped to the float64 range."""
         largest = np.finfo(np.float64).max
         with np.errstate(over="ignore"):
             moderate = np.ldexp(values - self.origin, self.exponent)
@@ -39,7 +39,7 @@ class Magnitudes:
     ) -> Self | None:
         """For a quantile map whose outermost quantiles are ``low`` and ``high`` [K].
 
-        The values next to them end up more than ``BOUND`` away. None where they already are.
+        Their nearest values end up more than ``BOUND`` away; None if they all are already.
         """
         inside = (values > low) & (values < high)
         taken = inside & ((values - BOUND < low) | (values + BOUND > high))
@@ -57,8 +57,8 @@ class Magnitudes:
     def for_variance(
         cls, values: NDArray[np.float64], variance: NDArray[np.float64], scale: NDArray[np.float64]
     ) -> Self | None:
-        """For a standardisation that learnt ``variance`` and ``scale`` [K]: the columns that vary
-        though their scale is not the square root of a finite variance get a range of about 1."""
+        """For a standardisation that learnt ``variance`` and ``scale`` [K]: columns that vary, but
+        whose scale is not the square root of a finite variance, get a range of about 1."""
         low, high = values.min(axis=0), values.max(axis=0)
         with np.errstate(over="ignore"):
             learnt = np.isfinite(variance) & np.isclose(scale**2, variance, atol=0)

@@ -1,4 +1,4 @@
-"""Any table of openml.org, by number or by name."""
+"""Any table on openml.org, by id or by name."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpenML:
-    """A set of OpenML (Vanschoren et al. 2014, SIGKDD Explorations 15(2)), kept in the data home.
+    """An OpenML data set (Vanschoren et al. 2014, SIGKDD Explorations 15(2)), cached on disk.
 
-    data_id: its number, or ``name`` with ``version``. target: the label column, null for the set's
-    own. positive_label: as for a file. The other parameters are those of
-    :class:`rarelab.data.tables.recipe.Recipe`. Columns that OpenML calls categorical are one-hot.
+    Give ``data_id``, or ``name`` and ``version``. target: the label column, null for the set's
+    default target. positive_label: as for a file. The other parameters are those of
+    :class:`rarelab.data.tables.recipe.Recipe`. Columns that OpenML marks as categorical are one-hot
+    encoded.
     """
 
     data_id: int | None = None
@@ -52,7 +53,7 @@ class OpenML:
         return f"openml(name={self.name}, version={self.version})"
 
     def splits(self, seed: int) -> Splits:
-        """The splits; ``seed`` changes nothing here, ``split_seed`` does."""
+        """The splits; they depend on ``split_seed``, not on ``seed``."""
         from rarelab.data.tables.tabular import prepare
 
         frame, target, categorical = self._fetch()
@@ -81,7 +82,7 @@ class OpenML:
         except (OSError, ValueError) as error:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise RarelabError(
-                f"{self.identity()} cannot be fetched ({first}): check the network and the number,"
+                f"{self.identity()} cannot be fetched ({first}): check the network and the id,"
                 " or use dataset=file dataset.path=YOUR.csv, or dataset=toy"
             ) from error
         kinds = bunch.frame.dtypes

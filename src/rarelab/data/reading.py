@@ -1,4 +1,4 @@
-"""A table file as a raw frame: CSV, TSV or Parquet, under the names that stand in the file."""
+"""Read a CSV, TSV or Parquet file as a raw frame, with its column names as written."""
 
 import zlib
 from collections.abc import Collection
@@ -19,9 +19,9 @@ READ_AS = {
 
 
 def find(name: str, key: str = "dataset.path") -> Path:
-    """The file of that name; RequestError with the nearest file of its folder if it is absent.
+    """The path of an existing file; else RequestError with the nearest file name in its folder.
 
-    ``key`` is what the user calls it, for the message.
+    ``key`` is the setting that the message names.
     """
     path = Path(name).expanduser()
     if path.is_file():
@@ -34,20 +34,20 @@ def find(name: str, key: str = "dataset.path") -> Path:
 
 
 def ending_of(name: str) -> str | None:
-    """The end of a file's name that says how it is read (a key of ``READ_AS``), None if none."""
+    """The suffix that decides how a file is read (a key of ``READ_AS``), or None."""
     return next((end for end in READ_AS if name.lower().endswith(end)), None)
 
 
 def read_table(path: Path, text: Collection[str] = ()) -> "DataFrame":
-    """The frame of a CSV, TSV or Parquet file; RequestError when it cannot be read.
+    """The frame of a CSV, TSV or Parquet file; RequestError if it cannot be read.
 
-    ``text`` names columns that are to be read as text, though they may look like numbers.
+    ``text`` names columns to read as text even if they look like numbers.
     """
     import pandas as pd
 
     ending = ending_of(path.name)
     if ending is None:
-        raise RequestError(f"{path.name}: expected a name that ends in {', '.join(READ_AS)}")
+        raise RequestError(f"{path.name}: expected a name ending in {', '.join(READ_AS)}")
     kind = READ_AS[ending]
     try:
         if kind == "parquet":
@@ -66,7 +66,7 @@ def _read_delimited(path: Path, separator: str, text: Collection[str]) -> "DataF
     import pandas as pd
 
     header, width = header_and_width(path, separator)
-    # Columns go by position while pandas reads, so that it neither renames nor shifts any.
+    # Positions as names while pandas reads, or it would rename duplicates and shift columns.
     names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(header)]
     as_text: Any = {i: str for i, name in enumerate(names) if name in text}
     frame = pd.read_csv(

@@ -1,4 +1,4 @@
-"""A toy of sequences: padded, of unequal length, with a rare label at each step."""
+"""A toy of padded sequences of unequal length, with a rare positive label at each step."""
 
 from dataclasses import asdict, dataclass
 
@@ -12,15 +12,15 @@ from rarelab.errors import RequestError
 
 @dataclass(frozen=True)
 class SequenceToy:
-    """Per-step binary problem that needs a memory: an alarm counts only after it was armed.
+    """A per-step binary problem that needs memory: a trigger counts only if armed shortly before.
 
-    Law of one sequence: its length is uniform on {min_length, …, max_length}; at every step an
-    arming event (probability ``arm_rate``) and a trigger (``trigger_rate``) happen independently;
-    the step is positive if it has a trigger and one of the ``memory`` steps before it an arming
-    event, so at step t (from 0) the rate is trigger_rate * (1 - (1 - arm_rate)^min(t, memory)).
-    Features are N(0, I), plus ``pulse`` on feature 0 where armed and on feature 1 where triggered.
-    Steps after the end have features 0 and target -100. The three tables are independent draws of
-    60, 15 and 25 % of ``n_sequences``.
+    The length of a sequence is uniform on {min_length, …, max_length}. At every step an arming
+    event (probability ``arm_rate``) and a trigger (``trigger_rate``) occur independently. A step is
+    positive if it has a trigger and one of the ``memory`` steps before it has an arming event, so
+    the rate at step t (from 0) is trigger_rate * (1 - (1 - arm_rate)^min(t, memory)). Features are
+    N(0, I), plus ``pulse`` on feature 0 where armed and on feature 1 where triggered. Padding has
+    features 0 and target -100. The three tables are independent draws of 60, 15 and 25 % of
+    ``n_sequences``.
     """
 
     n_sequences: int = 3_000
@@ -62,7 +62,7 @@ class SequenceToy:
         return sequence_splits(draws, name="sequence_toy")
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
-        """Features [n, max_length, F] and targets [n, max_length] of independent sequences."""
+        """n independent sequences: features [n, max_length, F] and targets [n, max_length]."""
         shape = (n, self.max_length)
         lengths = rng.integers(self.min_length, self.max_length + 1, size=n)
         armed, triggered = rng.random(shape) < self.arm_rate, rng.random(shape) < self.trigger_rate
@@ -76,7 +76,7 @@ class SequenceToy:
         return x, y
 
     def _recently(self, armed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Whether one of the ``memory`` steps before each step was armed, bool [n, T]."""
+        """Whether any of the ``memory`` steps before each step was armed, bool [n, T]."""
         total = np.cumsum(armed, axis=1)
         before = np.pad(total, ((0, 0), (1, 0)))[:, :-1]
         earlier = np.pad(total, ((0, 0), (self.memory + 1, 0)))[:, : -self.memory - 1]

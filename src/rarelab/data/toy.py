@@ -1,4 +1,4 @@
-"""The toy problem: Gaussian clusters on a hypercube, one class very rare."""
+"""The toy problem: Gaussian clusters on a hypercube, with one very rare class."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -12,17 +12,17 @@ from rarelab.data.splits import Splits
 
 @dataclass(frozen=True)
 class Toy:
-    """Binary toy problem of scikit-learn's ``make_classification`` (after Guyon 2003, NIPS).
+    """Binary toy problem from scikit-learn's ``make_classification`` (after Guyon 2003, NIPS).
 
     One draw of ``n_samples`` rows: clusters of unit Gaussians around vertices of a hypercube of
     side 2 * class_sep in ``n_informative`` dimensions, ``n_redundant`` linear combinations of them,
-    the rest of the ``n_features`` columns noise; a share ``pos_rate`` is positive and a share
-    ``flip_y`` gets a random label. Divided 60 / 15 / 25 by class, standardised on train. The seed
-    given to ``splits`` moves the clusters, the rows and the division.
+    and noise in the remaining ``n_features`` columns. A share ``pos_rate`` is positive and a share
+    ``flip_y`` gets a random label. Split 60 / 15 / 25 by class, standardised on train. The seed
+    given to ``splits`` sets the clusters, the rows and the split.
 
-    Of the P positives that train, round(``label_noise`` * P) are called negative: positives that
-    nobody found. Validation and test keep the truth. A larger share contains the smaller ones, and
-    0 is the data without any of this.
+    Of the P training positives, round(``label_noise`` * P) are labelled negative, like positives
+    that were never detected. Validation and test keep the true labels. The flips are nested: a
+    larger share includes those of a smaller one.
     """
 
     n_samples: int = 40_000
@@ -40,7 +40,7 @@ class Toy:
         at_least("dataset.n_redundant", self.n_redundant, 0)
         at_least("dataset.n_clusters_per_class", self.n_clusters_per_class, 1)
         vertices = math.ceil(math.log2(2 * self.n_clusters_per_class))
-        at_least("dataset.n_informative", self.n_informative, vertices, "a vertex per cluster")
+        at_least("dataset.n_informative", self.n_informative, vertices, "one vertex per cluster")
         at_least("dataset.n_features", self.n_features, self.n_informative + self.n_redundant)
         between("dataset.flip_y", self.flip_y, 0, 1, include_low=True)
         between("dataset.label_noise", self.label_noise, 0, 1, include_low=True)
@@ -71,8 +71,8 @@ class Toy:
         return tabular_splits([train, *others], name="toy", numeric="standard")
 
     def _overlooked(self, y: NDArray, seed: int) -> NDArray:
-        """The targets [N] with the share of the positives called negative."""
-        # A stream of its own: the draw and the division do not know of it.
+        """The targets [N] with a share ``label_noise`` of the positives labelled negative."""
+        # A separate random stream, so the draw and the split do not depend on label_noise.
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1,)))
         positives = rng.permutation(np.flatnonzero(y == 1))
         noisy = y.copy()

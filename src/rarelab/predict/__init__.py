@@ -1,4 +1,4 @@
-"""Scores of new rows with a recorded run's model, its preprocessing included."""
+"""Score new rows with a recorded run's model and preprocessing."""
 
 from rarelab.predict.bundle import read_model, write_model
 from rarelab.predict.scorer import Scorer, Threshold

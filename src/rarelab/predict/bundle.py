@@ -1,10 +1,10 @@
-"""The folder ``model/`` of a run: all that scoring new rows needs, as plain data.
+"""The ``model/`` folder of a run: everything needed to score new rows, as plain data.
 
-``model.json`` names the classes, the raw columns and the model's configuration, and holds the run's
-calibration and decision rule; ``arrays.npz`` holds what preprocessing learnt and the validation
-scores (and an estimator's fit); ``checkpoint.pt`` the weights. No file holds a pickle of a class:
-torch reads the weights in its safe mode, numpy the arrays without pickle, and the model is rebuilt
-through the list of allowed targets.
+``model.json`` holds the classes, the raw columns, the model's configuration, and the run's
+calibration and decision rule; ``arrays.npz`` the fitted preprocessing, the validation scores and,
+for an estimator, its fit; ``checkpoint.pt`` the weights. No file holds a pickled class: torch loads
+the weights in its safe mode, numpy loads the arrays without pickle, and the model is rebuilt only
+from allowed targets.
 """
 
 import json
@@ -44,9 +44,9 @@ _SCORING = ("eval_batch_size", "threads", "precision")
 def write_model(
     directory: Path, cfg: DictConfig, splits: Splits, model: nn.Module | Estimator
 ) -> None:
-    """Write ``model/`` of a run whose ``checkpoint.pt`` and ``predictions.parquet`` are there.
+    """Write the ``model/`` of a run that has its ``checkpoint.pt`` and ``predictions.parquet``.
 
-    Where the run cannot score a table, ``model.json`` says why and nothing else is written.
+    If the run cannot score a table, only ``model.json`` is written, with the reason.
     """
     folder = directory / FOLDER
     folder.mkdir(exist_ok=True)
@@ -83,19 +83,19 @@ def read_model(folder: Path, allow: Iterable[str] = ()) -> Scorer:
 
     Args:
         folder: a run's ``model/``.
-        allow: modules of the user's own that the model's class may come from. The record's own
-            list does not count: whoever wrote the record is not the one who trusts.
+        allow: the user's own modules that the model's class may come from. The record's own list is
+            ignored: only the person loading it can decide what to trust.
 
     Raises:
         RequestError: the model's class is not allowed, or the run left no model.
-        RarelabError: the folder is damaged, or of a later version.
+        RarelabError: the folder is damaged, or from a newer version.
     """
     facts = read_facts(folder)
     try:
         scorer = _restored(folder, facts, list(allow))
-    except RequestError as error:  # the model's class or a parameter of it
+    except RequestError as error:  # the model's class or one of its parameters
         raise RequestError(f"{folder}: {error}") from error
-    except Exception as error:  # whatever a stranger's numbers provoke in torch or scikit-learn
+    except Exception as error:  # untrusted data can raise anything in torch or scikit-learn
         raise damaged(folder, error) from error
     try:
         _try(scorer, facts["example"])
@@ -134,7 +134,7 @@ def _restored(folder: Path, facts: dict[str, Any], allowed: list[str]) -> Scorer
 
 def _number(name: str, array: NDArray) -> NDArray:
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{ARRAYS}: {name} holds {array.dtype}, which are no numbers")
+        raise ValueError(f"{ARRAYS}: {name} holds {array.dtype}, expected numbers")
     if not name.startswith("model/") and np.isnan(array).any():
         raise ValueError(f"{ARRAYS}: {name} holds NaN")
     return array
@@ -149,29 +149,29 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _try(scorer: Scorer, example: dict[str, Any]) -> None:
-    """Score the row that the bundle itself gives as an example: do the parts fit together?"""
+    """Score the bundle's own example row, to check that its parts fit together."""
     frame = pd.DataFrame([example])
     scores = scorer.scores(frame)
     expected = (1, len(score_columns(scorer.classes)))
     if tuple(scores.shape) != expected:
-        raise ValueError(f"the model gives scores of shape {tuple(scores.shape)}, not {expected}")
+        raise ValueError(f"the model returns scores of shape {tuple(scores.shape)}, not {expected}")
     if not bool(scores.isfinite().all()):
-        raise ValueError("the score of its own example is not finite")
+        raise ValueError("the score of the example row is not finite")
     scorer.table(frame, None if scorer.validation is None else 0.5)
 
 
 def _why_not(splits: Splits, model: nn.Module | Estimator) -> str | None:
     if splits.train.x.ndim != 2:
-        return "it was trained on sequences, which are no rows of a table"
+        return "it was trained on sequences, not on rows of a table"
     if not isinstance(splits.preprocessor, Preprocessor):
-        return f"the data set {splits.name!r} does not say how raw columns become features"
+        return f"the data set {splits.name!r} has no preprocessor for raw columns"
     if not isinstance(model, nn.Module | Portable):
         return f"{type(model).__name__} has no state() of plain arrays (rarelab.models.Portable)"
     return None
 
 
 def _scoring(trainer: DictConfig) -> dict[str, Any]:
-    """The trainer's parameters that scores depend on; a GPU need not be the same one again."""
+    """The trainer's parameters that affect scores; the device may be another GPU."""
     same = {name: trainer[name] for name in _SCORING if name in trainer}
     return same | {"device": "cpu" if trainer.get("device") == "cpu" else "auto"}
 
@@ -194,7 +194,7 @@ def _restored_validation(
         return None
     scores, positives = arrays["validation/score"], arrays["validation/positive"]
     if scores.ndim != 1 or scores.shape != positives.shape or positives.dtype != bool:
-        raise ValueError(f"{ARRAYS}: validation scores and positives do not fit together")
+        raise ValueError(f"{ARRAYS}: validation scores and positives do not match")
     return scores, positives
 
 
@@ -207,7 +207,7 @@ def _below(prefix: str, arrays: dict[str, NDArray]) -> dict[str, NDArray]:
 
 
 def _link(source: Path, target: Path) -> None:
-    """The same file under a second name, or a copy where the file system has no links."""
+    """Hard-link the file, or copy it if the file system has no hard links."""
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)

@@ -1,4 +1,4 @@
-"""Does a file hold the columns that a model was trained on?"""
+"""Check that a file has the columns the model was trained on."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from rarelab.errors import RequestError, nearest
 
 
 def check_columns(frame: pd.DataFrame, fitted: Preprocessor, drop: Sequence[str] = ()) -> None:
-    """Refuse a frame with a column missing, unknown, twice, or of another type than in training.
+    """Refuse a frame with a missing, unknown or repeated column, or one of another type.
 
-    The target and the other columns that stood beside the features in training may be there;
-    ``drop`` names those that are new and mean nothing.
+    The target and the other non-feature columns of training are allowed; ``drop`` names new columns
+    to ignore.
 
     Raises:
-        RequestError: one line with the column and the nearest name.
+        RequestError: names the column and the nearest valid name.
     """
     names = [str(name) for name in frame.columns]
     if not len(frame):
@@ -28,14 +28,14 @@ def check_columns(frame: pd.DataFrame, fitted: Preprocessor, drop: Sequence[str]
     unknown = [n for n in names if n not in (*fitted.columns, *fitted.others, *drop)]
     for name in fitted.columns:
         if name not in names:
-            # A renamed column is missing under one name and unknown under the other.
+            # A renamed column is missing under its old name and unknown under its new one.
             raise RequestError(f"column {name!r} is missing: {nearest(name, unknown or names)}")
         if names.count(name) > 1:
             raise RequestError(f"the column name {name!r} occurs more than once: rename one")
     if unknown:
         raise RequestError(
-            f"column {unknown[0]!r} was not there in training:"
-            f" {nearest(unknown[0], fitted.columns)} (drop=[{unknown[0]}] leaves it out)"
+            f"column {unknown[0]!r} was not in the training data:"
+            f" {nearest(unknown[0], fitted.columns)} (drop=[{unknown[0]}] ignores it)"
         )
     for name, kind in fitted.columns.items():
         if kind in ("text", "code"):
@@ -43,12 +43,12 @@ def check_columns(frame: pd.DataFrame, fitted: Preprocessor, drop: Sequence[str]
 
 
 def _check_text(name: str, column: Any, levels: Sequence[str]) -> None:
-    """Numbers where training saw words are a mistake; an unseen word is not."""
+    """Numbers in a column that was text in training are refused; an unseen level is not."""
     values = [level_text(value) for value in column.dropna().unique()]
     if values and all(map(_is_number, values)) and not any(map(_is_number, levels)):
         known = ", ".join(repr(level) for level in levels[:4])
         raise RequestError(
-            f"column {name!r} holds the number {values[0]}: text was expected, as in training"
+            f"column {name!r} holds the number {values[0]}: expected text, as in training"
             f" ({known}, …)"
         )
 

@@ -1,4 +1,4 @@
-"""``rarelab predict RUN_ID FILE``: from a file of raw columns to a file of scores."""
+"""``rarelab predict RUN_ID FILE``: score a file of raw columns."""
 
 import sys
 import tempfile
@@ -23,12 +23,12 @@ from rarelab.records.find import fetch_model, find_run
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be scored, with which run, and where the scores go.
+    """What to score, with which run, and where to write the scores.
 
-    run: MLflow id, a beginning of it, or folder name. file: CSV, TSV or Parquet. budget: share of
-    rows that may alert. output: a file that is not there yet, ``-`` for standard output, None for
-    one beside the input. drop: columns of the file that mean nothing. allow_targets: the user's
-    own modules that the model may come from.
+    run: MLflow id, a prefix of it, or folder name. file: CSV, TSV or Parquet. budget: share of rows
+    that may alert. output: a new file, ``-`` for standard output, None for a file next to the
+    input. drop: columns of the file to ignore. allow_targets: the user's own modules that the model
+    may come from.
     """
 
     run: str
@@ -40,10 +40,10 @@ class Request:
 
 
 def request(run: str, file: str, settings: Sequence[str]) -> Request:
-    """The request that ``KEY=VALUE`` settings make; lists as in Hydra, ``drop=[a,b]``.
+    """Build the request from ``KEY=VALUE`` settings; lists as in Hydra, ``drop=[a,b]``.
 
     Raises:
-        RequestError: a key or value that cannot be meant.
+        RequestError: an unknown key or an invalid value.
     """
     known = {"budget": _share, "output": str, "drop": _names, "allow_targets": _names}
     given: dict[str, Any] = {}
@@ -72,16 +72,16 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def predict(request: Request, home: Path, uri: str | None = None) -> str:
-    """Score the file, write the scores and say what was done.
+    """Score the file, write the scores and return a summary.
 
     Raises:
-        RequestError: the run, the file, a column, the budget or the output cannot be meant;
-            nothing was written.
+        RequestError: the run, the file, a column, the budget or the output is invalid; nothing was
+            written.
     """
     path = find(request.file, key="FILE")
     output = _output(request.output, path)
     if request.allow_targets and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # the user's module lies where they stand
+        sys.path.insert(0, str(Path.cwd()))  # find the user's modules in the working directory
     with tempfile.TemporaryDirectory() as scratch:
         directory = find_run(home, request.run)
         if directory is None:
@@ -101,18 +101,18 @@ def predict(request: Request, home: Path, uri: str | None = None) -> str:
 
 
 def _output(asked: str | None, path: Path) -> Path | None:
-    """Where the scores go: None for standard output."""
+    """The file to write the scores to, None for standard output."""
     if asked == "-":
         return None
     ending = ending_of(path.name) or ".csv"
     beside = path.with_name(f"{path.name[: -len(ending)]}.scores{ending}")
     output = Path(asked).expanduser() if asked else beside
     if ending_of(output.name) is None:
-        raise RequestError(f"output={output}: expected a name that ends in {', '.join(READ_AS)}")
+        raise RequestError(f"output={output}: expected a name ending in {', '.join(READ_AS)}")
     if not output.parent.is_dir():
         raise RequestError(f"output={output}: there is no folder {output.parent}")
     if output.exists():
-        raise RequestError(f"output={output}: it is there already, and nothing is replaced")
+        raise RequestError(f"output={output}: the file already exists and is not overwritten")
     return output
 
 
@@ -130,7 +130,7 @@ def _write(table: pd.DataFrame, output: Path | None) -> None:
             separator = "\t" if kind == "tsv" else ","
             inert(table).to_csv(file, index=False, sep=separator, compression=packed)
     except FileExistsError:
-        raise RequestError(f"output={output}: it is there already") from None
+        raise RequestError(f"output={output}: the file already exists") from None
     except OSError as error:
         raise RarelabError(
             f"output={output} cannot be written: {error.strerror or error}"

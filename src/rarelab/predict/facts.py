@@ -1,4 +1,4 @@
-"""What ``model.json`` must hold, whoever wrote it."""
+"""The schema of ``model.json``, which is not trusted."""
 
 import json
 from pathlib import Path
@@ -74,11 +74,11 @@ class _Facts(_Header):
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """``model.json`` of a folder that can score.
+    """The validated ``model.json`` of a run's model folder.
 
     Raises:
         RequestError: the run left no model.
-        RarelabError: the file is damaged, or of a later version.
+        RarelabError: the file is damaged, or from a newer version.
     """
     try:
         facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
@@ -88,7 +88,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
         raise damaged(folder, error) from error
     _check(folder, _Header, facts)
     if facts["format"] > FORMAT:
-        raise RarelabError(f"{folder} was written by rarelab {facts['rarelab']}, later than this")
+        raise RarelabError(f"{folder} was written by a newer rarelab ({facts['rarelab']})")
     if "unavailable" in facts:
         raise RequestError(f"{facts['run']} left no model to score with: {facts['unavailable']}")
     _check(folder, _Facts, facts)
@@ -96,7 +96,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 def damaged(folder: Path, error: Exception | str) -> RarelabError:
-    """One line with the folder and the reason."""
+    """The error for a damaged folder: its path and the reason."""
     reason = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
     return RarelabError(f"{folder} is damaged: {reason[:300] or type(error).__name__}")
 

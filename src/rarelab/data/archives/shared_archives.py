@@ -1,4 +1,4 @@
-"""Archives that carry more than one set."""
+"""Archives that contain more than one data set."""
 
 from rarelab.data.source import Archive
 

@@ -1,1 +1,1 @@
-"""Real data sets: one file each, with its facts (``SOURCE``), reader and dataset leaf's target."""
+"""Real data sets, one file each: the facts (``SOURCE``), the reader and the leaf's target."""

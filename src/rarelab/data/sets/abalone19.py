@@ -1,4 +1,4 @@
-"""Abalone, 19 rings against the rest."""
+"""Abalone, 19 rings vs the rest."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -27,7 +27,7 @@ def read(table: "Path") -> "DataFrame":
 
 SOURCE = Source(
     name="abalone19",
-    title="measurements of abalone shells; positive = 19 rings; 32 positives, very noisy",
+    title="measurements of abalone shells; positive = 19 rings; only 32 positives, very noisy",
     roles=Roles(target="Class", positive="positive"),
     read=read,
     rows=4_174,
@@ -51,9 +51,9 @@ def abalone19(
     max_categories: int = 32,
     deduplicate: bool = False,
 ) -> RealData:
-    """Abalone, 19 rings against the rest: 4,174 x 8, 32 positives (0.77 %).
+    """Abalone, 19 rings vs the rest: 4,174 x 8, 32 positives (0.77 %).
 
-    Five positives in validation and eight in test: a stress test, no benchmark.
+    Five positives in validation and eight in test: a stress test, not a benchmark.
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """

@@ -1,4 +1,4 @@
-"""Bank marketing: which phone calls sell a term deposit."""
+"""Bank marketing: which phone calls sell a term deposit?"""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +22,7 @@ def read(csv: "Path") -> "DataFrame":
 
 SOURCE = Source(
     name="bank_marketing",
-    title="phone calls of a bank, without duration (a leak); positive = term deposit sold",
+    title="phone calls by a bank, without duration (a leak); positive = term deposit sold",
     roles=Roles(target="y", positive="yes"),
     read=read,
     rows=45_211,
@@ -49,7 +49,7 @@ def bank_marketing(
 ) -> RealData:
     """Bank marketing: 45,211 x 15 (6 numbers, 9 categories), 5,289 positives (11.7 %).
 
-    ``duration`` is known only after the call and is left out.
+    ``duration`` is excluded: it is known only after the call.
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """

@@ -1,4 +1,4 @@
-"""Credit-card fraud: transactions of two days in September 2013."""
+"""Credit-card fraud: transactions over two days in September 2013."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -52,7 +52,7 @@ def creditcard(
 ) -> RealData:
     """Credit-card fraud: 284,807 x 29, 492 positives (0.173 %).
 
-    ``Time`` (seconds since the first row) is no feature; split="time" divides by it, which leaves
+    ``Time`` (seconds since the first row) is not a feature; split="time" splits by it, which leaves
     38 positives in validation. 9,144 rows repeat an earlier one.
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.

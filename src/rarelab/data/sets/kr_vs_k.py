@@ -1,4 +1,4 @@
-"""Chess endgame king and rook against king: how many moves to the win."""
+"""Chess endgame, king and rook vs king: how many moves to the win?"""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -29,7 +29,7 @@ def read(table: "Path") -> "DataFrame":
 
 SOURCE = Source(
     name="kr_vs_k",
-    title="chess positions king and rook against king; 18 classes = moves to the win, or draw",
+    title="chess positions, king and rook vs king; 18 classes = moves to the win, or draw",
     roles=Roles(target="Game", categorical=COLUMNS),
     read=read,
     rows=28_056,
@@ -54,9 +54,9 @@ def kr_vs_k(
     max_categories: int = 32,
     deduplicate: bool = False,
 ) -> RealData:
-    """King and rook against king: 28,056 x 6, 18 classes, the rarest with 27 rows.
+    """King and rook vs king: 28,056 x 6, 18 classes, the rarest with 27 rows.
 
-    All six columns are squares' files and ranks: one-hot.
+    All six columns are files and ranks of squares, one-hot encoded.
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """

@@ -1,4 +1,4 @@
-"""Letter recognition, Z against the other 25 letters."""
+"""Letter recognition, Z vs the other 25 letters."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
-# Frey and Slate's 16 attributes, in the order of the file.
+# Frey and Slate's 16 attributes in file order.
 COLUMNS = (
     *("x_box", "y_box", "width", "high", "onpix", "x_bar", "y_bar", "x2bar"),
     *("y2bar", "xybar", "x2ybr", "xy2br", "x_ege", "xegvy", "y_ege", "yegvx"),
@@ -55,9 +55,9 @@ def letter(
     max_categories: int = 32,
     deduplicate: bool = False,
 ) -> RealData:
-    """Letter recognition, Z against the rest: 20,000 x 16, 734 positives (3.67 %).
+    """Letter recognition, Z vs the rest: 20,000 x 16, 734 positives (3.67 %).
 
-    Sixteen integers of 0 to 15 for each image.
+    Sixteen integers from 0 to 15 per image.
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """

@@ -1,4 +1,4 @@
-"""Protein homology: which candidate proteins are homologous to a query protein."""
+"""Protein homology: which candidates are homologous to a query protein?"""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +17,7 @@ def read(parquet: "Path") -> "DataFrame":
     import pandas as pd
 
     frame = pd.read_parquet(parquet)
-    # The archive names the first two columns the wrong way round: the first is the query.
+    # The archive swaps the names of the first two columns: the first is the query.
     frame = frame.rename(columns={"EXAMPLE_ID": "block", "BLOCK_ID": "row"})
     return frame.drop(columns="row")
 
@@ -54,7 +54,7 @@ def protein_homo(
 ) -> RealData:
     """Protein homology (KDD Cup 2004): 145,751 x 74, 1,296 positives (0.889 %).
 
-    split="grouped" keeps the candidates of one query (153 blocks) in one split.
+    split="grouped" keeps all candidates of a query (153 blocks) in the same split.
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """

@@ -1,1 +1,1 @@
-"""Tables: raw columns to features and targets, fitted on the training rows."""
+"""From raw columns to features and targets, with preprocessing fitted on the training rows."""

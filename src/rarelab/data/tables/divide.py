@@ -1,4 +1,4 @@
-"""Which rows train, validate and test: 60 / 15 / 25, stratified, by group or by time."""
+"""Train, validation and test rows, 60 / 15 / 25: stratified, by group or by time."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,11 +19,11 @@ def stratified(
     test_share: float = TEST_SHARE,
     minimum: int = 1,
 ) -> Indices:
-    """Row numbers of train, validation and test with every class in the same proportion.
+    """Row numbers of train, validation and test, with every class in the same proportion.
 
     Of the n_c rows of class c, round(test_share * n_c) go to test and round(val_share * n_c) to
-    validation (at least ``minimum`` each, where the share is not zero), drawn by ``seed``; the rest
-    train. Rows keep their order within a split. ValueError when a class is too small for that.
+    validation (at least ``minimum`` each, unless the share is zero), drawn with ``seed``; the rest
+    go to train. Rows keep their order within a split. ValueError if a class is too small.
     """
     rng = np.random.default_rng(seed)
     labels = np.asarray(y)
@@ -47,7 +47,7 @@ def _share(n: int, share: float, minimum: int) -> int:
 def by_time(time: ArrayLike) -> Indices:
     """Row numbers with the oldest 60 % in train, the next 15 % in validation, the newest in test.
 
-    Rows of one instant keep their order, so a tie may straddle a boundary.
+    Rows with equal times keep their order, so a tie may straddle a boundary.
     """
     order = np.argsort(np.asarray(time), kind="stable")
     first = round((1 - VAL_SHARE - TEST_SHARE) * len(order))
@@ -57,10 +57,10 @@ def by_time(time: ArrayLike) -> Indices:
 
 
 def by_group(y: ArrayLike, groups: ArrayLike, *, seed: int) -> Indices:
-    """Row numbers such that no group stands in two splits.
+    """Row numbers of splits that share no group.
 
-    Groups with and without a rare row (any class but the commonest) are divided separately, so that
-    positives reach every split; sizes are 60 / 15 / 25 of the groups, about that of the rows.
+    Groups with and without a rare row (any class but the commonest) are split separately, so every
+    split gets positives. Sizes are 60 / 15 / 25 % of the groups, and roughly that of the rows.
     """
     labels, group = np.asarray(y), np.asarray(groups)
     _, index = np.unique(group, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Text columns to 0/1 features: one for each common level, one for the rare and the unknown."""
+"""One-hot encoding of text columns: a feature per common level, one for rare and unseen ones."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
@@ -8,22 +8,22 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.preprocessing import OneHotEncoder
 
-# A level that fewer training rows than this have tells a model nothing it can rely on.
+# A level in fewer training rows than this is too rare to learn from.
 MIN_LEVEL_ROWS = 5
 MISSING = "(missing)"
 _NOWHERE = -1
-# How pandas spells a boolean; a column of them with gaps has the levels "0" and "1".
+# How pandas writes booleans as text; a boolean column with gaps has the levels "0" and "1".
 _TRUTH = {t: str(int(v)) for v in (False, True) for t in (str(v), str(v).lower(), str(v).upper())}
 
 
 class TextColumns:
-    """One-hot over at most ``max_categories`` levels of each column.
+    """One-hot encoding of at most ``max_categories`` levels per column.
 
-    Rarer levels and those first seen after training share one column, where training had rare
-    ones; elsewhere an unseen level is all zeros. Missing is a level of its own.
+    If training has rare levels, they share one column, which unseen levels use as well; otherwise
+    an unseen level is all zeros. Missing is a level of its own.
 
-    ``levels`` are the texts of each column, sorted, "(missing)" last where some are; ``places`` the
-    one-hot column of each of them, with a last entry for a text that is none (-1: no column).
+    ``levels`` are the texts of each column, sorted, with "(missing)" last if there are missing
+    values; ``places`` the one-hot column of each level, then of unseen ones (-1: no column).
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -32,7 +32,7 @@ class TextColumns:
         self.places: dict[str, list[int]] = {}
 
     def fit(self, frame: pd.DataFrame, max_categories: int) -> None:
-        """Learn the levels of training rows, and which are common enough for a column."""
+        """Learn the levels in the training rows, and which are common enough for a column."""
         self.levels = {name: _levels(frame, name) for name in self.names}
         chooser = OneHotEncoder(
             max_categories=max_categories,
@@ -56,7 +56,7 @@ class TextColumns:
         return np.concatenate(blocks, axis=1)
 
     def feature_names(self) -> Iterator[str]:
-        """One name for each one-hot column: ``column=level``, the shared one last."""
+        """The name of each one-hot column: ``column=level``, the shared one last."""
         for name in self.names:
             places = self.places[name]
             for level, place in zip(self.levels[name], places, strict=False):
@@ -66,7 +66,7 @@ class TextColumns:
                 yield f"{name}=(other)"
 
     def facts(self) -> dict[str, Any]:
-        """All that was learnt, as JSON can hold it."""
+        """The fitted state, serialisable as JSON."""
         return {"names": self.names, "levels": self.levels, "places": self.places}
 
     @classmethod
@@ -77,9 +77,9 @@ class TextColumns:
         return block
 
     def _codes(self, frame: pd.DataFrame, name: str) -> NDArray[np.int64]:
-        """A column as positions in ``levels``, -1 (the last place) for a level never seen.
+        """A column as indices into ``levels``, -1 (the last place) for an unseen level.
 
-        Where the levels are numbers, another spelling of one (1.0 for 1) is that level.
+        If the levels are numbers, other spellings of a number (1.0 for 1) match its level.
         """
         known = {level: code for code, level in enumerate(self.levels[name])}
         found, values = pd.factorize(frame[name])
@@ -104,7 +104,7 @@ def _levels(frame: pd.DataFrame, name: str) -> list[str]:
 
 
 def level_text(value: Any) -> str:
-    """A value as the name of its level; whole numbers without a decimal point."""
+    """The level name of a value; integers have no decimal point."""
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     if isinstance(value, bool | np.bool_):
@@ -113,7 +113,7 @@ def level_text(value: Any) -> str:
 
 
 def number(text: str) -> Any:
-    """The number that a text spells, else the text; 1_000 is no number in a table."""
+    """A text as a number if it is one, else the text; 1_000 does not count as a number."""
     try:
         return text if "_" in text else float(text)
     except ValueError:
@@ -121,6 +121,6 @@ def number(text: str) -> Any:
 
 
 def are_numbers(levels: Sequence[str]) -> bool:
-    """Whether every level is the name that :func:`level_text` gives to a number."""
+    """Whether every level is a number as :func:`level_text` writes it."""
     named = [level for level in levels if level != MISSING]
     return all(not isinstance(number(n), str) and level_text(number(n)) == n for n in named)

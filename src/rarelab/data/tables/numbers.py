@@ -1,4 +1,4 @@
-"""Number columns to features: impute and scale, fitted once, kept as plain arrays."""
+"""Numeric columns to features: impute and scale, with the fit kept as plain arrays."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -15,7 +15,7 @@ from rarelab.errors import RequestError
 QUANTILES = 1000
 QUANTILE_ROWS = 100_000
 
-# What scikit-learn's transformers learn, by their documented names.
+# The fitted attributes of scikit-learn's transformers, by their documented names.
 _LEARNT = {
     QuantileTransformer: ("quantiles_", "references_", "n_quantiles_", "n_features_in_"),
     StandardScaler: ("mean_", "var_", "scale_", "n_features_in_"),
@@ -23,11 +23,11 @@ _LEARNT = {
 
 
 class NumberColumns:
-    """Medians for missing values, then the scaling, then a 0/1 column where training lacked some.
+    """Median imputation and scaling, plus a 0/1 flag for columns with gaps in training.
 
     ``numeric``: "quantile" maps each column to normal quantiles (1,000 knots from at most 100,000
-    rows) and standardises it, "standard" standardises, "none" leaves it. Columns that scikit-learn
-    would flatten go through :class:`~rarelab.data.magnitudes.Magnitudes` first.
+    rows) and standardises it, "standard" standardises, "none" does not scale. Columns that
+    scikit-learn would flatten are first rescaled by :class:`~rarelab.data.magnitudes.Magnitudes`.
     """
 
     def __init__(self, numeric: Numeric) -> None:
@@ -46,11 +46,11 @@ class NumberColumns:
                 )
             )
         if numeric != "none":
-            # After the quantile map too: it sends a two-valued column to ±5.2, whatever its rates.
+            # Also after the quantile map: it sends a two-valued column to ±5.2, whatever its rates.
             self._steps.append(StandardScaler(copy=False))
 
     def fit_transform(self, values: NDArray[np.float64]) -> list[NDArray]:
-        """Learn from training values [N, K], NaN = missing; the scaled block and the flags."""
+        """Fit on training values [N, K], NaN = missing; return the scaled block and the flags."""
         missing = np.isnan(values)
         some = ~missing.all(axis=0)
         self.medians = np.zeros(values.shape[1])
@@ -74,7 +74,7 @@ class NumberColumns:
         return [scaled, self._flags(missing)]
 
     def _fit_first(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The first step's values; it is fitted again if it would have flattened a column."""
+        """The output of the first step, refitted on rescaled values if it flattens a column."""
         step = self._steps[0]
         with np.errstate(over="ignore", invalid="ignore"):
             if isinstance(step, QuantileTransformer):
@@ -91,7 +91,7 @@ class NumberColumns:
         return scaled
 
     def arrays(self) -> dict[str, NDArray]:
-        """All that was learnt, by name."""
+        """The fitted state as arrays by name."""
         learnt = {"medians": self.medians, "flagged": self.flagged}
         if self._magnitudes is not None:
             learnt |= {
@@ -121,26 +121,26 @@ class NumberColumns:
 
 
 def number_values(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
-    """The columns as float64 [N, K], missing values NaN; infinite and text values refused."""
+    """The columns as float64 [N, K], NaN = missing; infinite values and text are refused."""
     values = np.empty((len(frame), len(names)))
     for i, name in enumerate(names):
         column: Any = frame[name]
         try:
             if column.dtype.kind in "mM":
-                raise TypeError("dates and durations are no numbers")
+                raise TypeError("dates and durations are not numbers")
             values[:, i] = column.to_numpy(dtype=np.float64, na_value=np.nan)
         except (TypeError, ValueError):
             parsed: Any = pd.to_numeric(column, errors="coerce")
             bad = column[parsed.isna() & column.notna()]
             shown = repr(bad.iloc[0]) if len(bad) else str(column.dtype)
             raise RequestError(
-                f"column {name!r} holds {shown}: numbers were expected, as in training"
+                f"column {name!r} holds {shown}: expected numbers, as in training"
             ) from None
     infinite = np.isinf(values).sum(axis=0)
     if infinite.any():
         worst = int(infinite.argmax())
         raise RequestError(
             f"column {names[worst]!r} has {infinite[worst]} infinite values: replace them with"
-            " numbers or leave them empty (missing)"
+            " finite numbers or leave them empty (missing)"
         )
     return values

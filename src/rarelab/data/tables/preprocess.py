@@ -1,4 +1,4 @@
-"""Raw columns to float32 features: impute, scale, one-hot, fitted on the training rows alone."""
+"""Raw columns to float32 features: impute, scale, one-hot; fitted on the training rows only."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, Self
@@ -13,19 +13,20 @@ from rarelab.data.tables.recipe import Numeric
 from rarelab.errors import RequestError, nearest
 
 Kind = Literal["number", "text", "code"]
-"""What a column held in training: numbers, text, or numbers that are codes."""
+"""The type of a column in training: numbers, text, or numeric codes."""
 
 
 class Preprocessor:
-    """Features of a frame of raw columns, by scikit-learn's transformers.
+    """Features from a frame of raw columns, with scikit-learn's transformers.
 
-    Numbers (:class:`~rarelab.data.tables.numbers.NumberColumns`): missing values take the training
-    median, with a 0/1 indicator column if training rows lack some; then they are scaled. Text and
-    the columns named ``categorical`` (:class:`~rarelab.data.tables.levels.TextColumns`): one-hot
-    over at most ``max_categories`` levels.
+    Numbers (:class:`~rarelab.data.tables.numbers.NumberColumns`): missing values become the
+    training median, with a 0/1 indicator column if some were missing in training; then they are
+    scaled. Text and the columns in ``categorical``
+    (:class:`~rarelab.data.tables.levels.TextColumns`): one-hot encoding of at most
+    ``max_categories`` levels.
 
-    ``columns`` are the raw columns with their kinds, ``feature_names`` the columns of what comes
-    out, ``others`` the columns that stood beside them in training and are no features.
+    ``columns`` are the raw columns with their kinds, ``feature_names`` the columns of the output,
+    ``others`` the non-feature columns of the training data.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Preprocessor:
         self.feature_names: tuple[str, ...] = ()
 
     def fit_transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
-        """Learn medians, scales and levels from the training rows; their features [N, F]."""
+        """Fit medians, scales and levels on the training rows; return their features [N, F]."""
         self.columns = {str(name): self._kind(name, frame) for name in frame.columns}
         self.numbers = [name for name, kind in self.columns.items() if kind == "number"]
         texts = [name for name in self.columns if name not in self.numbers]
@@ -61,7 +62,7 @@ class Preprocessor:
         return _joined(blocks)
 
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
-        """Features of new rows, float32 [N, F]. RequestError names a column that is not there."""
+        """Features of new rows, float32 [N, F]. RequestError names a missing column."""
         for name in self.columns:
             if name not in frame.columns:
                 raise RequestError(
@@ -75,7 +76,7 @@ class Preprocessor:
         return _joined(blocks)
 
     def example(self) -> dict[str, Any]:
-        """A row that shows the columns and is nobody's: medians, and each column's first level."""
+        """A made-up row that shows the columns: medians, and each column's first level."""
         row: dict[str, Any] = {}
         for name, kind in self.columns.items():
             if kind == "number":
@@ -86,7 +87,7 @@ class Preprocessor:
         return row
 
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray]]:
-        """All that was learnt as plain data: what JSON can hold, and arrays by name."""
+        """The fitted state as plain data: a JSON-serialisable part, and arrays by name."""
         facts = {
             "numeric": self.numeric,
             "max_categories": self.max_categories,
@@ -100,7 +101,7 @@ class Preprocessor:
 
     @classmethod
     def restored(cls, facts: dict[str, Any], arrays: dict[str, NDArray]) -> Self:
-        """The preprocessor that :meth:`state` describes; it gives the same features, bit by bit."""
+        """The preprocessor that :meth:`state` describes; its features are bit-identical."""
         made = cls(facts["numeric"], facts["max_categories"], facts["categorical"])
         made.columns = facts["columns"]
         made.others = tuple(facts["others"])
@@ -115,8 +116,8 @@ class Preprocessor:
         column: Any = frame[name]
         if pd.api.types.is_datetime64_any_dtype(column) and name not in self.categorical:
             raise RequestError(
-                f"column {name!r} holds dates, which are no features: drop it (dataset.drop), split"
-                " by it (dataset.time), or turn it into a number"
+                f"column {name!r} holds dates, which cannot be features: drop it (dataset.drop),"
+                " split by it (dataset.time), or convert it to a number"
             )
         if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
             return "text"
@@ -124,6 +125,6 @@ class Preprocessor:
 
 
 def _joined(blocks: list[NDArray]) -> NDArray[np.float32]:
-    """The blocks side by side; what float32 cannot hold becomes infinite, and is refused later."""
+    """The blocks side by side; values beyond float32 become infinite and are refused later."""
     with np.errstate(over="ignore"):
         return np.concatenate(blocks, axis=1, dtype=np.float32, casting="same_kind")

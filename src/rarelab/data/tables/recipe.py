@@ -1,4 +1,4 @@
-"""How a raw frame is divided and scaled: the options that every tabular set shares."""
+"""How a raw frame is split and scaled: the options common to all tabular sets."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -18,10 +18,10 @@ NUMERIC: tuple[str, ...] = get_args(Numeric)
 class Recipe:
     """Options of the split and of the preprocessing.
 
-    split: "stratified" (60 / 15 / 25 by class), "grouped" (no group in two splits), "time" (oldest
-    rows train, newest test) or "official" (the set's own test rows). split_seed: which division.
-    numeric, max_categories: see ``preprocess.Preprocessor``. deduplicate: leave out rows that
-    repeat an earlier one, features and label.
+    split: "stratified" (60 / 15 / 25 by class), "grouped" (no group in two splits), "time" (train
+    on the oldest rows, test on the newest) or "official" (the set's own test rows). split_seed: the
+    random seed of the split. numeric, max_categories: see ``preprocess.Preprocessor``. deduplicate:
+    leave out rows that repeat the features and label of an earlier row.
     """
 
     split: Split = "stratified"
@@ -31,7 +31,7 @@ class Recipe:
     deduplicate: bool = False
 
     def check(self, roles: Roles) -> None:
-        """Refuse an option that is unknown, out of range, or needs a column that is not there."""
+        """Refuse an option that is unknown, out of range, or needs a column that is not given."""
         one_of("dataset.split", self.split, SPLITS)
         one_of("dataset.numeric", self.numeric, NUMERIC)
         at_least("dataset.split_seed", self.split_seed, 0)
@@ -40,6 +40,6 @@ class Recipe:
         if needs.get(self.split, "") is None:
             able = [name for name in SPLITS if needs.get(name, "") is not None]
             raise RequestError(
-                f"dataset.split={self.split} is not possible here, there is no such column:"
+                f"dataset.split={self.split} is not possible: there is no column to split by;"
                 f" choose from {', '.join(able)}"
             )

@@ -1,4 +1,4 @@
-"""Columns of a user's table that are probably no features: row numbers, dates as text, names."""
+"""Columns of a user's table that are probably not features: row numbers, dates as text, names."""
 
 import re
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ from rarelab.data.source import Roles
 from rarelab.data.tables.levels import number
 
 _FEWEST_ROWS = 50
-"""In fewer rows whole numbers may well all differ by chance."""
+"""In fewer rows, integers may well all differ by chance."""
 
 _SHOWN = 6
 
 _FORMATTED = re.compile(r"[-+]?[$€£]? ?(\d{1,3}([., ']\d{3})+([.,]\d+)?|\d+([.,]\d+)?) ?[%$€£]?")
-"""A number with a currency, a percent sign, or separators between its digits."""
+"""A number with a currency sign, a percent sign, or separators between its digits."""
 
 
 def stray_texts(frame: pd.DataFrame, roles: Roles) -> dict[str, str]:
-    """Columns that numbers would fill but for a few texts, and what to say of each.
+    """Columns that would be numeric but for a few texts, with a description of each.
 
-    One such text makes pandas read the whole column as text, of which rare levels are left.
+    A single text makes pandas read the whole column as text, with mostly rare levels.
     """
     named = {roles.target, roles.group, roles.time, roles.sample_weight, *roles.drop}
     found = {}
@@ -47,17 +47,17 @@ def _stray(column: Any) -> str:
         return f"is all numbers, but {share} text ({stray[0]!r} in row {where})"
     written = [text for text in counts.index if _FORMATTED.fullmatch(text.strip())]
     if not is_number.any() and len(written) == len(counts):
-        return f"holds numbers with other characters ({written[0]!r})"
+        return f"holds numbers with extra characters ({written[0]!r})"
     return ""
 
 
 def suspect_columns(frame: pd.DataFrame, roles: Roles, max_categories: int) -> Iterator[str]:
-    """A note that names them, with the override that leaves them out; nothing if there are none."""
+    """Notes that name such columns, with the override that drops them; none if all are fine."""
     stray = stray_texts(frame, roles)
     for name, why in stray.items():
         yield (
-            f"column {name!r} {why}, so it is read as text: if numbers are meant, write plain ones"
-            " and leave the others empty"
+            f"column {name!r} {why}, so it is read as text: if it should be numeric, write plain"
+            " numbers and leave the other cells empty"
         )
     named = {roles.target, roles.group, roles.time, roles.sample_weight, *roles.drop, *stray}
     found = {
@@ -70,14 +70,14 @@ def suspect_columns(frame: pd.DataFrame, roles: Roles, max_categories: int) -> I
     shown = ", ".join(f"{name!r} {why}" for name, why in list(found.items())[:_SHOWN])
     more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
     yield (
-        f"no use as features? {shown}{more}: leave them out with"
+        f"probably not features: {shown}{more}; leave them out with"
         f" 'dataset.drop=[{','.join(found)}]', or split by one (dataset.group, dataset.time)"
     )
 
 
 def _suspicion(column: Any, max_categories: int) -> str:
     if pd.api.types.is_integer_dtype(column):
-        return "differs in every row" if column.is_unique else ""
+        return "has a different value in every row" if column.is_unique else ""
     if pd.api.types.is_numeric_dtype(column):
         return ""
     counts = column.value_counts()

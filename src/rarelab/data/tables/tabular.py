@@ -1,4 +1,4 @@
-"""From one raw frame to splits: target, division, twins, preprocessing."""
+"""From a raw frame to splits: target, split, duplicates, preprocessing."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _SHOWN_CLASSES = 3
 
 @dataclass(frozen=True)
 class Labelled:
-    """A frame with its target read: the features, the class indices and the rows' identity."""
+    """A frame with its target encoded; ``twins`` are hashes of each row's features."""
 
     frame: pd.DataFrame
     features: pd.DataFrame
@@ -35,10 +35,10 @@ class Labelled:
 def prepare(
     frame: pd.DataFrame, roles: Roles, recipe: Recipe, *, name: str, notes: Iterable[str] = ()
 ) -> Splits:
-    """Splits of a raw frame whose columns mean what ``roles`` says, made as ``recipe`` says.
+    """Splits of a raw frame, with the column ``roles`` and the options of ``recipe``.
 
-    The preprocessing is fitted on the training rows alone. ``notes`` stand before those found here.
-    RequestError in one line when the frame or the target cannot be used.
+    The preprocessing is fitted on the training rows only. ``notes`` come before those added here.
+    RequestError if the frame or the target cannot be used.
     """
     data = _labelled(frame, roles)
     of_the_columns = [*notes]
@@ -76,7 +76,7 @@ def _labelled(frame: pd.DataFrame, roles: Roles) -> Labelled:
     others = {roles.group, roles.time, roles.sample_weight, roles.official, roles.target}
     features = frame.drop(columns=[*roles.drop, *(others - {None} - set(roles.drop))])
     if not len(features.columns):
-        raise RequestError(f"no feature is left beside the target {roles.target!r}")
+        raise RequestError(f"no feature column is left besides the target {roles.target!r}")
     return Labelled(frame, features, y, classes, _row_hashes(features))
 
 
@@ -111,7 +111,7 @@ def _row_hashes(features: pd.DataFrame) -> NDArray[np.uint64]:
 
 
 def _deduplicated(data: Labelled) -> tuple[Labelled, str]:
-    """Every distinct row (features and label) once, where it first stands."""
+    """Every distinct row (features and label) once, at its first occurrence."""
     key = data.twins + data.y.astype(np.uint64)
     keep = np.sort(np.unique(key, return_index=True)[1])
     dropped = len(key) - len(keep)
@@ -137,7 +137,7 @@ def _divided(data: Labelled, roles: Roles, recipe: Recipe) -> divide.Indices:
 
 
 def _official(data: Labelled, roles: Roles, recipe: Recipe) -> divide.Indices:
-    """The set's own test rows; validation is 20 % of the others, so that shares are 4 to 1."""
+    """The set's own test rows; validation is 20 % of the rest."""
     is_test = data.frame[roles.official].to_numpy(dtype=bool)
     rest = np.flatnonzero(~is_test)
     share = divide.VAL_SHARE / (1 - divide.TEST_SHARE)
@@ -180,7 +180,7 @@ def _refuse_small_classes(data: Labelled) -> None:
         more = f" (and {left} more classes)" if left > 0 else ""
         raise RequestError(
             f"class {shown} rows{more}: train, validation and test need at least one each, so 3;"
-            " gather more rows of it or remove the class"
+            " add rows of the class or remove it"
         )
 
 
@@ -191,21 +191,23 @@ def _refuse_empty(data: Labelled, rows: divide.Indices, split: str) -> None:
         if not needed:
             absent = data.classes[int(np.flatnonzero(~present)[0])]
             raise RequestError(
-                f"split={split} leaves no row of class {absent!r} in {where}: use split=stratified"
+                f"split={split} leaves no rows of class {absent!r} in {where}: use split=stratified"
             )
 
 
 def _twin_notes(data: Labelled, rows: divide.Indices, recipe: Recipe) -> Iterable[str]:
-    """Say when test rows have the features of a row used in training."""
+    """A note if test rows repeat the features of a train or validation row."""
     train, val, test = rows
     seen = pd.Series(data.twins[test]).isin(data.twins[np.concatenate([train, val])]).to_numpy()
     if seen.mean() < 0.001:
         return
-    note = f"{seen.sum()} of {len(test)} test rows ({seen.mean():.1%}) also stand in train or val"
+    note = f"{seen.sum()} of {len(test)} test rows ({seen.mean():.1%}) also appear in train or val"
     if len(data.classes) == 2:
         positive = data.y[test] == 1
-        note += f", {(seen & positive).sum()} of its {positive.sum()} positives among them"
-    way_out = "with another label" if recipe.deduplicate else "dataset.deduplicate=true drops them"
+        note += f", including {(seen & positive).sum()} of {positive.sum()} positives"
+    way_out = (
+        "with a different label" if recipe.deduplicate else "dataset.deduplicate=true drops them"
+    )
     yield f"{note} ({way_out})"
 
 
@@ -215,8 +217,8 @@ def _time_notes(data: Labelled, rows: divide.Indices, split: str) -> Iterable[st
     positives = int((data.y[rows[1]] == 1).sum())
     if positives < SELECTION_NOISE:
         yield (
-            f"the time-ordered split leaves {positives} positives in validation: choosing an epoch"
-            " by them is noise"
+            f"the time-ordered split leaves {positives} positives in validation: selecting the"
+            " best epoch is mostly noise"
         )
 
 

@@ -1,4 +1,4 @@
-"""A label column to class indices, and what to say when it cannot be one."""
+"""Encode a label column as class indices, or explain why it cannot be one."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,9 +16,9 @@ MAX_CLASSES = 200
 def encode(column: pd.Series, positive: str | None) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Class indices [N] and the names of the classes.
 
-    With ``positive`` the task is that label against the rest. Without it, two values must be 0/1 or
-    boolean (1 is positive); more are classes, in numeric order if all are numbers, else
-    alphabetical. RequestError for anything else, naming the values found.
+    With ``positive`` the task is that label vs the rest. Without it, two values must be 0/1 or
+    boolean (1 is positive); more than two are classes, in numeric order if all are numbers, else
+    alphabetical. RequestError otherwise, naming the values found.
     """
     name = str(column.name)
     missing = int(column.isna().sum())
@@ -30,13 +30,13 @@ def encode(column: pd.Series, positive: str | None) -> tuple[NDArray[np.int64], 
     levels = [level_text(value) for value in values]
     if len(levels) < 2:
         raise RequestError(
-            f"target {name!r} has one value only ({_shown(levels)}): a classifier needs two classes"
+            f"target {name!r} has only one value ({_shown(levels)}): a classifier needs two classes"
         )
     if positive is not None:
         return _against_rest(name, codes, levels, _asked(positive, levels))
     if len(levels) == 2 and set(levels) != {"0", "1"}:
         raise RequestError(
-            f"target {name!r} has the values {_shown(levels)}: say which is the positive one, for"
+            f"target {name!r} has the values {_shown(levels)}: say which is positive, for"
             f" example dataset.positive_label={_rarest(codes, levels)}"
         )
     _refuse_measurements(name, values, levels)
@@ -44,9 +44,9 @@ def encode(column: pd.Series, positive: str | None) -> tuple[NDArray[np.int64], 
 
 
 def _asked(positive: str, levels: list[str]) -> str:
-    """The level that is asked for: that very text, else the same number, else the same boolean.
+    """The level meant by ``positive``: the same text, else the same number, else the same boolean.
 
-    YAML makes True of ``true``, and pandas 1 of a column of True and False.
+    YAML reads ``true`` as True, and a boolean column has the levels 0 and 1.
     """
     spelled = [positive, level_text(number(positive))]
     if positive in ("True", "False"):
@@ -80,12 +80,12 @@ def _refuse_measurements(name: str, values: Iterable[Any], levels: list[str]) ->
     fraction = next((v for v in values if isinstance(v, float) and not v.is_integer()), None)
     if fraction is not None:
         raise RequestError(
-            f"target {name!r} holds numbers that are not whole ({fraction}): expected class labels"
+            f"target {name!r} has values that are not integers ({fraction}): expected class labels"
         )
     if len(levels) > MAX_CLASSES:
         raise RequestError(
-            f"target {name!r} has {len(levels)} different values, at most {MAX_CLASSES} classes are"
-            " expected: name one with dataset.positive_label, or choose another dataset.target"
+            f"target {name!r} has {len(levels)} different values, expected at most {MAX_CLASSES}"
+            " classes: name one with dataset.positive_label, or choose another dataset.target"
         )
 
 
