@@ -241,7 +241,7 @@ def test_a_run_is_found_by_folder_and_by_the_beginning_of_its_id(
         assert ask(trained, name, test_rows, "output=-") == 0
         said = capsys.readouterr()
         assert said.out.startswith("row,score\n0,") and trained["mlp"].name in said.err
-    assert "several runs fit" in refusal(trained, capsys, "file-", test_rows)
+    assert "matches several runs" in refusal(trained, capsys, "file-", test_rows)
     wrong = trained["mlp"].name.replace("mlp", "mpl")
     assert f"did you mean '{trained['mlp'].name}'" in refusal(trained, capsys, wrong, test_rows)
     assert "no such run" in refusal(trained, capsys, "0" * 32, test_rows)

@@ -95,7 +95,7 @@ def test_a_run_is_reproduced(
         differs = [line for line in said.splitlines() if "differs today: " in line]
         assert any(f"differs today: {name} " in line for line in differs for name in ARITHMETIC)
     assert code in (0, 1) and "reproduced" in said
-    assert "another digest" not in said
+    assert "digest has changed" not in said
 
 
 def test_the_stored_model_gives_the_stored_scores(

@@ -95,7 +95,7 @@ def test_what_differs_today_is_said(recorded, capsys) -> None:
     edit(recorded / "record.json", lambda entry: entry["tags"].update({"rarelab.data_digest": "x"}))
     code, said = reproduce(capsys, recorded.name)
     assert code == 0
-    for line in ("numpy 1.0 -> ", "python 2.7 -> ", "another fingerprint", "another digest"):
+    for line in ("numpy 1.0 -> ", "python 2.7 -> ", "fingerprint has changed", "digest has changed"):
         assert f"{line}" in said
 
 
@@ -120,16 +120,16 @@ def test_a_diverged_run_is_reproduced_as_such(home, capsys, monkeypatch) -> None
 @pytest.mark.parametrize(
     ("spoil", "answer"),
     [
-        (lambda d: (d / "status.json").unlink(), "its status is running; only a run that is done"),
+        (lambda d: (d / "status.json").unlink(), "its status is running; only a finished run"),
         (
             lambda d: edit(d / "status.json", lambda s: s.update(status="interrupted")),
-            "its status is interrupted; only a run that is done is reproduced",
+            "its status is interrupted; only a finished run can be reproduced",
         ),
         (
             lambda d: edit(
                 d / "record.json", lambda e: e["tags"].update({"rarelab.kind": "sweep"})
             ),
-            "is a sweep: reproduce its runs",
+            "is a sweep; reproduce its runs",
         ),
         (
             lambda d: OmegaConf.save(
@@ -138,7 +138,7 @@ def test_a_diverged_run_is_reproduced_as_such(home, capsys, monkeypatch) -> None
                 ),
                 d / "config.yaml",
             ),
-            "loss._target_=os.system: a record may name components of its group alone",
+            "loss._target_=os.system: a record may only name components of its group",
         ),
         (
             lambda d: OmegaConf.save(
@@ -147,7 +147,7 @@ def test_a_diverged_run_is_reproduced_as_such(home, capsys, monkeypatch) -> None
                 ),
                 d / "config.yaml",
             ),
-            "dataset.n_samples: its value was a secret, which a record does not keep",
+            "dataset.n_samples: its value was a secret, which is not kept in a record",
         ),
     ],
     ids=["running", "interrupted", "sweep", "target", "secret"],

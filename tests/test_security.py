@@ -69,12 +69,12 @@ def test_a_record_names_components_of_its_group_alone(tmp_path, target) -> None:
     [
         ("dataset: {path: '${oc.env:HOME}'}", "a record holds no interpolations"),
         ("dataset: [{a: '${now:%Y}'}]", "a record holds no interpolations"),
-        ("!!python/object/apply:os.system ['true']", "is no configuration of a run"),
-        ("dataset: !!python/name:os.system", "is no configuration of a run"),
+        ("!!python/object/apply:os.system ['true']", "is not a run configuration"),
+        ("dataset: !!python/name:os.system", "is not a run configuration"),
         ("- 1", "it names no dataset"),
         ("a: 1", "it names no dataset"),
         ("", "it names no dataset"),
-        ("a: [", "is no configuration of a run"),
+        ("a: [", "is not a run configuration"),
     ],
 )
 def test_a_record_that_is_no_plain_configuration_is_refused(tmp_path, text, answer) -> None:

@@ -136,7 +136,7 @@ def test_a_model_that_cannot_be_kept_fails_no_run(
     monkeypatch.setattr("rarelab.runs.run.write_model", full)
     small = ["dataset.n_samples=2000", "dataset.pos_rate=0.05", "tracking=none"]
     assert package.train([*QUICK, *small]).status == "done"
-    assert "no model is kept for `rarelab predict`: disk full" in capsys.readouterr().out
+    assert "no model was saved for `rarelab predict`: disk full" in capsys.readouterr().out
 
 
 def test_a_run_records_at_most_40_keys_besides_its_classes(home: Path) -> None:

@@ -150,7 +150,7 @@ def test_a_run_whose_own_disk_fills_up_ends_in_a_line_and_goes_on_when_there_is_
     assert code == 1 and "Traceback" not in said, said
     assert said.splitlines()[-1].startswith("error: No space left on device"), said
     code, said = command(request, log)
-    assert code == 0 and "going on with" in said, said
+    assert code == 0 and "resuming" in said, said
     (directory,) = (home / "runs" / "rarelab").iterdir()
     assert history(directory) == undisturbed
     # A row that comes again keeps its first time in the store.

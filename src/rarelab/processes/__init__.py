@@ -1,1 +1,1 @@
-"""The processes that one run trains on: started, grouped, followed."""
+"""Multi-process training: starting, grouping and following a run's processes."""

@@ -1,4 +1,4 @@
-"""What every process of a run but the first one does: train along, and leave with the first."""
+"""What the processes other than rank 0 do: train along, and exit with rank 0."""
 
 import logging
 import multiprocessing
@@ -27,14 +27,14 @@ from rarelab.training.threads import limited_threads
 
 
 def follow_torchrun(cfg: DictConfig, place: Place) -> None:
-    """Train along as one of torchrun's processes."""
+    """Train along as a process started by torchrun."""
     follow(cfg, Launched(cfg), place.local_rank)
 
 
 def follow_from(
     plain: dict[str, Any], rank: int, store: str, messages: Connection, environment: Mapping
 ) -> None:
-    """The whole life of a process that the first one started."""
+    """Entry point of a process started by rank 0."""
     os.environ.clear()
     os.environ.update(environment)
     threading.Thread(target=_leave_with_the_first, daemon=True).start()
@@ -49,10 +49,10 @@ def follow_from(
 def follow(
     cfg: DictConfig, company: Company, gpu: int, ready: Callable[[], None] = lambda: None
 ) -> None:
-    """Build what the first process builds, say that it is ready, and train with it.
+    """Build what rank 0 builds, call ``ready``, and train with it.
 
-    Nothing is recorded or printed, and signals are the first one's to hear: it tells when a run
-    ends by leaving. What all processes come to, a divergence too, it tells as well.
+    Nothing is recorded or printed, and signals are ignored: rank 0 handles them, and ends the run
+    by exiting. It also reports what all processes arrive at, such as divergence.
     """
     with _quiet(), _deaf():
         if torch.cuda.is_available() and cfg.trainer.device != "cpu":
@@ -87,7 +87,8 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _deaf() -> Iterator[None]:
-    """SIGTERM and Ctrl-C reach every process, and the first one has a step to end with the rest."""
+    """Ignore SIGTERM and Ctrl-C: they reach every process, and rank 0 needs the others to finish
+    the current step."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

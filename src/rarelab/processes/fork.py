@@ -1,4 +1,4 @@
-"""Processes of our own: a server that forks them quickly, and how one ended."""
+"""Child processes: a server that forks them quickly, and how one of them ended."""
 
 import multiprocessing
 import signal
@@ -11,17 +11,17 @@ _PRELOAD = "rarelab.sweep.preload"
 
 
 def start_fork_server() -> None:
-    """Begin to import, in a process of its own, what every job needs."""
+    """Start importing what every job needs, in the server's process."""
     multiprocessing.get_context("forkserver").set_forkserver_preload([_PRELOAD])
     forkserver.ensure_running()
 
 
 def start(process: BaseProcess) -> None:
-    """Start a process that does not run the user's script again.
+    """Start a process without running the user's script again.
 
-    multiprocessing has every process import the script it was started from, which trains again
-    where a script has no ``if __name__ == "__main__":``. What our processes run lies in modules,
-    so for them the script is an empty one; a class of its own, ``__main__.Loss``, is not there.
+    multiprocessing makes every child import the main script, which would train again if the script
+    has no ``if __name__ == "__main__":`` guard. Our children only run code from modules, so they
+    get an empty ``__main__``; a class defined in the script (``__main__.Loss``) is missing there.
     """
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -34,7 +34,7 @@ def start(process: BaseProcess) -> None:
 def death(code: int) -> str:
     """How a process with this exit code ended."""
     if code >= 0:
-        return f"its process left with exit code {code}"
+        return f"its process exited with code {code}"
     try:
         name = signal.Signals(-code).name
     except ValueError:

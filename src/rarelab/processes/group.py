@@ -1,8 +1,8 @@
 """The processes of one run: who starts them, and how they find each other.
 
-With ``trainer.devices=N`` the command's process starts N − 1 others; under torchrun all of them
-exist already. Either way rank 0 does everything that a single process does, recording included;
-the others only train along (:mod:`rarelab.processes.follow`) and hold nothing that could be lost.
+With ``trainer.devices=N`` the command's process starts N − 1 others; under torchrun they all
+exist already. Either way rank 0 does everything a single process would, including recording; the
+others only train along (:mod:`rarelab.processes.follow`) and hold no state of their own.
 """
 
 import os
@@ -21,7 +21,7 @@ from rarelab.config.signature import code_fingerprint, signature, targets_in
 from rarelab.training.team import Deserted, Ranks, Team
 
 PATIENCE = timedelta(minutes=10)
-"""How long a process waits for one that lives but does not come."""
+"""How long a process waits for one that is alive but does not respond."""
 
 
 class Company:
@@ -31,10 +31,10 @@ class Company:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave nobody behind."""
+        """End every process that this one started."""
 
     def start(self) -> None:
-        """Start the others, now that the request is known to be right."""
+        """Start the other processes, once the request has been checked."""
 
     @contextmanager
     def joined(self, data: str) -> Iterator[Team]:
@@ -42,14 +42,14 @@ class Company:
 
         Raises:
             Deserted: another process is gone.
-            RarelabError: the processes do not train the same.
+            RarelabError: the processes disagree on configuration, data or code.
         """
         yield Team()
 
 
 @final
 class Launched(Company):
-    """One of the processes that torchrun started."""
+    """A process started by torchrun."""
 
     def __init__(self, cfg: DictConfig) -> None:
         self._cfg = cfg
@@ -60,7 +60,7 @@ class Launched(Company):
             with open_team(self._cfg, data) as team:
                 yield team
         except Deserted:
-            # torchrun is about to end the others, this one with them; its record is closed first.
+            # torchrun is about to end all processes, this one included; close the record first.
             with suppress(ValueError):
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
             raise
@@ -68,7 +68,7 @@ class Launched(Company):
 
 @final
 class Member(Company):
-    """One of the processes that the first one started, at a place that it was told."""
+    """A process started by rank 0, which also assigned its rank and meeting place."""
 
     def __init__(self, cfg: DictConfig, rank: int, store: str) -> None:
         self._cfg, self._rank, self._store = cfg, rank, store
@@ -85,7 +85,7 @@ def open_team(cfg: DictConfig, data: str, **place: Any) -> Iterator[Ranks]:
     try:
         _open_group(cfg.trainer.devices, **place)
     except RuntimeError as error:
-        raise Deserted(missing() or f"the processes do not find each other ({error})") from error
+        raise Deserted(missing() or f"the processes cannot connect ({error})") from error
     try:
         team = Ranks(missing)
         facts = {"configuration": signature(cfg), "data set": data}
@@ -96,7 +96,7 @@ def open_team(cfg: DictConfig, data: str, **place: Any) -> Iterator[Ranks]:
 
 
 def _open_group(size: int, rank: int | None = None, store: str | None = None) -> None:
-    """Open torch's default group: at the meeting place in the environment, or in a file."""
+    """Open torch's default group, by the environment's rendezvous or through a file."""
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if rank is None or store is None:
         dist.init_process_group(backend, timeout=PATIENCE)
@@ -108,7 +108,7 @@ def _open_group(size: int, rank: int | None = None, store: str | None = None) ->
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Processes of one machine listen on its loopback interface, where no other can reach them."""
+    """Have gloo listen on the loopback interface, out of reach of other machines."""
     name = "GLOO_SOCKET_IFNAME"
     loopback = next(n for _, n in socket.if_nameindex() if n.startswith("lo"))
     before = os.environ.get(name)

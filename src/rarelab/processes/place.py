@@ -1,6 +1,6 @@
-"""Was this process started beside others, and which of them is it?
+"""Whether this process is one of several, and which one.
 
-torchrun, and what speaks its language, says so in the environment. Nothing here imports torch.
+torchrun and compatible launchers say so in the environment. Nothing here imports torch.
 """
 
 import os
@@ -15,12 +15,12 @@ from rarelab.errors import RequestError
 _NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 
 _FIRST_WORD = 5.0
-"""Seconds that the first process may come later to what is wrong."""
+"""Seconds by which rank 0 may be slower to report an error."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A process among those of one run: ``rank`` of ``size`` in all, and on its machine."""
+    """A process's rank: ``rank`` of ``size`` overall, and the same on its machine."""
 
     rank: int
     size: int
@@ -29,30 +29,30 @@ class Place:
 
     @classmethod
     def of_this_process(cls) -> Self | None:
-        """Where torchrun put this process; None if it stands alone."""
+        """The place torchrun gave this process; None if it is the only one."""
         if "MASTER_ADDR" not in os.environ or not all(name in os.environ for name in _NAMES):
             return None
         place = cls(*(int(os.environ[name]) for name in _NAMES))
         return place if place.size > 1 else None
 
     def claim(self, cfg: DictConfig) -> None:
-        """Let the configuration say how many processes there are: it is part of what the run is.
+        """Set ``trainer.devices`` to the number of processes, which is part of the run's identity.
 
         Raises:
-            RequestError: it asks for another number.
+            RequestError: the configuration asks for a different number.
         """
         asked = cfg.trainer.devices
         if asked not in (1, self.size):
             raise RequestError(
-                f"trainer.devices={asked}: torchrun has started {self.size} processes; leave it out"
+                f"trainer.devices={asked}: torchrun started {self.size} processes; leave it out"
             )
         cfg.trainer.devices = self.size
 
 
 def wait_for_the_first() -> None:
-    """Let the first process say what is wrong: torchrun then ends the others, which are silent.
+    """Delay an error of another rank so that rank 0 reports it first and torchrun ends the rest.
 
-    One that is wrong alone, on a machine without the data say, still gets its word.
+    An error on this rank only (a machine without the data, say) is still reported.
     """
     place = Place.of_this_process()
     if place is not None and place.rank > 0:

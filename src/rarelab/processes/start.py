@@ -1,4 +1,4 @@
-"""Who starts the processes of one run: this one, which ends them too, or torchrun."""
+"""Start and end the processes of one run, unless torchrun does."""
 
 import multiprocessing
 import os
@@ -19,12 +19,12 @@ from rarelab.processes.place import Place
 from rarelab.training.team import Deserted, Team
 
 _NEWS = 2.0
-"""Seconds in which the end of a process is told by the system, once its connection is lost."""
+"""Seconds to wait for a process's exit code after its connection is lost."""
 
 
 @final
 class Starter(Company):
-    """The first process, which starts the others on this machine and ends them."""
+    """Rank 0, which starts the other processes on this machine and ends them."""
 
     def __init__(self, cfg: DictConfig, size: int) -> None:
         self._cfg, self._size = cfg, size
@@ -56,7 +56,7 @@ class Starter(Company):
             yield team
 
     def _missing(self) -> str | None:
-        """Which of the others is gone, and why, as soon as it is known."""
+        """Which process is gone and why, waiting briefly for the news."""
         deadline = monotonic() + _NEWS
         self._listen(0)
         while not (ended := self._ended()) and monotonic() < deadline:
@@ -74,7 +74,7 @@ class Starter(Company):
 
 
 class _Other:
-    """A process that trains along, seen from the first one."""
+    """Another process of the run, as rank 0 sees it."""
 
     def __init__(self, cfg: DictConfig, rank: int, size: int, store: str) -> None:
         self._name = f"process {rank} of {size} (counted from 0)"
@@ -92,11 +92,11 @@ class _Other:
 
     @property
     def sources(self) -> list[Any]:
-        """What becomes ready when there is news."""
+        """Handles to wait on: the process and, while open, its messages."""
         return [self._process.sentinel, *([] if self._messages.closed else [self._messages])]
 
     def listen(self) -> None:
-        """Take what it has said: nothing when it is ready to train, else what went wrong."""
+        """Read its messages: empty when it is ready to train, otherwise an error."""
         try:
             while not self._messages.closed and self._messages.poll():
                 self._error = self._messages.recv()
@@ -105,7 +105,7 @@ class _Other:
             self._messages.close()
 
     def ended(self) -> str | None:
-        """How it ended, if it did so badly; one that lost the others itself is not to blame."""
+        """How it failed, if it did; None for one that stopped because it lost the others."""
         if self._error:
             return f"{self._name} failed: {self._error}"
         code = self._process.exitcode
@@ -119,7 +119,7 @@ class _Other:
 
 
 def company_of(cfg: DictConfig, devices: int) -> Company:
-    """Who this process, the first one, trains with."""
+    """The processes that this one, rank 0, trains with."""
     if devices == 1:
         return Company()
     return Launched(cfg) if Place.of_this_process() else Starter(cfg, devices)

@@ -1,4 +1,4 @@
-"""A recorded run by what people call it: its MLflow id, a prefix of it, or its folder's name."""
+"""Find a recorded run by its MLflow id, a prefix of it, or its folder's name."""
 
 import re
 from pathlib import Path
@@ -13,27 +13,27 @@ _MLFLOW_ID = re.compile("[0-9a-f]{32}")
 
 
 def find_run(home: Path, name: str) -> Path | None:
-    """The folder under ``home``/runs that ``name`` means; None where there is none.
+    """The folder under ``home``/runs that ``name`` refers to, or None.
 
     ``name`` is the folder's name (with or without its experiment), the run's MLflow id or its own
-    ``uid``, or the beginning of one of them that fits no other run.
+    ``uid``, or an unambiguous prefix of one of them.
 
     Raises:
-        RequestError: several runs begin like that.
+        RequestError: several runs match.
     """
     found = _names(home)
     for fits in (lambda own: own == name, lambda own: own.startswith(name)):
         matches = {directory for own, directory in found if fits(own)}
         if len(matches) > 1:
             shown = ", ".join(sorted(f"{d.parent.name}/{d.name}" for d in matches)[:4])
-            raise RequestError(f"{name}: several runs fit ({shown}); give more of the name")
+            raise RequestError(f"{name}: matches several runs ({shown}); give a longer prefix")
         if matches:
             return matches.pop()
     return None
 
 
 def fetch_model(home: Path, uri: str | None, name: str, into: Path) -> Path:
-    """Download the ``model/`` of a run that is in MLflow alone; ``name`` is its whole id.
+    """Download the ``model/`` of a run that is only in MLflow; ``name`` is its full id.
 
     Raises:
         RequestError: no such run, here or in MLflow, or one without a model.
@@ -46,7 +46,7 @@ def fetch_model(home: Path, uri: str | None, name: str, into: Path) -> Path:
 
 
 def fetch_record(home: Path, uri: str | None, name: str, into: Path) -> Path:
-    """Download what a run directory says of its run, from a run that is in MLflow alone.
+    """Download the record of a run that is only in MLflow; ``name`` is its full id.
 
     Raises:
         RequestError: no such run, here or in MLflow, or one without its files.
@@ -65,14 +65,14 @@ def fetch_record(home: Path, uri: str | None, name: str, into: Path) -> Path:
 
 
 def _recorded(home: Path, uri: str | None, name: str) -> tuple[Any, Any]:
-    """The client and the run that is in MLflow under the whole id ``name``."""
+    """The client, and the run in MLflow with the full id ``name``."""
     is_id = _MLFLOW_ID.fullmatch(name) is not None
     known = [own for own, d in _names(home) if (own == d.name) != is_id and "/" not in own]
     missing = RequestError(f"{name}: there is no such run; {nearest(name, set(known))}")
     address = store.resolve_uri(home, uri)
     file = store.sqlite_path(address)
     if not is_id or (file is not None and not file.is_file()):
-        raise missing  # and a question makes no store
+        raise missing  # a lookup must not create a store
     tracker: Any = store.client(address, home)
     try:
         return tracker, tracker.get_run(name)
@@ -89,7 +89,7 @@ def _mlflow_exception() -> Any:
 
 
 def _names(home: Path) -> list[tuple[str, Path]]:
-    """Every name of every run under ``home``, with the run's folder."""
+    """All names of all runs under ``home``, each with the run's folder."""
     names: list[tuple[str, Path]] = []
     for path in sorted((home / "runs").rglob(RECORD)):
         directory, entry = path.parent, load_entry(path.parent)

@@ -1,4 +1,4 @@
-"""Which jobs have a finished run in MLflow, asked in time for a store of thousands of runs."""
+"""Look up which jobs have a finished run in MLflow, fast enough for thousands of runs."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +13,8 @@ _AT_ONCE = 8
 def finished(uri: str, experiment: str, signatures: Sequence[str]) -> dict[str, dict[str, str]]:
     """The finished runs of the ``signatures``: run id -> ``signature``, ``code`` and ``data``.
 
-    An sqlite file is asked by one query of its tables; any other store by one search a signature,
-    several at once. No store is no run.
+    An sqlite file takes one query; any other store takes one search per signature, several in
+    parallel. A store that does not exist has no runs.
 
     Raises:
         StoreUnavailable: the store cannot be read.

@@ -1,4 +1,4 @@
-"""The recorded runs of an experiment as plain data: the only part of the comparison that talks to
+"""The recorded runs of an experiment as plain data. No other part of the comparison talks to
 MLflow."""
 
 import json
@@ -24,7 +24,7 @@ from rarelab.tracking.redact import redact_command, redact_uri
 from rarelab.training.history import read_rows
 
 PARENT = "sweep"
-"""The tag ``rarelab.kind`` of a sweep's own run, which is not one of its arms."""
+"""The tag ``rarelab.kind`` of a sweep's parent run, which is not one of its arms."""
 
 _DATA = "dataset"
 _SPLIT_SEED = "dataset.split_seed"
@@ -35,10 +35,10 @@ _BEGIN, _END = "<!-- verdict -->", "<!-- end of verdict -->"
 
 @dataclass(frozen=True)
 class Run:
-    """One recorded run. ``status`` is ours (done, diverged, error, interrupted, running).
+    """One recorded run. ``status`` is rarelab's (done, diverged, error, interrupted, running).
 
-    ``within``: keys of the configuration that count as the data's, so that runs are only compared
-    with runs of the same value.
+    ``within``: configuration keys treated as part of the data; only runs with equal values there
+    are compared.
     """
 
     run_id: str
@@ -58,7 +58,7 @@ class Run:
 
     @property
     def split_seed(self) -> int | None:
-        """What the split was drawn with; None where the data has no such thing."""
+        """The seed of the split; None if the data set has none."""
         return _number(self.params.get(_SPLIT_SEED))
 
     @property
@@ -67,12 +67,12 @@ class Run:
 
     @property
     def digest(self) -> str | None:
-        """A digest of the rows that it was trained and tested on."""
+        """A digest of the rows it was trained and tested on."""
         return self.tags.get("rarelab.data_digest")
 
     @cached_property
     def arm(self) -> dict[str, str]:
-        """The configuration without seeds and data: runs that share it are repetitions."""
+        """The configuration without seeds and data; runs that share it are repetitions."""
         return {
             key: value
             for key, value in self.params.items()
@@ -82,7 +82,7 @@ class Run:
 
     @cached_property
     def data(self) -> dict[str, str]:
-        """The configuration of the data without the seed of its split."""
+        """The configuration of the data, without the split seed."""
         return {
             key: value
             for key, value in self.params.items()
@@ -91,10 +91,10 @@ class Run:
 
 
 def from_directory(directory: Path) -> Run:
-    """The run that a directory is the record of, without asking MLflow.
+    """The run recorded in a directory, read without MLflow.
 
     Raises:
-        RequestError: the directory is no record of a run.
+        RequestError: the directory does not hold a run's record.
     """
     entry = load_entry(directory)
     if entry is None:
@@ -120,7 +120,7 @@ class Records:
     ``uri`` None means ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` under ``home``.
 
     Raises:
-        RequestError: for an address that is none, or where nothing has been recorded.
+        RequestError: the address is invalid, or nothing has been recorded there.
     """
 
     def __init__(self, home: str | Path | None = None, uri: str | None = None) -> None:
@@ -128,7 +128,7 @@ class Records:
         self.uri = store.resolve_uri(self.home, uri)
         file = store.sqlite_path(self.uri)
         if file is not None and not file.is_file():
-            raise RequestError(f"{file}: nothing has been recorded there; `rarelab train` does")
+            raise RequestError(f"{file}: nothing has been recorded there; run `rarelab train`")
         self._downloads: Path | None = None
 
     @cached_property
@@ -136,14 +136,14 @@ class Records:
         return store.client(self.uri, self.home)
 
     def experiments(self) -> dict[str, str]:
-        """The ids of the experiments by name."""
+        """Experiment ids by name."""
         return {found.name: found.experiment_id for found in self._ask("search_experiments")}
 
     def runs(self, experiment: str) -> list[Run]:
-        """The runs of an experiment but its sweeps' own, oldest first.
+        """The runs of an experiment without its sweeps' parent runs, oldest first.
 
         Raises:
-            RequestError: if there is no such experiment, or no run in it.
+            RequestError: there is no such experiment, or it has no runs.
         """
         found = [run for run in self._all(experiment) if not _is_parent(run)]
         if not found:
@@ -151,11 +151,11 @@ class Records:
         return found
 
     def parents(self, experiment: str) -> list[Run]:
-        """The sweeps' own runs, oldest first."""
+        """The sweeps' parent runs, oldest first."""
         return self._all(experiment, f"tags.`rarelab.kind` = '{PARENT}'")
 
     def run(self, run_id: str) -> Run:
-        """Raises RequestError if there is no such run."""
+        """The run with this id; RequestError if there is none."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -165,8 +165,8 @@ class Records:
         return _plain(found, self.client.get_experiment(found.info.experiment_id).name)
 
     def file(self, run: Run, name: str, *, download: bool = True) -> Path | None:
-        """A file of the run: in its directory, else among its artifacts, which are downloaded from
-        a server (if ``download``). None if there is none."""
+        """A file of the run, from its directory or else its artifacts (from a server only if
+        ``download``); None if there is no such file."""
         directory = run.tags.get("rarelab.directory")
         if directory:
             at_home = self.home / "runs" / run.experiment / Path(directory).name
@@ -184,7 +184,7 @@ class Records:
         return None if path is None else json.loads(path.read_text(encoding="utf-8"))
 
     def parent_of(self, runs: Sequence[Run]) -> Run | None:
-        """The newest sweep's own run that has one of these runs below it."""
+        """The newest sweep parent run that has one of these runs as a child."""
         above = {run.tags.get("mlflow.parentRunId") for run in runs}
         sweeps = {run.sweep for run in runs if run.sweep}
         found = [
@@ -195,9 +195,9 @@ class Records:
         return found[-1] if found else None
 
     def publish(self, run: Run, note: str, metrics: Mapping[str, float], folder: Path) -> None:
-        """Put a verdict on a run: into its description, as metrics, and a folder as artifacts.
+        """Attach a verdict to a run: in its description, as metrics, and a folder as artifacts.
 
-        What else the description says is kept; an earlier verdict in it is replaced.
+        An earlier verdict in the description is replaced; the rest of it is kept.
         """
         from mlflow.entities import Metric
 
@@ -245,7 +245,7 @@ class Records:
         try:
             return Path(self.client.download_artifacts(run.run_id, name, str(folder)))
         except Exception:
-            # The store's ways to say "there is none" are as many as its kinds.
+            # Each kind of store reports a missing artifact with its own exception.
             return None
 
 
@@ -264,7 +264,7 @@ def _plain(run: Any, experiment: str) -> Run:
     )
 
 
-# Of runs that somebody else recorded.
+# For runs that rarelab did not record.
 _STATUSES = {
     "FINISHED": "done",
     "RUNNING": "running",

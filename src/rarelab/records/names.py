@@ -1,13 +1,13 @@
-"""What an arm is called: what differs between it and the others, and nothing else."""
+"""Labels of arms: only what differs between them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 GROUPS = ("dataset", "model", "loss", "warmup_loss", "schedule", "optimizer", "lr_schedule")
-"""The order in which choices are named; other keys follow, the seeds come last."""
+"""The order in which choices are named; other keys follow, and the seeds come last."""
 
 ABSENT = "(not set)"
-"""What a key is said to be for a configuration that lacks it while a like one has it."""
+"""The value shown for a key that a comparable configuration has and this one lacks."""
 
 _TARGET = "_target_"
 _LAST = ("dataset.split_seed", "seed")
@@ -20,10 +20,10 @@ def labels(configurations: Sequence[Configuration]) -> list[str]:
 
     A label holds the choices and values that differ between the configurations:
     ``loss=smooth_ap queue_size=8192``. A key inside a group is named only if it differs between
-    configurations with the same choice there (of a schedule: for the same loss), since what merely
-    comes with another choice says nothing; its group is left out (``queue_size``, not
-    ``loss.queue_size``) where that is unambiguous. Configurations that are
-    alike get the same label; if all are, it is their loss.
+    configurations with the same choice there (and, for a schedule, the same loss), since values
+    that merely come with another choice add nothing. The group is dropped (``queue_size``, not
+    ``loss.queue_size``) where that is unambiguous. Equal configurations get the same label; if all
+    are equal, it is their loss.
     """
     found = differences(configurations)
     named = sorted({key for item in found for key in item}, key=order)
@@ -40,7 +40,7 @@ def labels(configurations: Sequence[Configuration]) -> list[str]:
 def differences(configurations: Sequence[Configuration]) -> list[dict[str, str]]:
     """For each configuration, the keys in which it differs from those with the same choices.
 
-    A component that was not chosen by name (``loss=...``) counts as chosen by its class; one that a
+    A component not chosen by name (``loss=...``) is identified by its class; one that a
     configuration lacks (the loss of a model that fits itself) is not named.
     """
     keys = list(dict.fromkeys(key for item in configurations for key in item))
@@ -66,7 +66,7 @@ def differences(configurations: Sequence[Configuration]) -> list[dict[str, str]]
 
 
 def _asked(item: Configuration, keys: Sequence[str]) -> list[str]:
-    """The keys without the groups that take no part in a configuration."""
+    """The keys, without the groups that a configuration does not use."""
     return [key for key in keys if key in item or "." in key]
 
 
@@ -75,10 +75,10 @@ def _has(item: Configuration, group: str) -> bool:
 
 
 def _peers(item: Configuration, key: str) -> str:
-    """What the configurations that a key is compared among have in common."""
+    """What configurations must share for a key to be compared between them."""
     group, dot, _ = key.partition(".")
     if group == "schedule" and dot:
-        # Its temperatures are in units of the loss: across losses they cannot be compared.
+        # Temperatures are in units of the loss, so they are not comparable across losses.
         return f"{item.get(group, '')} {_choice(item, 'loss')}"
     return item.get(group, "") if dot else ""
 
@@ -93,7 +93,7 @@ def _choice(item: Configuration, group: str) -> str:
 
 
 def order(key: str) -> tuple[int, bool, int, str]:
-    """Sorts keys: choices, then other keys group by group, the seeds last."""
+    """Sort key: choices first, then other keys group by group, the seeds last."""
     group = key.partition(".")[0]
     place = GROUPS.index(group) if group in GROUPS else len(GROUPS)
     return (_LAST.index(key) + 1 if key in _LAST else 0, "." in key, place, key)
@@ -109,7 +109,7 @@ def _compact(value: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Names come from anywhere: no control character of theirs reaches a terminal or a font."""
+    """Replace control characters, since names may come from anyone's record."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 

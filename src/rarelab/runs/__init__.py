@@ -1,1 +1,1 @@
-"""One run, from its configuration to a finished folder."""
+"""A single run, from its configuration to a finished folder."""

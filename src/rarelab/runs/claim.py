@@ -1,4 +1,4 @@
-"""Where a job's files go: a readable name, in a folder that no other job can have."""
+"""Claim a folder for a job: a readable name, and no other job can take it."""
 
 import errno
 import glob
@@ -21,7 +21,7 @@ _NAMED = ("dataset", "model", "loss")
 
 
 def kind(cfg: Mapping[Any, Any], choices: Mapping[str, str | None]) -> str:
-    """Data set, model and loss of a job, as far as it uses them: how its folder's name begins."""
+    """The start of a folder's name: data set, model and loss, as far as the job uses them."""
     named = [group for group in _NAMED if group not in unused(cfg)]
     return _plain("-".join(choices.get(group) or "custom" for group in named))
 
@@ -34,11 +34,11 @@ def label(cfg: DictConfig, choices: Mapping[str, str | None]) -> str:
 def claim(
     parent: Path, name: str, goes_on: Callable[[Path], bool] = lambda directory: False
 ) -> tuple[Path, bool]:
-    """A folder for this process alone, and whether it is an older one to be gone on with.
+    """A folder owned exclusively by this process, and whether it holds a run to resume.
 
-    Of the folders ``parent/name-N`` that no living process owns, the first that ``goes_on``
-    accepts; else a new one with the first free counter N. Two processes never get the same. If such
-    a folder has an owner on another host, wait first for a sign of life from it.
+    The first folder ``parent/name-N`` that no living process owns and ``goes_on`` accepts; else a
+    new one with the first free counter N. Two processes never get the same one. If a candidate's
+    owner is on another host, wait for its heartbeat first.
 
     Raises:
         RequestError: no folder can be made there (permissions, a file in its place, a long name).
@@ -49,7 +49,7 @@ def claim(
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise RequestError(
-            f"{parent}: no records can be written there: {error.strerror or error}"
+            f"{parent}: cannot write records there: {error.strerror or error}"
         ) from None
 
 
@@ -72,10 +72,10 @@ def _claimed(parent: Path, name: str, goes_on: Callable[[Path], bool]) -> tuple[
 
 
 def same_job(directory: Path, tags: Mapping[str, str]) -> bool:
-    """Whether an unfinished run of the same job lies in a folder, made on the same kind of machine.
+    """Whether a folder holds an unfinished run of the same job from the same kind of machine.
 
-    The same job: equal signature, code and data, as the ``rarelab.*`` tags say. A folder whose
-    process was killed before it wrote anything counts.
+    Jobs are the same if signature, code and data are equal, by their ``rarelab.*`` tags. A folder
+    whose process was killed before it wrote anything counts.
     """
     entry = load_entry(directory)
     if entry is None:

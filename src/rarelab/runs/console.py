@@ -1,4 +1,4 @@
-"""What a person sees: progress on standard output, nothing of the libraries' own chatter."""
+"""Console output: progress on standard output, without messages from other libraries."""
 
 import logging
 import os
@@ -10,10 +10,10 @@ from rarelab.tracking.redact import redact_text
 
 
 def show(text: str) -> None:
-    """Print at once, to whatever standard output is by now (a notebook replaces it).
+    """Print and flush to the current standard output (a notebook replaces it).
 
-    No work stops because it cannot be printed about: once the reader is gone (``| head``, a lost
-    terminal) output is discarded, and a character that the encoding lacks is printed as ``?``.
+    A failed print never stops a run: once the reader is gone (``| head``, a lost terminal) output
+    is discarded, and a character missing from the encoding is printed as ``?``.
     """
     stream = sys.stdout
     if encoding := getattr(stream, "encoding", None):
@@ -25,7 +25,7 @@ def show(text: str) -> None:
 
 
 class _Console(logging.Handler):
-    """Shows what is logged."""
+    """Prints log records with :func:`show`."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -35,14 +35,14 @@ class _Console(logging.Handler):
 
 
 class _WithoutTraceback(logging.Formatter):
-    """The traceback goes to the run's own log; the console gets the error once, from Python."""
+    """Messages only: the traceback goes to the run's log, and Python prints the error once."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact_text(record.getMessage())
 
 
 class WithoutSecrets(logging.Formatter):
-    """The lines of a run's own log, tracebacks with them."""
+    """Lines of a run's log, tracebacks included, with secrets redacted."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(message)s")
@@ -52,7 +52,7 @@ class WithoutSecrets(logging.Formatter):
 
 
 class RunLog(logging.FileHandler):
-    """The log in a run's folder. A disk that does not take it is not its business to tell of."""
+    """The log in a run's folder. Write errors (a full disk) are ignored here."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, encoding="utf-8")
@@ -68,7 +68,7 @@ class RunLog(logging.FileHandler):
 
 
 def nobody_reads() -> None:
-    """The reader of standard output is gone: from here on, output is discarded without errors."""
+    """Discard all further output without errors, as the reader of standard output is gone."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     with suppress(OSError):  # a stream in memory has no file
         os.dup2(nowhere, sys.stdout.fileno())
@@ -76,7 +76,7 @@ def nobody_reads() -> None:
 
 
 def configure_console() -> None:
-    """Send this package's messages to standard output, once, unless the user has set it up."""
+    """Send this package's messages to standard output, unless logging is already set up."""
     log = logging.getLogger("rarelab")
     if log.handlers:
         return

@@ -1,4 +1,4 @@
-"""The end of a run: test metrics, exact curves, predictions and pictures, in the run's folder."""
+"""Evaluate a run: write test metrics, exact curves, predictions and figures to its folder."""
 
 import json
 import logging
@@ -36,17 +36,17 @@ def evaluate_and_write(
 ) -> dict[str, float]:
     """Write ``predictions.parquet``, ``curves.json`` and ``figures/``; return the test metrics.
 
-    With a calibration also ``calibration.json`` and the calibrated errors beside the raw ones, with
-    costs also ``decision.json`` and the expected cost.
+    A calibration adds ``calibration.json`` and the calibrated errors beside the raw ones; costs add
+    ``decision.json`` and the expected cost.
 
     Args:
         directory: the run's folder, which holds its ``history.jsonl``.
-        scored: raw scores and targets of ``val`` and ``test``.
+        scored: raw scores and targets for ``val`` and ``test``.
         classes: names by class index.
-        seed: of the bootstrap over test rows.
-        calibration: fitted on the validation rows.
+        seed: seed of the bootstrap over test rows.
+        calibration: method, fitted on the validation rows.
         costs: costs[true class][decision].
-        figures: whether to draw.
+        figures: whether to draw figures.
     """
     logits, targets = scored["test"]
     metrics = evaluate(logits, targets, classes=classes, bootstrap_seed=seed)
@@ -82,7 +82,7 @@ def _write(path: Path, content: Any) -> None:
 
 
 def write_predictions(path: Path, scored: Mapping[str, Scored], classes: Sequence[str]) -> None:
-    """One row per scored row: ``split``, ``row`` (its position there), ``target``, raw scores.
+    """One row per scored row: ``split``, ``row`` (position in the split), ``target``, raw scores.
 
     The column is ``score`` in the binary case and ``score/<class>`` for each class otherwise.
     """

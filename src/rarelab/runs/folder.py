@@ -1,4 +1,4 @@
-"""The folder of one run, and what is told to the tracker about it."""
+"""The folder of one run, and what is sent to the tracker."""
 
 import json
 import logging
@@ -34,14 +34,14 @@ log = logging.getLogger("rarelab")
 
 
 class Record:
-    """A context manager: an exclusive folder and an open run, closed with how the work ended.
+    """A context manager: an exclusive folder and an open run, closed with its final status.
 
     Statuses: ``running``, then ``done``, ``diverged`` (the loss was not finite), ``interrupted``
-    (Ctrl-C, SIGTERM, or killed and found by a later start) or ``error``.
+    (Ctrl-C, SIGTERM, or killed and detected by a later start), ``pruned`` or ``error``.
 
-    With ``trainer.resume=auto`` an unfinished run of the same job, whose process is gone, is gone
-    on with: same folder, same run in MLflow, from the newest good checkpoint. ``stop`` is asked
-    between steps what to leave training with.
+    With ``trainer.resume=auto`` an unfinished run of the same job whose process has died is
+    resumed: same folder, same MLflow run, from the newest intact checkpoint. ``stop`` is called
+    between steps; training raises the exception it returns, if any.
     """
 
     def __init__(
@@ -95,8 +95,8 @@ class Record:
         return self
 
     def _start(self, opened: ExitStack) -> None:
-        """Open the parts of the record one by one; ``opened`` closes those that were, whatever
-        becomes of the others."""
+        """Open the record's parts one by one; if one fails, ``opened`` closes those already open.
+        """
         self.directory, self._continued = self._claim()
         opened.callback(lambda: self._let_go(self.directory))
         opened.enter_context(owner.beating(self.directory))
@@ -111,7 +111,7 @@ class Record:
         opened.push(self._end)
         self.listen(self._sink)
         for directory in close_dead_runs(self.home):
-            log.info("closed %s: its process is gone", directory)
+            log.info("closed %s: its process has died", directory)
 
     def __exit__(
         self,
@@ -137,7 +137,7 @@ class Record:
             self.checkpoints.clear()
 
     def _describe(self) -> None:
-        """Write what the run is made of; a run that goes on has said it already."""
+        """Write the run's facts; a resumed run keeps its configuration and environment."""
         if not (self.directory / "config.yaml").exists():
             plain = OmegaConf.to_container(self._cfg, resolve=True)
             OmegaConf.save(OmegaConf.create(redacted(plain)), self.directory / "config.yaml")
@@ -149,7 +149,7 @@ class Record:
         (self.directory / "code.json").write_text(code, encoding="utf-8")
 
     def _own_files(self) -> list[Path]:
-        """The files of the user's own modules, by ``allow_targets``: naming one asks for it."""
+        """The files of the user's own modules, those named in ``allow_targets``."""
         named = tuple(f"{name.rstrip('.')}." for name in self._cfg.allow_targets)
         own = [sys.modules.get(name) for name in self._modules if f"{name}.".startswith(named)]
         files = [getattr(module, "__file__", None) for module in own]
@@ -166,7 +166,7 @@ class Record:
         rate = f", {100 * prevalence:.3g} % positive" if isinstance(prevalence, float) else ""
         rows = " / ".join(f"{len(table):,}" for _, table in self._splits.tables())
         return (
-            f"{'going on with' if self._continued else 'run'} {self.directory}\n"
+            f"{'resuming' if self._continued else 'run'} {self.directory}\n"
             f"data {self._splits.name}: {rows} train / validation / test rows{rate}"
         )
 
@@ -189,7 +189,7 @@ class Record:
 
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
-    """Write this package's messages to a run's own log as well."""
+    """Also write this package's messages to a run's log."""
     handler = RunLog(path)
     log.addHandler(handler)
     try:
@@ -210,7 +210,7 @@ def _status(kind: type[BaseException] | None) -> str:
 
 
 def redacted(node: Any, name: str = "") -> Any:
-    """The configuration without passwords: it is uploaded with the run."""
+    """The configuration with secrets redacted, since it is uploaded with the run."""
     if isinstance(node, dict):
         return {key: redacted(value, str(key)) for key, value in node.items()}
     if isinstance(node, list):
@@ -219,14 +219,14 @@ def redacted(node: Any, name: str = "") -> Any:
 
 
 def command() -> str:
-    """The command line of this process, as it can be typed again."""
+    """The command line of this process, quoted for a shell."""
     return shlex.join(["rarelab", "train", *sys.argv[1:]])
 
 
 def run_parameters(plain: Mapping[str, Any], choices: Mapping[str, str | None]) -> dict[str, str]:
     """The parameters of a run: the option chosen in each group, and every value by dotted key.
 
-    Left out are the groups that take no part in the run, and where it is recorded.
+    Groups that the run does not use, and where it is recorded, are left out.
     """
     left_out = unused(plain)
     chosen = {k: option for k, option in choices.items() if option is not None}

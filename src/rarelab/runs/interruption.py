@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: a run ends between two steps, after a checkpoint, or at once."""
+"""SIGTERM and Ctrl-C: end a run between two steps, after a checkpoint, or immediately."""
 
 import os
 import signal
@@ -11,15 +11,15 @@ from typing import Any
 from rarelab.errors import Terminated
 
 GRACE = 1.0
-"""Seconds that a step (or a validation) has to end in before it is left in the middle."""
+"""Seconds a step (or validation) has to finish before it is interrupted."""
 
 
 class Interruption:
-    """Where training cannot be cut, a signal is kept until it is asked for; elsewhere it raises.
+    """Defers signals inside :meth:`deferred` until training polls for them; elsewhere they raise.
 
-    Called, it gives what to leave training with (``Terminated``, ``KeyboardInterrupt``), or None.
-    A second signal raises wherever it arrives, and so does the first one when it has not been asked
-    for within :data:`GRACE` seconds.
+    Calling it returns the exception to leave training with (``Terminated``, ``KeyboardInterrupt``),
+    or None. A second signal raises immediately, and so does the first one if training has not
+    left the block within :data:`GRACE` seconds.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Interruption:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle the signals that nobody else has taken; only a main thread can."""
+        """Handle the signals that still have their default handler; only in the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -47,7 +47,7 @@ class Interruption:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Keep a signal that arrives in the block until it is asked for."""
+        """Defer a signal that arrives in the block, and raise it at the end of the block."""
         self._deferring = True
         try:
             yield
@@ -72,8 +72,8 @@ class Interruption:
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Turn the first SIGTERM into :class:`~rarelab.errors.Terminated`; later ones are ignored, so
-    that they do not interrupt the closing. Only the main thread can; in others nothing changes."""
+    """Turn the first SIGTERM into :class:`~rarelab.errors.Terminated`; later ones are
+    ignored, as they would interrupt the cleanup. Does nothing outside the main thread."""
 
     def terminate(*_: Any) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

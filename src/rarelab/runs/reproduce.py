@@ -1,4 +1,4 @@
-"""``rarelab reproduce RUN_ID``: train a recorded run again, compare every metric bit for bit."""
+"""``rarelab reproduce RUN_ID``: train a recorded run again and compare every metric bit for bit."""
 
 import json
 import logging
@@ -33,16 +33,17 @@ Rows = list[tuple[int, dict[str, float]]]
 
 
 def reproduce(name: str, home: Path, uri: str | None = None, allow: Sequence[str] = ()) -> int:
-    """Train the run again in a folder of its own, without MLflow; 0 if every metric is equal.
+    """Train the run again in a new folder, without MLflow; 0 if every metric is equal.
 
     Args:
-        name: the run's MLflow id, a beginning of it, or its folder's name.
+        name: the run's MLflow id, a prefix of it, or its folder's name.
         home: where the records are, and where the new run's folder goes.
-        uri: the MLflow store of a run that has no folder here.
-        allow: the user's own modules that the record may name.
+        uri: the MLflow store of a run that has no local folder.
+        allow: modules of the user's own that the record's targets may come from.
 
     Raises:
-        RequestError: no such run, one that did not end, or a record that asks for what it may not.
+        RequestError: there is no such run, it did not finish, or its record asks for something
+            that is not allowed.
     """
     with tempfile.TemporaryDirectory() as fetched:
         recorded = find_run(home, name) or fetch_record(home, uri, name, Path(fetched))
@@ -52,7 +53,7 @@ def reproduce(name: str, home: Path, uri: str | None = None, allow: Sequence[str
             log.info("differs today: %s", line)
     found, digest = _train_again(cfg, _choices(entry), home)
     if digest != entry.tags.get("rarelab.data_digest", digest):
-        log.warning("differs today: the rows of the data set (another digest)")
+        log.warning("differs today: the rows of the data set (their digest has changed)")
     return _verdict(name, expected, found)
 
 
@@ -76,9 +77,9 @@ def _finished(recorded: Path, name: str) -> tuple[Entry, Rows]:
         raise RequestError(f"{name}: its status.json cannot be read")
     status = ending["status"] if ending else "running"
     if status not in ("done", "diverged"):
-        raise RequestError(f"{name}: its status is {status}; only a run that is done is reproduced")
+        raise RequestError(f"{name}: its status is {status}; only a finished run can be reproduced")
     if entry.tags.get("rarelab.kind") == "sweep":
-        raise RequestError(f"{name} is a sweep: reproduce its runs")
+        raise RequestError(f"{name}: this is a sweep; reproduce its runs instead")
     rows = _comparable(recorded / "history.jsonl")
     if not rows:
         raise RequestError(f"{recorded / 'history.jsonl'} holds no values to compare with")
@@ -86,7 +87,7 @@ def _finished(recorded: Path, name: str) -> tuple[Entry, Rows]:
 
 
 def _comparable(history: Path) -> Rows:
-    """The rows without times, and without what a sweep notes about its jobs."""
+    """The history's rows without times, and without the hyperparameters a sweep adds."""
     try:
         found = read_rows(history)
     except (OSError, ValueError) as error:
@@ -108,7 +109,7 @@ def _configuration(recorded: Path, home: Path, allow: Sequence[str]) -> DictConf
             raise RequestError(f"{path}: {group}: expected a _target_ with its parameters")
     hidden = hidden_keys({key: plain[key] for key in plain if key not in ("tracking", "paths")})
     if hidden:
-        raise RequestError(f"{hidden[0]}: its value was a secret, which a record does not keep")
+        raise RequestError(f"{hidden[0]}: its value was a secret, which is not kept in a record")
     plain.setdefault("lr_schedule", None)
     plain["tracking"] = _TRACKING | {"experiment": "reproduced"}
     plain["paths"] = {"home": str(home)}
@@ -123,7 +124,7 @@ def _choices(entry: Entry) -> dict[str, str | None]:
 
 
 def _differences(recorded: Path, entry: Entry, cfg: DictConfig) -> Iterator[str]:
-    """What the record says of program and machine that does not hold today."""
+    """Differences in program and machine between the record and today."""
     then, now = _environment(recorded), provenance()
     packages = then.get("packages")
     for name in _ENVIRONMENT:
@@ -134,7 +135,7 @@ def _differences(recorded: Path, entry: Entry, cfg: DictConfig) -> Iterator[str]
             yield f"{name} {version} -> {now['packages'].get(name)}"
     code = entry.tags.get("rarelab.code")
     if code is not None and code != code_fingerprint(targets_in(cfg)):
-        yield "the code that the run used (another fingerprint)"
+        yield "the code of the run (its fingerprint has changed)"
 
 
 def _environment(recorded: Path) -> dict[str, Any]:
@@ -148,7 +149,7 @@ def _environment(recorded: Path) -> dict[str, Any]:
 def _train_again(
     cfg: DictConfig, choices: Mapping[str, str | None], home: Path
 ) -> tuple[Rows, str | None]:
-    """The rows of the new run, and the digest of its data."""
+    """The new run's rows, and the digest of its data."""
     folders: list[Path] = []
     try:
         run(cfg, choices, opened=lambda run_id, directory: folders.append(directory))
@@ -174,8 +175,8 @@ def _verdict(name: str, expected: Rows, found: Rows) -> int:
 
 
 def _unequal(expected: Rows, found: Rows) -> Iterator[str]:
-    """One line for each value of a (row, key) that is not the same number, and for each row at
-    another step; NaN equals NaN."""
+    """One line for each value that differs, and for each row recorded at a different step; NaN
+    equals NaN."""
     for index in range(max(len(expected), len(found))):
         step, then = expected[index] if index < len(expected) else (found[index][0], {})
         again, now = found[index] if index < len(found) else (step, {})

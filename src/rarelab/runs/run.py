@@ -1,4 +1,4 @@
-"""One job from configuration to record: build, train, score the test rows, write it all down."""
+"""One job from configuration to record: build, train, score the test rows, record everything."""
 
 import logging
 import math
@@ -35,7 +35,7 @@ log = logging.getLogger("rarelab")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is left of a run: its id (MLflow's, if it tracks), status, metrics and folder."""
+    """The result of a run: its id (MLflow's, if tracked), status, metrics and folder."""
 
     run_id: str
     status: str
@@ -59,15 +59,15 @@ def run(
     Args:
         cfg: the composed configuration (``conf/train.yaml`` and overrides).
         choices: the option chosen in each group, for the run's readable name.
-        parent: the id of the run that this one is part of.
-        name: the run's name in MLflow; None is that of its folder.
-        tags: further tags of the run.
-        numbers: swept numbers by key, recorded as metrics ``hp/<key>``.
-        opened: told the run's id and folder once its record is open.
-        listener: hears each row of the history, and may end the run by raising.
+        parent: the id of the parent run, if any.
+        name: the run's name in MLflow; None: the name of its folder.
+        tags: additional tags.
+        numbers: swept numeric values by key, recorded as metrics ``hp/<key>``.
+        opened: called with the run's id and folder once its record is open.
+        listener: called with each row of the history; may end the run by raising.
 
     Raises:
-        RequestError: something asked for cannot be meant; nothing was written.
+        RequestError: the configuration is invalid; nothing was written.
         Diverged: the loss stopped being finite; the run is recorded as ``diverged``.
         Pruned: the listener ended it; the run is recorded as ``pruned``.
         Deserted: another process of the run is gone; it is recorded as ``error``.
@@ -110,10 +110,10 @@ def run(
 
 
 def _fit(seed: int, trainer: Trainer, work: Work, record: Record) -> Diverged | None:
-    """Train, and leave the chosen weights in the model; what cut the training short, if any did.
+    """Train and load the selected weights; the divergence that cut training short, if any.
 
     Raises:
-        Diverged: before there were any weights worth keeping.
+        Diverged: before any weights were selected or checkpointed.
     """
     final_weight = getattr(work.loss, "final_main_weight", 1.0)
     record.listen(epoch_lines(trainer.max_epochs, final_weight))
@@ -135,7 +135,7 @@ def _fit(seed: int, trainer: Trainer, work: Work, record: Record) -> Diverged | 
 
 
 def _last_finite(error: Diverged, record: Record) -> tuple[dict[str, Any], dict[str, float]]:
-    """The weights to score after a divergence: the chosen epoch's, else the last checkpoint's."""
+    """The weights to score after a divergence: the selected epoch's, else the last checkpoint's."""
     selection = error.selection
     if selection is not None and selection.best_state is not None:
         return selection.best_state, selection.metrics()
@@ -182,11 +182,11 @@ def _evaluate(
 def _leave_model(
     cfg: DictConfig, splits: Splits, model: nn.Module | Estimator, record: Record
 ) -> None:
-    """Keep what scoring new rows needs; that it cannot be kept is said, and fails no run."""
+    """Save the model for scoring new rows; a failure is logged and does not fail the run."""
     try:
         write_model(record.directory, cfg, splits, model)
     except Exception as error:
-        log.warning("warning: no model is kept for `rarelab predict`: %s", error)
+        log.warning("warning: no model was saved for `rarelab predict`: %s", error)
 
 
 def _scores(trainer: Trainer, model: nn.Module | Estimator, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The table that a run ends with: the metrics that the table of metrics shows there."""
+"""The table printed at the end of a run: the metrics marked for it in ``metrics.table``."""
 
 from collections.abc import Mapping
 
@@ -10,9 +10,9 @@ _ERRORS = [row for row in TABLE if row.probability]
 
 
 def test_table(metrics: Mapping[str, float], splits: Splits) -> str:
-    """Test AUCPR with its bootstrap interval and the chance level, AUROC, and the alert budgets.
+    """Test AUCPR with its bootstrap interval and chance level, AUROC, and the alert budgets.
 
-    With a calibration its errors beside the raw ones, with costs their mean.
+    Calibrated errors beside the raw ones if calibrated; the expected cost if there are costs.
     """
     rows = int((splits.test.y >= 0).sum())
     header = "".join(f"{100 * level:>8g} %" for level in LEVELS)

@@ -1,4 +1,4 @@
-"""The history's way into MLflow, and what is recorded about a run besides its metrics."""
+"""Recording runs: the history in MLflow, and everything recorded besides the metrics."""
 
 from rarelab.tracking.dead import close_dead_runs
 from rarelab.tracking.entry import RunRecord, read_status, write_status

@@ -1,4 +1,4 @@
-"""Runs whose process was killed: nobody was left to say so, so the next one does."""
+"""Close the runs whose process was killed before it could close them itself."""
 
 import contextlib
 import logging
@@ -14,22 +14,22 @@ from rarelab.tracking.replay import sync_run
 _logger = logging.getLogger("rarelab")
 
 _PATIENCE = 1.0
-"""Seconds to wait for another process that looks at the same folders; the next start closes what
-this one leaves."""
+"""Seconds to wait for another process that is checking the same folders; the next start closes
+what this one skips."""
 
 
 def claim_lock(experiment: Path) -> Path:
-    """The lock under which a folder of ``runs/<experiment>/`` gets an owner or loses a dead one."""
+    """The lock for changing the owner of any folder in ``runs/<experiment>/``."""
     return experiment.with_name(f".{experiment.name}.lock")
 
 
 def close_dead_runs(home: Path) -> list[Path]:
-    """End every run of ``home`` whose process is gone, as ``interrupted`` unless it had ended.
+    """Close every run of ``home`` whose process has died; returns the folders closed.
 
-    ``status.json`` is written first, under the lock of the experiment's folder. Then, under no
-    lock, MLflow hears of it, as KILLED; where it cannot be reached, ``rarelab sync`` tells it
-    later. What another process is busy with is left to it, with a note. The folders that were
-    closed.
+    A run without a status becomes ``interrupted``. ``status.json`` is written first, under the lock
+    of the experiment's folder. Then MLflow is updated (KILLED) without a lock; if it cannot be
+    reached, ``rarelab sync`` does so later. Folders locked by another process are skipped with a
+    note.
     """
     closed: list[Path] = []
     for directory in _owned(home / "runs"):
@@ -37,18 +37,18 @@ def close_dead_runs(home: Path) -> list[Path]:
             continue
         try:
             with store.lock(claim_lock(directory.parent), _PATIENCE):
-                # It may have found a new owner in the meantime.
+                # Another process may have claimed it in the meantime.
                 if (directory / owner.OWNER).exists() and not owner.alive(directory):
                     _close(directory)
                     closed.append(directory)
         except (store.LockBusy, OSError) as error:
-            _logger.info("note: %s is left to the next start: %s", directory, error)
+            _logger.info("note: %s was not closed; the next start will try again: %s", directory, error)
     _tell_mlflow(closed, home)
     return closed
 
 
 def _owned(root: Path) -> Iterator[Path]:
-    """The run folders that have an owner, below experiments whose names may have slashes."""
+    """The run folders that have an owner; experiment names may contain slashes."""
     for folder, inner, files in os.walk(root):
         if owner.OWNER in files:
             yield Path(folder)
@@ -66,7 +66,7 @@ def _close(directory: Path) -> None:
 def _tell_mlflow(closed: list[Path], home: Path) -> None:
     for directory in closed:
         entry = load_entry(directory)
-        # Whoever goes on with the run by now tells MLflow themselves.
+        # A process that has resumed the run updates MLflow itself.
         if entry is None or not entry.tracked or owner.alive(directory):
             continue
         try:

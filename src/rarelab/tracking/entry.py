@@ -1,4 +1,4 @@
-"""What a run directory says about its run, so that MLflow can be brought level from it alone."""
+"""A run directory's record of its run, from which alone MLflow can be brought up to date."""
 
 import json
 import time
@@ -17,11 +17,11 @@ STATUS = "status.json"
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run as its tracker first hears of it.
+    """A run as it is handed to its tracker.
 
     ``params`` is the flattened resolved configuration, ``tags`` the ``rarelab.*`` tags,
     ``directory`` the run's own folder, ``parent`` the parent run's id (MLflow's, or what ``open``
-    returned where MLflow could not be reached) or None.
+    returned if MLflow could not be reached) or None.
     """
 
     name: str
@@ -38,12 +38,12 @@ def now_ms() -> int:
 
 @dataclass
 class Entry:
-    """``record.json``: a run's record, and which MLflow run it became.
+    """``record.json``: a run's record, and the MLflow run it became.
 
-    ``uid`` is the run's own id and a tag of its MLflow run, so that a run whose creation was never
-    confirmed is found again instead of made twice. ``uri`` is the store, without its password; None
-    for ``mlflow.db`` of the home. ``tracked`` is false for a run that was not to be recorded in
-    MLflow. ``level`` says what the last complete push has covered.
+    ``uid`` is the run's own id and a tag of its MLflow run, so a run whose creation was never
+    confirmed is found again instead of created twice. ``uri`` is the store without its password, or
+    None for ``mlflow.db`` of the home. ``tracked`` is false for a run that is not recorded in
+    MLflow. ``level`` is what the last complete push covered.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Entry:
 
 
 def new_entry(record: RunRecord, experiment: str, uri: str | None, *, tracked: bool) -> Entry:
-    """The entry of a run that starts now in this process; secrets are left out."""
+    """The entry of a run that this process starts now, with secrets redacted."""
     tags = {**run_tags(), "rarelab.directory": str(record.directory), **record.tags}
     return Entry(
         name=record.name,
@@ -74,7 +74,7 @@ def new_entry(record: RunRecord, experiment: str, uri: str | None, *, tracked: b
 
 
 def renewed(entry: Entry, record: RunRecord) -> Entry:
-    """The entry of a run that goes on: who asks for it now gives its name, tags and parent."""
+    """The entry of a resumed run, with the name, tags and parent of the new request."""
     tags = {key: redact_command(value) for key, value in record.tags.items()}
     tags.pop("rarelab.command", None)
     return replace(
@@ -86,7 +86,7 @@ def renewed(entry: Entry, record: RunRecord) -> Entry:
 
 
 def load_entry(directory: Path) -> Entry | None:
-    """The entry of a run directory; None where there is none, or none that can be read."""
+    """The entry of a run directory; None if it is missing or unreadable."""
     try:
         return Entry(**json.loads((directory / RECORD).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -94,23 +94,23 @@ def load_entry(directory: Path) -> Entry | None:
 
 
 def save_entry(directory: Path, entry: Entry) -> None:
-    """Write ``record.json``, whole or not at all."""
+    """Write ``record.json`` atomically."""
     _write_json(directory / RECORD, asdict(entry))
 
 
 def write_status(
     directory: Path, status: str, error: str = "", *, ended: int | None = None
 ) -> None:
-    """Write ``status.json``: how the run ended, by which error, and when.
+    """Write ``status.json``: how the run ended, with which error, and when.
 
-    ``error`` is the type of an exception, ``ended`` milliseconds since 1970 (None: now).
+    ``error`` is an exception's type, ``ended`` milliseconds since 1970 (None: now).
     """
     content = {"status": status, "ended": ended or now_ms(), "error": error}
     _write_json(directory / STATUS, content)
 
 
 def read_status(directory: Path) -> dict[str, Any] | None:
-    """``{"status", "ended", "error"}`` of a run that has ended; None for one that has not."""
+    """``{"status", "ended", "error"}`` of a run that has ended, else None."""
     try:
         return json.loads((directory / STATUS).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Provenance: with which program, on which machine, by which command a run was made."""
+"""Provenance: the program, machine and command that produced a run."""
 
 import getpass
 import json
@@ -25,28 +25,28 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _MAX_DIFF = 500_000
 _MAX_UNTRACKED = 100
 _GIT_TIMEOUT = 10
-_NO_SUBMODULES = "--ignore-submodules=all"  # each has a configuration of its own
+_NO_SUBMODULES = "--ignore-submodules=all"  # each has its own configuration
 _FILTER = re.compile(r"(?is)filter\..*\.(clean|smudge|process|required)\Z")
 _FILTER_COMMANDS = ("clean", "smudge", "process")
 _GIT_ENVIRONMENT = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_LITERAL_PATHSPECS": "1",
-    # A partial clone fetches what it lacks, by a command that its configuration names.
+    # A partial clone fetches missing objects with a command named in its configuration.
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_ALLOW_PROTOCOL": "none",
 }
 
 
 def provenance(own: Iterable[Path] = ()) -> dict[str, Any]:
-    """Versions, machine, command line and the state of the code, as JSON can hold them.
+    """Versions, machine, command line and state of the code, as JSON-compatible values.
 
-    ``checkouts`` has one entry per git work tree concerned (that of the package, where it runs from
-    one, and that of the working directory): root, commit, dirty, untracked. ``diff`` is the text of
-    the uncommitted changes to tracked files of the package's own work tree and to ``own``, the
-    files of modules that the user has named; each is cut at 500 000 characters. Whatever else lies
-    in the working directory's repository is nobody's business. No entry fails the run: without git
-    there are no checkouts. Secrets are replaced by ``***``.
+    ``checkouts`` has one entry for the git work tree of the package (if it runs from one) and one
+    for that of the working directory: root, commit, dirty, untracked. ``diff`` holds the
+    uncommitted changes to tracked files of the package's work tree and to ``own``, the files of
+    modules the user has named; each is truncated at 500 000 characters. Other files in the working
+    directory's repository are never recorded. Nothing here fails the run: without git there are no
+    checkouts. Secrets are replaced by ``***``.
     """
     return {
         "rarelab": __version__,
@@ -74,7 +74,7 @@ def write_environment(directory: Path, own: Iterable[Path] = ()) -> dict[str, An
 
 
 def machine() -> dict[str, Any]:
-    """What the last bits of a sum depend on, besides the program."""
+    """What the last bits of a floating-point sum depend on, besides the program."""
     import torch
 
     return {
@@ -85,7 +85,7 @@ def machine() -> dict[str, Any]:
 
 
 def same_machine(directory: Path) -> bool:
-    """Whether what a run directory says of its machine holds here; True where it says nothing."""
+    """Whether this machine matches the one a run directory records; True if it records none."""
     try:
         recorded = json.loads((directory / ENVIRONMENT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -94,7 +94,7 @@ def same_machine(directory: Path) -> bool:
 
 
 def run_tags() -> dict[str, str]:
-    """The tags that MLflow shows as user, source and version."""
+    """The tags MLflow shows as user, source and version."""
     tags = {
         "mlflow.user": _user(),
         "mlflow.source.type": "LOCAL",
@@ -113,7 +113,7 @@ def checkouts() -> list[dict[str, Any]]:
     return [_state(root) for root in dict.fromkeys(roots) if root]
 
 
-# Cached: a run is made of the code that was there when its process began.
+# Cached: a run uses the code as it was when its process started.
 @cache
 def _state(root: str) -> dict[str, Any]:
     status = (_git(root, "status", "--porcelain", _NO_SUBMODULES) or "").splitlines()
@@ -127,7 +127,7 @@ def _state(root: str) -> dict[str, Any]:
 
 
 def _changed(own: Iterable[Path]) -> list[tuple[str, tuple[str, ...]]]:
-    """The work trees whose changes are recorded, each with the files in question (none: all)."""
+    """The work trees whose changes are recorded, each with its files (empty: all)."""
     project = _project()
     files: dict[str, list[str]] = {}
     for path in sorted({path.resolve() for path in own}):
@@ -148,13 +148,13 @@ def _diff(root: str, paths: tuple[str, ...]) -> str:
 
 
 def _project() -> str | None:
-    """The work tree that the package itself is developed in."""
+    """The work tree the package itself is developed in."""
     return _root(_PACKAGE, must_track=True)
 
 
 @cache
 def _root(directory: Path, must_track: bool = False) -> str | None:
-    # A wheel may be installed below someone else's work tree, which then says nothing about it.
+    # A wheel may be installed inside an unrelated work tree, which does not track the package.
     if must_track and not _git(str(directory), "ls-files", "__init__.py"):
         return None
     root = (_git(str(directory), "rev-parse", "--show-toplevel") or "").strip()
@@ -162,14 +162,14 @@ def _root(directory: Path, must_track: bool = False) -> str | None:
 
 
 def _git(directory: str, *arguments: str) -> str | None:
-    """The output of a git command; None where there is no git, no work tree or no answer."""
+    """The output of a git command; None without git or a work tree, or if it fails."""
     return _run_git(directory, arguments, _without_commands(directory))
 
 
 @cache
 def _without_commands(directory: str) -> tuple[tuple[str, str], ...]:
-    """Settings under which git runs none of the commands that a repository's own configuration may
-    name. Its filters run whenever git looks at a file, and can only be switched off one by one."""
+    """Settings that keep git from running commands named in a repository's own configuration. Its
+    filters run whenever git reads a file and can only be disabled one by one."""
     listed = _run_git(directory, ("config", "--list", "--name-only", "-z"), ()) or ""
     filters = {name.rpartition(".")[0] for name in listed.split("\0") if _FILTER.match(name)}
     off = [(f"{name}.{what}", "") for name in sorted(filters) for what in _FILTER_COMMANDS]
@@ -181,7 +181,7 @@ def _run_git(
     directory: str, arguments: Sequence[str], settings: Sequence[tuple[str, str]]
 ) -> str | None:
     environment = {**os.environ, **_GIT_ENVIRONMENT, "GIT_CONFIG_COUNT": str(len(settings))}
-    for index, (key, value) in enumerate(settings):  # unlike -c, a key may hold an equals sign
+    for index, (key, value) in enumerate(settings):  # unlike with -c, a key may contain '='
         environment |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
     try:
         done = subprocess.run(

@@ -1,8 +1,8 @@
-"""A run's ``model/`` as an MLflow model: the description that lets MLflow load and serve it.
+"""A run's ``model/`` as an MLflow model: the metadata that lets MLflow load and serve it.
 
 Nothing is pickled and no code is copied: MLflow imports ``rarelab.predict.served``, which reads the
-plain data beside the description. ``mlflow.pyfunc.log_model`` would write the same files, but
-first loads the model to find out what it needs, which takes seconds.
+plain data beside the metadata. ``mlflow.pyfunc.log_model`` would write the same files, but first
+loads the model to infer its requirements, which takes seconds.
 """
 
 import json
@@ -26,8 +26,8 @@ _SERVED_EXAMPLE = "serving_input_example.json"
 
 @importing_mlflow()
 def describe(folder: Path, run_id: str) -> bool:
-    """Write ``MLmodel``, requirements and an example beside ``model.json``; False where the run
-    left nothing that can be served."""
+    """Write ``MLmodel``, requirements and an example beside ``model.json``; False if the run has no
+    model that can be served."""
     from mlflow.models import Model, ModelSignature
 
     try:
@@ -66,10 +66,10 @@ def describe(folder: Path, run_id: str) -> bool:
 
 
 def _signature(facts: dict[str, Any]) -> dict[str, Any]:
-    """Columns in, scores out, and the alert budget as a parameter where there are two classes."""
+    """Columns in, scores out; with two classes, the alert budget is a parameter."""
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    # Whole numbers too are "double": MLflow's "long" refuses a column with a missing value.
+    # Integers are "double" too: MLflow's "long" refuses columns with missing values.
     types = {"number": "double", "code": "double", "text": "string"}
     kinds = facts["preprocessing"]["columns"]
     budget = ParamSchema([ParamSpec("budget", "double", None)])
@@ -82,7 +82,7 @@ def _signature(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _requirements() -> list[str]:
-    """The versions here; a local build (``+cpu``) is the same version elsewhere."""
+    """The installed versions, without local build tags (``+cpu``)."""
     versions = {name: metadata.version(name).partition("+")[0] for name in _PACKAGES}
     return [f"rarelab=={__version__}", *(f"{name}=={v}" for name, v in versions.items())]
 

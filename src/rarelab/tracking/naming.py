@@ -1,4 +1,4 @@
-"""MLflow's limits on names and values, met before it refuses or silently cuts them."""
+"""Fit names and values to MLflow's limits before it refuses or silently truncates them."""
 
 import hashlib
 import math
@@ -11,7 +11,7 @@ from rarelab.errors import RequestError
 
 MAX_NAME = 250
 MAX_EXPERIMENT = 200
-"""Bytes: a folder's name may have 255, and ours adds the name of its lock."""
+"""Bytes: a folder's name may have 255, and the name of its lock file is longer."""
 
 MAX_PARAM = 6000
 MAX_TAG = 8000
@@ -22,10 +22,10 @@ _NOT_ALLOWED = re.compile(r"[^\w.\-/ :]", flags=re.ASCII)
 def experiment_name(configured: str | None, study: str | None = None) -> str:
     """The name of a run's experiment: what was configured, else the study's name, else ``rarelab``.
 
-    It is the name of a folder below ``runs/`` too, in which slashes make further folders.
+    It is also the name of a folder below ``runs/``, where slashes create subfolders.
 
     Raises:
-        RequestError: a name that is no such folder, or none that MLflow takes.
+        RequestError: the name is not valid as a folder or in MLflow.
     """
     if configured is None:
         return study or "rarelab"
@@ -41,11 +41,11 @@ def experiment_name(configured: str | None, study: str | None = None) -> str:
 
 
 def clean_name(name: str) -> str:
-    """``name`` with every character that MLflow refuses replaced by ``_``, cut at 250 characters.
+    """``name`` with every character MLflow refuses replaced by ``_``, truncated at 250 characters.
 
-    ASCII letters, digits, ``_ - . : /`` and space pass. MLflow also refuses what reads as a path
-    that is not normal (``a//b``, ``../a``), so empty and dotted parts become ``_``. A name that had
-    to be cut ends in a digest of the whole.
+    ASCII letters, digits, ``_ - . : /`` and space are allowed. MLflow also refuses names that are
+    not normalized as paths (``a//b``, ``../a``), so empty and dotted parts become ``_``. A
+    truncated name ends in a digest of the full one.
     """
     parts = _NOT_ALLOWED.sub("_", name).split("/")
     clean = "/".join("_" * max(1, len(part)) if not part.strip(".") else part for part in parts)
@@ -53,7 +53,7 @@ def clean_name(name: str) -> str:
 
 
 class Names:
-    """Clean names, remembered: two names that would become one are told apart by a digest."""
+    """Clean names without collisions: a digest distinguishes names that would become equal."""
 
     def __init__(self) -> None:
         self._clean: dict[str, str] = {}
@@ -68,18 +68,18 @@ class Names:
 
 
 def clean_values(values: Mapping[str, str], limit: int) -> dict[str, str]:
-    """A mapping fit for MLflow: clean names, values as text of at most ``limit`` characters."""
+    """A mapping valid in MLflow: clean names, values as text of at most ``limit`` characters."""
     names = Names()
-    # What is clean already keeps its name, whichever order the names come in.
+    # Names that are already clean keep theirs, in whatever order they come.
     ordered = sorted(values, key=lambda name: clean_name(name) != name)
     return {names(name): str(values[name])[:limit] for name in ordered}
 
 
 def metric_value(value: float) -> float:
-    """What MLflow is given for a metric: an infinite value becomes NaN.
+    """The value sent to MLflow for a metric: infinity becomes NaN.
 
-    MLflow would store infinity as 1.8e308, a number that looks measured and flattens every chart.
-    The history on disk keeps the value as it was.
+    MLflow would store infinity as 1.8e308, which looks like a measurement and flattens every chart.
+    The history on disk keeps the original value.
     """
     return math.nan if math.isinf(value) else float(value)
 

@@ -1,8 +1,8 @@
-"""Which process is at work in a run's folder, and whether it still is.
+"""Which process owns a run's folder, and whether it is still alive.
 
-On the same machine that is certain: a process is known by its number and the moment it started,
-whatever name the host goes by. A process elsewhere (another host, another container) counts as
-alive while its file is touched, and whoever wants its folder waits for that sign of life.
+On the same machine this is certain: a process is identified by its pid and start time, whatever the
+hostname. A process elsewhere (another host or container) counts as alive while it keeps touching
+its owner file; anyone who wants the folder waits for that heartbeat.
 """
 
 import json
@@ -24,16 +24,16 @@ OWNER = "owner.json"
 _logger = logging.getLogger("rarelab")
 
 BEAT = 20.0
-"""Seconds between two signs of life."""
+"""Seconds between heartbeats."""
 
 STALE = 120.0
-"""Seconds without one after which a process elsewhere is taken for dead: six beats, as a network
-file system may show a touch a minute late."""
+"""Seconds without a heartbeat after which a process elsewhere counts as dead: six beats, as a
+network file system may show a touch a minute late."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process: ``place`` is host, boot and process namespace; ``started`` ticks since boot."""
+    """A process: ``place`` is host, boot and pid namespace; ``started`` is in ticks since boot."""
 
     place: str
     pid: int
@@ -41,19 +41,19 @@ class Owner:
 
 
 def take(directory: Path) -> None:
-    """Make this process the owner. The caller holds the lock that keeps others from doing so."""
+    """Make this process the owner. The caller must hold the claim lock."""
     write_whole(directory / OWNER, json.dumps(asdict(_this_process())))
 
 
 def release(directory: Path) -> None:
-    """Nobody is at work here any more."""
+    """Remove the owner."""
     (directory / OWNER).unlink(missing_ok=True)
 
 
 def abandon(directory: Path) -> None:
-    """Leave a folder whose run could not be closed to the next start, which takes it for dead.
+    """Mark a folder's owner as dead, so that the next start closes the run.
 
-    Done in place: this also works on a full disk.
+    Overwrites the file in place, which works even on a full disk.
     """
     path = directory / OWNER
     with suppress(OSError), path.open("r+b") as file:
@@ -61,7 +61,7 @@ def abandon(directory: Path) -> None:
 
 
 def alive(directory: Path) -> bool:
-    """Whether the folder has an owner that still runs."""
+    """Whether the folder's owner is still running."""
     owner = _read(directory)
     if owner is None:
         return False
@@ -74,11 +74,11 @@ def alive(directory: Path) -> bool:
 
 
 def wait_for_sign(directory: Path, poll: float = 1.0) -> None:
-    """Return when it is certain whether an owner elsewhere still runs.
+    """Wait until it is certain whether an owner elsewhere is still running.
 
-    That is at its next sign of life, which takes :data:`BEAT` seconds, or after :data:`STALE`
-    seconds without any: a container that is started again under another name finds the last sign
-    of the one before it to be fresh.
+    That is at its next heartbeat, within :data:`BEAT` seconds, or after :data:`STALE` seconds
+    without one. A recent heartbeat is not enough: it may be the last one of a container that has
+    since been restarted under another name.
     """
     owner, path = _read(directory), directory / OWNER
     if owner is None or _is_here(owner):
@@ -88,7 +88,7 @@ def wait_for_sign(directory: Path, poll: float = 1.0) -> None:
         if left > 0:
             host = owner.place.partition(" ")[0]
             _logger.info(
-                "note: %s belongs to a process on %s; waiting up to %.0f s for a sign of life",
+                "note: %s belongs to a process on %s; waiting up to %.0f s for its heartbeat",
                 directory,
                 host,
                 left,
@@ -102,7 +102,7 @@ def wait_for_sign(directory: Path, poll: float = 1.0) -> None:
 
 @contextmanager
 def beating(directory: Path) -> Iterator[None]:
-    """Give a sign of life every :data:`BEAT` seconds while the block runs."""
+    """Send a heartbeat every :data:`BEAT` seconds while the block runs."""
     over = threading.Event()
 
     def beat() -> None:
@@ -127,10 +127,10 @@ def _read(directory: Path) -> Owner | None:
 
 
 def _is_here(owner: Owner) -> bool:
-    """Whether the owner's process number means something to this process."""
+    """Whether the owner's pid is valid for this process: same boot and pid namespace."""
     there, here = owner.place.split(), _place().split()
     if len(there) == len(here) == 3:
-        # The same boot and process namespace; a host may have been renamed since.
+        # The hostname is ignored: it may have been changed since.
         return there[1:] == here[1:]
     return there == here
 
@@ -149,7 +149,7 @@ def _place() -> str:
 
 
 def _start_of(pid: int) -> int | None:
-    """When a process of this machine started; None if it is gone, 0 where nobody can tell."""
+    """When a process on this machine started; None if it is gone, 0 if unknown."""
     if not Path("/proc/self/stat").exists():
         with suppress(PermissionError):
             try:
@@ -158,7 +158,7 @@ def _start_of(pid: int) -> int | None:
                 return None
         return 0
     try:
-        # What stands before the last parenthesis is the command's name, which may hold anything.
+        # The command's name comes before the last parenthesis and may contain anything.
         state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
@@ -166,6 +166,6 @@ def _start_of(pid: int) -> int | None:
 
 
 def _age(path: Path) -> float:
-    """Seconds since a file was touched, by the clock of the file system that it lies on."""
+    """Seconds since a file was touched, by the clock of its file system."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".clock-") as now:
         return os.stat(now.name).st_mtime - path.stat().st_mtime
