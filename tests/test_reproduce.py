@@ -95,7 +95,12 @@ def test_what_differs_today_is_said(recorded, capsys) -> None:
     edit(recorded / "record.json", lambda entry: entry["tags"].update({"rarelab.data_digest": "x"}))
     code, said = reproduce(capsys, recorded.name)
     assert code == 0
-    for line in ("numpy 1.0 -> ", "python 2.7 -> ", "fingerprint has changed", "digest has changed"):
+    for line in (
+        "numpy 1.0 -> ",
+        "python 2.7 -> ",
+        "fingerprint has changed",
+        "digest has changed",
+    ):
         assert f"{line}" in said
 
 

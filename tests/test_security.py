@@ -166,7 +166,7 @@ SMALL = [
 def test_no_secret_is_written_down(secrets, home, capsys, caplog) -> None:
     rarelab.train([*SMALL, f"tracking.uri='{secrets}'"])
     printed = capsys.readouterr()
-    assert "does not take the record" in printed.out + caplog.text
+    assert "is not recording this run" in printed.out + caplog.text
     assert_nowhere(home, printed.out, printed.err, caplog.text)
 
 

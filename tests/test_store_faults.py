@@ -127,11 +127,11 @@ def test_a_run_ends_well_whatever_its_store_does(
     finally:
         place.mend()
     assert code == 0, said
-    assert said.count("does not take the record") == 1, said
+    assert said.count("is not recording this run") == 1, said
     assert not [word for word in ("Traceback", "warning", "note:") if word in said], said
     (directory,) = (home / "runs" / experiment).iterdir()
     assert history(directory) == undisturbed
-    for expected in ("1 runs brought level (", "0 runs brought level (0 points), 1 were level\n"):
+    for expected in ("1 runs synced (", "0 runs synced (0 points), 1 up to date\n"):
         code, said = command(["sync", "--home", str(home)], log)
         assert code == 0 and said.startswith(expected), said
         assert_level(place.store, experiment, directory)

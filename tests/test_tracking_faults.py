@@ -108,9 +108,9 @@ def test_a_fault_is_one_warning_and_sync_brings_mlflow_level(tmp_path, caplog, f
         directory = train(tmp_path, at, slow=fault != "locked")
         [warning] = warnings_of(caplog)
         assert "rarelab sync" in warning and "\n" not in warning
-    assert sync(tmp_path).startswith("1 runs brought level")
+    assert sync(tmp_path).startswith("1 runs synced")
     assert_level(tmp_path, directory)
-    assert sync(tmp_path) == "0 runs brought level (0 points), 1 were level"
+    assert sync(tmp_path) == "0 runs synced (0 points), 1 up to date"
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -229,7 +229,7 @@ def test_a_sweep_runs_without_its_store_and_sync_brings_it_level(home, capsys):
     assert read_status(record)["status"] == "done"
     assert (record / "jobs.csv").read_text().count("skipped") == 2
     (home / "mlflow.db").unlink()
-    assert sync(home).startswith("3 runs brought level")
+    assert sync(home).startswith("3 runs synced")
 
 
 @pytest.mark.parametrize("fault", UNUSABLE)

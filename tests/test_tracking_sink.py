@@ -217,7 +217,7 @@ def test_a_resumed_run_that_was_deleted_in_mlflow_becomes_a_new_one(home):
 
 def test_sync_of_what_is_level_changes_nothing(home):
     run_id = train(home)
-    assert sync(home) == "0 runs brought level (0 points), 1 were level"
+    assert sync(home) == "0 runs synced (0 points), 1 up to date"
     is_level(home, run_id)
     assert len(runs(home)) == 1
 
@@ -226,8 +226,8 @@ def test_sync_into_another_store_brings_parents_and_children(home, tmp_path):
     parent = train(home, name="sweep")
     train(home, name="sweep/0", parent=parent)
     other = sqlite_uri(tmp_path / "elsewhere" / "mlflow.db")
-    assert sync(home, other) == "2 runs brought level (28 points), 0 were level"
-    assert sync(home, other) == "0 runs brought level (0 points), 2 were level"
+    assert sync(home, other) == "2 runs synced (28 points), 0 up to date"
+    assert sync(home, other) == "0 runs synced (0 points), 2 up to date"
     found = {run.info.run_name: run for run in runs(home, uri=other)}
     parent_tag = found["sweep/0"].data.tags["mlflow.parentRunId"]
     assert parent_tag == found["sweep"].info.run_id != parent
@@ -239,7 +239,7 @@ def test_sync_makes_a_run_again_whose_store_was_lost_and_whose_home_was_moved(ho
     train(home)
     moved = tmp_path / "moved"
     shutil.copytree(home / "runs", moved / "runs")
-    assert sync(moved) == "1 runs brought level (14 points), 0 were level"
+    assert sync(moved) == "1 runs synced (14 points), 0 up to date"
     [run] = runs(moved)
     is_level(moved, run.info.run_id)
     assert run.info.status == "FINISHED"
@@ -252,7 +252,7 @@ def test_sync_leaves_a_running_run_running_and_out_what_was_not_to_be_tracked(ho
     History(this.directory / "history.jsonl", []).append(0, {"train/loss": 1.0, "val/aucpr": 0.0})
     train(home, name="untracked", sink=NoSink(home=str(home)))
     assert read_status(home / "runs/rarelab/untracked")["status"] == "done"
-    assert sync(home) == "1 runs brought level (2 points), 0 were level"
+    assert sync(home) == "1 runs synced (2 points), 0 up to date"
     [run] = runs(home)
     assert run.info.status == "RUNNING"
     is_level(home, run_id)
@@ -261,14 +261,14 @@ def test_sync_leaves_a_running_run_running_and_out_what_was_not_to_be_tracked(ho
 def test_what_another_process_pushes_is_left_to_it(home):
     train(home)
     with lock(home / "runs/rarelab/job/.sync.lock"):
-        assert sync(home).endswith("0 were level, 1 are being pushed by another process")
-    assert sync(home) == "0 runs brought level (0 points), 1 were level"
+        assert sync(home).endswith("0 up to date, 1 being pushed by another process")
+    assert sync(home) == "0 runs synced (0 points), 1 up to date"
 
 
 def test_sync_leaves_a_deleted_run_deleted(home):
     run_id = train(home)
     client(sqlite_uri(home / "mlflow.db"), home).delete_run(run_id)
-    assert "1 deleted in MLflow are left out" in sync(home)
+    assert "1 deleted in MLflow skipped" in sync(home)
     assert not runs(home)
 
 

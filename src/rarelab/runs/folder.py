@@ -95,8 +95,7 @@ class Record:
         return self
 
     def _start(self, opened: ExitStack) -> None:
-        """Open the record's parts one by one; if one fails, ``opened`` closes those already open.
-        """
+        """Open the record's parts one by one; if one fails, ``opened`` closes those already open."""
         self.directory, self._continued = self._claim()
         opened.callback(lambda: self._let_go(self.directory))
         opened.enter_context(owner.beating(self.directory))

@@ -42,7 +42,7 @@ def close_dead_runs(home: Path) -> list[Path]:
                     _close(directory)
                     closed.append(directory)
         except (store.LockBusy, OSError) as error:
-            _logger.info("note: %s was not closed; the next start will try again: %s", directory, error)
+            _logger.info("note: %s is left for the next start to close: %s", directory, error)
     _tell_mlflow(closed, home)
     return closed
 

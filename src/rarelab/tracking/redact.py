@@ -1,4 +1,4 @@
-"""Secrets stay out of records: what a URI, a setting or a text may not carry there."""
+"""Redact secrets in URIs, settings and text before they are recorded."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 HIDDEN = "***"
 
 _URI = re.compile(r"(?<=://)[^\s\"'<>]+")
-# Up to the last @ of the authority; a password may also hold what ends an authority (/, ?, #).
+# Up to the last @ of the authority; a password may contain the authority's delimiters (/?#).
 _USERINFO = re.compile(r"^(?:[^/?#]*|[^/:@]+:(?!\d*(?:[/?#]|$))[^@]*(?:@[^/@?#]*)*)@")
 _PARAMETER = re.compile(r"(?P<name>(?<=[?&;])[\w.\-]+|\bodbc_connect)=(?P<value>[^\s&;\"'#]*)")
 _ENCODED = re.compile(
@@ -20,7 +20,7 @@ _ENCODED = re.compile(
 _SECRET_NAME = re.compile(
     r"(?i)passw|pwd|passphrase|secret|token|credential|(api|access|private)_?key"
 )
-# In an address or the environment a short name says enough; as a setting, `key` is a column.
+# Short names count in an address or the environment only; as a setting, `key` is a column.
 _SECRET_WORD = re.compile(
     r"(?i)(?:^|[_.\-])(key|pass|pw|pat|auth|sig|signature|odbc_connect)(?:$|[_.\-])"
 )
@@ -32,36 +32,36 @@ _UNQUOTED = re.compile(rf"(?m)^[ +\-]\s*(?:export\s+)?{_NAME}\s*[:=]\s*(?P<value
 _PRIVATE_KEY = re.compile(r"(?s)(?<=PRIVATE KEY-----).*?(?=-----END|\Z)")
 _SECRET_IN_CODE = re.compile(r"[A-Z0-9]_KEY$|(?i:(?:^|[_.\-])(?:pass|pw)$)")
 _SETTING = re.compile(r"([\w.\-]+)=(\"[^\"\n]*\"|'[^'\n]*'|[^\s,&;\"']+)")
-# A size called d_token is no secret, and neither is what says nothing.
+# A number (d_token=64) is not a secret, nor is a value such as `null` or `true`.
 _HARMLESS = re.compile(r"(?i)[\d.e+\-_]*|null|none|true|false|yes|no|on|off")
 _WORD = r"(?<![\w/.\-]){}(?![\w/.\-])"
 _LONG, _SHORT = 8, 4
 
 _known: set[str] = set()
-"""Secrets of the stores that this process writes to: a driver's error may quote them alone."""
+"""Secrets of the stores this process writes to: a driver's error may quote them by themselves."""
 
 
 def remember(uri: str) -> None:
-    """From now on :func:`redact_text` hides the secrets of this address wherever they stand."""
+    """From now on, :func:`redact_text` hides the secrets of this address anywhere in a text."""
     _known.update(_secrets_of(uri))
 
 
 def redact_uri(text: str) -> str:
-    """``text`` without the secrets of the URIs in it: ``user:password@`` becomes ``***@``, and so
-    do the values of secret query parameters (``?password=***``, ``odbc_connect=***``)."""
+    """``text`` without the secrets of the URIs in it: ``user:password@`` becomes ``***@``, and
+    secret query parameters lose their values (``?password=***``, ``odbc_connect=***``)."""
     text = _URI.sub(lambda found: _USERINFO.sub(f"{HIDDEN}@", found[0]), text)
     return _ENCODED.sub(_hide_value, _PARAMETER.sub(_hide_value, text))
 
 
 def redact_setting(name: str, value: str) -> str:
-    """The value of a setting, or ``***`` if its name says that it is a secret."""
+    """The value of a setting, or ``***`` if its name marks it as a secret."""
     if _SECRET_NAME.search(name) and not _HARMLESS.fullmatch(value.strip("'\"")):
         return HIDDEN
     return redact_text(value)
 
 
 def redact_command(text: str) -> str:
-    """A command line or message: :func:`redact_setting` on every ``name=value`` in it."""
+    """Apply :func:`redact_setting` to every ``name=value`` in a command line or message."""
 
     def hide(match: re.Match[str]) -> str:
         return f"{match[1]}={redact_setting(match[1], match[2])}"
@@ -70,9 +70,10 @@ def redact_command(text: str) -> str:
 
 
 def redact_text(text: str) -> str:
-    """:func:`redact_uri`, and ``***`` for every secret that the environment or a store's address
-    holds. Of the environment's, those of fewer than 8 characters are hidden only where they stand
-    as a word of their own, like those of an address: they may be part of an innocent word.
+    """Apply :func:`redact_uri`, and hide every secret in the environment or a store's address.
+
+    Secrets of an address, and those of the environment below 8 characters, are hidden only as
+    whole words, as they may occur inside ordinary ones.
     """
     text = redact_uri(text)
     environment = set(_of_the_environment())
@@ -86,9 +87,8 @@ def redact_text(text: str) -> str:
 
 
 def redact_diff(text: str) -> str:
-    """:func:`redact_text` on a diff, without what source files call a secret: the text behind
-    ``password=``, ``"api_key":`` and the like (in other files than Python's also without quotes),
-    and private keys."""
+    """Apply :func:`redact_text` to a diff, and hide secrets in the source: private keys, and quoted
+    text after ``password=``, ``"api_key":`` and the like (outside Python files also unquoted)."""
     sections = re.split(r"(?m)^(?=diff --git )", text)
     return redact_text("".join(_redact_section(section) for section in sections))
 
@@ -96,7 +96,7 @@ def redact_diff(text: str) -> str:
 def _redact_section(section: str) -> str:
     section = _QUOTED.sub(_hide_in_code, _PRIVATE_KEY.sub(HIDDEN, section))
     if re.match(r"diff --git .*\.pyi?\n", section):
-        return section  # there, a word without quotes is a name
+        return section  # in Python, an unquoted word is a name
     return _UNQUOTED.sub(_hide_in_code, section)
 
 
@@ -133,8 +133,8 @@ def _says_something(value: str) -> bool:
 
 
 def _secrets_of(uri: str) -> set[str]:
-    """The secrets in an address as it spells them and decoded. A driver may divide a password with
-    an @ elsewhere, and then takes a part of it for the host: each part counts."""
+    """The secrets in an address, both as spelled and decoded. A driver may split a password at
+    another @ and take part of it for the host, so each part counts."""
     found: set[str] = set()
     for match in _URI.finditer(uri):
         if userinfo := _USERINFO.match(match[0]):

@@ -1,4 +1,4 @@
-"""``rarelab sync``: bring MLflow level with the run directories, which are the copy of record."""
+"""``rarelab sync``: update MLflow from the run directories, which are the source of truth."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -15,9 +15,10 @@ _LOCK = ".sync.lock"
 
 @dataclass(frozen=True)
 class Synced:
-    """What bringing one run level took.
+    """The result of syncing one run.
 
-    ``outcome`` is "level", "pushed", "deleted" (in MLflow) or "busy" (another process pushes it).
+    ``outcome`` is "level" (was up to date), "pushed", "deleted" (in MLflow) or "busy" (another
+    process is pushing it).
     """
 
     directory: Path
@@ -27,15 +28,14 @@ class Synced:
 
 
 def sync(home: Path, uri: str | None = None) -> str:
-    """Push all that lies under ``home``/runs and not in MLflow; a line that says what was done.
+    """Push everything under ``home``/runs that MLflow lacks; returns a one-line summary.
 
-    Each run goes to ``uri``, else to the store it was started with. Running it again, or twice at
-    once, changes nothing. Runs with ``tracking=none`` are left out, and so is one that was deleted
-    in MLflow.
+    Each run goes to ``uri``, else to the store it was started with. Repeated or concurrent calls
+    are safe. Runs with ``tracking=none`` and runs deleted in MLflow are skipped.
 
     Raises:
-        RequestError: if ``uri`` is no address.
-        RarelabError: if a run could not be pushed; the others are.
+        RequestError: ``uri`` is not a valid address.
+        RarelabError: a run could not be pushed; the others were.
     """
     if uri:
         store.resolve_uri(home, uri)
@@ -50,9 +50,9 @@ def sync(home: Path, uri: str | None = None) -> str:
         counts[done.outcome] += 1
         points += done.points
     summary = (
-        f"{counts['pushed']} runs brought level ({points} points), {counts['level']} were level"
-        + (f", {counts['deleted']} deleted in MLflow are left out" if counts["deleted"] else "")
-        + (f", {counts['busy']} are being pushed by another process" if counts["busy"] else "")
+        f"{counts['pushed']} runs synced ({points} points), {counts['level']} up to date"
+        + (f", {counts['deleted']} deleted in MLflow skipped" if counts["deleted"] else "")
+        + (f", {counts['busy']} being pushed by another process" if counts["busy"] else "")
     )
     if failures:
         raise RarelabError(f"{len(failures)} runs could not be pushed: {failures[0]} ({summary})")
@@ -65,16 +65,16 @@ def sync_run(directory: Path, uri: str | None = None, home: Path | None = None) 
     A run that has not ended (no ``status.json``) stays RUNNING, with the rows it has so far.
 
     Raises:
-        RequestError: if the directory holds no record.
-        RarelabError: if the store does not take it.
+        RequestError: the directory holds no record.
+        RarelabError: the store cannot be written.
     """
     entry = load_entry(directory)
     if entry is None:
-        raise RequestError(f"{directory}: expected a run directory, which holds {RECORD}")
+        raise RequestError(f"{directory}: expected a run directory, with a {RECORD} in it")
     home = home or _home_of(directory)
     try:
         target = Target(_address(entry, home, uri), home)
-        # Held while the network is waited for: nobody waits for this lock.
+        # Held during network calls, which is fine: nobody waits for this lock.
         with store.lock(directory / _LOCK, patience=0):
             entry = load_entry(directory) or entry
             return _push(RunWriter(target, directory, entry, fresh=False), directory, entry)
@@ -89,7 +89,7 @@ def sync_run(directory: Path, uri: str | None = None, home: Path | None = None) 
 
 
 def tracked_runs(home: Path) -> list[Path]:
-    """The directories of the runs that were to be recorded in MLflow, parents before children."""
+    """The directories of the runs tracked in MLflow, parents before children."""
     found = [(load_entry(path.parent), path.parent) for path in (home / "runs").rglob(RECORD)]
     tracked = [(entry.started, path) for entry, path in found if entry and entry.tracked]
     return [path for _, path in sorted(tracked)]

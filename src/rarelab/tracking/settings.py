@@ -1,7 +1,7 @@
-"""MLflow's process-wide settings while it works for us, and as they were found afterwards.
+"""Change MLflow's process-wide settings for our own calls, and restore them afterwards.
 
-The process may be a notebook whose own MLflow calls want their own time-outs, retries and log
-levels, so nothing here outlives the call that needs it.
+The process may be a notebook whose own MLflow calls need other time-outs, retries and log levels,
+so no setting outlives the call that needs it.
 """
 
 import importlib
@@ -22,22 +22,22 @@ ENVIRONMENT = {
     _TELEMETRY: "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # MLflow's own 7 retries of 120 s would hold a training run for a quarter of an hour.
+    # MLflow's default of 7 retries of 120 s would block training for a quarter of an hour.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
 }
-"""What we ask of MLflow; what the user has set wins."""
+"""Our settings for MLflow; the user's own take precedence."""
 
 _NOISE = {
     "alembic": logging.ERROR,
-    # A database error is logged with its traceback, and then raised: once is enough.
+    # Database errors are raised as well as logged, with a traceback; raising is enough.
     "mlflow.store.db": logging.CRITICAL,
 }
 _LEVELS = {"mlflow": logging.ERROR, **_NOISE}
 
 
 class _Borrowed:
-    """The settings, taken by the first of the threads that need them, given back by the last."""
+    """The settings, shared by threads: the first applies them and the last restores them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -50,11 +50,11 @@ class _Borrowed:
             self._users += 1
             if self._users > 1:
                 return
-            # Once someone else has imported MLflow, it would end a telemetry that is theirs.
+            # If MLflow is already imported, its telemetry is the user's choice.
             theirs = [_TELEMETRY] if "mlflow" in sys.modules else []
             self._added = [n for n in ENVIRONMENT if n not in os.environ and n not in theirs]
             os.environ.update({name: ENVIRONMENT[name] for name in self._added})
-            # MLflow sets levels of its own when it is imported: those are to be found again.
+            # Import first: MLflow sets log levels on import, and those are the ones to restore.
             importlib.import_module("mlflow")
             asked = _LEVELS if "MLFLOW_LOGGING_LEVEL" not in os.environ else _NOISE
             self._levels = {name: logging.getLogger(name).level for name in asked}
@@ -77,7 +77,7 @@ _borrowed = _Borrowed()
 
 @contextmanager
 def mlflow_settings() -> Iterator[None]:
-    """Short time-outs, no retries and no chatter while the block runs; blocks may overlap."""
+    """Short time-outs, no retries and less logging while the block runs; blocks may overlap."""
     _borrowed.take()
     try:
         yield
@@ -87,7 +87,7 @@ def mlflow_settings() -> Iterator[None]:
 
 @contextmanager
 def importing_mlflow() -> Iterator[None]:
-    """:func:`mlflow_settings`, without what MLflow's parts say about each other when imported."""
+    """:func:`mlflow_settings`, without the warnings raised while MLflow is imported."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with mlflow_settings():
@@ -95,7 +95,7 @@ def importing_mlflow() -> Iterator[None]:
 
 
 class ScopedClient:
-    """An MLflow client whose every call runs under :func:`mlflow_settings`."""
+    """An MLflow client that makes each call under :func:`mlflow_settings`."""
 
     def __init__(self, client: Any) -> None:
         self._client = client

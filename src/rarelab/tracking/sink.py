@@ -1,4 +1,4 @@
-"""What listens to the trainer's history: MLflow, which may fail, while training may not."""
+"""Listeners that send the history to MLflow; a failure there never stops training."""
 
 import logging
 import time
@@ -26,27 +26,27 @@ from rarelab.tracking.writer import DeletedRun, Point, RunWriter, Target, row_po
 _logger = logging.getLogger("rarelab")
 
 _SHARE = 1 / 25
-"""The part of the elapsed time that writing may take while training runs: 4 %, so that with a write
-that costs more than foreseen it stays under 5 %."""
+"""The share of elapsed time that writing may take during training: 4 %, to stay under 5 % even if a
+write takes longer than expected."""
 
-# Seconds that the first write is expected to take; later ones are known by then.
+# Expected seconds of the first write; later estimates come from measured writes.
 _FIRST_COST = 0.1
 
 
 class MlflowSink:
     """Writes a run and its history to MLflow, and never raises because MLflow does.
 
-    Rows are kept until writing them would hold training up by no more than 4 % of the time
-    since the start, and written at the end in any case. After a failure there is one warning; later
-    attempts are silent and under the same limit, so a store that comes back is brought level, and
-    one that does not is brought level by ``rarelab sync`` from the run directory.
+    Rows are buffered until writing them takes no more than 4 % of the time since the start, and
+    flushed at the end in any case. The first failure is logged as a warning; later attempts are
+    silent and under the same limit. A store that comes back catches up by itself; otherwise
+    ``rarelab sync`` updates it from the run directory.
 
     ``uri`` None means ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` under ``home``; ``experiment`` is
     the name of the MLflow experiment; ``home`` None is the default home of the records; ``figures``
-    says whether a run's pictures are drawn at all, which takes a second or two.
+    says whether to draw the run's figures, which takes a second or two.
 
     Raises:
-        RequestError: on construction, for an address that is none.
+        RequestError: on construction, if the address is invalid.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class MlflowSink:
         self._cost = _FIRST_COST
 
     def open(self, record: RunRecord) -> str:
-        """Start the run, or continue the one that the directory holds; its id.
+        """Start the run, or resume the one in the directory; returns its id.
 
-        The id is MLflow's; if MLflow cannot be reached, the ``uid`` of ``record.json``, which the
-        run will carry as the tag ``rarelab.uid``.
+        The id is MLflow's; if MLflow cannot be reached, it is the ``uid`` of ``record.json``, later
+        the run's tag ``rarelab.uid``.
         """
         self._record = record
         known = load_entry(record.directory)
@@ -79,14 +79,14 @@ class MlflowSink:
             self._pending.extend(history_points(record.directory))
         began = time.monotonic()
         self._attempt(self._begin)
-        # Opening is a fixed cost; the share counts what comes after it, and failed attempts.
+        # Opening is a fixed cost and not counted towards the share, unless it failed.
         self._start = time.monotonic()
         self._spent = 0.0 if self._writer.run_id else self._start - began
         self._cost = max(self._spent, _FIRST_COST)
         return self._writer.run_id or self._entry.uid
 
     def __call__(self, row: dict[str, Any]) -> None:
-        """Take a row of the history ``{"step", "time", "metrics"}``."""
+        """Buffer a row of the history ``{"step", "time", "metrics"}``, and flush if affordable."""
         self._pending.extend(row_points(row))
         if self._spent + self._cost <= _SHARE * (time.monotonic() - self._start):
             self._attempt(self._flush)
@@ -94,18 +94,18 @@ class MlflowSink:
     def close(self, status: str, directory: Path | None = None, error: str = "") -> None:
         """End the run as ``done``, ``diverged``, ``error`` or ``interrupted``.
 
-        ``error`` is the type of the exception that ended it, the tag ``rarelab.error``.
-        Rows, curves and the files of the run directory go to MLflow first: a run that reads
-        FINISHED there is complete.
+        ``error`` is the type of the exception that ended it, recorded as the tag ``rarelab.error``.
+        Rows, curves and files go to MLflow before the status: a run that is FINISHED there is
+        complete.
 
         Raises:
-            OSError: the end cannot be written to the run directory, which is the copy of record.
+            OSError: the status cannot be written to the run directory.
         """
         write_status(self._record.directory, status, error)
         self._attempt(lambda: self._end(status, error))
 
     def warn(self, error: Exception) -> None:
-        """Say that the store has failed, once."""
+        """Log the store's failure, the first time only."""
         if not self._warned:
             _logger.warning("%s", self._excuse(error))
         self._warned = True
@@ -130,7 +130,7 @@ class MlflowSink:
         try:
             found = self._writer.attach()
         except DeletedRun:
-            # Someone threw the run away and now trains it on: a new one.
+            # The run was deleted in MLflow and is now resumed: create a new one.
             self._use(self._new_entry(), fresh=True)
             found = self._writer.attach()
         if found:
@@ -147,7 +147,7 @@ class MlflowSink:
         self._writer.finish(status, ending["ended"], error)
 
     def _attempt(self, action: Callable[[], None]) -> None:
-        """Do something with the store; a failure is said once and never raised."""
+        """Call the store; a failure is logged once and never raised."""
         began = time.monotonic()
         try:
             action()
@@ -155,18 +155,18 @@ class MlflowSink:
             self.warn(error)
         cost = time.monotonic() - began
         self._spent += cost
-        # What the next write is expected to cost: a slow one is remembered for a while.
+        # The expected cost of the next write: the estimate decays slowly after a slow one.
         self._cost = max(cost, self._cost / 2)
 
     def _excuse(self, error: Exception) -> str:
         return (
-            f"MLflow ({redact_uri(self.uri)}) does not take the record: {store.reason(error)}; "
-            "the run goes on, its history is on disk, and `rarelab sync` brings MLflow level"
+            f"MLflow ({redact_uri(self.uri)}) is not recording this run: {store.reason(error)}; "
+            "the run continues, its history is on disk, and `rarelab sync` updates MLflow later"
         )
 
 
 class NoSink:
-    """Keeps the run directory's own record and nothing else; same parameters as MlflowSink."""
+    """Writes only the run directory's own record; same parameters as MlflowSink."""
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ class NoSink:
         self.uri = uri
 
     def open(self, record: RunRecord) -> str:
-        """Write ``record.json``; the run's ``uid``."""
+        """Write ``record.json``; returns the run's ``uid``."""
         self._directory = record.directory
         known = load_entry(record.directory)
         fresh = new_entry(record, self.experiment, None, tracked=False)
@@ -191,7 +191,7 @@ class NoSink:
         return entry.uid
 
     def __call__(self, row: dict[str, Any]) -> None:
-        """Take a row of the history, which is on disk already."""
+        """Ignore a row of the history, which is already on disk."""
 
     def close(self, status: str, directory: Path | None = None, error: str = "") -> None:
         """Write ``status.json``."""

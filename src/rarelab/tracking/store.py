@@ -1,4 +1,4 @@
-"""Where the records live: one absolute address, and a first start that many may make at once."""
+"""The tracking store: resolve its address, and create it safely from concurrent processes."""
 
 import getpass
 import hashlib
@@ -26,14 +26,14 @@ _SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databric
 _EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
 _LOCK_TIMEOUT = 120
 
-# The first schema that this process made, as a file's bytes: MLflow's migrations take seconds.
+# The bytes of the first schema this process created: MLflow's migrations take seconds.
 _schema: list[bytes] = []
 
 
 class StoreUnavailable(RarelabError):
     """The tracking store cannot be reached, opened or read; ``reason`` is one line without secrets.
 
-    A run or a sweep goes on without it; a command that needs it ends with this error.
+    Runs and sweeps continue without it; a command that needs it ends with this error.
     """
 
     def __init__(self, uri: str, error: BaseException) -> None:
@@ -55,10 +55,10 @@ def reaching(uri: str) -> Iterator[None]:
 def resolve_uri(home: Path, uri: str | None = None) -> str:
     """The tracking URI: ``uri``, else ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` under ``home``.
 
-    An sqlite path comes back absolute, whatever the working directory and whatever lies in it.
+    An sqlite path is made absolute.
 
     Raises:
-        RequestError: for an address that MLflow cannot write runs to.
+        RequestError: MLflow cannot write runs to this kind of address.
     """
     origin = "tracking.uri" if uri else "MLFLOW_TRACKING_URI"
     chosen = uri or os.environ.get("MLFLOW_TRACKING_URI")
@@ -79,12 +79,12 @@ def sqlite_uri(path: Path) -> str:
     """The sqlite URI of a file, absolute.
 
     Raises:
-        RequestError: if the path holds what a URI reads as something else (``?``, ``%20``).
+        RequestError: the path contains characters with a meaning in URIs (``?``, ``%20``).
     """
     absolute = path.expanduser().absolute()
     if "?" in str(absolute) or unquote(str(absolute)) != str(absolute):
         raise RequestError(
-            f"{absolute}: an sqlite URI cannot carry a path with '?' or '%' and two digits; "
+            f"{absolute}: an sqlite URI cannot hold a path with '?' or '%' and two digits; "
             "choose another folder with paths.home="
         )
     return f"sqlite:///{absolute.as_posix()}"
@@ -98,7 +98,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def artifact_root(uri: str, home: Path) -> Path | None:
-    """The folder of the artifacts: beside an sqlite file, under ``home`` for another database.
+    """The artifacts folder: beside an sqlite file, or under ``home`` for other databases.
 
     None for a server, which decides for itself.
     """
@@ -109,10 +109,10 @@ def artifact_root(uri: str, home: Path) -> Path | None:
 
 
 def client(uri: str, home: Path | None = None) -> "MlflowClient":
-    """An MLflow client on a store that exists; leaves MLflow's global state as it is.
+    """An MLflow client for a store, created if needed; MLflow's global state is unchanged.
 
     Raises:
-        StoreUnavailable: there is no such store, and none can be made.
+        StoreUnavailable: the store does not exist and cannot be created.
     """
     import_mlflow(uri)
     with reaching(uri), mlflow_settings():
@@ -123,14 +123,14 @@ def client(uri: str, home: Path | None = None) -> "MlflowClient":
 
 
 def ensure_store(uri: str, home: Path | None = None) -> None:
-    """Make a store's schema if it has none, safe against processes that do the same just now.
+    """Create a store's schema if it has none, safely from several processes at once.
 
-    MLflow makes its tables without a lock, and two first starts at once can leave an sqlite file
-    that never opens again. Here one process makes them, in a file that takes its place in one step;
-    the others wait. Servers (http) look after themselves.
+    MLflow creates its tables without a lock, and two concurrent first starts can leave an sqlite
+    file that never opens again. Here one process creates them in a temporary file and renames it
+    into place; the others wait. Servers (http) manage their own schema.
 
     Raises:
-        StoreUnavailable: the store cannot be opened or made.
+        StoreUnavailable: the store cannot be opened or created.
     """
     with reaching(uri):
         _ensure(uri, home)
@@ -153,8 +153,8 @@ def _ensure(uri: str, home: Path | None) -> None:
 
 
 def ensure_experiment(tracker: "MlflowClient", name: str, uri: str, home: Path) -> str:
-    """The id of the experiment ``name``: made once, whoever comes first, and tagged for MLflow's
-    model-training view. One that was deleted is restored."""
+    """The id of the experiment ``name``, created if needed and tagged for MLflow's model-training
+    view. A deleted one is restored."""
     from mlflow.exceptions import MlflowException
 
     found = tracker.get_experiment_by_name(name)
@@ -177,13 +177,13 @@ def ensure_experiment(tracker: "MlflowClient", name: str, uri: str, home: Path) 
 
 def _make_sqlite(path: Path, root: Path | None) -> None:
     if path.exists() and path.stat().st_size:
-        # MLflow would try for 100 s before it says that a file cannot be opened or written.
+        # Fail fast: MLflow retries for 100 s before it reports an unreadable or read-only file.
         with closing(sqlite3.connect(path)) as db:
             db.execute("BEGIN IMMEDIATE")
-        # Someone's file: MLflow adds what is missing, or says why it cannot.
+        # An existing file: MLflow adds missing tables, or says why it cannot.
         _open_store(sqlite_uri(path), root)
         return
-    # A name of its own: MLflow keeps an engine for every address that it has opened.
+    # A unique name, since MLflow keeps an engine for every address it has opened.
     with written_whole(path) as part:
         _fill_sqlite(part, root)
 
@@ -192,7 +192,7 @@ def _fill_sqlite(path: Path, root: Path | None) -> None:
     if not _schema:
         _open_store(sqlite_uri(path), root)
         with closing(sqlite3.connect(path)) as db:
-            # Readers and the writer then do not wait for each other.
+            # WAL lets readers and the writer work without blocking each other.
             db.execute("PRAGMA journal_mode=WAL").fetchone()
         _schema.append(path.read_bytes())
         return
@@ -201,7 +201,7 @@ def _fill_sqlite(path: Path, root: Path | None) -> None:
 
 
 def _open_store(uri: str, root: Path | None) -> None:
-    """Let MLflow make its tables and its default experiment, and let go of the file again."""
+    """Have MLflow create its tables and default experiment, then close the file."""
     import_mlflow(uri)
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -211,7 +211,7 @@ def _open_store(uri: str, root: Path | None) -> None:
 
 
 def _knock(uri: str) -> None:
-    """Connect once: MLflow tries for 100 s before it says that a database does not answer."""
+    """Connect once to fail fast: MLflow retries an unreachable database for 100 s."""
     from sqlalchemy import create_engine
 
     engine = create_engine(uri)
@@ -222,7 +222,7 @@ def _knock(uri: str) -> None:
 
 
 def import_mlflow(uri: str) -> None:
-    """Import what a store needs, opening nothing."""
+    """Import what a store needs, without opening it."""
     with importing_mlflow():
         if not uri.startswith(("http", "databricks")):
             importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
@@ -230,18 +230,18 @@ def import_mlflow(uri: str) -> None:
 
 
 class LockBusy(RarelabError):
-    """Another process has held a lock for longer than this one waits."""
+    """Another process held a lock for longer than this one was willing to wait."""
 
 
 @contextmanager
 def lock(path: Path, patience: float = _LOCK_TIMEOUT) -> Iterator[None]:
     """Hold a file lock, waiting for it at most ``patience`` seconds.
 
-    The file may be locked by every user of the folder that it lies in.
+    Every user with access to the folder may take the lock.
 
     Raises:
-        LockBusy: another process holds it all that time.
-        OSError: the file cannot be made.
+        LockBusy: another process held it all that time.
+        OSError: the file cannot be created.
     """
     from filelock import FileLock, Timeout
 
@@ -262,8 +262,8 @@ def _folder(experiment: str) -> str:
 
 
 def _shared_lock(uri: str) -> Path:
-    """The lock of a database that is no file; each user's own, as the temporary folder may forbid
-    one user to open another's files whatever their mode."""
+    """The lock of a database server; one per user, as the temporary folder may not let users open
+    each other's files."""
     user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
     return Path(tempfile.gettempdir()) / f"rarelab-{user}-{_digest(uri)}.lock"
 
@@ -273,7 +273,7 @@ def _digest(uri: str) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Why a store failed, in one line without secrets: the exception's class and its first line."""
+    """Why a store failed, in one line without secrets: the exception's class and first line."""
     if isinstance(error, StoreUnavailable):
         return error.reason
     text = str(error).strip().split("\n", maxsplit=1)[0][:300]

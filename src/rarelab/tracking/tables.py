@@ -1,7 +1,7 @@
-"""The few questions put to the tables of MLflow's sqlite store, past its public interface.
+"""A few direct queries of MLflow's sqlite tables, bypassing its public interface for speed.
 
-Nothing depends on them but time: where the tables are not as MLflow 3.13 to 3.17 lays them out, the
-answers come through :class:`mlflow.MlflowClient`, seconds later.
+If the tables differ from the layout of MLflow 3.13 to 3.17, the same answers come from
+:class:`mlflow.MlflowClient`, seconds later.
 """
 
 import sqlite3
@@ -18,10 +18,10 @@ WHERE experiments.name = ? AND runs.status = 'FINISHED' AND runs.lifecycle_stage
 
 
 def is_ready(path: Path) -> bool:
-    """Whether a file holds a finished schema, asked without importing MLflow or making the file.
+    """Whether a file holds a complete schema, without importing MLflow or creating the file.
 
     Raises:
-        sqlite3.DatabaseError: the file is no sqlite database, or a damaged one.
+        sqlite3.DatabaseError: the file is not an sqlite database, or is corrupt.
     """
     try:
         with closing(_read_only(path)) as db:
@@ -33,8 +33,8 @@ def is_ready(path: Path) -> bool:
 
 
 def finished_tags(path: Path, experiment: str) -> dict[str, dict[str, str]] | None:
-    """The ``rarelab.*`` tags of an experiment's finished runs, by run id; None if the tables are
-    not the ones known here.
+    """The ``rarelab.*`` tags of an experiment's finished runs, by run id; None if the tables'
+    layout is unknown.
 
     MLflow's own search reads all metrics and parameters too, which takes seconds for thousands of
     runs.
@@ -52,7 +52,7 @@ def finished_tags(path: Path, experiment: str) -> dict[str, dict[str, str]] | No
 
 
 def move_default_experiment(path: Path, location: str | None) -> None:
-    """Set where the artifacts of the default experiment go, in a store that has no other yet."""
+    """Set the artifact location of the default experiment, in a store that has no other yet."""
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE experiments SET artifact_location = ?", [location])
 

@@ -1,4 +1,4 @@
-"""``rarelab ui``: MLflow's own dashboard on this project's store, for this machine alone."""
+"""``rarelab ui``: MLflow's own dashboard on this project's store, on localhost by default."""
 
 import os
 import signal
@@ -28,13 +28,13 @@ def serve(
     port: int = 5000,
     ready: Callable[[str], None] | None = None,
 ) -> int:
-    """Run MLflow's server on the records until it is stopped; its exit code.
+    """Run MLflow's server on the records until it is stopped; returns its exit code.
 
-    A port that is taken is replaced by a free one, which is said. ``ready`` is told the server's
-    address once it answers. For records that live on a server, its address is all there is to say.
+    If the port is taken, a free one is used and printed. ``ready`` is called with the server's
+    address once it responds. For records on a server, only print its address.
 
     Raises:
-        RarelabError: if the server does not come up.
+        RarelabError: the server does not start.
     """
     address = store.resolve_uri(home, uri)
     if address.startswith("http"):
@@ -57,7 +57,7 @@ def serve(
 
 
 def free_port(host: str, port: int) -> int:
-    """``port`` if nobody listens on it, else one that the system picks."""
+    """``port`` if it is free, else one chosen by the system."""
     for candidate in (port, 0):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -73,7 +73,7 @@ def _start(address: str, home: Path, host: str, port: int) -> subprocess.Popen[b
     environment = {
         **ENVIRONMENT,
         **os.environ,
-        # Not on the command line, where everyone on the machine could read a password.
+        # Not on the command line, where other users could read a password.
         "MLFLOW_BACKEND_STORE_URI": address,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
@@ -84,7 +84,7 @@ def _start(address: str, home: Path, host: str, port: int) -> subprocess.Popen[b
     return subprocess.Popen(
         [sys.executable, "-m", "mlflow", "server", *options],
         env=environment,
-        # Ctrl-C reaches us, and we stop the server with all of its workers.
+        # Ctrl-C then reaches only us, and we stop the server with all of its workers.
         start_new_session=True,
     )
 
@@ -93,9 +93,9 @@ def _wait_until_ready(server: subprocess.Popen[bytes], health: str) -> None:
     deadline = time.monotonic() + _READY_TIMEOUT
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise RarelabError(f"MLflow's server ended at once with code {server.returncode}")
+            raise RarelabError(f"MLflow's server failed to start: exit code {server.returncode}")
         try:
-            # The address is our own, http:// and nothing else.
+            # The address is our own, always http://.
             with urllib.request.urlopen(health, timeout=5):  # nosec B310
                 return
         except (URLError, OSError):

@@ -1,5 +1,5 @@
-"""One run's way into one MLflow store. Everything here raises; the sink and the replay decide what
-a failure means."""
+"""Write one run to one MLflow store. Failures are raised; the sink and the replay decide what they
+mean."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ ENDINGS = {
     "interrupted": "KILLED",
     "pruned": "KILLED",
 }
-"""What MLflow calls our statuses."""
+"""MLflow's names for our statuses."""
 
 CURVES = ("recall_at_q", "precision_at_recall")
 ARTIFACTS = (
@@ -39,10 +39,10 @@ ARTIFACTS = (
     "checkpoint.pt",
     "train.log",
 )
-"""The files of a run directory that are uploaded, besides all of ``figures/``."""
+"""The files of a run directory that are uploaded, besides ``figures/`` and ``model/``."""
 
 MAX_ARTIFACT_BYTES = 50_000_000
-"""A larger file stays in the run directory, where the tag ``rarelab.directory`` points."""
+"""Larger files stay in the run directory, which the tag ``rarelab.directory`` names."""
 
 _BATCH = 1000
 
@@ -58,35 +58,35 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Target:
-    """Where a run is written: a store, and the home that its files and its parent lie in."""
+    """Where a run is written: a store, and the home that holds its files and its parent."""
 
     uri: str
     home: Path
 
     @property
     def recorded(self) -> str | None:
-        """The store as ``record.json`` names it: None for the home's own, and no password."""
+        """The store as named in ``record.json``: without password, None for the home's own."""
         own = store.sqlite_uri(self.home / "mlflow.db")
         return None if self.uri == own else redact_uri(self.uri)
 
 
 class DeletedRun(Exception):
-    """The run is in MLflow's bin, where someone has put it."""
+    """The run has been deleted in MLflow (its lifecycle stage is ``deleted``)."""
 
 
 class RunWriter:
-    """Writes a run so that every step may be repeated: after a failure, an unanswered request, a
-    resume or in another store, nothing is there twice.
+    """Writes a run idempotently: after a failure, a lost response or a resume, and in another
+    store, nothing is duplicated.
 
-    A point is known by (key, step); its first value and time are kept. Parameters that are there
-    are left alone.
+    A point is identified by (key, step), and its first value and time are kept. Existing parameters
+    are not changed.
     """
 
     def __init__(self, target: Target, directory: Path, entry: Entry, *, fresh: bool) -> None:
         self._target = target
         self._directory = directory
         self._entry = entry
-        # A creation that failed may still have happened: look before the next one.
+        # A request that failed may still have created the run: search before creating again.
         self._look = not fresh
         self._sent: set[tuple[str, int]] = set()
         self._unread: set[str] = set()
@@ -95,10 +95,10 @@ class RunWriter:
         self.run_id: str | None = None
 
     def attach(self) -> bool:
-        """Find the run in the store, or make it; whether it was there.
+        """Find or create the run in the store; returns whether it existed.
 
         Raises:
-            DeletedRun: if it was there and has been deleted.
+            DeletedRun: it existed and has been deleted.
         """
         self._client = store.client(self._target.uri, self._target.home)
         experiment = store.ensure_experiment(
@@ -117,7 +117,7 @@ class RunWriter:
         return found is not None
 
     def reopen(self) -> None:
-        """Mark a run that goes on as running, under the name, tags and parent it now has."""
+        """Mark a resumed run as running, with its current name, tags and parent."""
         from mlflow.entities import RunTag
 
         tags = self._tags(self._client.get_run(self.run_id).info.experiment_id).items()
@@ -125,7 +125,7 @@ class RunWriter:
         self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags])
 
     def push(self, points: Iterable[Point]) -> int:
-        """Write the points that are not there yet; how many these were."""
+        """Write the points not yet in the store; returns their number."""
         from mlflow.entities import Metric
 
         named = [point._replace(key=self._names(point.key)) for point in points]
@@ -145,9 +145,9 @@ class RunWriter:
         return len(items)
 
     def finish(self, status: str, ended: int, error: str = "") -> int:
-        """Write the curves and the files, then the end; how many points were not there yet.
+        """Write the curves and files, then the final status; returns the number of new points.
 
-        ``error`` is the type of the exception that ended the run, "" without one.
+        ``error`` is the type of the exception that ended the run, or "".
         """
         written = self.push(curve_points(self._directory, ended))
         self._upload()
@@ -194,7 +194,7 @@ class RunWriter:
         return clean_values(tags, MAX_TAG)
 
     def _parent(self, experiment: str, parent: str) -> str:
-        """The parent's id in this store, which need not be the one it had elsewhere."""
+        """The parent's id in this store, which may differ from its id elsewhere."""
         from mlflow.exceptions import MlflowException
 
         run = self._by_uid(experiment, parent)
@@ -203,14 +203,14 @@ class RunWriter:
                 run = self._client.get_run(parent)
             except MlflowException:
                 return parent
-            # By its uid the parent is found in every store.
+            # The uid, unlike the id, identifies the parent in every store.
             self._entry.parent = run.data.tags.get(UID_TAG, parent)
         return run.info.run_id
 
     def _add_params(self, run: Any) -> None:
         from mlflow.entities import Param
 
-        # A parameter cannot be changed, and one that differs would drop the whole batch.
+        # Parameters are immutable, and one that differs would fail the whole batch.
         params = clean_values(self._entry.params, MAX_PARAM).items()
         missing = [Param(key, value) for key, value in params if key not in run.data.params]
         self._client.log_batch(run.info.run_id, params=missing)
@@ -229,7 +229,7 @@ class RunWriter:
         try:
             servable = describe(folder, str(self.run_id))
         except Exception as error:
-            # A model that MLflow cannot describe is no reason to leave the run unfinished there.
+            # A model that MLflow cannot describe must not leave the run unfinished there.
             _logger.warning("the model of %s cannot be served: %s", folder.parent.name, error)
             return
         sizes = [path.stat().st_size for path in folder.iterdir()] if servable else []
@@ -238,7 +238,7 @@ class RunWriter:
 
 
 def level(directory: Path, status: str, ended: int) -> dict[str, Any]:
-    """What a complete push of a run directory covers, to compare with what an earlier one did."""
+    """What a complete push of a run directory covers, for comparison with an earlier one."""
     history = directory / "history.jsonl"
     size = history.stat().st_size if history.is_file() else 0
     return {"status": status, "ended": ended, "history": size}
@@ -250,7 +250,7 @@ def row_points(row: dict[str, Any]) -> list[Point]:
 
 
 def curve_points(directory: Path, time: int) -> list[Point]:
-    """The run's curves as metrics ``curve/NAME``, whose integer step is the x value."""
+    """The run's curves as metrics ``curve/NAME``, with the x value as the integer step."""
     path = directory / "curves.json"
     if not path.is_file():
         return []
