@@ -124,7 +124,7 @@ def test_a_job_travels() -> None:
         (["sweep.n_jobs=0"], "sweep.n_jobs=0: expected 1 or more"),
         (["sweep.n_job=2"], "sweep.n_jobs"),
         (["sweep.on_error=halt"], "expected one of continue, stop"),
-        (["optimizer.lr=interval(0,1)"], "an interval is for a search"),
+        (["optimizer.lr=interval(0,1)"], "an interval needs a search"),
         (["dataset=file", "dataset.path=no.csv,nor.csv", "dataset.target=y"], "no.csv"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -1,4 +1,4 @@
-"""A sweep from request to table: plan, leave out what is done, run, try again, tell."""
+"""A sweep from request to table: plan, skip what is done, run, retry, report."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +27,7 @@ from rarelab.tracking.naming import experiment_name
 
 
 class Ending:
-    """How the jobs have ended so far: kept, shown and recorded."""
+    """Keeps, shows and records how the jobs have ended so far."""
 
     def __init__(
         self,
@@ -43,9 +43,9 @@ class Ending:
         self.stopped = False
 
     def ended(self, result: Result, *, final: bool) -> bool:
-        """Take a result; whether further jobs may start."""
+        """Add a result; whether further jobs may start."""
         if result.status == "killed":
-            close_dead_runs(self._home)  # nobody else can say it of that run any more
+            close_dead_runs(self._home)  # the run's own process cannot do it any more
         self.results[result.number] = result
         self._progress.ended(result, final=final)
         self._parent.note(self.results)
@@ -53,7 +53,7 @@ class Ending:
         return not self.stopped
 
     def tell(self) -> None:
-        """The tables, on the console and in the sweep's record."""
+        """Show the tables, and write them to the sweep's record."""
         reason = "not started: sweep.on_error=stop" if self.stopped else "not started"
         for job in self._jobs:
             self.results.setdefault(job.number, Result(job.number, "skipped", reason=reason))
@@ -69,10 +69,10 @@ class Ending:
 
 
 class Sweep:
-    """One sweep as it is carried out.
+    """One sweep while it runs.
 
     Args:
-        cfg: what was asked of the sweep itself, Hydra's node included.
+        cfg: the configuration of the sweep itself, including Hydra's node.
         loader: composes the jobs.
         launcher: runs them.
     """
@@ -89,21 +89,21 @@ class Sweep:
         self.planner = Planner(self.composer, str(self.home), self._experiment)
 
     def grid(self, study: dict[str, Any], arguments: Sequence[str]) -> list[Result]:
-        """Run a grid; ``study`` is what its file sweeps (``hydra.sweeper.params``).
+        """Run a grid; ``study`` is the study file's own grid (``hydra.sweeper.params``).
 
         Raises:
-            RequestError: anything in the request is wrong; nothing ran and nothing was written.
+            RequestError: the request is invalid; nothing ran and nothing was written.
         """
         self.warm_up()
         lines = expand(self.composer.parser, study, arguments, self.settings)
         return self.run(self.planner.jobs(lines))
 
     def run(self, jobs: Sequence[Job]) -> list[Result]:
-        """Show the plan of the jobs; unless it is all that was asked for, run what is missing.
+        """Show the plan, then run the missing jobs unless this is a dry run.
 
         Returns:
-            How each job ended, in the order of the plan; what was done before is ``skipped``, with
-            its metrics. Nothing for a dry run.
+            How each job ended, in plan order; a job done before is ``skipped``, with its metrics.
+            Empty for a dry run.
         """
         stand, missing, done = self.look(jobs)
         show(self._plan(stand, missing))
@@ -112,7 +112,7 @@ class Sweep:
         if not missing:
             show(f"nothing to run\n\n{table_text(arms(jobs, done))}")
             if is_open(self.folder, jobs[0].sweep):
-                # Its last jobs were run by someone else: its own record is to say so, too.
+                # Another process ran the last jobs: mark this sweep's record as done as well.
                 with Parent(self.cfg, jobs, self.folder, self.sink()) as parent:
                     parent.conclude(done)
             return [done[job.number] for job in jobs]
@@ -120,9 +120,9 @@ class Sweep:
         other = under_way(self.folder, jobs[0].sweep)
         if other is not None:
             show(
-                f"note: the same sweep is already running in another process ({other}); jobs that "
-                "it has not finished yet are trained twice. To avoid that, stop this sweep and run "
-                "it again later"
+                f"note: the same sweep is already running in another process ({other}); its "
+                "unfinished jobs will be trained twice. To avoid this, stop this sweep and run it "
+                "again later"
             )
         parent = Parent(self.cfg, jobs, self.folder, self.sink())
         ending = Ending(jobs, done, parent, self.settings, self.home)
@@ -134,12 +134,12 @@ class Sweep:
         return ending.in_order()
 
     def warm_up(self) -> None:
-        """Let the launcher begin what takes long, unless only the plan is asked for."""
+        """Let the launcher start its slow preparations, unless this is a dry run."""
         if not self.settings.dry_run:
             self._launcher.warm_up()
 
     def look(self, jobs: Sequence[Job]) -> tuple[list[Standing], list[Job], dict[int, Result]]:
-        """Where the jobs stand, those that are missing, and the results of the others."""
+        """The state of every job, the jobs still to run, and the results of the others."""
         sink = self.sink()
         uri, warn = None, None
         if isinstance(sink, MlflowSink):
@@ -162,7 +162,7 @@ class Sweep:
         )
 
     def sink(self) -> Any:
-        """The tracker, always the same one, so that a store that has failed is said once."""
+        """The tracker, one instance, which warns only once about an unavailable store."""
         if self._sink is None:
             facts = {"experiment": self._experiment, "home": str(self.home)}
             self._sink = build.instantiate(self.cfg, "tracking", facts)
@@ -178,7 +178,7 @@ class Sweep:
         )
 
     def rounds(self, jobs: Sequence[Job], ending: Ending) -> None:
-        """Run the jobs; those that failed and may be tried again go once more, together."""
+        """Run the jobs, then run the failed ones again together while retries are left."""
         waiting = list(jobs)
         for left in range(self.settings.retries, -1, -1):
             again: set[int] = set()

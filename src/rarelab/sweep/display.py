@@ -1,5 +1,4 @@
-"""What a person sees of a sweep: the plan, one line a finished job with where it all stands, and
-the table at the end."""
+"""A sweep's console output: the plan, a line with the progress per finished job, the table."""
 
 import textwrap
 from collections import Counter
@@ -23,14 +22,14 @@ def plan_text(
     estimate: str,
     all_jobs: bool,
 ) -> str:
-    """The plan: every job, whether it is done or missing, and why an earlier run does not do.
+    """The plan: every job, whether it is done or missing, and why an earlier run does not count.
 
     Args:
-        standings: one a job.
+        standings: one per job.
         availability: where the data is, by its identity.
-        force: whether what is done runs again.
-        estimate: how long it will take, in words.
-        all_jobs: list them all, however many; else the first forty.
+        force: whether finished jobs run again.
+        estimate: the expected duration, in words.
+        all_jobs: list all jobs; otherwise the first forty.
     """
     done = sum(standing.found is not None for standing in standings)
     to_run = len(standings) if force else len(standings) - done
@@ -65,15 +64,15 @@ def _shared(jobs: Sequence[Job]) -> list[str]:
 
 
 def title(job: Job) -> str:
-    """A job's name, or all its overrides where nothing is swept."""
+    """A job's name, or all its overrides if nothing is swept."""
     return job.name or " ".join(job.overrides) or "(no overrides)"
 
 
 class Progress:
-    """One line for each job that ends: how it ended, done, failed, left, time to go, best so far.
+    """A line per ended job: its status, counts of done, failed and left, time to go, best so far.
 
     Args:
-        jobs: those that are to run.
+        jobs: the jobs to run.
     """
 
     def __init__(self, jobs: Sequence[Job]) -> None:
@@ -82,7 +81,7 @@ class Progress:
         self._results: dict[int, Result] = {}
 
     def ended(self, result: Result, *, final: bool) -> None:
-        """Take a result; ``final`` is false if the job will be tried again."""
+        """Add a result; ``final`` is false if the job will be tried again."""
         job = self._jobs[result.number]
         if result.traceback or result.failed:
             show(_failure_text(job, result))
@@ -121,13 +120,13 @@ def _best(results: Mapping[int, Result]) -> Result | None:
 
 def _failure_text(job: Job, result: Result) -> str:
     text = result.traceback.rstrip() or result.reason
-    where = f"\n  its log: {result.directory}/train.log" if result.directory else ""
+    where = f"\n  log: {result.directory}/train.log" if result.directory else ""
     head = f"\njob {job.number} ({title(job)}): {result.status}"
     return f"{head}\n{textwrap.indent(text, '  ')}{where}\n"
 
 
 def closing_table(jobs: Sequence[Job], results: Mapping[int, Result]) -> str:
-    """How every job ended: ok, failed or skipped, its overrides, and the reason."""
+    """Every job's ending (ok, failed or skipped), its overrides and the reason."""
     counts = Counter(
         "failed" if result.failed else _WORDS[result.status] for result in results.values()
     )

@@ -1,4 +1,4 @@
-"""What is done already, as the run directories and MLflow have it."""
+"""Which jobs are already done, according to the run directories and MLflow."""
 
 import json
 import re
@@ -19,7 +19,7 @@ FOLDER = re.compile(r"(?P<label>.+)-(?P<digits>[0-9a-f]{8})-\d+")
 
 @dataclass(frozen=True)
 class Recorded:
-    """A run that was recorded before. ``status`` "" means that it has not ended."""
+    """A recorded run. ``status`` is "" if it has not ended."""
 
     signature: str
     code: str
@@ -31,7 +31,8 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Standing:
-    """Is a job done? ``found`` is the run that did it; ``why`` says why an earlier one does not."""
+    """Whether a job is done: ``found`` is the run that did it, ``why`` the reason an earlier run
+    does not count."""
 
     job: Job
     found: Recorded | None = None
@@ -45,16 +46,16 @@ def standings(
     uri: str | None,
     unavailable: Callable[[StoreUnavailable], None] | None = None,
 ) -> list[Standing]:
-    """Where every job stands.
+    """Whether each job is done.
 
-    Done is what finished with the same signature, code and data, on disk or in MLflow; what failed,
-    was interrupted, diverged or has not ended is not.
+    A job is done if a run with the same signature, code and data has finished, on disk or in
+    MLflow; runs that failed, diverged, were interrupted or have not ended do not count.
 
     Args:
-        jobs: of one plan.
+        jobs: the jobs of one plan.
         home, experiment: the records are in ``home/runs/experiment``.
-        uri: the MLflow store; None if the sweep is not to be recorded there.
-        unavailable: told that the store cannot be read; the run directories then decide alone.
+        uri: the MLflow store; None if the sweep is not recorded there.
+        unavailable: called if the store cannot be read; then only the run directories count.
     """
     folder = home / "runs" / experiment
     on_disk = list(_on_disk(folder, {job.signature[:8] for job in jobs}, tracked=uri is not None))
@@ -124,14 +125,14 @@ def _changed_modules(modules: Mapping[str, str], directory: Path | None) -> str:
 
 
 def _on_disk(folder: Path, digits: set[str], *, tracked: bool) -> Iterator[Recorded]:
-    """The runs of a folder whose name carries one of the ``digits``, oldest first."""
+    """A folder's runs whose name contains one of the ``digits``, oldest first."""
     if not folder.is_dir():
         return
     runs = []
     for directory in folder.iterdir():
         match = FOLDER.fullmatch(directory.name)
         entry = load_entry(directory) if match and match["digits"] in digits else None
-        # A run that was not to be in MLflow does not stand for one that is to be.
+        # A run recorded without MLflow does not count for a sweep that uses MLflow.
         if entry is not None and (entry.tracked or not tracked):
             runs.append((entry.started, directory, entry))
     for _, directory, entry in sorted(runs, key=lambda run: run[:2]):

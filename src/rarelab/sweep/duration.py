@@ -1,4 +1,4 @@
-"""How long will it take? Judged by the recorded runs of the same kind."""
+"""Estimates a sweep's duration from recorded runs of the same kind."""
 
 import statistics
 from collections import defaultdict
@@ -13,13 +13,13 @@ from rarelab.sweep.job import Job
 from rarelab.tracking.entry import load_entry, read_status
 
 _ENOUGH = 5
-"""Runs of one kind that are looked at."""
+"""The number of runs of one kind to read."""
 
 
 def estimate(jobs: Sequence[Job], folder: Path, at_once: int) -> str:
-    """``, about 3 min (by 4 recorded runs)``; says so where no run of the kind is recorded.
+    """``, about 3 min (from 4 recorded runs)``, or that the duration is unknown.
 
-    A kind is data set, model and loss; the time of a run is taken as proportional to its epochs.
+    A kind is data set, model and loss; a run's time is taken as proportional to its epochs.
     """
     if not jobs:
         return ""
@@ -30,10 +30,10 @@ def estimate(jobs: Sequence[Job], folder: Path, at_once: int) -> str:
         if kind(job.config, job.choices) in seen
     ]
     if not known:
-        return "; for how long is not known: no run of the kind is recorded"
+        return "; duration unknown: no run of this kind is recorded"
     total = statistics.mean(known) * len(jobs) / min(at_once, len(jobs))
     runs = sum(map(len, seen.values()))
-    return f", about {duration(total)} (by {runs} recorded run{'s' if runs > 1 else ''})"
+    return f", about {duration(total)} (from {runs} recorded run{'s' if runs > 1 else ''})"
 
 
 def _seconds_per_epoch(folder: Path, kinds: Iterable[str]) -> dict[str, list[float]]:

@@ -1,4 +1,4 @@
-"""The record of a job that failed before it had one: while its data was read or its parts built."""
+"""Records a job that failed before its run was opened, while loading data or building parts."""
 
 from pathlib import Path
 
@@ -12,15 +12,15 @@ from rarelab.tracking import RunRecord, owner
 
 
 def record_failure(job: Job, error: str, traceback: str) -> tuple[str, str]:
-    """Make the run that the job would have had, FAILED, with the traceback as its log.
+    """Record the job as a FAILED run, with the traceback as its log.
 
     Args:
         job: the job.
         error: the exception's type.
-        traceback: the whole text.
+        traceback: the full text.
 
     Returns:
-        The run's id and its folder.
+        The run's id and folder.
     """
     cfg = OmegaConf.create(job.config)
     home, experiment = Path(job.config["paths"]["home"]), job.config["tracking"]["experiment"]

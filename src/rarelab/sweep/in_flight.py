@@ -1,4 +1,4 @@
-"""Jobs on an engine that is somewhere else: how many at once, who has ended, when to give up."""
+"""Jobs on a remote engine: how many at once, which have ended, when to give up."""
 
 import time
 from collections import deque
@@ -10,37 +10,37 @@ from rarelab.sweep.job import Job, Result
 from rarelab.sweep.launcher import Report
 
 Handle = TypeVar("Handle")
-"""An engine's own name for a job that was handed to it."""
+"""An engine's own reference to a submitted job."""
 
 _GRACE = 60.0
-"""Seconds that interrupted jobs are given to close their records."""
+"""Seconds that interrupted jobs have to close their records."""
 
 
 class Engine(Protocol[Handle]):
-    """What a cluster must be able to do."""
+    """What a cluster must implement."""
 
     def room(self) -> int:
-        """How many jobs may be there at once, running or queued."""
+        """How many jobs may be running or queued at once."""
         ...
 
     def submit(self, jobs: Sequence[Job]) -> list[Handle]:
-        """Hand jobs over; their handles, in the same order."""
+        """Submit jobs; their handles, in the same order."""
         ...
 
     def ended(self, handles: Sequence[Handle], seconds: float) -> list[Handle]:
-        """Those that have ended; waits for one, at most so long."""
+        """The handles that have ended, waiting up to ``seconds`` for one."""
         ...
 
     def result(self, handle: Handle, job: Job) -> Result:
-        """How a job that has ended did; ``killed`` when its worker left no result."""
+        """The result of an ended job; ``killed`` if its worker left none."""
         ...
 
     def withdraw(self, handles: Sequence[Handle]) -> list[Handle]:
-        """Take back the jobs that have not started; which these were."""
+        """Cancel the jobs that have not started; their handles."""
         ...
 
     def interrupt(self, handles: Sequence[Handle]) -> None:
-        """Ask running jobs to stop as after Ctrl-C."""
+        """Ask running jobs to stop, as on Ctrl-C."""
         ...
 
 
@@ -66,14 +66,14 @@ def run_in_flight(engine: Engine[Handle], jobs: Sequence[Job], report: Report) -
 
 
 def _free(engine: Engine[Handle], waiting: deque[Job], running: dict[Handle, Job]) -> int:
-    """How many jobs to hand over; one where none runs, so that no engine is asked in vain."""
+    """How many jobs to submit; at least one if none is running, so the sweep always advances."""
     if not waiting:
         return 0
     return min(len(waiting), max(engine.room() - len(running), 0 if running else 1))
 
 
 def _interrupted(engine: Engine[Handle], running: dict[Handle, Job]) -> list[Result]:
-    """Let go of all jobs; the results of those that ran."""
+    """Stop all jobs; the results of those that were running."""
     for handle in engine.withdraw(list(running)):
         del running[handle]
     engine.interrupt(list(running))
@@ -81,5 +81,5 @@ def _interrupted(engine: Engine[Handle], running: dict[Handle, Job]) -> list[Res
     while running and time.monotonic() < deadline:
         for handle in engine.ended(list(running), 1.0):
             results.append(engine.result(handle, running.pop(handle)))
-    unheard = "the sweep was interrupted, and its worker did not answer"
+    unheard = "the sweep was interrupted, and the job's worker did not respond"
     return results + [Result(job.number, "interrupted", reason=unheard) for job in running.values()]

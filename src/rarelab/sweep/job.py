@@ -1,4 +1,4 @@
-"""One job of a sweep: all that any process on any machine needs to run it, and what came of it."""
+"""One job of a sweep, with everything a process on any machine needs to run it, and its result."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,21 +11,21 @@ Status = Literal["done", "pruned", "diverged", "error", "interrupted", "killed",
 
 @dataclass(frozen=True)
 class Job:
-    """A job as the plan froze it; plain data, so that it pickles to wherever it is to run.
+    """A job as frozen by the plan; plain data that can be pickled and sent to any worker.
 
     Args:
-        number: its place in the plan.
-        name: what is swept, ``loss=bce seed=3``; the run's name.
-        overrides: what tells the jobs apart and what they share, as typed.
-        config: the resolved configuration, plain containers; nothing is composed again later.
+        number: its position in the plan.
+        name: the swept values, ``loss=bce seed=3``; the run's name.
+        overrides: all of the job's overrides, as typed.
+        config: the resolved configuration, plain containers; never composed again.
         choices: the option chosen in each group.
-        signature, code, data: what makes it the same job as one that was run before.
+        signature, code, data: identify the job; an earlier run with the same three is the same job.
         modules: the parts of ``code``: module -> digest.
         numbers: the swept numbers by key, recorded as metrics ``hp/<key>``.
         sweep: the sweep's id.
-        parent: the id of the sweep's own run, once that is open.
-        listener: hears the rows of the run's history where it is trained, and may end the run by
-            raising :class:`~rarelab.errors.Pruned`.
+        parent: the id of the sweep's own run, once it is open.
+        listener: called with each row of the run's history in the training process; may end the
+            run by raising :class:`~rarelab.errors.Pruned`.
     """
 
     number: int
@@ -48,7 +48,7 @@ class Result:
     """How a job ended; plain data.
 
     ``error`` is the exception's type, ``reason`` one line (also why a job was skipped),
-    ``traceback`` the whole text; ``directory`` the run's folder, "" if it never had one.
+    ``traceback`` the full text, ``directory`` the run's folder, "" if there is none.
     """
 
     number: int
@@ -71,7 +71,7 @@ class Result:
 
 
 def parameters(job: Job) -> dict[str, str]:
-    """The job's choices and values, as its run's parameters have them."""
+    """The job's choices and values, as recorded in its run's parameters."""
     from rarelab.runs.folder import run_parameters
 
     return run_parameters(job.config, job.choices)

@@ -1,4 +1,4 @@
-"""What a sweep asks of an engine: run these jobs, tell about each when it ends."""
+"""The interface between a sweep and an engine: run these jobs, report each as it ends."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -12,17 +12,16 @@ from rarelab.errors import RequestError
 from rarelab.sweep.job import Job, Result
 
 Report = Callable[[Result], bool]
-"""Called with a job's result as soon as it is there; False means: start no further job."""
+"""Called with each job's result as it ends; returning False means: start no further job."""
 
 
 class JobLauncher(Launcher):
-    """A Hydra launcher that runs frozen jobs, so that nothing is composed a second time.
+    """A Hydra launcher for frozen jobs, which are not composed a second time.
 
-    An engine subclasses it in ``hydra_plugins`` and writes :meth:`run_jobs`; most of that is to
-    carry a :class:`~rarelab.sweep.job.Job` to a worker, call
-    :func:`~rarelab.sweep.work.run_job` there and bring the
-    :class:`~rarelab.sweep.job.Result` back. What is done before, retries and tables are the
-    sweep's business, the same for every engine.
+    An engine subclasses it in ``hydra_plugins`` and implements :meth:`run_jobs`: send a
+    :class:`~rarelab.sweep.job.Job` to a worker, call :func:`~rarelab.sweep.work.run_job` there
+    and return the :class:`~rarelab.sweep.job.Result`. The sweep itself skips finished jobs,
+    retries and makes the tables, in the same way for every engine.
     """
 
     def setup(
@@ -32,29 +31,28 @@ class JobLauncher(Launcher):
         self.config = config
 
     def warm_up(self) -> None:
-        """Begin what takes long (importing libraries, reaching a cluster) while the plan is made.
+        """Start slow preparations (imports, connecting to a cluster) while the plan is made.
 
-        Must have no lasting effect: the plan may be refused, or be all that was asked for.
+        Must have no lasting effect: the plan may be refused, or the user may want only the plan.
         """
 
     @abstractmethod
     def run_jobs(self, jobs: Sequence[Job], report: Report) -> list[Result]:
-        """Run the jobs, ``report`` each result as it comes, and return them all.
+        """Run the jobs, ``report`` each result as it arrives, and return all results.
 
-        - A job that fails, or whose worker dies (status ``killed``), does not disturb the others.
-        - Once ``report`` returned False no further job is started; those that run are waited for.
-          A job that never started has no result.
-        - KeyboardInterrupt and :class:`~rarelab.errors.Terminated` end every job and close its
-          record before they are passed on.
+        - A job that fails, or whose worker dies (status ``killed``), does not affect the others.
+        - Once ``report`` has returned False, no further job starts; running jobs may finish. A job
+          that never started has no result.
+        - On KeyboardInterrupt or :class:`~rarelab.errors.Terminated`, every job is ended and its
+          record closed before the exception propagates.
         """
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Any:
-        """Not for sweepers that know nothing of jobs.
+        """Hydra's entry point for other sweepers, which is not supported.
 
         Raises:
             RequestError: always.
         """
         raise RequestError(
-            f"hydra/launcher: {type(self).__name__} runs the jobs of hydra/sweeper=rarelab or "
-            "optuna, not those of another sweeper"
+            f"hydra/launcher: {type(self).__name__} works only with hydra/sweeper=rarelab or optuna"
         )

@@ -1,4 +1,4 @@
-"""Jobs on this machine: a process each, forked from a server that has imported everything."""
+"""Jobs on this machine: one process each, forked from a server with everything imported."""
 
 import faulthandler
 import multiprocessing
@@ -19,7 +19,7 @@ from rarelab.sweep.job import Job, Result
 from rarelab.sweep.launcher import Report
 
 _PATIENCE = 30.0
-"""Seconds that a job is given to close its record before it is killed."""
+"""Seconds that a job has to close its record before it is killed."""
 
 
 @dataclass
@@ -27,9 +27,9 @@ class Slots:
     """How many jobs may run at once, and on which GPUs.
 
     Args:
-        n_jobs: at once, in all.
-        devices: the GPUs, as ``CUDA_VISIBLE_DEVICES`` names them; empty without any.
-        jobs_per_device: at once on each of them.
+        n_jobs: jobs running at once, in total.
+        devices: the GPUs, as named in ``CUDA_VISIBLE_DEVICES``; empty if there are none.
+        jobs_per_device: jobs running at once on each GPU.
     """
 
     n_jobs: int
@@ -38,13 +38,13 @@ class Slots:
     _taken: list[str | None] = field(default_factory=list)
 
     def free(self, device: str = "auto", count: int = 1) -> bool:
-        """Whether a job with this ``trainer.device`` and so many ``trainer.devices`` may start."""
+        """Whether a job with ``trainer.device=device`` and ``trainer.devices=count`` may start."""
         if len(self._taken) >= self.n_jobs:
             return False
         return not self._needs_any(device) or bool(self._least_used(count))
 
     def take(self, device: str = "auto", count: int = 1) -> str | None:
-        """Take a place; the GPUs that the job is to see, None where it may see all."""
+        """Take a slot; the GPUs visible to the job, None for all."""
         chosen = ",".join(self._least_used(count)) if self._needs_any(device) else None
         self._taken.append(chosen)
         return chosen
@@ -56,8 +56,8 @@ class Slots:
         return bool(self.devices) and device in ("auto", "cuda")
 
     def _least_used(self, count: int) -> list[str]:
-        """So many GPUs with a place left, or none; a job that wants more than there are gets all,
-        and says itself that they do not do."""
+        """``count`` GPUs with a free slot, or an empty list. A job that wants more GPUs than exist
+        gets all of them, and reports the shortage itself."""
         taken = [device for group in self._taken if group for device in group.split(",")]
         open_ = [device for device in self.devices if taken.count(device) < self.jobs_per_device]
         count = min(count, len(self.devices))
@@ -65,7 +65,7 @@ class Slots:
 
 
 class Worker:
-    """One job in one process, seen from the sweep."""
+    """One job in its own process, as seen by the sweep."""
 
     def __init__(self, job: Job, device: str | None) -> None:
         self.job, self.device = job, device
@@ -83,7 +83,7 @@ class Worker:
         theirs.close()
 
     def listen(self) -> None:
-        """Take what the job has sent so far."""
+        """Read what the job has sent so far."""
         try:
             while not self.messages.closed and self.messages.poll():
                 message = self.messages.recv()
@@ -93,7 +93,7 @@ class Worker:
                     run_id, directory = message
                     self._seen = replace(self._seen, run_id=run_id, directory=directory)
         except (EOFError, OSError):
-            self.messages.close()  # its end is closed: there is nothing more to wait for
+            self.messages.close()  # the job closed its end: nothing more will arrive
 
     @property
     def over(self) -> bool:
@@ -101,11 +101,11 @@ class Worker:
 
     @property
     def sources(self) -> list[Any]:
-        """What becomes ready when there is news."""
+        """What to wait on for news of the job."""
         return [self.process.sentinel, *([] if self.messages.closed else [self.messages])]
 
     def result(self) -> Result:
-        """How the job ended; ``killed`` if its process died without a word."""
+        """How the job ended; ``killed`` if its process died without sending a result."""
         self.listen()
         self.process.join()
         self.messages.close()
@@ -117,7 +117,7 @@ class Worker:
         return replace(seen, error="Killed", reason=death(self.process.exitcode or 0))
 
     def end(self) -> None:
-        """Ask the job to close its record and leave."""
+        """Ask the job to close its record and exit."""
         self._asked = True
         self.process.terminate()
 
@@ -147,7 +147,7 @@ class Pool:
         return results
 
     def _finished(self) -> list[Worker]:
-        """Wait for news; the workers that are over."""
+        """Wait for news; the workers that have ended."""
         connection.wait([source for worker in self._running for source in worker.sources])
         for worker in self._running:
             worker.listen()
@@ -177,9 +177,10 @@ def _devices(job: Job) -> tuple[str, int]:
 
 def _work(job: Job, messages: connection.Connection, environment: Mapping[str, str]) -> None:
     """The process of one job."""
-    from rarelab.sweep.work import run_job  # all of training, which the sweep itself does not need
+    from rarelab.sweep.work import run_job  # imports all of training, unlike the sweep
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all: the sweep decides
+    # Ctrl-C reaches every process in the group: the sweep decides when jobs end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.clear()
     os.environ.update(environment)
     threading.Thread(target=_leave_with_the_sweep, daemon=True).start()
@@ -192,7 +193,7 @@ def _work(job: Job, messages: connection.Connection, environment: Mapping[str, s
 
 
 def _leave_with_the_sweep() -> None:
-    """End like after SIGTERM when the sweep's process is no more."""
+    """End as on SIGTERM when the sweep's process is gone."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -200,7 +201,7 @@ def _leave_with_the_sweep() -> None:
 
 
 def _write_to(log: Path) -> None:
-    """Let what libraries and crashes write past Python go to the job's log as well."""
+    """Also send what libraries and crashes write outside Python's streams to the job's log."""
     with log.open("a", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -208,7 +209,7 @@ def _write_to(log: Path) -> None:
 
 
 def visible_devices() -> list[str]:
-    """The GPUs of this process as ``CUDA_VISIBLE_DEVICES`` names them."""
+    """The GPUs of this process, as named in ``CUDA_VISIBLE_DEVICES``."""
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -1,4 +1,4 @@
-"""From what a user typed to the overrides of each job: grid, arms and zip, by Hydra's grammar."""
+"""From the command line to the overrides of each job: grid, arms and zip in Hydra's grammar."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,10 +19,10 @@ _NAMES = {"dataset.path", "tracking.experiment", "paths.home", *(f"dataset.{c}" 
 
 
 def quoted_arms(override: str) -> str:
-    """``sweep.arms=[[loss=bce],[...]]`` as Hydra's grammar wants it, each override in quotes.
+    """``sweep.arms=[[loss=bce],[...]]`` with each override quoted, as Hydra's grammar requires.
 
     Raises:
-        RequestError: the brackets are not those of a list of lists.
+        RequestError: the value is not a list of lists.
     """
     if not override.startswith(ARMS) or not override.removeprefix(ARMS).startswith("["):
         return override
@@ -32,9 +32,9 @@ def quoted_arms(override: str) -> str:
 
 
 def quoted_name(override: str) -> str:
-    """``dataset.path=t (1).csv`` with quotes around the name, which Hydra's grammar would refuse.
+    """``dataset.path=t (1).csv`` with the name quoted; Hydra's grammar refuses it unquoted.
 
-    Only the values of ``_NAMES``, and only where they cannot be read as they are.
+    Only for the keys in ``_NAMES``, and only if the value does not parse as it is.
     """
     key, _, value = override.partition("=")
     if key not in _NAMES or not value:
@@ -47,12 +47,12 @@ def quoted_name(override: str) -> str:
 
 
 def key_of(line: str) -> str:
-    """The key or group that an override is about."""
+    """The key or group that an override sets."""
     return line.partition("=")[0].lstrip("+~")
 
 
 def is_of_a_job(override: Override) -> bool:
-    """Whether an override says what a job is, not how the sweep is carried out."""
+    """Whether an override belongs to the jobs, not to how the sweep is run."""
     return first_key(override.key_or_group) not in NOT_OF_A_JOB
 
 
@@ -62,16 +62,16 @@ def expand(
     arguments: Sequence[str],
     settings: Settings,
 ) -> list[tuple[str, ...]]:
-    """The overrides of every job: arms x zip x grid, the first of them varying slowest.
+    """The overrides of every job: arms x zip x grid, the first varying slowest.
 
-    Of two overrides of one key the later counts: the study's (``hydra.sweeper.params``), then its
-    arms and zip, then the command line. Arms and zip that are typed themselves come last.
+    When a key is overridden twice the later one wins: the study's (``hydra.sweeper.params``), then
+    its arms and zip, then the command line. Arms and zip given on the command line come last.
 
     Args:
         parser: knows the groups, for ``glob(*)``.
         study: the study's grid, key -> values as in an override.
         arguments: the command line's overrides.
-        settings: where arms and zip stand.
+        settings: holds arms and zip.
     """
     typed = [override for override in parser.parse_overrides(list(arguments))]
     kept = [override for override in typed if is_of_a_job(override)]
@@ -99,12 +99,12 @@ def _values(override: Override) -> list[str]:
         return [override.input_line]
     if not override.is_discrete_sweep():
         raise RequestError(
-            f"{override.input_line}: an interval is for a search; a grid takes a,b,c or range(n)"
+            f"{override.input_line}: an interval needs a search; a grid takes a,b,c or range(n)"
         )
     key = override.get_key_element()
     values = [f"{key}={value}" for value in override.sweep_string_iterator()]
     if not values:
-        raise RequestError(f"{override.input_line}: expected one value or more, found none")
+        raise RequestError(f"{override.input_line}: expected at least one value, found none")
     return values
 
 
@@ -129,7 +129,7 @@ def _text(value: Any) -> str:
 
 
 def _split(text: str) -> list[str]:
-    """The elements of ``[a, [b, c], d]`` as text, split at the commas of the outermost list."""
+    """The elements of ``[a, [b, c], d]`` as text, split at the outermost commas."""
     text = text.strip()
     if not (text.startswith("[") and text.endswith("]")):
         raise RequestError(

@@ -1,4 +1,4 @@
-"""The sweep's own run: the parent of its jobs' runs, with the plan, the endings and the table."""
+"""The sweep's own run, parent of its jobs' runs: the plan, the jobs' endings and the table."""
 
 import csv
 import json
@@ -25,16 +25,16 @@ KIND = {"rarelab.kind": "sweep"}
 
 
 class Parent:
-    """A context manager around the running of a sweep's jobs.
+    """The record of a sweep, as a context manager around the running of its jobs.
 
-    The same sweep again goes on with the run it has, unless another process is at it.
+    Repeating a sweep resumes its earlier run, unless another process is working on it.
 
     Args:
-        cfg: what was asked of the sweep itself; recorded as ``config.yaml``.
-        jobs: all of the plan.
+        cfg: the configuration of the sweep itself; recorded as ``config.yaml``.
+        jobs: all jobs of the plan.
         folder: ``runs/<experiment>``.
         sink: the tracker, not yet opened.
-        search: the id of a search, whose jobs are not known beforehand: see :meth:`plan`.
+        search: the id of a search, whose jobs are not known in advance: see :meth:`plan`.
     """
 
     def __init__(
@@ -55,8 +55,7 @@ class Parent:
         return self
 
     def _start(self, opened: ExitStack) -> None:
-        """Open the parts one by one; ``opened`` closes those that were, whatever becomes of the
-        others."""
+        """Open the parts one by one; if one fails, ``opened`` closes those before it."""
         opened.callback(lambda: self._let_go(self.directory))
         opened.enter_context(owner.beating(self.directory))
         kept = [str(key) for key in self._cfg if key != "hydra"]
@@ -68,7 +67,7 @@ class Parent:
         history = self.directory / "history.jsonl"
         self._history = History(history, [self._sink])
         if history.is_file():
-            self._history.cut(len(self._history))  # of a killed sweep: no half line before the next
+            self._history.cut(len(self._history))  # a killed sweep may have left half a line
 
     def __exit__(
         self,
@@ -91,7 +90,7 @@ class Parent:
         self._let_go = owner.release
 
     def plan(self, jobs: Sequence[Job]) -> None:
-        """Write what is to be run: ``plan.json``."""
+        """Write the jobs to run: ``plan.json``."""
         self._jobs = jobs
         plan = [{key: getattr(job, key) for key in _PLANNED} for job in jobs]
         _write(self.directory / "plan.json", json.dumps(plan, indent=1))
@@ -109,7 +108,7 @@ class Parent:
         self.append(table_metrics(found))
 
     def whereabouts(self) -> str:
-        """Where the table and the figure lie, and what to do next."""
+        """Where the table and the figure are, and the next commands."""
         lines = [f"table and figure: {self.directory}"]
         if isinstance(self._sink, MlflowSink):
             name = shlex.quote(self._sink.experiment)
@@ -118,7 +117,7 @@ class Parent:
         return "\n".join(lines)
 
     def append(self, metrics: dict[str, float]) -> None:
-        """Record numbers of the whole sweep; a later call is a later step: the last ones count."""
+        """Record metrics of the whole sweep; each call is a new step, and the last one counts."""
         self._keep(lambda: self._history.append(len(self._history), metrics))
 
     def _write_endings(self, results: Mapping[int, Result]) -> None:
@@ -131,7 +130,7 @@ class Parent:
                     rows.writerow([job.number, job.name, *(getattr(ending, k) for k in _ENDINGS)])
 
     def _keep(self, write: Callable[[], Any]) -> None:
-        """Write something; that the disk does not take it is said and stops no job."""
+        """Call ``write``; if the disk refuses, log a warning and go on."""
         try:
             write()
         except OSError as error:
@@ -148,12 +147,12 @@ class Parent:
 
 
 def under_way(folder: Path, sweep: str) -> Path | None:
-    """The record of the same sweep in another process that is at work on it just now."""
+    """The record of the same sweep if another process is running it now."""
     return next(filter(owner.alive, _records(folder, sweep)), None)
 
 
 def is_open(folder: Path, sweep: str) -> bool:
-    """Whether the sweep has a record that does not say that it is done, and nobody works on it."""
+    """Whether the sweep has a record that is not done and that no process is working on."""
     free = [directory for directory in _records(folder, sweep) if not owner.alive(directory)]
     return bool(free) and (read_status(free[0]) or {}).get("status") != "done"
 

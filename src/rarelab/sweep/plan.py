@@ -21,12 +21,12 @@ from rarelab.sweep.overrides import key_of
 
 @dataclass
 class Planner:
-    """Makes jobs of overrides; what is equal in several jobs is looked at once.
+    """Turns overrides into jobs; parts shared by several jobs are checked once.
 
     Args:
-        composer: composes.
+        composer: composes the configurations.
         home, experiment: where the records of all jobs go, absolute.
-        availability: where the data is, by its identity, as far as it must be had from somewhere.
+        availability: where stored data is, by its identity.
     """
 
     composer: Composer
@@ -39,17 +39,17 @@ class Planner:
     _code: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
 
     def jobs(self, overrides: Sequence[Sequence[str]], sweep: str = "") -> list[Job]:
-        """The job of each list of overrides, frozen; equal ones only once.
+        """A frozen job for each list of overrides, without duplicates.
 
-        Everything that can be known without loading data is checked: the names, the targets, the
-        types of all values. Nothing is written or fetched; :meth:`require_data` looks for the data.
+        Checks whatever can be checked without loading data: names, targets and the types of all
+        values. Writes and fetches nothing; :meth:`require_data` looks for the data.
 
         Args:
-            overrides: one list a job.
-            sweep: the sweep's id; "" takes one that follows from the jobs.
+            overrides: one list per job.
+            sweep: the sweep's id; "" derives one from the jobs.
 
         Raises:
-            RequestError: naming the job's overrides and what is wrong with them.
+            RequestError: with the job's overrides and what is wrong with them.
         """
         found: dict[str, Job] = {}
         for lines in overrides:
@@ -69,14 +69,14 @@ class Planner:
         ]
 
     def has_data(self, job: Job) -> bool:
-        """Whether the job can be prepared without fetching anything."""
+        """Whether the job's data is already here, so that nothing has to be fetched."""
         return job.data not in self._stored or self._stored[job.data].is_here()
 
     def require_data(self, jobs: Sequence[Job]) -> None:
-        """Make sure that the jobs can get their data, before the first one starts.
+        """Check that the jobs can get their data before the first one starts.
 
         Raises:
-            RequestError: an archive is missing that is only fetched by name.
+            RequestError: an archive is missing and has to be fetched by an explicit command.
         """
         for identity in dict.fromkeys(job.data for job in jobs):
             if identity in self._stored:
@@ -86,7 +86,7 @@ class Planner:
         cfg, choices = self.composer.job(lines)
         cfg.paths.home = self.home
         cfg.tracking.experiment = self.experiment
-        # A node elsewhere need not have the variable.
+        # The variable may not be set on another node.
         cfg.tracking.uri = cfg.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         self._check(cfg, plain)
@@ -128,19 +128,19 @@ class Planner:
 
 
 def sweep_id(signatures: Sequence[str] | Mapping[str, Any]) -> str:
-    """Eight digits that follow from which jobs a sweep has, in whatever order."""
+    """Eight hex digits derived from a sweep's jobs, whatever their order."""
     return hashlib.sha256("\n".join(sorted(signatures)).encode()).hexdigest()[:8]
 
 
 def _swept(jobs: Sequence[Job]) -> list[str]:
-    """The keys that some jobs have been given another value for than others."""
+    """The keys whose overrides differ between jobs."""
     lines = [{key_of(line): line for line in job.overrides} for job in jobs]
     keys = dict.fromkeys(key for job in lines for key in job)
     return [key for key in keys if len({job.get(key) for job in lines}) > 1]
 
 
 def _numbers(job: Job, swept: Sequence[str]) -> dict[str, float]:
-    """The swept values of a job that are numbers, by key."""
+    """A job's numeric swept values, by key."""
     found = {key: _at(job.config, key) for key in swept}
     return {
         key: float(value)

@@ -1,7 +1,6 @@
-"""What the fork server imports once, so that no job pays for it: torch, MLflow and this package.
+"""Imported once by the fork server, so that no job has to: torch, MLflow and this package.
 
-Nothing is opened here and no thread is started: a client, a connection or a lock would be shared by
-all the processes that are forked afterwards.
+Opens nothing and starts no thread: forked processes would share any client, connection or lock.
 """
 
 import torch
@@ -16,7 +15,7 @@ from rarelab.tracking.store import import_mlflow
 
 import_mlflow("sqlite://")
 
-# torch imports its compiler (a second and a half) with the first optimiser that is made.
+# The first optimiser makes torch import its compiler, which takes a second and a half.
 torch.optim.Adam([torch.zeros(1, requires_grad=True)])
 rarelab.figures.run.warm_up()
 

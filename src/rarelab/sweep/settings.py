@@ -1,4 +1,4 @@
-"""How a sweep is carried out: the keys of the group ``sweep``."""
+"""How a sweep is run: the keys of the group ``sweep``."""
 
 import math
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ class Settings:
     """The values of ``conf/sweep/default.yaml``.
 
     Args:
-        n_jobs: jobs at once, a process each.
-        jobs_per_device: of these, on one GPU.
-        dry_run: print the plan and do nothing.
-        force: run what is done, too.
-        on_error: ``continue``, or ``stop``: after a failure no further job is started.
-        retries: further tries of a job that ended in an error or was killed; one that diverged
-            would diverge again and gets none.
-        arms: lists of overrides; each is one arm with keys of its own.
-        zip: key -> values; the values of one place go together.
+        n_jobs: jobs running at once, one process each.
+        jobs_per_device: jobs sharing one GPU.
+        dry_run: print the plan and do nothing else.
+        force: also run jobs that are already done.
+        on_error: ``continue``, or ``stop`` to start no further job after a failure.
+        retries: extra attempts for a job that failed with an error or was killed; none for one
+            that diverged, which would diverge again.
+        arms: lists of overrides, one list per arm; arms may set different keys.
+        zip: key -> values, swept together position by position.
     """
 
     n_jobs: int = 1
@@ -40,14 +40,14 @@ class Settings:
         lengths = {key: len(values) for key, values in (self.zip or {}).items()}
         for key, length in lengths.items():
             if not length:
-                raise RequestError(f"sweep.zip.{key}: expected one value or more, found none")
+                raise RequestError(f"sweep.zip.{key}: expected at least one value, found none")
         if len(set(lengths.values())) > 1:
             shown = ", ".join(f"{key} has {length}" for key, length in lengths.items())
-            raise RequestError(f"sweep.zip: expected lists of one length; {shown}")
+            raise RequestError(f"sweep.zip: expected lists of equal length; {shown}")
 
 
 def at_least(key: str, value: float | None, least: float) -> None:
-    """Refuse a number below ``least``, infinite or NaN; None (not given) passes.
+    """Refuse a number that is below ``least``, infinite or NaN; None (not given) passes.
 
     Raises:
         RequestError: ``key=value: expected LEAST or more``.
@@ -60,7 +60,7 @@ def settings(cfg: DictConfig) -> Settings:
     """The settings of a composed configuration.
 
     Raises:
-        RequestError: a key that is none, or a value of a wrong type.
+        RequestError: an unknown key, or a value of the wrong type.
     """
     from rarelab.config import build
 

@@ -1,4 +1,4 @@
-"""What Hydra's sweepers of rarelab share: a launcher that takes frozen jobs, and a sweep."""
+"""The base class of rarelab's Hydra sweepers: a launcher for frozen jobs, and a sweep."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class JobSweeper(Sweeper):
-    """A sweeper of frozen jobs; what it does with a :class:`~rarelab.sweep.conduct.Sweep` is in
+    """A sweeper over frozen jobs; subclasses run the :class:`~rarelab.sweep.conduct.Sweep` in
     :meth:`carry_out`."""
 
     def setup(
@@ -30,8 +30,8 @@ class JobSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Carry the sweep out; its results."""
-        # Hydra imports its plug-ins with every command; what follows imports torch.
+        """Run the sweep and return its results."""
+        # Hydra imports its plug-ins with every command, and these modules import torch.
         from rarelab.sweep.conduct import Sweep
         from rarelab.sweep.launcher import JobLauncher
 
@@ -46,4 +46,4 @@ class JobSweeper(Sweeper):
 
     @abstractmethod
     def carry_out(self, sweep: "Sweep", arguments: Sequence[str]) -> "list[Result]":
-        """Run the sweep that the arguments describe."""
+        """Run the sweep described by the arguments."""

@@ -1,4 +1,4 @@
-"""The sweep's result: mean and spread over the seeds of each arm, and the curves overlaid."""
+"""The sweep's result: mean and spread over the seeds of each arm, and overlaid curves."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ _SEED = "seed"
 
 @dataclass(frozen=True)
 class Arm:
-    """The jobs that differ in nothing but the seed, as far as they have ended well."""
+    """Jobs that differ only in the seed: the results of the successful ones."""
 
     label: str
     results: list[Result]
@@ -40,7 +40,7 @@ class Arm:
 
 
 def arms(jobs: Sequence[Job], results: Mapping[int, Result]) -> list[Arm]:
-    """The arms of a sweep in the order of its plan; ``results`` by job number."""
+    """The arms of a sweep in plan order; ``results`` by job number."""
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         key = json.dumps(_without_seed(parameters(job)), sort_keys=True)
@@ -81,7 +81,7 @@ def _cell(arm: Arm, metric: str) -> str:
 
 def table_metrics(found: Sequence[Arm]) -> dict[str, float]:
     """The table as metrics of the sweep's run: ``<metric>/mean/<arm>``, ``.../sd/...``, ``n/<arm>``
-    and ``missing/<arm>``. What no run has is left out."""
+    and ``missing/<arm>``. Metrics that no run has are left out."""
     metrics: dict[str, float] = {}
     for arm in found:
         metrics[f"n/{arm.label}"] = float(len(arm.results))
@@ -104,9 +104,9 @@ def write_table(path: Path, found: Sequence[Arm]) -> None:
 
 
 def write_figure(directory: Path, found: Sequence[Arm]) -> list[Path]:
-    """``figures/recall_at_quantile.*``: an arm's mean curve and the range over its seeds.
+    """``figures/recall_at_quantile.*``: each arm's mean curve and the range over its seeds.
 
-    Runs whose curves are not on this disk are left out; without any there is no figure.
+    Runs without curves on this disk are left out; with no curves at all there is no figure.
     """
     curves = {arm.label: [c for r in arm.results if (c := _curves(r)) is not None] for arm in found}
     drawn = {label: runs for label, runs in curves.items() if runs}

@@ -1,4 +1,4 @@
-"""The work of one job: run it in this process, quietly, and say how it ended."""
+"""Runs one job in this process, quietly, and returns how it ended."""
 
 import contextlib
 import io
@@ -20,18 +20,18 @@ from rarelab.sweep.job import Job, Result, Status
 from rarelab.training import Diverged
 
 Opened = Callable[[str, str], None]
-"""Told a run's id and folder as soon as it has them."""
+"""Called with a run's id and folder as soon as they exist."""
 
 
 def run_job(job: Job, opened: Opened = lambda run_id, directory: None) -> Result:
-    """Run a job in this process, quietly, and never raise for what goes wrong in it.
+    """Run a job in this process, quietly; its failures are returned, not raised.
 
-    What the job prints goes to its own ``train.log``. Ctrl-C and SIGTERM end it as
-    ``interrupted``, with its record closed.
+    The job's output goes to its own ``train.log``. Ctrl-C and SIGTERM end it as ``interrupted``,
+    with its record closed.
 
     Args:
         job: the job.
-        opened: called with the run's id and folder when the record is open.
+        opened: called with the run's id and folder once the record is open.
     """
     began, seen = time.monotonic(), Result(job.number, "error")
 
@@ -70,7 +70,7 @@ def run_job(job: Job, opened: Opened = lambda run_id, directory: None) -> Result
 
 
 def _tags(job: Job) -> dict[str, str]:
-    """The sweep's id; and if the code is no longer what was planned, a code that no plan has."""
+    """The sweep's id and, if the code changed since the plan, a code tag that matches no plan."""
     now = code_fingerprint(targets_in(job.config))
     edited = {} if now == job.code else {"rarelab.code": f"{now} (edited while the sweep ran)"}
     return {"rarelab.sweep": job.sweep, **edited}
@@ -88,10 +88,10 @@ def _failure(seen: Result, status: Status, error: BaseException) -> Result:
 
 @contextlib.contextmanager
 def _into_the_log() -> Iterator[None]:
-    """Whatever is printed becomes a line of the run's log instead of one among other jobs'."""
+    """Send everything printed to the run's log, so that jobs do not mix on the console."""
     log = logging.getLogger("rarelab")
     console = log.handlers
-    # The record adds its file; without any handler Python would print warnings itself.
+    # The record adds its file handler; without any handler, Python prints warnings itself.
     log.handlers = [logging.NullHandler()]
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -105,7 +105,7 @@ def _into_the_log() -> Iterator[None]:
 
 
 class _LogStream(io.TextIOBase):
-    """A text stream whose lines go to a logger."""
+    """A text stream that sends its lines to a logger."""
 
     def __init__(self, log: logging.Logger) -> None:
         self._log = log
