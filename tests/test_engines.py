@@ -241,7 +241,7 @@ def test_a_search_on_ray_keeps_its_study_in_a_database(
 
     more = rarelab(*request, "hydra.sweeper.n_trials=5", **ray)
     assert more.returncode == 0, more.stdout + more.stderr
-    assert "goes on in" in more.stdout
+    assert "resumed in" in more.stdout
     assert more.stdout.count("\ntrial ") == 1
     (same,) = recorded(tracking_server, "search", kind="sweep")
     assert same.info.run_id == parent.info.run_id

@@ -323,7 +323,7 @@ def test_a_record_cannot_name_what_is_built(trained: dict[str, Path], tmp_path: 
         read_model(folder)
     create = "${oc.create:'{_target_: os.system, command: id}'}"
     evil = {"_target_": "torch.nn.Identity", "args": [create]}
-    with pytest.raises(RequestError, match="a record holds no interpolations"):
+    with pytest.raises(RequestError, match="interpolations are not allowed in a record"):
         read_model(altered(trained["mlp"], tmp_path / "resolved", model=evil))
 
 

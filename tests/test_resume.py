@@ -163,9 +163,9 @@ DAMAGE = {
     "empty": (lambda path: path.write_bytes(b""), "cannot be read: File is not a zip file"),
     "cut": (lambda path: path.write_bytes(path.read_bytes()[:-40]), "cannot be read"),
     "flipped": (_flip_a_byte, "the checksum of"),
-    "foreign": (_make_foreign, "it belongs to a run with another code"),
+    "foreign": (_make_foreign, "it belongs to a run with different code"),
     "program": (_make_a_program, "Weights only load failed"),
-    "ahead": (_too_far, "it stands after 99 rows of a history of 2"),
+    "ahead": (_too_far, "it covers 99 history rows, but there are 2"),
 }
 
 

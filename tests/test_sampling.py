@@ -174,14 +174,14 @@ def test_a_balanced_run_is_calibrated_where_the_loss_is_a_likelihood(capsys) -> 
     balanced = rarelab.train([*SMALL, "loss=bce", "sampler=class_balanced"])
     assert "at 50 % instead of 1 %; the loss is corrected" in capsys.readouterr().out
     weighted = rarelab.train([*SMALL, "loss=weighted_bce"])
-    assert "take sampler=stratified" in capsys.readouterr().out
+    assert "use sampler=stratified" in capsys.readouterr().out
     assert balanced.metrics["test/ece"] < 0.05 < weighted.metrics["test/ece"]
 
 
 def test_a_stratified_run_has_a_positive_in_every_batch(capsys) -> None:
     done = rarelab.train([*SMALL, "schedule.warmup_epochs=1", "sampler=stratified"])
     assert done.metrics["train/no_positive_batch_frac"] == 0.0
-    assert "SmoothAPLoss is no likelihood and is not corrected" in capsys.readouterr().out
+    assert "SmoothAPLoss is not a likelihood and is not corrected" in capsys.readouterr().out
 
 
 def test_an_estimator_has_no_batches_to_sample() -> None:

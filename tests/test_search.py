@@ -52,7 +52,7 @@ def test_a_dimension_is_what_hydra_wrote(override: str, dimension: Choice | Numb
         ("x=tag(log,choice(1,2))", "may carry the tag log"),
         ("x=tag(log,interval(0,1))", "x=tag(log,interval(0,1)): "),
         ("x=interval(2,1)", "x=interval(2,1): "),
-        ("x=range(3,3)", "an empty range"),
+        ("x=range(3,3)", "the range is empty"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_in_one_line(override: str, answer: str) -> None:
@@ -168,7 +168,7 @@ def test_a_lost_study_stops_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixt
     report(row(0, 0.4))
     report(row(1, 0.4))
     assert len(caplog.records) == 1
-    assert "trained to its end" in caplog.text
+    assert "this run is not pruned" in caplog.text
 
 
 def test_a_storage_that_cannot_be_reached_is_a_wrong_request(tmp_path: Path) -> None:

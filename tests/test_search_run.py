@@ -180,7 +180,7 @@ def test_a_trial_that_diverges_or_is_nan_is_a_failed_one_and_the_search_goes_on(
         ("trainer.max_epochs=interval(1,3)", "expected a whole number"),
         ("loss.temperature=interval(0,1)", "loss.temperature: there is no such key"),
         ("model=linear,gru", "takes sequences"),
-        ("sweep.arms=[['loss=bce']]", "a search has none"),
+        ("sweep.arms=[['loss=bce']]", "not supported in a search"),
     ],
 )
 def test_a_corner_that_cannot_be_meant_stops_the_search_before_anything_is_written(
@@ -222,7 +222,7 @@ def test_files_edited_during_a_search_change_nothing(tmp_path: Path, home: Path)
 
 def test_two_processes_do_not_search_the_same_at_once(home: Path) -> None:
     def start_another(job: Job) -> None:
-        with pytest.raises(RequestError, match="under way in another process"):
+        with pytest.raises(RequestError, match="already running in another process"):
             search(*SPACE)
 
     search(*SPACE, launcher=InThisProcess(pretend, start_another), n_trials=1)

@@ -67,8 +67,8 @@ def test_a_record_names_components_of_its_group_alone(tmp_path, target) -> None:
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
-        ("dataset: {path: '${oc.env:HOME}'}", "a record holds no interpolations"),
-        ("dataset: [{a: '${now:%Y}'}]", "a record holds no interpolations"),
+        ("dataset: {path: '${oc.env:HOME}'}", "interpolations are not allowed in a record"),
+        ("dataset: [{a: '${now:%Y}'}]", "interpolations are not allowed in a record"),
         ("!!python/object/apply:os.system ['true']", "is not a run configuration"),
         ("dataset: !!python/name:os.system", "is not a run configuration"),
         ("- 1", "it names no dataset"),

@@ -220,7 +220,7 @@ def test_a_file_of_any_name_needs_no_quotes_of_hydras(name: str) -> None:
 
 
 def test_a_name_with_a_comma_is_told_to_be_quoted() -> None:
-    with loader() as found, pytest.raises(RequestError, match="commas are for a sweep") as error:
+    with loader() as found, pytest.raises(RequestError, match="commas mean a sweep") as error:
         Composer(found).job(["dataset=file", "dataset.path=a,b.csv"])
     assert "\"dataset.path='a,b.csv'\"" in str(error.value)
 

@@ -235,7 +235,7 @@ def test_a_pool_remembers_positives_that_the_batch_lacks(tmp_path: Path) -> None
         (["loss=cross_entropy"], "loss: "),
         (["loss.reduction=none", "schedule=constant"], "loss.reduction: training needs one number"),
         (["dataset=longtail_toy", "loss=bce"], "loss: BinaryCrossEntropy cannot train"),
-        (["trainer.device=tpu"], "trainer.device=tpu: not to be had here"),
+        (["trainer.device=tpu"], "trainer.device=tpu: not available here"),
         (["model=gru"], "model: GRU takes sequences"),
         (["dataset=sequence_toy"], "model: MLP takes rows"),
     ],

@@ -98,7 +98,7 @@ def test_an_interrupted_run_goes_on_in_its_folder_and_its_mlflow_run(interrupted
     assert done.directory == directory
     assert rows(directory) == rows(whole.directory)
     assert done.metrics == whole.metrics
-    assert "continued after epoch 2, step 2" in (directory / "train.log").read_text()
+    assert "resumed after epoch 2, step 2" in (directory / "train.log").read_text()
     assert not (directory / LAST).exists()
     tracker = mlflow.MlflowClient(f"sqlite:///{home}/mlflow.db")
     run = tracker.get_run(done.run_id)

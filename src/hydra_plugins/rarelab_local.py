@@ -7,7 +7,7 @@ from rarelab.sweep.launcher import JobLauncher, Report
 
 
 class RarelabLocal(JobLauncher):
-    """``sweep.n_jobs`` processes at once, at most ``sweep.jobs_per_device`` on one GPU."""
+    """Runs ``sweep.n_jobs`` processes at once, at most ``sweep.jobs_per_device`` on one GPU."""
 
     def warm_up(self) -> None:
         """Let a fork server import torch and MLflow while the plan is made."""

@@ -1,8 +1,8 @@
-"""``hydra/sweeper=optuna``: a sweep that chooses its own jobs.
+"""``hydra/sweeper=optuna``: hyperparameter search.
 
-The published sweeper is held at optuna < 3, composes each trial from files that may have changed
-since the first, and forgets a search that is interrupted. This one reads the same syntax and runs
-frozen jobs, on every launcher.
+The published sweeper requires optuna < 3, composes each trial from files that may have changed
+since the first, and loses an interrupted search. This one reads the same syntax and runs frozen
+jobs, on any launcher.
 """
 
 import importlib.util
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class RarelabOptuna(JobSweeper):
-    """Searches for the best validation AUCPR, mean over seeds; ``docs/search.md``.
+    """Searches for the best validation AUCPR, mean over seeds; see ``docs/search.md``.
 
     Args:
-        n_trials: trials in all, earlier ones of the same search included.
+        n_trials: total number of trials, including earlier ones of the same search.
         timeout: seconds after which no trial starts.
-        trials_at_once: chosen together; None is ``sweep.n_jobs``.
+        trials_at_once: trials chosen together; None means ``sweep.n_jobs``.
         sampler, sampler_seed, startup_trials: how values are chosen.
         pruner, pruner_warmup: which runs are stopped early.
-        storage: a database URL for the study; None is a journal in the search's folder.
-        params: what a study's file searches: key -> values as on the command line.
+        storage: a database URL for the study; None means a journal in the search's folder.
+        params: a study file's search space, key -> values as on the command line.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class RarelabOptuna(JobSweeper):
         self._params = dict(params or {})
 
     def carry_out(self, sweep: "Sweep", arguments: Sequence[str]) -> "list[Result]":
-        """Search; the results of the jobs that were looked at."""
+        """Search; the results of this call's jobs."""
         if importlib.util.find_spec("optuna") is None:
             raise RequestError("hydra/sweeper=optuna: needs pip install 'rarelab[search]'")
         from rarelab.search.method import Method
@@ -79,7 +79,9 @@ class RarelabOptuna(JobSweeper):
             **self._limits,
         )
         if sweep.settings.arms or sweep.settings.zip:
-            raise RequestError("sweep.arms, sweep.zip: a search has none; search one arm at a time")
+            raise RequestError(
+                "sweep.arms, sweep.zip: not supported in a search; search one arm at a time"
+            )
         sweep.warm_up()
         study = [f"{key}={value}" for key, value in self._params.items()]
         parsed = sweep.composer.parser.parse_overrides([*study, *arguments])

@@ -1,8 +1,8 @@
-"""``hydra/launcher=ray``: the jobs of a sweep as tasks of a Ray cluster.
+"""``hydra/launcher=ray``: the jobs of a sweep as tasks on a Ray cluster.
 
-Hydra looks at every module here whenever it starts, so Ray is imported when it is used. The
-published launcher composes each job again on the cluster, from files that may have changed and
-without what the plan checked; a job here is what the plan froze.
+Hydra imports every module here at startup, so Ray is imported only when used. The published
+launcher recomposes each job on the cluster, from files that may have changed and without the plan's
+checks; this one runs the jobs as the plan froze them.
 """
 
 import contextlib
@@ -29,16 +29,16 @@ Opened = tuple[str, str]
 
 
 class RayLauncher(JobLauncher):
-    """Runs jobs on a Ray cluster, or on this machine where there is none.
+    """Runs jobs on a Ray cluster, or on this machine if there is none.
 
     Args:
-        address: the cluster's head, ``HOST:PORT``; null is ``RAY_ADDRESS``, a cluster that runs on
-            this machine, or one that is started for the sweep.
-        cpus_per_job, gpus_per_job: what a job occupies, fractions allowed; nothing at all (0 and
-            0) only with ``jobs_at_once``.
-        resources: further resources of a job, name -> amount.
-        jobs_at_once: null = as many as the cluster's CPUs and GPUs hold.
-        runtime_env: Ray's own, for instance ``{working_dir: .}`` to bring modules of the user's.
+        address: the cluster's head, ``HOST:PORT``; null uses ``RAY_ADDRESS``, a cluster running on
+            this machine, or one started for the sweep.
+        cpus_per_job, gpus_per_job: what a job occupies, fractions allowed; both may be 0 only with
+            ``jobs_at_once``.
+        resources: custom resources that a job occupies, name -> amount.
+        jobs_at_once: null = as many as the cluster's resources allow.
+        runtime_env: Ray's runtime environment, e.g. ``{working_dir: .}`` to ship your own modules.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class RayLauncher(JobLauncher):
         at_least("hydra.launcher.jobs_at_once", jobs_at_once, 1)
         if jobs_at_once is None and not any(demand.values()):
             raise RequestError(
-                "hydra.launcher.cpus_per_job=0: a job that occupies nothing needs "
+                "hydra.launcher.cpus_per_job=0: a job without resources needs "
                 "hydra.launcher.jobs_at_once"
             )
         self._address = address
@@ -73,7 +73,7 @@ class RayLauncher(JobLauncher):
 
 @contextlib.contextmanager
 def _connected(address: str | None, runtime_env: Mapping[str, Any] | None) -> Iterator[None]:
-    """A connection to the cluster, for as long as the jobs need it."""
+    """A connection to the cluster while the jobs run."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -92,7 +92,7 @@ def _connected(address: str | None, runtime_env: Mapping[str, Any] | None) -> It
     except (OSError, ValueError, RuntimeError) as error:
         raise RequestError(f"hydra.launcher.address={address}: {one_line(error)}") from error
     try:
-        # Ray puts its own in, under which SIGTERM would leave records open.
+        # Ray installs its own handler, under which SIGTERM would leave records open.
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGTERM, on_sigterm)
         yield
@@ -101,10 +101,10 @@ def _connected(address: str | None, runtime_env: Mapping[str, Any] | None) -> It
 
 
 def _startable(runtime_env: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Ray's runtime environment, with Python's path quoted where it holds a space; None for none.
+    """Ray's runtime environment, with Python's path quoted if it needs quoting; None for none.
 
-    With a runtime environment Ray (2.60) starts its workers through bash and quotes every word but
-    the path of Python, so that no worker starts and the command waits for ever.
+    Given a runtime environment, Ray (2.60) starts its workers through bash and quotes every word
+    except Python's path; with a space in it, no worker starts and the command hangs.
     """
     asked = dict(runtime_env or {})
     if asked and not asked.keys() & {"py_executable", "pip", "uv", "conda", "container"}:
@@ -114,8 +114,8 @@ def _startable(runtime_env: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 class _Sigterm:
-    """SIGTERM, kept until it can be raised: an exception out of a signal's handler would go through
-    Ray's own compiled code, which turns it into another one."""
+    """Defers SIGTERM until it can be raised safely: an exception raised in the signal handler would
+    pass through Ray's compiled code, which turns it into a different one."""
 
     def __enter__(self) -> "_Sigterm":
         self._received = False
@@ -138,14 +138,14 @@ class _Sigterm:
 
 
 def _knock(address: str | None) -> None:
-    """Raise OSError if nobody listens at ``HOST:PORT``: Ray itself would try for five minutes."""
+    """Raise OSError if nothing listens at ``HOST:PORT``; Ray would keep trying for five minutes."""
     host, _, port = (address or "").rpartition(":")
     if host and port.isdigit() and "://" not in host:
         socket.create_connection((host, int(port)), timeout=_KNOCK).close()
 
 
 class _Cluster:
-    """Ray as :class:`rarelab.sweep.in_flight.Engine`; a handle is the reference of a result."""
+    """Ray as a :class:`rarelab.sweep.in_flight.Engine`; a handle is a reference to a result."""
 
     def __init__(
         self, demand: Mapping[str, float], jobs_at_once: int | None, sigterm: "_Sigterm"
@@ -185,7 +185,7 @@ class _Cluster:
         except RayTaskError as error:
             run_id, directory = self._opened(job)
             text, cause = str(error), error.cause or error
-            reason = f"the job could not be run on its node: {one_line(cause)}"
+            reason = f"the job could not run on its node: {one_line(cause)}"
             return Result(
                 job.number, "error", run_id, directory, {}, type(cause).__name__, reason, text
             )
@@ -195,7 +195,7 @@ class _Cluster:
             return Result(job.number, "killed", run_id, directory, {}, type(error).__name__, reason)
 
     def withdraw(self, handles: Sequence[Any]) -> list[Any]:
-        return []  # no more are submitted than can run
+        return []  # no job waits: only as many are submitted as can run
 
     def interrupt(self, handles: Sequence[Any]) -> None:
         for handle in handles:
@@ -207,11 +207,11 @@ class _Cluster:
         try:
             return self._ray.get(self._notes.of.remote(job.signature), timeout=10)
         except RayError:
-            return "", ""  # the node that knew is gone as well
+            return "", ""  # the node with the notes is gone as well
 
 
 class _Notes:
-    """An actor that remembers which run a job became, for when its worker cannot say any more."""
+    """An actor that remembers each job's run, in case the job's worker dies."""
 
     def __init__(self) -> None:
         self._opened: dict[str, Opened] = {}

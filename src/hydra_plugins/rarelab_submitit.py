@@ -1,8 +1,8 @@
 """``hydra/launcher=submitit_slurm``: the jobs of a sweep as an array of Slurm jobs, by submitit.
 
-Hydra looks at every module here whenever it starts, so submitit is imported when it is used. The
-published launcher composes each job again on its node, hours later perhaps, from files that may
-have changed by then; a job here is what the plan froze.
+Hydra imports every module here at startup, so submitit is imported only when used. The published
+launcher recomposes each job on its node, perhaps hours later, from files that may have changed by
+then; this one runs the jobs as the plan froze them.
 """
 
 import json
@@ -22,16 +22,16 @@ from rarelab.sweep.settings import at_least
 
 
 class SubmititLauncher(JobLauncher):
-    """Runs jobs by submitit, on Slurm or in processes of this machine (to try the set-up).
+    """Runs jobs with submitit, on Slurm or in local processes (to test the setup).
 
     Args:
         cluster: ``slurm`` or ``local``.
-        folder: submitit's own files (job, log and result); null = ``submitit/`` of the records.
-            Every node must see it.
-        jobs_at_once: of the array; null = no limit.
-        timeout_min, cpus_per_task, gpus_per_node, mem_gb: what a job asks for.
-        max_timeouts: how often a job that ran out of time is queued again, to go on.
-        slurm: further options of ``sbatch`` by submitit's names, ``{partition: gpu}``.
+        folder: submitit's own files (job, log and result); null = ``submitit/`` in the home of the
+            records. Must be visible to every node.
+        jobs_at_once: jobs of the array running at once; null = no limit.
+        timeout_min, cpus_per_task, gpus_per_node, mem_gb: what each job requests.
+        max_timeouts: how often a job that ran out of time is requeued to resume.
+        slurm: further ``sbatch`` options under submitit's names, ``{partition: gpu}``.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class SubmititLauncher(JobLauncher):
 
 
 class _Queue:
-    """submitit as :class:`rarelab.sweep.in_flight.Engine`; a handle is submitit's own job."""
+    """submitit as a :class:`rarelab.sweep.in_flight.Engine`; a handle is submitit's own job."""
 
     def __init__(self, executor: Any, folder: Path, room: int, *, local: bool) -> None:
         self._local = local
@@ -107,7 +107,7 @@ class _Queue:
 
     def submit(self, jobs: Sequence[Job]) -> list[Any]:
         work = _Work(str(self._folder))
-        # On Slurm these become one array.
+        # On Slurm these become one job array.
         with self._executor.batch():
             return [self._executor.submit(work, job) for job in jobs]
 
@@ -125,11 +125,11 @@ class _Queue:
         note = _note(self._folder, job)
         try:
             if self._local and not handle.paths.result_pickle.exists():
-                # submitit would wait for a slow file system first.
+                # submitit would first wait for a slow file system.
                 raise UncompletedJobError("its process is gone")
             return handle.result()
         except FailedJobError as error:
-            reason = f"the job could not be run on its node; see {handle.paths.stderr}"
+            reason = f"the job could not run on its node; see {handle.paths.stderr}"
             run_id, directory = _read(note)
             return Result(
                 job.number, "error", run_id, directory, {}, "FailedJobError", reason, str(error)
@@ -152,8 +152,8 @@ class _Queue:
 
 
 class _Work:
-    """What submitit pickles. A job that is preempted or runs out of time is queued again as it is:
-    its run is found unfinished and goes on from its last checkpoint."""
+    """What submitit pickles. A job that is preempted or runs out of time is requeued unchanged; it
+    finds its unfinished run and resumes from the last checkpoint."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -173,7 +173,7 @@ class _Work:
 
 
 def _note(folder: Path, job: Job) -> Path:
-    """Which run a job became, for when its worker cannot say any more."""
+    """The file that remembers a job's run, in case its worker dies."""
     return folder / f"opened-{job.signature[:16]}.json"
 
 

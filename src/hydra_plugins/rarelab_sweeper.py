@@ -1,4 +1,4 @@
-"""Hydra's way to rarelab's sweeps: ``hydra/sweeper=rarelab``, the default."""
+"""``hydra/sweeper=rarelab``, the default: rarelab's sweeps as a Hydra plug-in."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 class RarelabSweeper(JobSweeper):
-    """Arms, zip and grid, planned and checked first, what is done left out; for every launcher.
+    """Arms, zip and grid: plans and checks all jobs, skips finished ones, works with any launcher.
 
     Args:
-        params: what a study sweeps: key -> values as on the command line (``range(3)``, ``a,b``).
+        params: a study's grid, key -> values as on the command line (``range(3)``, ``a,b``).
     """
 
     def __init__(self, params: Mapping[str, Any] | None = None) -> None:
         self.params = dict(params or {})
 
     def carry_out(self, sweep: "Sweep", arguments: Sequence[str]) -> "list[Result]":
-        """The results in the order of the plan."""
+        """Run the grid; the results in plan order."""
         return sweep.grid(self.params, arguments)

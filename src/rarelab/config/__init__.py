@@ -1,1 +1,1 @@
-"""From overrides to objects: compose, check, build, and say what makes two runs the same."""
+"""From overrides to objects: compose, check and build; also the identity of a run."""

@@ -1,4 +1,4 @@
-"""From configuration to objects: the only place that instantiates, after checking every leaf."""
+"""Builds objects from a configuration, after checking every leaf; nothing else instantiates."""
 
 import copy
 import sys
@@ -29,7 +29,7 @@ from rarelab.training.loop import Trainer, Work, reaches_main
 from rarelab.training.sampling import Natural, Sampler
 
 FROM_BUILDER = frozenset({"warmup_loss", "main_loss", "params", "optimizer"})
-"""Parameters that are other components: no leaf lists them."""
+"""Parameters that are other components; leaves do not list them."""
 
 FROM_DATA = frozenset(
     {
@@ -47,13 +47,13 @@ FROM_DATA = frozenset(
         "home",
     }
 )
-"""Parameters that a leaf may leave null: the data or the place of the run decides them."""
+"""Parameters that a leaf may leave null: filled in from the data or from where the run goes."""
 
 SUPPLIED = FROM_BUILDER | FROM_DATA
 
 
 def check(cfg: DictConfig) -> None:
-    """Refuse, before anything is built, a target, key or value that cannot be meant.
+    """Refuse an invalid target, key or value before anything is built.
 
     Raises:
         RequestError: with the key, what was found, what was expected and the nearest valid name.
@@ -64,7 +64,7 @@ def check(cfg: DictConfig) -> None:
             raise RequestError(f"{key}: there is no such key; {nearest(str(key), known)}")
     for key in known:
         if key not in cfg:
-            raise RequestError(f"{key}: this key is needed, and the command line removes it")
+            raise RequestError(f"{key}: this key is required, but the command line removes it")
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     _check_texts(plain)
     for key, expected in groups.VALUES.items():
@@ -76,7 +76,7 @@ def check(cfg: DictConfig) -> None:
 
 
 def _check_texts(node: Any, key: str = "") -> None:
-    """Refuse the one character that no file name, database or server takes."""
+    """Refuse the NUL character, which no file name, database or server accepts."""
     if isinstance(node, str) and "\0" in node:
         raise RequestError(f"{key}={node!r}: expected text without a NUL character")
     if isinstance(node, dict):
@@ -90,14 +90,14 @@ def _check_texts(node: Any, key: str = "") -> None:
 def check_group(cfg: DictConfig, group: str) -> None:
     """:func:`check` for the leaf of one group, if it has one."""
     if cfg.allow_targets and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # the user's module lies where they stand
+        sys.path.insert(0, str(Path.cwd()))  # for the user's own modules
     if cfg.get(group):
         leaf = OmegaConf.to_container(cfg[group], resolve=True)
         check_leaf(group, leaf, allow=list(cfg.allow_targets), supplied=SUPPLIED)
 
 
 def instantiate(cfg: DictConfig, group: str, facts: Mapping[str, Any] | None = None) -> Any:
-    """Build the component of a group; its nulls (and what it leaves out) come from ``facts``."""
+    """Build the component of a group; null or missing parameters come from ``facts``."""
     leaf = cfg[group]
     if not leaf:
         return None
@@ -111,7 +111,7 @@ def instantiate(cfg: DictConfig, group: str, facts: Mapping[str, Any] | None = N
         if name in names and leaf.get(name) is None
     }
     try:
-        # Hydra copies what it is given; a partial keeps parameters and modules the same objects.
+        # Hydra copies its arguments; a partial passes parameters and modules on uncopied.
         return hydra.utils.instantiate(leaf, _partial_=True, _convert_="all")(**filled)
     except (InstantiationException, ValueError, TypeError) as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) else error
@@ -124,7 +124,7 @@ def dataset(cfg: DictConfig) -> Dataset:
     built = instantiate(cfg, "dataset")
     if not isinstance(built, Dataset):
         raise RequestError(
-            f"dataset._target_: {cfg.dataset._target_} gives a {type(built).__name__} without "
+            f"dataset._target_: {cfg.dataset._target_} returns a {type(built).__name__} without "
             "identity() and splits(seed); see rarelab.data.splits.Dataset"
         )
     return built
@@ -140,8 +140,8 @@ def sampler(cfg: DictConfig) -> Sampler:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run trains and with what, built from its configuration; ``work`` is None for an
-    estimator, which fits itself. ``data`` is the data set's identity."""
+    """Everything a run needs for training, built from its configuration. ``work`` is None for an
+    estimator, which fits itself; ``data`` is the data set's identity."""
 
     data: str
     sizes: Sizes
@@ -151,11 +151,11 @@ class Prepared:
 
 
 def prepared(cfg: DictConfig) -> Prepared:
-    """Load the data and build everything, training nothing and writing nothing.
+    """Load the data and build everything, without training or writing anything.
 
     Raises:
-        RequestError: a value that a constructor refuses, parts that do not fit each other, the
-            data or several processes, a schedule that never reaches what is to be selected.
+        RequestError: a constructor refuses a value; parts do not fit each other, the data or
+            several processes; or the schedule never reaches an epoch that can be selected.
     """
     chosen, data = trainer(cfg), dataset(cfg)
     splits = data.splits(stream_seed(cfg.seed, "draw"))
@@ -176,7 +176,8 @@ def prepared(cfg: DictConfig) -> Prepared:
 
 
 def model(cfg: DictConfig, sizes: Sizes) -> nn.Module | Estimator:
-    """The model with initial weights from the stream ``init`` and the training prior as bias."""
+    """The model, with initial weights drawn from stream ``init`` and its output bias set to the
+    training prior."""
     splits = sizes.splits
     with drawing_from(cfg.seed, "init"):
         built = instantiate(cfg, "model", sizes.facts())
@@ -199,7 +200,7 @@ def model(cfg: DictConfig, sizes: Sizes) -> nn.Module | Estimator:
 
 
 def loss(cfg: DictConfig, sizes: Sizes) -> nn.Module:
-    """The scheduled loss, tried once on two rows so that a misfit shows before training."""
+    """The scheduled loss, tried once on two rows so that a mismatch shows before training."""
     facts, shift = sizes.facts(), sizes.prior_shift()
     main = corrected(instantiate(cfg, "loss", facts), shift)
     warmup = corrected(instantiate(cfg, "warmup_loss", facts), shift)
@@ -251,7 +252,7 @@ def _try_loss(key: str, part: nn.Module, splits: Splits) -> None:
     logits = torch.zeros(2, splits.num_outputs, requires_grad=True)
     targets = torch.tensor([0, len(splits.classes) - 1])
     weight = {} if splits.train.sample_weight is None else {"sample_weight": torch.ones(2)}
-    tried = copy.deepcopy(part).eval()  # two rows say nothing of the scores to be warned of
+    tried = copy.deepcopy(part).eval()  # warnings about two rows' scores would be meaningless
     if isinstance(tried, Indexed):
         tried.on_train_batch_rows(torch.arange(2))
     try:

@@ -1,4 +1,4 @@
-"""Can this leaf be built? Its target, names and values, checked before anything is."""
+"""Checks a leaf's target, parameter names and values before anything is built."""
 
 import collections.abc
 import functools
@@ -28,14 +28,14 @@ def check_leaf(
     """Check one leaf ``{"_target_": ..., name: value, ...}`` against its target's signature.
 
     Args:
-        key: where the leaf stands, for the message (``loss``).
+        key: the leaf's key, for the message (``loss``).
         leaf: plain containers, interpolations resolved.
-        allow: prefixes of the user's own modules, which a target may come from too.
+        allow: prefixes of the user's own modules, which are also accepted for targets.
         supplied: parameters that may be null or missing because the builder fills them in.
-        group: whose components the leaf and the leaves inside it may name; the key's by default.
+        group: the group whose components the leaf, and any leaf inside it, may name; default key.
 
     Raises:
-        RequestError: naming the key, the value, what was expected and the nearest valid name.
+        RequestError: with the key, the value, what was expected and the nearest valid name.
     """
     if not isinstance(leaf, Mapping) or "_target_" not in leaf:
         raise RequestError(f"{key}: expected a group choice with a _target_, found {leaf!r}")
@@ -60,7 +60,7 @@ def check_leaf(
 
 
 def _check_inside(key: str, value: Any, **how: Any) -> None:
-    """Check every leaf below a value: whatever has a ``_target_`` will be built, however deep."""
+    """Check every leaf below a value: anything with a ``_target_`` gets built, at any depth."""
     if isinstance(value, Mapping) and "_target_" in value:
         check_leaf(key, value, **how)
     elif isinstance(value, Mapping):
@@ -72,19 +72,19 @@ def _check_inside(key: str, value: Any, **how: Any) -> None:
 
 
 def check_plain(key: str, node: Any) -> None:
-    """Refuse an interpolation anywhere in what somebody else wrote: resolving ``${oc.env:HOME}``
-    would read this machine's environment, and ``${oc.create:...}`` would make a leaf.
+    """Refuse interpolations in a record, which may come from someone else: ``${oc.env:HOME}`` would
+    read this machine's environment, and ``${oc.create:...}`` would make a leaf.
 
     Raises:
-        RequestError: naming the key.
+        RequestError: with the key.
     """
     for name, value in leaves(node, key):
         if isinstance(value, str) and "${" in value:
-            raise RequestError(f"{name}={value}: a record holds no interpolations")
+            raise RequestError(f"{name}={value}: interpolations are not allowed in a record")
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every plain value of nested dictionaries and lists with its dotted key."""
+    """Every plain value in nested dictionaries and lists, with its dotted key."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
@@ -125,11 +125,11 @@ def _check_required(
 ) -> None:
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in leaf and name not in supplied:
-            raise RequestError(f"{key}.{name}: {leaf['_target_']} needs it, and it is not given")
+            raise RequestError(f"{key}.{name}: required by {leaf['_target_']}, but missing")
 
 
 def check_value(key: str, value: Any, expected: Any) -> None:
-    """Refuse a value that is not of the expected type, by JSON's rules: no text for a number."""
+    """Refuse a value not of the expected type, strictly by JSON's rules: no text for a number."""
     adapter = _adapter(expected)
     if adapter is None:
         return
@@ -166,7 +166,7 @@ def _describe(expected: Any) -> str:
     if typing.get_origin(expected) in (list, tuple, collections.abc.Sequence):
         return _describe_list(expected)
     if typing.get_origin(expected) in (typing.Union, types.UnionType):
-        # No file and no command line can hold a tensor.
+        # A tensor cannot be given in a file or on the command line.
         options = [o for o in typing.get_args(expected) if getattr(o, "__name__", "") != "Tensor"]
         return " or ".join(dict.fromkeys(map(_describe, options)))
     names = {type(None): "null", bool: "true or false", int: "a whole number", float: "a number"}
@@ -175,7 +175,7 @@ def _describe(expected: Any) -> str:
 
 
 def _describe_list(expected: Any) -> str:
-    """``a list of 2 numbers``, ``a list of whole numbers``; ``a list`` where more is not known."""
+    """``a list of 2 numbers``, ``a list of whole numbers``, or just ``a list`` if unknown."""
     items = [item for item in typing.get_args(expected) if item is not Ellipsis]
     each = {_describe(item).removeprefix("a ") for item in items}
     if len(each) != 1 or not (kind := each.pop()).endswith("number"):

@@ -1,9 +1,9 @@
 """Which classes and functions each configuration group may name in a ``_target_``.
 
-A leaf may come from a record, a model folder or a server, so its author need not be trusted. A
-group accepts the targets of its own shipped leaves, the torch classes in :data:`LIBRARIES`, and
-whatever comes from modules that the user trusts (``allow_targets``). Anything else is refused by
-its name alone, before the module it stands in is imported.
+A leaf may come from a record, a model folder or a server, so its author may not be trusted. A group
+accepts the targets of its own shipped leaves, the torch classes in :data:`LIBRARIES`, and anything
+from modules that the user trusts (``allow_targets``). Anything else is refused by name, before its
+module is imported.
 """
 
 import difflib
@@ -22,7 +22,7 @@ from rarelab.paths import config_root
 
 
 class Library(NamedTuple):
-    """The subclasses of ``base`` that are defined below ``home`` and public in ``module``."""
+    """The subclasses of ``base`` that are public in ``module`` and defined below ``home``."""
 
     module: str
     base: str
@@ -41,7 +41,7 @@ LIBRARIES: dict[str, tuple[Library, ...]] = {
     "optimizer": (_OPTIMIZERS,),
     "lr_schedule": (_LR_SCHEDULES,),
 }
-"""Group -> what it accepts besides its own leaves."""
+"""Group -> the classes it accepts besides its own leaves."""
 
 _GROUPS = (*LEAVES, "hydra.launcher", "hydra.sweeper")
 
@@ -49,12 +49,12 @@ _LEAVES = {
     "loss": ("loss", "warmup_loss"),
     "warmup_loss": ("loss", "warmup_loss"),
 }
-"""Groups that share their leaves: a loss may warm up another, and the other way round."""
+"""Groups that share their leaves: any loss may be the warmup of another."""
 
 
 @functools.cache
 def components(group: str) -> frozenset[str]:
-    """The dotted paths that a leaf of the group may name; none for an unknown group."""
+    """The dotted paths that the group's leaves may name; empty for an unknown group."""
     if group not in _GROUPS:
         return frozenset()
     folders = _LEAVES.get(group, (group,))
@@ -64,7 +64,7 @@ def components(group: str) -> frozenset[str]:
 
 
 def is_component(path: Any, group: str, allow: Iterable[str] = ()) -> bool:
-    """Whether the group accepts the path, by its name alone: nothing is imported."""
+    """Whether the group accepts the path, judged by name, without importing anything."""
     return isinstance(path, str) and (path in components(group) or path.startswith(_own(allow)))
 
 
@@ -72,14 +72,14 @@ def load_target(key: str, path: str, group: str, *, allow: Iterable[str] = ()) -
     """The class or function at a dotted path, if the group accepts it.
 
     Args:
-        key: where the path stands, for the message (``loss._target_``).
+        key: the path's key, for the message (``loss._target_``).
         path: ``module.name``.
-        group: the group that the leaf belongs to, however deep in its values it lies.
-        allow: prefixes of the user's own modules. What such a module has merely imported from
-            elsewhere is judged by where it was defined: ``mine.os.system`` is ``os.system``.
+        group: the group that the leaf belongs to, at any depth.
+        allow: prefixes of the user's own modules. Anything such a module merely imports is judged
+            by where it was defined: ``mine.os.system`` is ``os.system``.
 
     Raises:
-        RequestError: with the nearest component's name.
+        RequestError: with the name of the nearest component.
     """
     if not is_component(path, group, allow):
         raise _refused(key, path, group)
@@ -103,7 +103,7 @@ def _shipped(group: str) -> list[str]:
 
 
 def _subclasses(library: Library) -> list[str]:
-    """Each class under its public name and under that of the module which defines it."""
+    """Each class under its public name and under its defining module."""
     module = importlib.import_module(library.module)
     base = getattr(module, library.base)
     found = []

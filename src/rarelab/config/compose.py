@@ -1,4 +1,4 @@
-"""Hydra's half: overrides to a composed configuration, and its refusals in one line."""
+"""Composes a configuration from overrides with Hydra, and turns its errors into one line."""
 
 import os
 import re
@@ -26,8 +26,8 @@ def config_dir() -> str:
 
 @contextmanager
 def own_hydra() -> Iterator[None]:
-    """Hydra on this package's configuration; a program that is itself a Hydra application finds
-    its global state again afterwards."""
+    """Hydra set up for this package's configuration; restores the global state afterwards, for a
+    caller that is itself a Hydra application."""
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
@@ -38,7 +38,7 @@ def own_hydra() -> Iterator[None]:
 
 
 def compose_train(overrides: list[str]) -> tuple[DictConfig, dict[str, str | None]]:
-    """The configuration that the overrides give, and the option chosen in each group.
+    """The configuration composed from the overrides, and the option chosen in each group.
 
     Raises:
         RequestError: an override that does not parse, or a key or option that does not exist.
@@ -56,9 +56,9 @@ def _compose(
 
 
 def quoted(overrides: list[str]) -> list[str]:
-    """Overrides of ``rarelab compare`` with quotes around names that Hydra would take apart.
+    """Overrides of ``rarelab compare``, with names quoted that Hydra would not parse as one value.
 
-    ``baseline=loss=smooth_ap queue_size=8192`` is what a user copies from a table.
+    ``baseline=loss=smooth_ap queue_size=8192`` is what users copy from a table.
     """
     found = []
     for item in overrides:
@@ -73,7 +73,7 @@ def quoted(overrides: list[str]) -> list[str]:
 
 
 def split_choices(cfg: DictConfig) -> tuple[DictConfig, dict[str, str | None]]:
-    """Separate Hydra's own node from the configuration of the run."""
+    """Split off Hydra's own node: the run's configuration, and the option chosen in each group."""
     choices = dict(cfg.hydra.runtime.choices)
     plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     return plain, {str(k): v for k, v in choices.items() if not str(k).startswith("hydra/")}
@@ -81,12 +81,12 @@ def split_choices(cfg: DictConfig) -> tuple[DictConfig, dict[str, str | None]]:
 
 @contextmanager
 def readable_files() -> Iterator[None]:
-    """Turn what YAML says about a file of configuration into one line: where, and what is wrong."""
+    """Turn a YAML error in a configuration file into one line with the place and the problem."""
     try:
         yield
     except MarkedYAMLError as error:
         mark = error.problem_mark
-        where = "a file of configuration"
+        where = "a configuration file"
         if mark is not None:
             name = os.path.relpath(mark.name)
             where = f"{mark.name if name.startswith('..') else name}, line {mark.line + 1}"
@@ -95,14 +95,14 @@ def readable_files() -> Iterator[None]:
 
 @contextmanager
 def one_line_errors(overrides: list[str], config: str = CONFIG_NAME) -> Iterator[None]:
-    """Turn what Hydra raises about a request into one line that names the nearest valid name."""
+    """Turn Hydra's errors about a request into one line with the nearest valid name."""
     try:
         yield
     except MissingConfigException as error:
         raise RequestError(_missing_option(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
         if isinstance(error.__cause__, RequestError):
-            raise error.__cause__ from None  # a plug-in refuses its own values
+            raise error.__cause__ from None  # a plug-in refused its own values
         raise RequestError(_wrong_override(error, overrides, config)) from error
 
 
@@ -124,7 +124,7 @@ def _wrong_override(error: Exception, overrides: list[str], config: str) -> str:
         key, _, value = line.partition("=")
         shown = QuotedString(value, Quote.single).with_quotes()
         return (
-            f'{line}: commas are for a sweep (-m); quote one value that has some: "{key}={shown}"'
+            f'{line}: commas mean a sweep (-m); quote a value that contains them: "{key}={shown}"'
         )
     found = re.search(r"[Cc]ould not (?:override|find) '([^']+)'", str(error))
     if found is None and (key := getattr(error, "full_key", None)):
@@ -136,7 +136,7 @@ def _wrong_override(error: Exception, overrides: list[str], config: str) -> str:
 
 
 def _known_keys(overrides: list[str], config: str) -> set[str]:
-    """Every key and group that a command line could have meant, under its own group choices."""
+    """Every key and group that a command line could set, given its group choices."""
     cfg, groups = _compose([], config)
     chosen = [item for item in overrides if item.partition("=")[0] in groups]
     with suppress(HydraException, OmegaConfBaseException):

@@ -1,4 +1,4 @@
-"""Compositions of many jobs, at the price of one for each set of group choices."""
+"""Composes the configurations of many jobs, at the cost of one per set of group choices."""
 
 import copy
 import os
@@ -28,11 +28,11 @@ Composed = tuple[DictConfig, dict[str, str | None]]
 
 
 class Composer:
-    """Hydra's own loader and grammar, with compositions kept by group choices.
+    """Hydra's own loader and grammar, with compositions cached by group choices.
 
-    A composition reads and merges a dozen files and takes a tenth of a second; setting values on a
-    copy of it takes milliseconds. Both steps are Hydra's, in its order, so that a job is what
-    ``rarelab train`` with its overrides would be.
+    A composition reads and merges a dozen files in about 0.1 s; setting values on a copy takes
+    milliseconds. Both steps are Hydra's own, in Hydra's order, so a job equals ``rarelab train``
+    with the same overrides.
     """
 
     def __init__(self, loader: ConfigLoader) -> None:
@@ -55,20 +55,20 @@ class Composer:
             base, choices = self._base(groups)
             cfg = copy.deepcopy(base)
             hydra_internals.set_values(cfg, values)
-            OmegaConf.to_container(cfg, resolve=True)  # an interpolation of nothing is refused here
+            OmegaConf.to_container(cfg, resolve=True)  # raises for an unresolvable interpolation
             return cfg, choices
 
     def sweep(self, arguments: Sequence[str]) -> DictConfig:
-        """What the arguments say about the sweep itself (its study, ``sweep``, ``hydra``).
+        """The configuration of the sweep itself (its study, ``sweep``, ``hydra``).
 
-        Keys of single jobs are left out: a value may exist under a swept choice only.
+        Leaves out the keys of single jobs, since a value may exist only under a swept choice.
         """
         with one_line_errors(list(arguments)):
             parsed = self.parser.parse_overrides(list(arguments))
             return self._load([override for override in parsed if _is_of_the_sweep(override)])
 
     def sweeps(self, overrides: Sequence[str]) -> bool:
-        """Whether any of the overrides has more than one value."""
+        """Whether any override has more than one value."""
         with one_line_errors(list(overrides)):
             parsed = self.parser.parse_overrides(list(overrides))
         return any(override.is_sweep_override() for override in parsed)
@@ -77,7 +77,7 @@ class Composer:
         lines = tuple(override.input_line or "" for override in groups)
         if lines not in self._bases:
             plain, choices = split_choices(self._load(groups))
-            OmegaConf.set_struct(plain, True)  # so that a key that is none is refused
+            OmegaConf.set_struct(plain, True)  # refuses unknown keys
             self._bases[lines] = plain, choices
         return self._bases[lines]
 
@@ -93,17 +93,18 @@ class Composer:
             return self._loader.load_configuration(CONFIG_NAME, lines, RunMode.RUN)
 
     def _is_group(self, override: Override) -> bool:
-        """Hydra's rule for telling the choice of an option from the setting of a value."""
+        """Hydra's rule for telling a group choice from a value."""
         is_value = isinstance(override.value(), dict)
         return not is_value and hydra_internals.group_exists(self._loader, override.key_or_group)
 
 
 @contextmanager
 def loader(folders: Sequence[str] = ()) -> Iterator[ConfigLoader]:
-    """Hydra on this package's configuration and the user's own ``folders`` (``--config-dir``).
+    """Hydra's loader for this package's configuration and the user's ``folders``
+    (``--config-dir``).
 
     Raises:
-        RequestError: a folder that is none.
+        RequestError: a folder does not exist.
     """
     with own_hydra():
         found = GlobalHydra.instance().config_loader()

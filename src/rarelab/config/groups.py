@@ -1,7 +1,7 @@
-"""The table of the configuration's top-level keys: what each one is to a run and to a sweep.
+"""The table of top-level configuration keys, and the role of each in a run and a sweep.
 
-A new group of the configuration is one row here, beside its folder ``conf/<name>/`` and its line in
-``conf/train.yaml``. Every list of keys elsewhere is derived from this table.
+A new configuration group takes one row here, its folder ``conf/<name>/`` and a line in
+``conf/train.yaml``. All other lists of keys are derived from this table.
 """
 
 import importlib
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Role = Literal["run", "repetition", "trust", "record", "sweep", "preset"]
-"""What a key is:
+"""The role of a key:
 
-- ``run``: part of what a run is, and of the arm that it belongs to.
-- ``repetition``: part of what a run is; runs that differ in nothing else repeat one arm.
-- ``trust``: what the configuration may name; part of the signature, of no arm.
-- ``record``: where a run is recorded, no part of what it is.
-- ``sweep``: how jobs are carried out, no part of any job.
-- ``preset``: chooses and sets other keys, and is none itself.
+- ``run``: part of a run's identity and of its arm.
+- ``repetition``: part of a run's identity; runs that differ only here are repetitions of one arm.
+- ``trust``: what the configuration may name; part of a run's signature, but not of its arm.
+- ``record``: where a run is recorded; not part of its identity.
+- ``sweep``: how jobs are run; not part of any job.
+- ``preset``: sets other keys; not recorded itself.
 """
 
 
@@ -28,10 +28,10 @@ class Group:
     Args:
         name: the key.
         role: see :data:`Role`.
-        holds: the type of its value; None for a leaf, that is a ``_target_`` with its parameters.
-        gradient: only a model that is trained by gradient steps uses it.
-        may_be_empty: its leaf may have no target, which builds nothing.
-        free: keys of its leaf that change no recorded number, so that they are no part of the run.
+        holds: the type of its value; None for a leaf, i.e. a ``_target_`` with its parameters.
+        gradient: used only by models trained by gradient steps.
+        may_be_empty: its leaf may have no target and builds nothing then.
+        free: keys of its leaf that change no recorded number and do not identify the run.
     """
 
     name: str
@@ -70,57 +70,57 @@ GROUPS = (
 
 
 def named(*roles: Role) -> tuple[str, ...]:
-    """The keys of some roles, in the order of the table."""
+    """The keys with the given roles, in table order."""
     return tuple(group.name for group in GROUPS if group.role in roles)
 
 
 LEAVES = tuple(group.name for group in GROUPS if group.is_leaf)
-"""The groups whose leaf is a ``_target_`` with its parameters."""
+"""The groups that hold a leaf, i.e. a ``_target_`` with its parameters."""
 
 VALUES = {group.name: group.holds for group in GROUPS if group.holds is not None}
 """The keys that hold a plain value -> its type."""
 
 NEEDED = tuple(group.name for group in GROUPS if group.is_leaf and not group.may_be_empty)
-"""The groups without whose component there is no run."""
+"""The groups that every run needs a component of."""
 
 GRADIENT = tuple(group.name for group in GROUPS if group.gradient)
-"""The groups that only a model trained by gradient steps uses."""
+"""The groups used only by models trained by gradient steps."""
 
 NOT_OF_A_RUN = named("record", "sweep", "preset")
-"""No part of what a run is: of its signature, its parameters, its arm."""
+"""The keys that do not identify a run: not part of its signature, parameters or arm."""
 
 NOT_OF_A_JOB = named("sweep")
-"""What says how jobs are carried out, not what they are."""
+"""The keys that control how jobs are run, not what they are."""
 
 OF_A_SWEEP = named("trust", "record", "sweep", "preset")
-"""What the sweep itself reads, besides its jobs."""
+"""The keys read by the sweep itself, besides its jobs."""
 
 MAKES_A_SWEEP = named("sweep", "preset")
-"""What may make a sweep of a request."""
+"""The keys that can turn a request into a sweep."""
 
 FREE = {group.name: group.free for group in GROUPS if group.free}
-"""Group -> the keys of its leaf that are no part of the run."""
+"""Group -> the keys of its leaf that do not identify the run."""
 
 NOT_OF_AN_ARM = (
     *named("repetition", "trust"),
     *(f"{group}.{key}" for group, keys in FREE.items() for key in keys),
 )
-"""Recorded keys that tell no arms apart."""
+"""Recorded keys that do not distinguish arms."""
 
 
 def first_key(key: str) -> str:
-    """The top-level key of a dotted key or of a group's path: ``hydra/launcher`` -> ``hydra``."""
+    """The top-level key of a dotted key or group path: ``hydra/launcher`` -> ``hydra``."""
     return key.replace("/", ".").partition(".")[0]
 
 
 def unused(plain: Mapping[str, Any]) -> tuple[str, ...]:
-    """The groups of a resolved configuration that its model does not use: an estimator fits itself,
-    without loss or optimizer."""
+    """The groups that a resolved configuration's model does not use: an estimator fits itself,
+    without a loss or an optimizer."""
     return GRADIENT if _fits_itself(plain.get("model")) else ()
 
 
 def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a resolved configuration makes the run what it is."""
+    """The part of a resolved configuration that identifies the run."""
     left_out = (*NOT_OF_A_RUN, *unused(plain))
     return {key: value for key, value in plain.items() if key not in left_out}
 

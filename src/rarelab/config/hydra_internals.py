@@ -1,7 +1,7 @@
-"""What a sweep needs of Hydra that Hydra does not publish: the one place that reaches for it.
+"""The only module that uses Hydra's private parts, which sweeps need.
 
-There is no public way to set values on a composed configuration by Hydra's own rules, nor to keep
-the files that a composition reads. Made for Hydra 1.3 (:data:`MADE_FOR`).
+Hydra has no public way to set values on a composed configuration by its own rules, or to cache the
+files that a composition reads. Written for Hydra 1.3 (:data:`MADE_FOR`).
 """
 
 import copy
@@ -24,7 +24,7 @@ MADE_FOR = "1.3"
 
 def _other_version(missing: object) -> RarelabError:
     return RarelabError(
-        f"hydra-core {hydra.__version__} is not the {MADE_FOR} that sweeps are made for "
+        f"hydra-core {hydra.__version__}: sweeps need hydra-core {MADE_FOR} "
         f"({missing}): pip install 'hydra-core~={MADE_FOR}.2'"
     )
 
@@ -38,9 +38,10 @@ except ImportError as error:
 
 
 class _ReadOnce(CachingConfigRepository):
-    """Files of configuration that stay what they were when they were first read.
+    """A cache of configuration files as first read.
 
-    Hydra copies its repository for every composition, and composes into what it is handed.
+    Hydra copies its repository for every composition and modifies the files it gets, hence the
+    copies here.
     """
 
     def load_config(self, config_path: str) -> ConfigResult | None:
@@ -51,23 +52,23 @@ class _ReadOnce(CachingConfigRepository):
 
 
 def read_once(loader: ConfigLoader) -> None:
-    """Let a loader read each file of configuration once, whatever becomes of the file."""
+    """Make a loader read each configuration file only once, even if the file changes later."""
     found = _known(loader)
     found.repository = _ReadOnce(found.repository)  # type: ignore[assignment]
 
 
 def group_exists(loader: ConfigLoader, name: str) -> bool:
-    """Whether there are files for a group."""
+    """Whether a group has any files."""
     return _known(loader).repository.group_exists(name)
 
 
 def check_of_one_job(loader: ConfigLoader, overrides: Sequence[Override]) -> None:
-    """Refuse what sweeps: these are the overrides of one job."""
+    """Refuse sweep overrides: these are the overrides of one job."""
     _known(loader).validate_sweep_overrides_legal(list(overrides), RunMode.RUN, from_shell=True)
 
 
 def set_values(cfg: DictConfig, overrides: Sequence[Override]) -> None:
-    """Set values on a composed configuration, in place, as Hydra does with those typed."""
+    """Set values on a composed configuration in place, as Hydra does for the command line."""
     apply = getattr(ConfigLoaderImpl, "_apply_overrides_to_config", None)
     if apply is None:
         raise _other_version("no _apply_overrides_to_config")
@@ -75,7 +76,7 @@ def set_values(cfg: DictConfig, overrides: Sequence[Override]) -> None:
 
 
 def add_folders(loader: ConfigLoader, folders: Sequence[str]) -> None:
-    """Search the user's own folders first (``--config-dir``)."""
+    """Put the user's own folders first on the search path (``--config-dir``)."""
     found = _known(loader)
     path = found.get_search_path()
     for folder in folders:
@@ -85,7 +86,7 @@ def add_folders(loader: ConfigLoader, folders: Sequence[str]) -> None:
 
 
 def context(loader: ConfigLoader) -> HydraContext:
-    """What Hydra's plug-ins are set up with; nobody listens to the sweep's jobs."""
+    """The context that Hydra's plug-ins are set up with, without job callbacks."""
     return HydraContext(config_loader=loader, callbacks=Callbacks())
 
 

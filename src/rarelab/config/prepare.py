@@ -1,4 +1,4 @@
-"""What can be foreseen of a run before it trains: what is refused, and what is warned of."""
+"""Checks a run before it trains: errors, and warnings about foreseeable problems."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ _SHOWN = 3
 
 
 def check_shared(trainer: Trainer, model: nn.Module | Estimator) -> None:
-    """Refuse what several processes would not train as one does."""
+    """Refuse a model or device that several processes cannot train as one process would."""
     asked = f"trainer.devices={trainer.devices}"
     if isinstance(model, Estimator):
         raise RequestError(
@@ -28,25 +28,25 @@ def check_shared(trainer: Trainer, model: nn.Module | Estimator) -> None:
         )
     if mixing := list(mixing_rows(model)):
         raise RequestError(
-            f"{asked}: {_listed(mixing)} of the model would see a part of each batch alone, so "
-            "that it would be another training; leave it at 1 or take a model without"
+            f"{asked}: {_listed(mixing)} of the model would see only part of each batch, which "
+            "changes the training; leave it at 1 or use a model without such layers"
         )
     device = trainer.torch_device().type
     if device not in ("cpu", "cuda") or ":" in trainer.device:
         raise RequestError(
-            f"trainer.device={trainer.device}: {trainer.devices} processes train on a GPU each or "
-            "on the CPU; use auto, cuda or cpu"
+            f"trainer.device={trainer.device}: {trainer.devices} processes need one GPU each or "
+            "the CPU; use auto, cuda or cpu"
         )
     here = int(os.environ.get("LOCAL_WORLD_SIZE", trainer.devices))
     if device == "cuda" and here > torch.cuda.device_count():
         raise RequestError(
-            f"{asked}: {here} processes need as many GPUs, and {torch.cuda.device_count()} can be "
-            "had here; take fewer, or trainer.device=cpu"
+            f"{asked}: {here} processes need one GPU each, but {torch.cuda.device_count()} are "
+            "available here; use fewer, or trainer.device=cpu"
         )
 
 
 def warn_before(sizes: Sizes, work: Work | None) -> None:
-    """Say what can be foreseen."""
+    """Log warnings about foreseeable problems."""
     for note in sizes.splits.notes:
         log.warning("note: %s", note)
     if work is not None:
@@ -57,9 +57,8 @@ def warn_before(sizes: Sizes, work: Work | None) -> None:
 def _warn_of_draws(trainer: Trainer, work: Work) -> None:
     if trainer.devices > 1 and (layers := list(drawing(work.model))):
         log.warning(
-            "note: %s of the model draws random numbers in every process of its own, so that this "
-            "is not the training of one process, bit for bit or nearly; it is the same in "
-            "distribution",
+            "note: %s of the model draws random numbers independently in every process, so the "
+            "result matches single-process training only in distribution",
             _listed(layers),
         )
 
@@ -71,18 +70,18 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _warn_of_batches(sizes: Sizes, work: Work) -> None:
-    """Too few rare rows a batch, or another prevalence than nature's: say so, and the remedy."""
+    """Warn, with a remedy, of too few rare rows per batch and of a shifted prevalence."""
     drawn = sizes.drawn_counts[work.rare_class].item()
     expected = drawn / sizes.steps_per_epoch
     if expected < 1:
         log.warning(
             "warning: a batch of %d rows is expected to hold %.2f rows of the rarest class; "
-            "take sampler=stratified or raise trainer.batch_size",
+            "use sampler=stratified or raise trainer.batch_size",
             sizes.trainer.batch_size,
             expected,
         )
     shift = sizes.prior_shift()
-    if shift is None or shift.abs().max() < 0.05:  # a twentieth in the odds is not worth a line
+    if shift is None or shift.abs().max() < 0.05:  # 5 % in the odds is not worth a line
         return
     main = getattr(work.loss, "main_loss", work.loss)
     log.warning(
@@ -91,6 +90,6 @@ def _warn_of_batches(sizes: Sizes, work: Work) -> None:
         100 * (sizes.class_counts()[work.rare_class] / sizes.class_counts().sum()).item(),
         "the loss is corrected for it, so scores fit the natural rate"
         if isinstance(main, PriorCorrected)
-        else f"{type(main).__name__} is no likelihood and is not corrected, so its scores are no "
-        "log-odds at the natural rate",
+        else f"{type(main).__name__} is not a likelihood and is not corrected, so its scores are "
+        "not log-odds at the natural rate",
     )

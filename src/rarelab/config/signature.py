@@ -1,4 +1,4 @@
-"""What makes two jobs the same job: their resolved configuration, their code and their data."""
+"""The identity of a job: its resolved configuration, its code and its data."""
 
 import ast
 import functools
@@ -18,15 +18,16 @@ from rarelab.config.groups import FREE, identity
 
 _PACKAGE = "rarelab"
 _ALWAYS = ("rarelab.runs.run",)
-"""Every job starts here; what prepares, trains, evaluates and records it is imported from here."""
+"""Every job starts here; the code that prepares, trains, evaluates and records it is imported from
+here."""
 
 _NOT_FOLLOWED = (
     *("rarelab.runs.console", "rarelab.runs.summary", "rarelab.training.progress"),
     *("rarelab.figures", "rarelab.paths", "rarelab.tracking", "rarelab.predict", "rarelab.sweep"),
     *("rarelab.processes.place", "rarelab.processes.fork", "rarelab.runs.interruption"),
 )
-"""What shows a run, stores or carries its results, and starts or interrupts its processes: an edit
-there changes no recorded number."""
+"""Modules that display a run, store or transfer its results, or start and interrupt its processes:
+editing them changes no recorded number."""
 
 _LEFT_OUT = tuple(f"{name}." for name in _NOT_FOLLOWED)
 
@@ -34,10 +35,10 @@ _LIBRARIES = ("torch", "numpy", "scipy", "pandas", "scikit-learn")
 
 
 def signature(cfg: DictConfig | Mapping[str, Any]) -> str:
-    """SHA-256 (hex) of the resolved configuration that takes part in the job, without where and how
-    it is recorded.
+    """SHA-256 (hex) of the parts of the resolved configuration that define the job, not how it is
+    recorded.
 
-    Where and how often checkpoints are written is no part of it: a run goes on to the same bits.
+    Checkpoint settings are not part of it: a resumed run ends with the same bits.
     """
     found = _identity(cfg)
     for key, names in FREE.items():
@@ -52,20 +53,20 @@ def code_fingerprint(targets: Iterable[str]) -> str:
 
 
 def fingerprint(modules: Mapping[str, str]) -> str:
-    """SHA-256 (hex) of what :func:`code_modules` gave."""
+    """SHA-256 (hex) of the result of :func:`code_modules`."""
     return hashlib.sha256(json.dumps(modules, sort_keys=True).encode()).hexdigest()
 
 
 def code_modules(targets: Iterable[str]) -> dict[str, str]:
-    """Module -> SHA-256 (hex) of its source, for the modules that define what a job uses.
+    """Module -> SHA-256 (hex) of its source, for all code that a job's results depend on.
 
-    In: whatever makes a recorded number. That is the modules of the ``targets`` and the course of a
-    run (:mod:`rarelab.runs.run`: prepare, train, evaluate, record), followed through their imports
-    inside this package and the user's own modules.
+    Included: everything that affects a recorded number, i.e. the modules of the ``targets`` and of
+    a run (:mod:`rarelab.runs.run`: prepare, train, evaluate, record), and whatever they import from
+    this package or the user's own modules.
 
-    Out: what only shows, stores or starts a run (console, figures, tracking, the bundle for
-    ``rarelab predict``, the sweep around the job). The libraries that compute count by their
-    version (torch, numpy, scipy, pandas, scikit-learn), others not at all.
+    Excluded: code that only displays, stores or starts a run (console, figures, tracking, the
+    bundle for ``rarelab predict``, the sweep around the job). Numerical libraries (torch, numpy,
+    scipy, pandas, scikit-learn) count by version, other libraries not at all.
     """
     modules: dict[str, str] = {}
     pending = [*_ALWAYS, *(_module_of(target) for target in targets)]
@@ -79,7 +80,7 @@ def code_modules(targets: Iterable[str]) -> dict[str, str]:
 
 
 def targets_in(cfg: DictConfig | Mapping[str, Any]) -> list[str]:
-    """Every ``_target_`` of a configuration, however deep, sorted."""
+    """Every ``_target_`` in a configuration, at any depth, sorted."""
 
     def walk(node: Any) -> Iterator[str]:
         if isinstance(node, dict):
@@ -109,7 +110,7 @@ def _source(name: str) -> bytes:
 
 
 def _is_followed(name: str) -> bool:
-    """This package's modules, and those that no installer put where they are: the user's own."""
+    """Whether a module is part of this package or the user's own (not in site-packages)."""
     if name == _PACKAGE or name.startswith(f"{_PACKAGE}."):
         return not f"{name}.".startswith(_LEFT_OUT) and bool(_file(name))
     if name.partition(".")[0] in sys.stdlib_module_names:
@@ -128,7 +129,7 @@ def _file(name: str) -> str:
 
 @functools.cache
 def _imports(name: str) -> list[str]:
-    """The followed modules that a module's own text imports."""
+    """The followed modules imported by a module's source."""
     found: list[str] = []
     for node in ast.walk(ast.parse(_source(name))):
         if isinstance(node, ast.ImportFrom):
@@ -148,7 +149,7 @@ def _absolute(node: ast.ImportFrom, name: str) -> str:
 
 
 def _defining_module(module: str, name: str) -> str:
-    """A package that re-exports a name does not define it: its siblings must not count."""
+    """The module that defines a name; a package that re-exports it would pull in the siblings."""
     if not _file(module).endswith("__init__.py"):
         return module
     value = getattr(importlib.import_module(module), name, None)

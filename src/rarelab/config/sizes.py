@@ -1,4 +1,4 @@
-"""What the data, the trainer and the sampler decide about the other components."""
+"""Parameters of the other components that follow from the data, the trainer and the sampler."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +13,7 @@ from rarelab.training.sampling import Natural, Sampler, row_kinds
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the data decides about the other components."""
+    """Derives the parameters that other components leave to the data."""
 
     splits: Splits
     trainer: Trainer
@@ -34,10 +34,10 @@ class Sizes:
 
     @cached_property
     def drawn_counts(self) -> torch.Tensor:
-        """Targets of each class that an epoch's batches are expected to hold, float64 [C].
+        """Expected number of targets of each class in an epoch's batches, float64 [C].
 
         Raises:
-            RequestError: the sampler cannot fill a batch as it is asked to.
+            RequestError: the sampler cannot fill a batch as configured.
         """
         y = self.splits.train.y
         uses = self.sampler.expected_uses(row_kinds(y), self.trainer.batch_size)
@@ -46,7 +46,8 @@ class Sizes:
         return torch.bincount(y[counted], weights=uses, minlength=len(self.splits.classes))
 
     def prior_shift(self) -> torch.Tensor | None:
-        """What batches add to the log-odds (binary, [1]) or log-rates [C]; None for nothing."""
+        """The shift that sampling adds to the log-odds (binary, [1]) or log-rates [C]; None if
+        there is none."""
         log_rates = [
             (counts.double().clamp_min(1e-8) / counts.sum()).log()
             for counts in (self.drawn_counts, self.class_counts())

@@ -1,1 +1,1 @@
-"""A sweep that chooses its own jobs: Optuna over a space written in Hydra's sweep syntax."""
+"""Hyperparameter search with Optuna, over a space written in Hydra's sweep syntax."""

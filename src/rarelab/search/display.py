@@ -1,4 +1,4 @@
-"""What a person sees of a search: its plan, a line a trial, and the best one at the end."""
+"""A search's console output: its plan, a line per trial, and the best one at the end."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,23 +9,23 @@ from rarelab.search.trials import Trial, best, command
 
 
 def plan(sweep: str, space: Space, n_trials: int, corners: int, known: Path | None) -> str:
-    """What will be searched.
+    """The plan of a search.
 
     Args:
         sweep: the search's id.
-        space: what from.
-        n_trials: in all.
-        corners: jobs that were composed and checked beforehand.
-        known: the folder of an earlier search that goes on.
+        space: the dimensions to search.
+        n_trials: total number of trials.
+        corners: number of jobs composed and checked in advance.
+        known: the folder of an earlier search to resume.
     """
-    goes_on = "" if known is None else f", goes on in {known}"
-    lines = [f"search {sweep}: {n_trials} trials in all{goes_on}"]
+    resumed = "" if known is None else f", resumed in {known}"
+    lines = [f"search {sweep}: {n_trials} trials in total{resumed}"]
     if space.fixed:
         lines.append(f"  all with {' '.join(space.fixed)}")
     lines += [f"  {dimension}" for dimension in space.dimensions]
     if space.seeds:
-        lines.append(f"  seed {', '.join(space.seeds)}: a trial is worth their mean")
-    return "\n".join([*lines, f"  {corners} jobs at the corners composed and checked"])
+        lines.append(f"  seed {', '.join(space.seeds)}: a trial's value is their mean")
+    return "\n".join([*lines, f"  checked {corners} jobs at the corners of the space"])
 
 
 def trial_line(rows: Sequence[Trial], number: int, of: int) -> str:
@@ -37,7 +37,7 @@ def trial_line(rows: Sequence[Trial], number: int, of: int) -> str:
 
 
 def closing(sweep: str, space: Space, rows: Sequence[Trial], folder: Path) -> str:
-    """How many trials ended how, and the best one as a command to copy."""
+    """The number of trials by ending, and the best one as a command to copy."""
     counts = Counter(row.status for row in rows)
     told = ", ".join(f"{count} {status}" for status, count in counts.items())
     lines = [f"\nsearch {sweep}: {len(rows)} trials ({told or 'none'}), in {folder}"]

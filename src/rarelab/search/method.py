@@ -1,4 +1,4 @@
-"""The study behind a search: which trials there are, which come next, what they were worth."""
+"""The Optuna study behind a search: its trials, which come next, and their values."""
 
 import math
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Method:
-    """How a search chooses, and how it stops trials early.
+    """How a search chooses values, and how it prunes trials.
 
     Args:
         sampler: ``tpe`` (tree-structured Parzen estimator), or ``random``.
-        sampler_seed: 0 or more; with it, the same results lead to the same trials.
-        startup_trials: random trials before ``tpe`` models; none is stopped early before as many
-            have been completed.
+        sampler_seed: 0 or more; with the same seed, the same results lead to the same trials.
+        startup_trials: random trials before ``tpe`` starts modelling; no trial is pruned before
+            this many have completed.
         pruner: ``median`` stops a trial whose best validation AUCPR so far is below the median of
-            the completed trials at the same epoch; ``hyperband`` plays brackets; ``none``.
-        pruner_warmup: epochs of a run before it can be stopped: its loss's own warmup and blend.
+            the completed trials at the same epoch; ``hyperband`` uses brackets; ``none``.
+        pruner_warmup: epochs before a run can be stopped; should cover its loss's warmup and blend.
     """
 
     sampler: Literal["tpe", "random"] = "tpe"
@@ -38,8 +38,8 @@ class Method:
     pruner_warmup: int = 5
 
     def sampler_for(self, trial: int) -> "BaseSampler":
-        """The sampler that chooses a trial: seeded by its number, so that a search which was
-        stopped and resumed goes on as if it had not been."""
+        """The sampler for one trial, seeded by its number, so that a resumed search continues as
+        if it had never stopped."""
         from optuna.samplers import RandomSampler, TPESampler
 
         seed = int(np.random.SeedSequence((self.sampler_seed, trial)).generate_state(1)[0])
@@ -59,9 +59,9 @@ class Method:
 
 @dataclass(frozen=True)
 class StudyAddress:
-    """Where a study is found again, from any process: it can be pickled.
+    """Where any process finds the study; can be pickled.
 
-    ``storage`` is a database URL, or the path of a journal file (a folder that all nodes share).
+    ``storage`` is a database URL, or the path of a journal file (in a folder shared by all nodes).
     """
 
     storage: str
@@ -69,10 +69,10 @@ class StudyAddress:
     method: Method
 
     def open(self) -> "optuna.Study":
-        """The study, made if it is not there.
+        """The study, created if it does not exist.
 
         Raises:
-            RequestError: a database that cannot be reached.
+            RequestError: the database cannot be reached.
         """
         import optuna
         from sqlalchemy.exc import SQLAlchemyError
@@ -91,7 +91,7 @@ class StudyAddress:
             raise RequestError(f"hydra.sweeper.storage: {reason}") from error
 
     def trial(self, number: int) -> "optuna.Trial":
-        """A trial that was asked for, in another process than the one that asked."""
+        """A trial that another process asked for."""
         import optuna
 
         storage = self._storage()
@@ -113,7 +113,7 @@ class StudyAddress:
 
 @dataclass(frozen=True)
 class Asked:
-    """A trial whose value is not known yet: its number and a value for every dimension."""
+    """A trial without a result yet: its number and a value for every dimension."""
 
     number: int
     values: dict[str, Any]
@@ -121,7 +121,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Told:
-    """What became of a trial: ``done`` with a value, ``pruned`` or ``failed``."""
+    """The outcome of a trial: ``done`` with a value, ``pruned`` or ``failed``."""
 
     number: int
     status: Literal["done", "pruned", "failed"]
@@ -129,7 +129,7 @@ class Told:
 
 
 def unfinished(study: "optuna.Study") -> list[Asked]:
-    """Trials that an earlier, interrupted search asked for: they are trained first, in place."""
+    """Trials asked for by an earlier, interrupted search; they are trained first."""
     from optuna.trial import TrialState
 
     running = study.get_trials(deepcopy=False, states=[TrialState.RUNNING])
@@ -137,14 +137,14 @@ def unfinished(study: "optuna.Study") -> list[Asked]:
 
 
 def ask(study: "optuna.Study", method: Method, space: Space) -> Asked:
-    """The next trial, chosen from what is known about those before it."""
+    """The next trial, chosen from the results of those before it."""
     study.sampler = method.sampler_for(len(study.get_trials(deepcopy=False)))
     trial = study.ask(space.distributions())
     return Asked(trial.number, dict(trial.params))
 
 
 def tell(study: "optuna.Study", told: Told) -> None:
-    """Close a trial. One without a finite value is a failed one, whatever its status says."""
+    """Close a trial. One that is done without a finite value counts as failed."""
     from optuna.trial import TrialState
 
     if told.status == "pruned":

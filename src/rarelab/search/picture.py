@@ -1,4 +1,4 @@
-"""One picture of a search: how far it has come, and which dimensions matter."""
+"""The figure of a search: its progress, and which dimensions matter."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +14,8 @@ from rarelab.search.trials import Trial
 
 
 def draw(trials: Sequence[Trial], importance: Mapping[str, float], path: Path) -> None:
-    """Write the picture as PNG: the value of every trial with the best so far, and beside it the
-    importance of each dimension where it is known."""
+    """Write the figure as PNG: every trial's value and the best so far, next to the importance of
+    each dimension if known."""
     figure = Figure(figsize=(9.0 if importance else 6.4, 3.8), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     widths = [2, 1] if importance else [1]
@@ -36,7 +36,7 @@ def _history(axes: Axes, trials: Sequence[Trial]) -> None:
     numbers, values = _points(trials, "pruned")
     if values:
         axes.scatter(numbers, values, s=24, marker="x", color=GREY, label="stopped early")
-    low = axes.get_xaxis_transform()  # the trial's number across, a share of the height upwards
+    low = axes.get_xaxis_transform()  # x in trial numbers, y as a fraction of the height
     for place, trial in enumerate(t for t in trials if t.status == "failed"):
         label = "_" if place else "failed"
         axes.plot(trial.number, 0.02, "v", color=BLACK, label=label, transform=low)

@@ -1,4 +1,4 @@
-"""The line from a run that is being trained to its search: may it go on?"""
+"""Reports a run's progress to its search, which may prune it."""
 
 import contextlib
 import logging
@@ -20,13 +20,13 @@ log = logging.getLogger("rarelab")
 
 @dataclass
 class PruneReport:
-    """Listens to a run's history, reports each epoch's ``val/aucpr`` to its trial, and stops the
-    run when the study's pruner says so.
+    """A history listener that reports each epoch's ``val/aucpr`` to the run's trial, and stops the
+    run when the study's pruner decides to.
 
-    A study that cannot be reached stops nothing: one warning, and the run goes on to its end.
+    If the study cannot be reached, it warns once and the run trains to the end.
 
     Raises (when called):
-        Pruned: the trial is not promising enough to be trained on.
+        Pruned: the trial is not promising enough to continue.
     """
 
     address: StudyAddress
@@ -43,16 +43,16 @@ class PruneReport:
             hopeless = self._report(row["step"], value)
         except Exception as error:
             self._lost = True
-            log.warning("the search cannot be told (%s); this run is trained to its end", error)
+            log.warning("cannot report to the search (%s); this run is not pruned", error)
             return
         if hopeless:
             raise Pruned(
                 f"stopped after epoch {row['step'] + 1}: val AUCPR {value:.4f} is not promising "
-                "enough beside the search's other trials"
+                "enough compared with the search's other trials"
             )
 
     def replay(self, directory: Path) -> None:
-        """Report a run that was trained before, for the comparisons of later trials."""
+        """Report an earlier run, so that later trials are compared with it."""
         path = directory / "history.jsonl"
         for row in read_rows(path) if path.is_file() else []:
             with contextlib.suppress(Pruned):
@@ -63,7 +63,7 @@ class PruneReport:
             self._trial = self.address.trial(self.number)
             known = self._trial.study.get_trials(deepcopy=False)[self.number]
             self._reported = set(known.intermediate_values)
-        # A run that is continued from a checkpoint may pass an epoch again.
+        # A run resumed from a checkpoint may repeat an epoch.
         if epoch not in self._reported:
             self._reported.add(epoch)
             self._trial.report(value, epoch)

@@ -1,4 +1,4 @@
-"""A search from request to best trial: check the corners, ask, train, tell, and again."""
+"""A search from request to best trial: check the corners, then ask, train and tell in a loop."""
 
 import contextlib
 import math
@@ -37,13 +37,13 @@ JOURNAL = "study.journal"
 
 @dataclass(frozen=True)
 class Options:
-    """How long a search goes on, and where it is kept.
+    """How a search chooses, when it stops, and where it is stored.
 
     Args:
-        method: how it chooses and stops.
-        n_trials: trials in all, earlier ones of the same search included.
+        method: how values are chosen and runs pruned.
+        n_trials: total number of trials, including earlier ones of the same search.
         timeout: seconds after which no trial starts; None for no limit.
-        trials_at_once: chosen together, none knowing of the others' values.
+        trials_at_once: trials chosen together, without knowing each other's values.
         storage: a database URL; None for a journal in the search's folder.
     """
 
@@ -55,16 +55,16 @@ class Options:
 
 
 class Search:
-    """One search as it is carried out.
+    """One search while it runs.
 
-    A trial is trained with its first seed first, under the eyes of the pruner; the other seeds
-    follow if it is not stopped. Trials are asked for and told in batches and in order, so that what
-    is chosen does not depend on which job happens to end first.
+    A trial first trains with its first seed, watched by the pruner; the other seeds follow unless
+    it is pruned. Trials are asked for and told in batches and in order, so the choices do not
+    depend on which job ends first.
 
     Args:
         sweep: plans and runs jobs.
-        space: what to choose from.
-        options: how, and for how long.
+        space: the dimensions to search.
+        options: how to search, and for how long.
     """
 
     def __init__(self, sweep: Sweep, space: Space, options: Options) -> None:
@@ -74,10 +74,10 @@ class Search:
         self._stopped = False
 
     def run(self) -> list[Result]:
-        """Check, then search; the results of the jobs that this call looked at.
+        """Check the corners, then search; the results of this call's jobs.
 
         Raises:
-            RequestError: a corner of the space cannot be meant; nothing ran.
+            RequestError: a corner of the space is invalid; nothing ran.
         """
         # One seed for each corner, then the other seeds at the first corner.
         each = [self._lines(corner) for corner in self._space.corners()]
@@ -94,7 +94,7 @@ class Search:
         if self._sweep.settings.dry_run:
             return []
         if self._options.storage:
-            self._address_in(Path()).open()  # a database that is not there, before anything is made
+            self._address_in(Path()).open()  # an unreachable database fails before any writing
         self._parent = Parent(
             self._sweep.cfg, [], self._sweep.folder, self._sweep.sink(), search=self._id
         )
@@ -112,7 +112,7 @@ class Search:
         return StudyAddress(storage, f"rarelab-{self._id}", self._options.method)
 
     def _lines(self, overrides: Sequence[str]) -> list[list[str]]:
-        """The overrides of a trial's jobs, one list for each seed."""
+        """The overrides of a trial's jobs, one list per seed."""
         seeds = [[f"{SEED}={seed}"] for seed in self._space.seeds] or [[]]
         return [[*self._space.fixed, *overrides, *seed] for seed in seeds]
 
@@ -148,7 +148,7 @@ class Search:
         return result is not None and math.isfinite(result.metrics.get(VALUE, math.nan))
 
     def _planned(self, asked: Asked) -> list[Job]:
-        """The jobs of a trial, the one that the pruner watches first."""
+        """The jobs of a trial; the first is the one watched by the pruner."""
         overrides = self._space.overrides(asked.values)
         jobs = self._sweep.planner.jobs(self._lines(overrides), self._id)
         seeds = [[f"{SEED}={seed}"] for seed in self._space.seeds] or [[]]
@@ -167,7 +167,7 @@ class Search:
         ]
 
     def _carry_out(self, jobs: Sequence[Job]) -> None:
-        """Run what is missing of these jobs, and keep how all of them ended."""
+        """Run the missing jobs among these, and keep the results of all."""
         if self._stopped or not jobs:
             return
         _, missing, done = self._sweep.look(jobs)
@@ -188,7 +188,7 @@ class Search:
             self._stopped = ending.stopped
 
     def _told(self, number: int, jobs: Sequence[Job]) -> Told | None:
-        """What became of a trial; None if it is not over, and goes on another time."""
+        """The outcome of a trial; None if it is unfinished and will be resumed later."""
         found = [self._results[job.number] for job in jobs if job.number in self._results]
         if any(result.status == "pruned" for result in found):
             return Told(number, "pruned")
@@ -207,7 +207,7 @@ class Search:
             self._parent.append({"search/best": top.value, "search/trials": number + 1.0})
 
     def _tell(self, study: "optuna.Study") -> None:
-        """The end of the search, on the console and in its record."""
+        """Show how the search ended, and write it to its record."""
         rows, folder = trials(study, self._space), self._parent.directory
         write_trials(folder / "trials.csv", rows)
         write_table(folder / "table.csv", arms(self._jobs, self._results))
@@ -218,10 +218,10 @@ class Search:
 
 
 def _rehearse(corners: Sequence[Job]) -> None:
-    """Build what each corner would train, with one seed.
+    """Build everything each corner would train, with one seed.
 
     Raises:
-        RequestError: a corner that cannot be built.
+        RequestError: a corner cannot be built.
     """
     for job in corners:
         try:
@@ -235,7 +235,7 @@ def _identity(job: Job) -> str:
 
 
 def _numbers(lines: Sequence[str]) -> dict[str, float]:
-    """Those of ``key=value`` that are numbers, by key."""
+    """The numeric values among ``key=value`` lines, by key."""
     found = {}
     for line in lines:
         key, _, value = line.partition("=")
@@ -245,13 +245,13 @@ def _numbers(lines: Sequence[str]) -> dict[str, float]:
 
 
 def find_alone(folder: Path, name: str) -> Path | None:
-    """The folder of an earlier search that goes on; None for a new one.
+    """The folder of an earlier search to resume; None for a new one.
 
     Raises:
-        RequestError: another process is searching there just now.
+        RequestError: another process is running this search.
     """
     for directory in sorted(folder.glob(f"{name}-*")) if folder.is_dir() else []:
         if owner.alive(directory):
-            raise RequestError(f"this search is under way in another process, in {directory}")
+            raise RequestError(f"this search is already running in another process ({directory})")
         return directory
     return None

@@ -1,4 +1,4 @@
-"""What a search may choose from, read off the command line in Hydra's sweep syntax."""
+"""The space of a search, read from the command line in Hydra's sweep syntax."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 SEED = "seed"
-"""The one swept key that is not searched: a trial's value is the mean over its seeds."""
+"""The one swept key that is not searched: a trial's value is its mean over the seeds."""
 
 _TAGS = {"log"}
 
@@ -42,9 +42,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Numbers from ``low`` to ``high``, both included; whole ones where both are.
+    """Numbers from ``low`` to ``high``, both included; integers if both bounds are.
 
-    ``step`` None is a continuum; ``log`` searches the logarithm.
+    ``step`` None means continuous (every integer for integers); ``log`` searches on a log scale.
     """
 
     key: str
@@ -77,7 +77,8 @@ class Numbers:
         return [self.override(self.low), self.override(self.high)]
 
     def override(self, value: Any) -> str:
-        """Of a continuum four digits: what is shown and recorded can be typed again."""
+        """Continuous values are rounded to four digits, so that a displayed value can be retyped
+        exactly."""
         if self.step is None and not self.whole:
             value = min(max(float(f"{value:.4g}"), self.low), self.high)
         return f"{self.key}={value!r}"
@@ -88,7 +89,7 @@ Dimension = Choice | Numbers
 
 @dataclass(frozen=True)
 class Space:
-    """A search's dimensions, the seeds of every trial, and the overrides that all trials share."""
+    """A search's dimensions, the seeds of every trial, and the overrides shared by all trials."""
 
     dimensions: tuple[Dimension, ...]
     seeds: tuple[str, ...]
@@ -98,12 +99,12 @@ class Space:
         return {dimension.key: dimension.distribution() for dimension in self.dimensions}
 
     def overrides(self, values: dict[str, Any]) -> list[str]:
-        """The overrides of one trial, in the order of the command line."""
+        """The overrides of one trial, in command-line order."""
         return [dimension.override(values[dimension.key]) for dimension in self.dimensions]
 
     def corners(self) -> list[list[str]]:
-        """The trials to check before the first: each choice and each end, the others at their
-        first."""
+        """The trials to check before a search: each choice and each end, with all other dimensions
+        at their first value."""
         first = [dimension.corners()[0] for dimension in self.dimensions]
         found = [first]
         for place, dimension in enumerate(self.dimensions):
@@ -114,15 +115,15 @@ class Space:
 
 
 def read_space(overrides: Iterable[Override]) -> Space:
-    """The space that parsed overrides describe.
+    """The space described by parsed overrides.
 
-    ``a,b`` and ``choice(...)`` are choices; ``range(a, b, step)`` is what Hydra's grid would visit
-    (``b`` excluded); ``interval(a, b)`` is a continuum with both ends, whole numbers under
-    ``int(interval(a, b))``; ``tag(log, ...)`` searches the logarithm. ``seed`` is not searched:
-    its values are the repetitions whose mean is a trial's value.
+    ``a,b`` and ``choice(...)`` are choices; ``range(a, b, step)`` has the values of Hydra's grid
+    (``b`` excluded); ``interval(a, b)`` is continuous with both ends included, and
+    ``int(interval(a, b))`` its integers; ``tag(log, ...)`` searches on a log scale. ``seed`` is not
+    searched: its values are repetitions, and a trial's value is their mean.
 
     Raises:
-        RequestError: nothing is swept, or a dimension that cannot be searched as written.
+        RequestError: nothing is swept, or a dimension cannot be searched as written.
     """
     dimensions, fixed, seeds = [], [], ()
     for override in overrides:
@@ -130,7 +131,7 @@ def read_space(overrides: Iterable[Override]) -> Space:
         if key == SEED and override.is_discrete_sweep():
             seeds = tuple(override.sweep_string_iterator())
             if not seeds:
-                raise RequestError(f"{override.input_line}: expected one seed or more, found none")
+                raise RequestError(f"{override.input_line}: expected at least one seed, found none")
         elif override.is_sweep_override():
             dimensions.append(_dimension(key, override))
         else:
@@ -138,7 +139,7 @@ def read_space(overrides: Iterable[Override]) -> Space:
     if not dimensions:
         raise RequestError(
             "a search needs something to choose: key=choice(a,b), key=range(1,5), "
-            "key=interval(0.1,1) or key=tag(log,interval(1e-4,1e-1)); seed= alone repeats"
+            "key=interval(0.1,1) or key=tag(log,interval(1e-4,1e-1)); seed= only adds repetitions"
         )
     return Space(tuple(dimensions), seeds, tuple(fixed))
 
@@ -158,7 +159,7 @@ def _dimension(key: str, override: Override) -> Dimension:
     elif isinstance(sweep, RangeSweep):
         visited = list(sweep.range())
         if not visited:
-            raise RequestError(f"{override.input_line}: an empty range")
+            raise RequestError(f"{override.input_line}: the range is empty")
         low, high = min(visited), max(visited)
         dimension = Numbers(key, low, high, step=None if log else abs(sweep.step), log=log)
     else:

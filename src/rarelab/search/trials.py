@@ -1,4 +1,4 @@
-"""What a study has found out, as plain rows: its trials, the best one, and what mattered."""
+"""A study's results as plain rows: its trials, the best one, and the importance of dimensions."""
 
 import csv
 import shlex
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 _STATUS = {"COMPLETE": "done", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running"}
 _ENOUGH = 4
-"""Completed trials below which importance means nothing."""
+"""Completed trials needed for a meaningful importance."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One row. ``value`` is the mean over seeds, or a pruned trial's last one; ``overrides`` are
+    """One row. ``value`` is the mean over seeds, or a pruned trial's last value; ``overrides`` are
     the searched ones."""
 
     number: int
@@ -42,19 +42,19 @@ def trials(study: "optuna.Study", space: Space) -> list[Trial]:
 
 
 def best(rows: Sequence[Trial]) -> Trial | None:
-    """The completed trial with the highest value; of equal ones the first."""
+    """The completed trial with the highest value; the first of any ties."""
     done = [row for row in rows if row.status == "done" and row.value is not None]
     return max(done, key=lambda row: row.value or 0.0, default=None)
 
 
 def command(space: Space, trial: Trial) -> str:
-    """The command that trains a trial again, as one run."""
+    """The command that retrains a trial as a single run."""
     return shlex.join(["rarelab", "train", *space.fixed, *trial.overrides])
 
 
 def importance(study: "optuna.Study") -> dict[str, float]:
-    """Share of the value's variance by dimension (functional ANOVA over a random forest, Hutter et
-    al. 2014), most important first; empty with too few trials or no variance."""
+    """Share of the value's variance explained by each dimension (functional ANOVA over a random
+    forest, Hutter et al. 2014), most important first; empty with too few trials or no variance."""
     import optuna
     from optuna.trial import TrialState
 
@@ -66,7 +66,7 @@ def importance(study: "optuna.Study") -> dict[str, float]:
 
 
 def write_trials(path: Path, rows: Sequence[Trial]) -> None:
-    """The trials as CSV: number, status, value, and a column for each dimension."""
+    """The trials as CSV: number, status, value, and one column per dimension."""
     keys = [line.partition("=")[0] for line in rows[0].overrides] if rows else []
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)

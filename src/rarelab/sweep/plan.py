@@ -76,7 +76,7 @@ class Planner:
         """Check that the jobs can get their data before the first one starts.
 
         Raises:
-            RequestError: an archive is missing and has to be fetched by an explicit command.
+            RequestError: an archive is missing that only ``rarelab data fetch`` builds.
         """
         for identity in dict.fromkeys(job.data for job in jobs):
             if identity in self._stored:

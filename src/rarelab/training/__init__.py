@@ -1,4 +1,4 @@
-"""One loop, its history and what it watches."""
+"""The training loop, its history, and its checkpoints and diagnostics."""
 
 from rarelab.training.course import Work
 from rarelab.training.loop import Diverged, Trainer

@@ -1,4 +1,4 @@
-"""What the loop tells a loss, and what it asks of it, if the loss takes part."""
+"""The loop's optional exchange with a loss: epoch, step and rows in, schedule state out."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from rarelab.training.course import Work
 
 
 class Clock:
-    """Tells a loss the time, if it asks for it, and reads its schedule back."""
+    """Passes epoch, step and rows to losses that take them, and reads their schedule back."""
 
     def __init__(self, loss: nn.Module) -> None:
         self._loss = loss
@@ -34,7 +34,7 @@ class Clock:
         return self._scheduled is None or self._scheduled.at_final_weight
 
     def metrics(self) -> dict[str, float]:
-        """``train/ap_weight`` (1 without a schedule) and, where there is one, the temperature."""
+        """``train/ap_weight`` (1 without a schedule) and the temperature, if there is one."""
         if self._scheduled is not None:
             weight, temperature = self._scheduled.ap_weight, self._scheduled.current_temperature
         else:
@@ -44,7 +44,7 @@ class Clock:
 
 
 class PoolWatch:
-    """Did the rows that the loss ranked include one of the rarest class?"""
+    """Whether the rows ranked by the loss include one of the rarest class."""
 
     def __init__(self, work: Work) -> None:
         self._loss = work.loss if isinstance(work.loss, Pooled) else None
@@ -58,5 +58,5 @@ class PoolWatch:
 
 
 def _step_ids(rows: Tensor, steps: int) -> Tensor:
-    """Sequences [B] as the positions of their steps in the flattened targets, [B · T]."""
+    """The positions of the steps of sequences [B] in the flattened targets, [B · T]."""
     return (rows.unsqueeze(1) * steps + torch.arange(steps, device=rows.device)).flatten()

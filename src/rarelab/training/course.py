@@ -1,4 +1,4 @@
-"""Everything that moves while a run trains, and its state as plain data, so that it can go on."""
+"""All state that changes while a run trains, as plain data, so that the run can be resumed."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +20,7 @@ from rarelab.training.team import Team
 
 @dataclass
 class Work:
-    """What one run trains: built once, moved to the trainer's device, then stepped by a team."""
+    """The parts of a training run: built once, moved to the device, then trained by a team."""
 
     model: nn.Module
     loss: nn.Module
@@ -34,17 +34,17 @@ class Work:
 
     @cached_property
     def kinds(self) -> Tensor:
-        """What the sampler tells the training rows apart by, int64 [N] on the CPU."""
+        """The kinds by which the sampler distinguishes training rows, int64 [N] on the CPU."""
         return row_kinds(self.train.y)
 
 
 @dataclass
 class Course:
-    """A run between two steps: what is trained, what was chosen, and where it stands.
+    """The state of a run between two steps: the parts, the best epoch so far, and the position.
 
-    ``step`` counts the steps done in ``epoch``; ``order`` is the state that the batch generator had
-    at the epoch's start, from which the epoch's whole order follows. ``losses``, ``health`` and
-    ``main`` (was all of it at the final main weight?) are what the epoch has gathered so far.
+    ``step`` counts the steps done in ``epoch``; ``order`` is the batch generator's state at the
+    start of the epoch, which determines the epoch's order. ``losses``, ``health`` and ``main``
+    (whether every step was at the final main weight) cover the epoch so far.
     """
 
     work: Work
@@ -61,18 +61,18 @@ class Course:
         self.order = self.batches.get_state()
 
     def next_epoch(self) -> None:
-        """Stand at the start of the epoch that follows."""
+        """Move to the start of the next epoch."""
         self.epoch, self.step, self.main = self.epoch + 1, 0, True
         self.losses, self.health = [], Health()
         self.order = self.batches.get_state()
 
     @property
     def finite(self) -> bool:
-        """Whether every weight of the model is a number."""
+        """Whether every weight of the model is finite."""
         return all(bool(p.isfinite().all()) for p in self.work.model.parameters())
 
     def state_dict(self) -> dict[str, Any]:
-        """All of it as tensors and plain values."""
+        """The full state as tensors and plain values."""
         schedule = self.work.lr_schedule
         return {
             "model": self.work.model.state_dict(),
@@ -89,7 +89,7 @@ class Course:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Stand where ``state`` was taken; the history must have been cut to its length."""
+        """Restore ``state``; the history must already be cut to its length."""
         self.work.model.load_state_dict(state["model"])
         self.work.loss.load_state_dict(state["loss"])
         self.work.optimizer.load_state_dict(state["optimizer"])

@@ -1,4 +1,4 @@
-"""The copy of record: rows of metrics, appended to a JSONL file as they happen."""
+"""The authoritative metrics of a run: rows appended to a JSONL file as they arise."""
 
 import json
 import os
@@ -17,7 +17,7 @@ class History:
     """An append-only list of rows ``{"step", "time", "metrics"}``, one JSON line each.
 
     ``step`` is the epoch, ``time`` milliseconds since 1970, ``metrics`` maps a key to a float. A
-    row is on disk before any listener (the console, a tracker) hears of it.
+    row is written to the file before any listener (the console, a tracker) is called.
     """
 
     def __init__(self, path: Path, listeners: list[Listener] | None = None) -> None:
@@ -37,22 +37,22 @@ class History:
             listener(row)
 
     def cut(self, length: int) -> list[Row]:
-        """Forget the rows after the first ``length``, and half a line; the rows that are left."""
+        """Drop the rows after the first ``length`` and any partial line; the remaining rows."""
         rows = read_rows(self._path)[:length] if self._path.is_file() else []
         write_whole(self._path, "".join(json.dumps(row) + "\n" for row in rows))
         self._length = len(rows)
         return rows
 
     def sync(self) -> None:
-        """Return when the rows are on the disk itself, and would outlive a loss of power."""
+        """Flush the rows to the disk itself, so that they survive a power loss."""
         if self._length:
             with self._path.open("rb") as file:
                 os.fsync(file.fileno())
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a history file, oldest first, up to what a crash or a loss of power left of one:
-    a line cut short, or bytes that are no text."""
+    """The rows of a history file, oldest first, up to the first line damaged by a crash or a power
+    loss (cut short, or not text)."""
     rows = []
     for line in path.read_bytes().splitlines():
         try:

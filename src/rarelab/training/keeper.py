@@ -1,4 +1,4 @@
-"""Checkpoints: when one is written, which one a run resumes from, and the file itself."""
+"""Checkpoints: when to write one, which one to resume from, and the file format."""
 
 import logging
 import os
@@ -21,16 +21,16 @@ LAST, PREVIOUS = "last.pt", "previous.pt"
 _FRESH = "fresh.pt"
 
 _SHARE = 0.03
-"""The part of the elapsed time that ``auto`` spends on writing."""
+"""The fraction of elapsed time that ``auto`` spends on writing."""
 
-# Seconds that the first write is expected to take; later ones are known by then.
+# Expected seconds for the first write; later ones use the measured time.
 _FIRST_COST = 0.02
 
 
 @final
 @dataclass(frozen=True)
 class Cadence:
-    """``auto``, or every so many epochs or steps."""
+    """``auto``, or every ``count`` epochs or steps."""
 
     count: int = 0
     unit: str = "auto"
@@ -47,26 +47,26 @@ class Cadence:
 
 
 class Keeper:
-    """Keeps nothing: for training that nobody will go on with."""
+    """Writes no checkpoints: for training that will not be resumed."""
 
     def restore(self, course: Course) -> None:
-        """Put the course where the last checkpoint was taken, if there is one."""
+        """Restore the course from the last checkpoint, if there is one."""
 
     def between_steps(self, course: Course) -> None:
-        """Called between two steps and between two epochs: write a checkpoint if one is due."""
+        """Write a checkpoint if one is due; called between steps and between epochs."""
 
 
 @final
 class Checkpoints(Keeper):
-    """``last.pt`` and the one before it, ``previous.pt``, in the folder of a run.
+    """Keeps ``last.pt`` and the checkpoint before it, ``previous.pt``, in a run's folder.
 
     Args:
         directory: the run's folder.
-        identity: signature, code and data of the run; a checkpoint of another is refused.
-        cadence: when one is due. ``auto``: whenever writing takes no more than 3 % of the time
-            since the last one.
-        stop: what to leave the training with, now that a step is done; asked between steps. The
-            checkpoint is written first.
+        identity: signature, code and data of the run; a checkpoint of any other run is refused.
+        cadence: when a checkpoint is due. ``auto``: when writing one takes at most 3 % of the time
+            since the last.
+        stop: called between steps; returns an exception to end the training with, which is raised
+            after writing a checkpoint.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Checkpoints(Keeper):
         self._written = time.monotonic()
 
     def newest(self, rows: int) -> dict[str, Any] | None:
-        """The newest good checkpoint of this run whose history has at most ``rows`` rows."""
+        """This run's newest valid checkpoint with at most ``rows`` rows of history."""
         for name in (LAST, PREVIOUS):
             if (self._directory / name).exists():
                 try:
@@ -97,12 +97,12 @@ class Checkpoints(Keeper):
         return None
 
     def find(self, rows: int) -> int:
-        """Choose what to go on from; how many of the history's ``rows`` it stands after."""
+        """Choose the checkpoint to resume from; the number of history rows it covers."""
         self._state = self.newest(rows)
         return 0 if self._state is None else self._state["history"]
 
     def clear(self) -> None:
-        """Delete what a run that is done needs no more."""
+        """Delete the checkpoints, which a finished run no longer needs."""
         for name in (LAST, PREVIOUS, _FRESH):
             (self._directory / name).unlink(missing_ok=True)
             remove_scratch(self._directory / name)
@@ -110,7 +110,7 @@ class Checkpoints(Keeper):
     def restore(self, course: Course) -> None:
         if self._state is not None:
             course.load_state_dict(self._state)
-            log.info("continued after epoch %d, step %d", course.epoch, course.step)
+            log.info("resumed after epoch %d, step %d", course.epoch, course.step)
             self._state = None
         self._written = time.monotonic()
 
@@ -130,9 +130,9 @@ class Checkpoints(Keeper):
         return self._cost <= _SHARE * (time.monotonic() - self._written)
 
     def _write(self, course: Course) -> None:
-        """A disk that is full does not end the training, and weights that are no numbers stay out.
+        """A full disk does not end the training, and non-finite weights are never written.
 
-        Between the two renames there is no ``last.pt``: the one before it is then used.
+        Between the two renames there is no ``last.pt``; a crash there leaves the previous one.
         """
         if not course.finite:
             return
@@ -146,7 +146,7 @@ class Checkpoints(Keeper):
             os.replace(fresh, last)
         except (OSError, RuntimeError) as error:
             if not self._warned:
-                log.warning("warning: no checkpoint can be written (%s); training goes on", error)
+                log.warning("warning: cannot write a checkpoint (%s); training continues", error)
             self._warned = True
         self._written = time.monotonic()
         self._cost = self._written - began
@@ -154,29 +154,29 @@ class Checkpoints(Keeper):
     def _accepted(self, state: dict[str, Any], rows: int) -> dict[str, Any]:
         for name, value in self._identity.items():
             if state.get(name) != value:
-                raise ValueError(f"it belongs to a run with another {name}")
+                raise ValueError(f"it belongs to a run with different {name}")
         if state["history"] > rows:
-            raise ValueError(f"it stands after {state['history']} rows of a history of {rows}")
+            raise ValueError(f"it covers {state['history']} history rows, but there are {rows}")
         return state
 
 
 def save(path: Path, **content: Any) -> None:
-    """Write tensors and plain values so that a reader sees the old file or the new, never half.
+    """Write tensors and plain values atomically: a reader sees the old file or the new one.
 
-    The bytes are on the disk itself when this returns.
+    The bytes are flushed to the disk itself before this returns.
     """
     with written_whole(path) as scratch, scratch.open("wb") as file:
         torch.save(content, file)
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read what :func:`save` wrote, on the CPU, without running anything that is in the file.
+    """Read a file written by :func:`save`, on the CPU, without executing anything in it.
 
     Raises:
-        ValueError: the file is not what was written, with the reason in one line.
+        ValueError: the file is damaged, with the reason in one line.
     """
     try:
-        with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums
+        with zipfile.ZipFile(path) as archive:  # torch itself does not verify the checksums
             damaged = archive.testzip()
         if damaged is not None:
             raise ValueError(f"the checksum of {damaged} is wrong")

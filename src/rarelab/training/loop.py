@@ -1,4 +1,4 @@
-"""The one training loop: every loss, model and data set goes through it unchanged."""
+"""The training loop, shared unchanged by every loss, model and data set."""
 
 import copy
 import itertools
@@ -20,7 +20,7 @@ from rarelab.training.history import History
 from rarelab.training.keeper import Cadence, Keeper
 from rarelab.training.selection import METRIC, Selection
 
-# What a run may ask for. OpenMP does not refuse more threads than it can start: it crashes.
+# Upper limits. OpenMP crashes if asked for more threads than it can start.
 MOST = {
     "max_epochs": math.inf,
     "batch_size": 2**31 - 1,
@@ -32,15 +32,15 @@ MOST = {
 
 
 class Diverged(RarelabError):
-    """The loss stopped being finite. ``selection`` is what had been chosen until then."""
+    """The loss is no longer finite. ``selection`` holds the best epoch until then."""
 
     selection: Selection | None = None
 
 
 class Batch(NamedTuple):
-    """Rows of one step: their positions in the training table, and what stands there.
+    """The rows of one step: their positions in the training table, and their values.
 
-    ``x`` is the part of them that this process scores, in the order of ``rows``.
+    ``x`` holds only the rows that this process scores, in the order of ``rows``.
     """
 
     rows: Tensor
@@ -56,23 +56,21 @@ class Trainer:
 
     Args:
         max_epochs: passes over the training rows.
-        batch_size: rows of a step, of all processes together; the last batch of an epoch may be
-            smaller.
+        batch_size: rows per step, over all processes; the last batch of an epoch may be smaller.
         eval_batch_size: rows scored at once on validation and test.
         threads: torch's intra-operation threads; part of a run's identity, since sums change in
             their last bits with it.
-        devices: processes that train together, each on a part of every batch; with a GPU each, or
+        devices: processes that train together, each on part of every batch; with one GPU each, or
             on the CPU. Part of a run's identity, like ``threads``.
-        device: ``auto`` (a GPU if there is one), or any name torch knows (``cpu``, ``cuda:0``).
+        device: ``auto`` (a GPU if there is one), or any torch device name (``cpu``, ``cuda:0``).
         precision: ``32``, or ``bf16`` for an autocast forward pass (losses compute in float32).
-        gradient_clip_norm: largest L2 norm of the gradient; null does not clip.
-        select: which epochs may be chosen by ``val/aucpr``: ``main`` (those at the loss's final
-            main weight) or ``any``.
+        gradient_clip_norm: maximum L2 norm of the gradient; null disables clipping.
+        select: the epochs that ``val/aucpr`` may select: ``main`` (those at the loss's final main
+            weight) or ``any``.
         patience: selectable epochs without improvement before training stops; null never stops.
-        checkpoint_every: ``auto`` (as often as 3 % of the time allows), ``2 epochs`` or
-            ``500 steps``.
-        resume: ``auto`` goes on with an unfinished run of the same job whose process is gone,
-            ``never`` trains anew.
+        checkpoint_every: ``auto`` (using up to 3 % of the time), ``2 epochs`` or ``500 steps``.
+        resume: ``auto`` resumes an unfinished run of the same job whose process is gone, ``never``
+            starts afresh.
     """
 
     max_epochs: int = 15
@@ -104,10 +102,10 @@ class Trainer:
         return math.ceil(rows / self.batch_size)
 
     def torch_device(self) -> torch.device:
-        """The device that ``device`` names.
+        """The device named by ``device``.
 
         Raises:
-            RequestError: torch does not know it, or it is not on this machine.
+            RequestError: torch does not know it, or it is unavailable on this machine.
         """
         if self.device != "auto":
             try:
@@ -115,7 +113,7 @@ class Trainer:
             except (RuntimeError, AssertionError) as error:
                 reason = str(error).splitlines()[0][:80]
                 raise RequestError(
-                    f"trainer.device={self.device}: not to be had here ({reason}); use auto or cpu"
+                    f"trainer.device={self.device}: not available here ({reason}); use auto or cpu"
                 ) from error
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
@@ -126,10 +124,10 @@ class Trainer:
         batches: torch.Generator,
         keeper: Keeper | None = None,
     ) -> Selection:
-        """Train, appending one row per epoch; ``batches`` orders the rows.
+        """Train, appending one row per epoch; ``batches`` determines the order of the rows.
 
-        Where ``keeper`` has a checkpoint, training goes on from there, to the same bits. With a
-        team of several processes all of them call this, and stand where the first one stands.
+        If ``keeper`` has a checkpoint, training resumes from it and ends with the same bits. In a
+        team of several processes, all of them call this and take over the first one's state.
 
         Raises:
             Diverged: a loss is not finite.
@@ -163,7 +161,7 @@ class Trainer:
         return work.team.gathered(self.scores(work.model, work.team.mine(x)), len(x))
 
     def _train_epoch(self, course: Course, keeper: Keeper) -> dict[str, float]:
-        """The rest of an epoch, which is all of it unless it was interrupted: its metrics."""
+        """Train the rest of the epoch (all of it unless resumed within); its metrics."""
         work = course.work
         work.model.train()
         work.loss.train()
@@ -223,7 +221,7 @@ class Trainer:
             yield Batch(rows, x, y, weight, has_positive)
 
     def _any_per_batch(self, flags: Tensor) -> tuple[Tensor, ...]:
-        """Is any flag [N] of a batch set? All batches of an epoch at once, a scalar for each."""
+        """Whether any flag [N] is set in each batch of an epoch, one scalar per batch."""
         size = min(self.batch_size, len(flags))
         padded = nn.functional.pad(flags, (0, -len(flags) % size))
         return padded.view(-1, size).any(1).unbind()
@@ -235,7 +233,7 @@ class Trainer:
 
 
 def real_rows(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Flatten sequences to rows [N, C] and [N], and leave the padding out."""
+    """Flatten sequences to rows [N, C] and [N], without the padding."""
     logits, y = logits.flatten(0, -2), y.flatten().cpu()
     kept = y != IGNORE_INDEX
     return (logits, y) if bool(kept.all()) else (logits[kept], y[kept])
@@ -246,12 +244,12 @@ def _rows_with(y: Tensor, label: int) -> Tensor:
 
 
 def validation_row(logits: Tensor, y: Tensor) -> dict[str, float]:
-    """The validation metrics of one epoch from raw scores and targets, padding left out."""
+    """The validation metrics of one epoch from raw scores and targets, without the padding."""
     return validation_metrics(*real_rows(logits, y))
 
 
 def reaches_main(trainer: Trainer, work: Work) -> bool:
-    """Will any whole epoch be trained at the final main weight? Asked of a copy of the loss."""
+    """Whether any full epoch trains at the final main weight, tried on a copy of the loss."""
     clock = Clock(copy.deepcopy(work.loss))
     steps = trainer.steps_per_epoch(len(work.train.y))
     for epoch in range(trainer.max_epochs):

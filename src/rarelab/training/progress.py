@@ -1,4 +1,4 @@
-"""A line per epoch on the console and in the run's log."""
+"""One line per epoch, on the console and in the run's log."""
 
 import logging
 from collections.abc import Callable
@@ -12,7 +12,7 @@ log = logging.getLogger("rarelab")
 def epoch_lines(max_epochs: int, final_weight: float) -> Callable[[Row], None]:
     """A history listener that prints phase, weight, temperature, loss and val AUCPR of an epoch.
 
-    Advice about an unhealthy loss is given once for each kind.
+    Each kind of advice about an unhealthy loss is given once.
     """
     given: set[str] = set()
 
@@ -31,7 +31,7 @@ def epoch_lines(max_epochs: int, final_weight: float) -> Callable[[Row], None]:
 
 
 def phase(ap_weight: float, final_weight: float = 1.0) -> str:
-    """``warmup`` at weight 0, ``main`` once the final weight is reached, ``blend`` between."""
+    """``warmup`` at weight 0, ``main`` once the final weight is reached, ``blend`` in between."""
     if ap_weight == 0.0:
         return "warmup"
     return "main" if ap_weight >= final_weight else "blend"

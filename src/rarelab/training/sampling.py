@@ -1,9 +1,9 @@
-"""Which training rows make up an epoch's batches: in natural order, stratified, or balanced.
+"""Which training rows make up an epoch's batches: natural, stratified or class-balanced.
 
-A sampler is a pure function of (kinds, batch size, generator) that gives the whole epoch as one
-sequence of row indices; batch b is the rows from b · batch_size on. So its position is known from
-the generator's state at the start of the epoch and the number of steps done. Only training rows are
-ever sampled. The *kind* of a row is its class; of a sequence, the rarest class among its steps.
+A sampler is a pure function of (kinds, batch size, generator) that returns the whole epoch as one
+sequence of row indices; batch b starts at b · batch_size. Its position therefore follows from the
+generator's state at the start of the epoch and the number of steps done. Only training rows are
+sampled. The *kind* of a row is its class; that of a sequence, the rarest class among its steps.
 """
 
 import math
@@ -19,14 +19,14 @@ from rarelab.errors import RequestError
 
 @runtime_checkable
 class Sampler(Protocol):
-    """What a ``sampler`` leaf of the configuration builds."""
+    """The component built by a ``sampler`` leaf of the configuration."""
 
     def order(self, kinds: Tensor, batch_size: int, generator: Generator) -> Tensor:
         """Row indices of one epoch, int64, in ⌈N / batch_size⌉ batches; ``kinds`` int64 [N]."""
         ...
 
     def expected_uses(self, kinds: Tensor, batch_size: int) -> Tensor:
-        """How often each row is expected to be drawn in an epoch, float64 [N]; 1 = as it comes."""
+        """Expected number of times each row is drawn in an epoch, float64 [N]; 1 = natural."""
         ...
 
 
@@ -45,12 +45,12 @@ class Natural:
 @final
 @dataclass(frozen=True)
 class Stratified:
-    """At least ``min_positives`` rows of every class but the commonest in every batch.
+    """At least ``min_positives`` rows of every class but the most common in every batch.
 
-    That many are dealt to each batch first; the rest of the batch is drawn from what remains. A
-    class with enough rows keeps its prevalence: each of its rows is used once. A class with fewer
-    is gone through again and again, and then weighs more than it does in nature. All batches have
-    the same size, so the last one is filled up with rows that were used already.
+    Each batch first gets that many rows of each class; the rest is drawn from the remaining rows. A
+    class with enough rows keeps its natural prevalence: each of its rows is used once. The rows of
+    a class with fewer are repeated, which raises its prevalence. All batches have the same size, so
+    the last one is filled up with repeated rows.
     """
 
     min_positives: int = 1
@@ -70,7 +70,7 @@ class Stratified:
         free = batches * size - sum(needed)
         filled = _cycled(torch.cat(rest), free, generator).view(batches, -1)
         table = torch.cat([*reserved, filled], dim=1)
-        # Within a batch no place may tell the class: a queue shorter than a batch keeps its end.
+        # A row's position must not reveal its class: a queue shorter than a batch keeps its end.
         shuffle = torch.rand(table.shape, generator=generator).argsort(dim=1)
         return table.gather(1, shuffle).flatten()
 
@@ -82,7 +82,7 @@ class Stratified:
         return uses[kinds]
 
     def _layout(self, kinds: Tensor, batch_size: int) -> tuple[int, int, list[int]]:
-        """Batches, rows in each, and how many rows of each class are dealt out first."""
+        """Number of batches, rows per batch, and reserved rows of each class in the epoch."""
         batches, size = _batches(len(kinds), batch_size)
         counts = torch.bincount(kinds)
         rare = counts > 0
@@ -90,7 +90,7 @@ class Stratified:
         if self.min_positives * int(rare.sum()) >= size:
             raise RequestError(
                 f"sampler.min_positives={self.min_positives}: {int(rare.sum())} classes besides "
-                f"the commonest leave no room for it in batches of {size} rows; lower it or raise "
+                f"the most common one do not fit in batches of {size} rows; lower it or raise "
                 "trainer.batch_size"
             )
         return batches, size, (rare * self.min_positives * batches).tolist()
@@ -101,9 +101,9 @@ class Stratified:
 class ClassBalanced:
     """Every class equally often (Kang et al., ICLR 2020, section 3, q = 0).
 
-    The classes come in random order, all of them before any comes again, so that a batch holds each
-    one size / C times, give or take less than two. So do the rows of a class. A rare class's rows
-    are repeated many times an epoch, which a model with room will learn by heart.
+    The classes come in random order, all of them before any repeats, so a batch holds each class
+    size / C times, give or take less than two. The rows of a class are drawn the same way. A rare
+    class's rows repeat many times per epoch, so a large model will overfit them.
     """
 
     def order(self, kinds: Tensor, batch_size: int, generator: Generator) -> Tensor:
@@ -142,7 +142,7 @@ def _batches(rows: int, batch_size: int) -> tuple[int, int]:
 
 
 def _cycled(rows: Tensor, count: int, generator: Generator) -> Tensor:
-    """``count`` of the rows in random order, all of them before any comes again."""
+    """``count`` of the rows in random order, all of them before any repeats."""
     if count == 0:
         return rows[:0]
     rounds = math.ceil(count / len(rows))

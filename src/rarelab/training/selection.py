@@ -1,4 +1,4 @@
-"""Validation chooses: which epoch's weights are kept, and when to stop looking."""
+"""Model selection on validation: which epoch's weights to keep, and when to stop early."""
 
 import copy
 import math
@@ -12,9 +12,9 @@ METRIC = "val/aucpr"
 class Selection:
     """Keeps the weights of the best epoch by ``val/aucpr``.
 
-    ``select="main"`` looks only at epochs trained at the loss's final main weight, so that an arm
-    named after a ranking loss is never one of its warmup's checkpoints; ``"any"`` looks at all.
-    Patience counts epochs in the same set, hence never across the warmup switch.
+    ``select="main"`` considers only epochs trained at the loss's final main weight, so that an arm
+    named after a ranking loss never selects a warmup epoch; ``"any"`` considers all epochs.
+    Patience counts only the considered epochs, hence never across the warmup switch.
     """
 
     def __init__(self, select: Literal["main", "any"], patience: int | None) -> None:
@@ -27,7 +27,7 @@ class Selection:
         self._since_best = 0
 
     def see(self, epoch: int, value: float, model: nn.Module, *, main: bool) -> bool:
-        """Take an epoch into account; True if it is the best so far."""
+        """Consider an epoch; True if it is the best so far."""
         if not main and not value <= self.best_warmup_value:
             self.best_warmup_value = value
         if not (main or self._select == "any"):
@@ -44,7 +44,7 @@ class Selection:
         return self._patience is not None and self._since_best >= self._patience
 
     def state_dict(self) -> dict[str, Any]:
-        """What was seen so far, the best epoch's weights with it."""
+        """The state so far, including the best epoch's weights."""
         return {
             "best_epoch": self.best_epoch,
             "best_value": self.best_value,
@@ -54,13 +54,13 @@ class Selection:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on choosing from ``state``."""
+        """Restore ``state``."""
         self.best_epoch, self.best_value = state["best_epoch"], state["best_value"]
         self.best_state, self._since_best = state["best_state"], state["since_best"]
         self.best_warmup_value = state["best_warmup_value"]
 
     def metrics(self) -> dict[str, float]:
-        """The ``best/...`` keys; the warmup's is there if there was a warmup."""
+        """The ``best/...`` metrics; the warmup's only if there was a warmup."""
         assert self.best_epoch is not None
         found = {"best/val_aucpr": self.best_value, "best/epoch": float(self.best_epoch)}
         if not math.isnan(self.best_warmup_value):

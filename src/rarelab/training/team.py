@@ -1,8 +1,9 @@
-"""The processes that train one model together, and what they do together.
+"""Data-parallel training of one model by several processes.
 
-All of them see the same batch and hold the same weights. Each scores its own part of the rows; the
-logits are gathered, and every process evaluates the loss on the whole batch, so that queue, clock,
-schedule, health and random streams are the same everywhere and no loss has to know of the others.
+All processes see the same batch and hold the same weights. Each scores its own part of the rows;
+the logits are gathered, and every process evaluates the loss on the whole batch. Queue, clock,
+schedule, health and random streams are therefore the same everywhere, and losses need not know
+about processes.
 """
 
 import hashlib
@@ -22,14 +23,14 @@ from rarelab.streams import drawing_apart
 
 
 class Trained(Protocol):
-    """What a run trains, as far as the processes must agree on it."""
+    """The part of a run's work that the processes must agree on."""
 
     @property
     def loss(self) -> nn.Module: ...
 
 
 class TrainingState(Protocol):
-    """A run between two steps: where it stands, and all of its state as plain data."""
+    """A run between two steps: its position, and its full state as plain data."""
 
     @property
     def work(self) -> Trained: ...
@@ -50,39 +51,39 @@ class Deserted(RarelabError):
 
 
 class Team:
-    """One process: it does all of it, and has nobody to tell."""
+    """A single process, which does everything itself."""
 
     def share(self, course: TrainingState) -> None:
-        """Put every process where the first one stands."""
+        """Give every process the first one's state."""
 
     def mine(self, rows: Tensor) -> Tensor:
-        """The part of some rows that this process scores, at least one row."""
+        """The part of ``rows`` that this process scores, at least one row."""
         return rows
 
     def scores(self, model: nn.Module, x: Tensor, rows: int) -> Tensor:
-        """The model's logits of all ``rows`` rows, of which ``x`` are this process's."""
+        """The model's logits for all ``rows`` rows; ``x`` is this process's part."""
         return model(x)
 
     def gathered(self, scores: Tensor, rows: int) -> Tensor:
-        """The scores of all ``rows`` rows, of which ``scores`` are this process's."""
+        """The scores of all ``rows`` rows; ``scores`` is this process's part."""
         return scores
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Give every process the mean of the gradients that all of them found."""
+        """Replace each gradient by its mean over all processes."""
 
 
 @final
 class Ranks(Team):
-    """The processes of torch's process group, one of which is this.
+    """The processes of torch's process group, including this one.
 
-    A part is as large as another, give or take one row. With more processes than rows, one without
-    rows scores the first one and hands nothing of it on, so that its gradients are zeros of the
-    right shapes. The gradient of the gathered logits that a process hands to its own part is taken
-    times the number of processes (see :mod:`rarelab.losses.gather`), and the mean over them is then
-    the gradient of one process alone, to rounding.
+    The parts differ in size by at most one row. With more processes than rows, a process without
+    rows scores the first row and discards the result, so that its gradients are zeros of the right
+    shapes. Each process multiplies the gradient of its own part of the gathered logits by the
+    number of processes (see :mod:`rarelab.losses.gather`), so that the mean over processes equals
+    the gradient of a single process, up to rounding.
 
     Args:
-        missing: what is known of the processes that are gone, for the message.
+        missing: describes the processes that are gone, for the message.
 
     Raises (from every method that waits for the others):
         Deserted: one of them is gone.
@@ -97,7 +98,7 @@ class Ranks(Team):
         self._course = course
         for part in course.work.loss.modules():
             if hasattr(part, "gather_distributed"):
-                part.gather_distributed = False  # pyright: ignore - its rows are all there already
+                part.gather_distributed = False  # pyright: ignore - it gets all rows already
         state = io.BytesIO()
         if self.rank == 0:
             torch.save(course.state_dict(), state)
@@ -105,10 +106,10 @@ class Ranks(Team):
         course.load_state_dict(torch.load(state, map_location="cpu", weights_only=True))
 
     def agree(self, facts: dict[str, str]) -> None:
-        """Refuse processes that do not train the same: each names what it trains.
+        """Check that all processes train the same thing, described by ``facts``.
 
         Raises:
-            RarelabError: on every process, naming one that differs from the first and in what.
+            RarelabError: on every process, naming one that differs from the first, and the fact.
         """
         for name, fact in facts.items():
             digest = hashlib.sha256(fact.encode()).digest()
@@ -118,7 +119,7 @@ class Ranks(Team):
             differ = (others != others[0]).any(1).nonzero().flatten().tolist()
             if differ:
                 raise RarelabError(
-                    f"process {differ[0]} has another {name} than process 0: start all of them "
+                    f"process {differ[0]} and process 0 have different {name}: start all processes "
                     "with the same command, data and version"
                 )
 
@@ -128,7 +129,7 @@ class Ranks(Team):
 
     def scores(self, model: nn.Module, x: Tensor, rows: int) -> Tensor:
         assert self._course is not None
-        # What layers draw differs by process; the stream that the processes share stays shared.
+        # Layers draw differently in each process; the shared random stream stays in step.
         with drawing_apart(self._course.epoch, self._course.step, self.rank):
             logits = model(x)
         return self.gathered(logits, rows)
@@ -139,8 +140,8 @@ class Ranks(Team):
             return gather_rows(scores[: counts[self.rank]], counts)
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """See :class:`Team`. Where some processes did not use a parameter theirs count as zeros;
-        where none did, there is still no gradient."""
+        """See :class:`Team`. A process that did not use a parameter counts as zero; if none did,
+        the gradient stays None."""
         by_type: dict[tuple[torch.dtype, torch.device], list[nn.Parameter]] = {}
         for parameter in parameters:
             if parameter.requires_grad:
@@ -159,12 +160,12 @@ class Ranks(Team):
             parameter.grad = mean.view_as(parameter) if share else None
 
     def _counts(self, rows: int) -> list[int]:
-        """How many of some rows each process scores."""
+        """How many of ``rows`` rows each process scores."""
         each, more = divmod(rows, self.size)
         return [each + (rank < more) for rank in range(self.size)]
 
     def _broadcast(self, content: bytes) -> bytes:
-        """What the first process has to say."""
+        """The first process's ``content``."""
         size = torch.tensor(len(content))
         with self._together():
             dist.broadcast(size, 0)
@@ -176,7 +177,7 @@ class Ranks(Team):
 
     @contextmanager
     def _together(self) -> Iterator[None]:
-        """Where the processes wait for each other, and learn that one is gone."""
+        """Around collective operations: raises :class:`Deserted` if a process is gone."""
         try:
             yield
         except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""How many threads torch computes with: sums change in their last bits with it."""
+"""The number of torch threads; sums change in their last bits with it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def limited_threads(count: int) -> Iterator[None]:
-    """Compute with ``count`` threads, and with as many as before afterwards."""
+    """Compute with ``count`` threads; the previous number is restored afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
