@@ -119,8 +119,8 @@ class Ranks(Team):
             differ = (others != others[0]).any(1).nonzero().flatten().tolist()
             if differ:
                 raise RarelabError(
-                    f"process {differ[0]} and process 0 have different {name}: start all processes "
-                    "with the same command, data and version"
+                    f"process {differ[0]} differs from process 0 in its {name}: start all "
+                    "processes with the same command, data and version"
                 )
 
     def mine(self, rows: Tensor) -> Tensor:
