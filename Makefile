@@ -1,4 +1,4 @@
-# Every target does its own set-up. PIP_ARGS reaches pip (see the README: a CPU-only torch).
+# Every target sets up what it needs. PIP_ARGS is passed to pip (for a CPU-only torch, see the README).
 PYTHON ?= python3
 PIP_ARGS ?=
 PY := .venv/bin/python
@@ -17,33 +17,33 @@ report: .venv/.with-run ## the ledger's tables and figures (experiments/README.m
 	$(PY) -m rarelab.ledger report
 	$(PY) experiments/real_report.py
 
-studies: .venv/.with-run ## run the studies again, all or STUDY=name, and write runs, tables and figures
+studies: .venv/.with-run ## rerun the studies, all or STUDY=name, and write runs, tables and figures
 	$(PY) -m rarelab.ledger run $(STUDY)
 	$(PY) experiments/real_report.py
 
-searches: .venv/.with-search ## search the arms of the studies of real data again, all or STUDY=name
+searches: .venv/.with-search ## rerun the searches behind the studies of real data, all or STUDY=name
 	$(PY) experiments/search_real.py $(STUDY)
 
-test: .venv/.with-test ## all tests but the slow ones
+test: .venv/.with-test ## all tests except the slow ones
 	$(PY) -m pytest -n auto
 
-test-slow: .venv/.with-test-slow postgresql browser ## what needs servers, several processes, downloads or minutes
+test-slow: .venv/.with-test-slow postgresql browser ## the tests that need servers, several processes, downloads or minutes
 	$(PY) -m pytest -m slow
 
-# Root on a Debian system can add it; elsewhere the tests that need it say that they are skipped.
+# Installed if root on Debian; elsewhere the tests that need it are skipped with a message.
 postgresql:
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends postgresql; \
 	} || echo "PostgreSQL is not installed: the tests that need it are skipped"
 
-browser: ## Debian's Chromium, for the test of the dashboard
+browser: ## Debian's Chromium, for the dashboard test
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
 	  apt-get update -q && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends chromium chromium-driver; \
-	} || { echo "install chromium and chromedriver: the test of the dashboard drives them"; exit 1; }
+	} || { echo "install chromium and chromedriver: the dashboard test needs them"; exit 1; }
 
-lint: .venv/.with-check ## style, types, and what is known to be unsafe
+lint: .venv/.with-check ## style, types and known vulnerabilities
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m pyright
@@ -55,16 +55,16 @@ check: lint test ## style, types, security and tests
 bench: .venv/.with-bench ## the measurements under experiments/bench_*
 	$(PY) experiments/bench_trainer/run.py
 
-bench-kernels: .venv/.with-bench ## the ranking losses against the published ones (ten minutes)
+bench-kernels: .venv/.with-bench ## the ranking losses against published implementations (ten minutes)
 	$(PY) experiments/bench_kernels/run.py
 
-clean: ## remove the environment; the records in outputs/ stay
+clean: ## remove the environment; the records in outputs/ are kept
 	rm -rf .venv
 
 .venv/bin/python:
 	"$(PYTHON)" -m venv .venv
 
-# One stamp per set of extras; a changed requirement installs again.
+# One stamp per set of extras; a changed requirement reinstalls.
 .venv/.with-run: pyproject.toml constraints.txt | .venv/bin/python
 	$(PY) -m pip install $(PIP_ARGS) -c constraints.txt -e .
 	@touch $@

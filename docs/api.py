@@ -1,6 +1,6 @@
-"""Writes docs/api.md: what may be imported, from the signatures and docstrings of each ``__all__``.
+"""Writes docs/api.md, the public interface, from signatures and docstrings of each ``__all__``.
 
-Run it as ``python docs/api.py``; a test compares the page with what it would write.
+Run it as ``python docs/api.py``; a test checks that the page is up to date.
 """
 
 import importlib
@@ -47,7 +47,7 @@ def _entry(package: str, module: Any, name: str) -> str:
 
 
 def _signature(value: Any) -> str:
-    """One parameter a line where the signature is long; annotations as they were written."""
+    """One parameter per line if the signature is long; annotations as written in the source."""
     signature = inspect.signature(value)
     kept = [p for p in signature.parameters.values() if p.name != "self"]
     one_line = str(signature.replace(parameters=kept))

@@ -2,8 +2,8 @@
 
     python experiments/real_report.py
 
-needs the committed CSVs alone. It rewrites what stands between the markers of that page and of the
-README, and experiments/real_ranks.png.
+needs only the committed CSVs. It rewrites the marked parts of that page and of the README, and
+experiments/real_ranks.png.
 """
 
 import csv
@@ -30,9 +30,9 @@ SETS = (
     *("creditcard", "protein_homo", "letter", "kdd_census", "give_me_some_credit"),
     "bank_marketing",
 )
-"""By the rate of positives."""
+"""Sorted by rate of positives."""
 VARIANTS = ("creditcard_time", "protein_homo_grouped", "kdd_census_once")
-"""Other divisions of the same rows: no data sets of their own in a test over data sets."""
+"""Alternative splits of the same rows: not counted as data sets in a test across data sets."""
 
 BOOSTING = "hist_gradient_boosting"
 ARMS = (
@@ -51,7 +51,7 @@ _METRICS = {
 
 
 def kept(names: Sequence[str]) -> dict[str, KeptStudy]:
-    """The studies that have runs, by the name of their data."""
+    """The studies that have runs, keyed by data set."""
     found = {name: KeptStudy(HERE / f"{name}_losses.yaml") for name in names}
     return {name: study for name, study in found.items() if study.has_runs}
 
@@ -61,7 +61,7 @@ def arm_of(params: Mapping[str, str]) -> str:
 
 
 def table(metric: str) -> str:
-    """Means by study and arm, each with the verdict against BCE of its own study."""
+    """Means by study and arm, each with the verdict against BCE in the same study."""
     lines = [
         "| | " + " | ".join(f"`{_NAMES.get(arm, arm)}`" for arm in ARMS) + " |",
         "|---" * (len(ARMS) + 1) + "|",
@@ -88,7 +88,7 @@ def _arms_by_label(found: Study) -> dict[str, str]:
 
 
 def data() -> str:
-    """What each study is about: rows, positives and how many trials and runs it had."""
+    """The data of each study: rate of positives, training rows, test positives."""
     lines = ["| study | rate of positives | training rows | test positives |", "|---|---|---|---|"]
     for name, study in kept([*SETS, *VARIANTS]).items():
         run = study.runs()[0]
@@ -99,7 +99,7 @@ def data() -> str:
 
 
 def calibration() -> str:
-    """Expected calibration error in thousandths, as scored and after Platt's sigmoid."""
+    """Expected calibration error in thousandths, raw and after Platt scaling."""
     lines = [
         "| | " + " | ".join(f"`{_NAMES.get(arm, arm)}`" for arm in ARMS) + " |",
         "|---" * (len(ARMS) + 1) + "|",
@@ -118,7 +118,7 @@ def calibration() -> str:
 
 
 def over_data_sets(metric: str) -> Across | None:
-    """Friedman's test and ranks over the data sets; an arm is its loss, whatever was searched."""
+    """Friedman's test and ranks across data sets; an arm is a loss, whatever its tuned settings."""
     runs = [_bare(name, run) for name, study in kept(SETS).items() for run in study.runs()]
     return across(group(runs, metric), metric)
 
@@ -130,16 +130,16 @@ def _bare(name: str, run: Run) -> Run:
 
 
 def ranks(metric: str) -> str:
-    """What the data sets say together, and the picture of it."""
+    """The result across data sets, with its figure."""
     found = over_data_sets(metric)
     told = words.across(found, ALPHA) or ["one data set has runs: nothing to rank over"]
     if found is not None:
-        told = [*told, f"![average ranks over the data sets](../experiments/{PICTURE.name})"]
+        told = [*told, f"![average ranks across the data sets](../experiments/{PICTURE.name})"]
     return "\n".join(f"- {line}" for line in told)
 
 
 def verdicts(metric: str) -> list[tuple[str, str, Contrast]]:
-    """Study, arm and contrast of every comparison with BCE, the data sets' own divisions too."""
+    """Study, arm and contrast of every comparison with BCE, alternative splits included."""
     found = []
     for name, study in kept([*SETS, *VARIANTS]).items():
         answer = next(a for a in study.answers() if a.question.metric == metric)
@@ -149,7 +149,7 @@ def verdicts(metric: str) -> list[tuple[str, str, Contrast]]:
 
 
 def answer() -> str:
-    """The verdicts in sentences: the losses first, then boosting."""
+    """The verdicts in sentences: losses first, then boosting."""
     lines = []
     for metric, words_for in _METRICS.items():
         told = [each for each in verdicts(metric) if each[1] != BOOSTING]
@@ -185,7 +185,7 @@ def _some(told: Sequence[tuple[str, str, Contrast]], verdict: str, *, arms: bool
         for name, arm, contrast in told
         if contrast.verdict == verdict
     ]
-    return ", ".join(named) or "nowhere"
+    return ", ".join(named) or "none"
 
 
 def _others(told: Sequence[tuple[str, str, Contrast]]) -> int:
@@ -193,7 +193,7 @@ def _others(told: Sequence[tuple[str, str, Contrast]]) -> int:
 
 
 def counts() -> str:
-    """How often each arm was better, worse, or not told from BCE, over all studies."""
+    """How often each arm was better, worse, or not shown to differ from BCE, over all studies."""
     lines = ["| | better | worse | no difference shown |", "|---|---|---|---|"]
     found = verdicts("test/aucpr")
     for arm in ARMS[1:]:
@@ -205,13 +205,13 @@ def counts() -> str:
 
 
 def completed(study: KeptStudy) -> list[dict[str, str]]:
-    """The trials of a study's searches that were trained to their end."""
+    """The trials of a study's searches that were trained to the end."""
     with (study.folder / "trials.csv").open(encoding="utf-8") as file:
         return [row for row in csv.DictReader(file) if row["status"] == "done"]
 
 
 def moved() -> str:
-    """How far the trials of BCE's search lie apart, and how far the best trials of the losses."""
+    """The spread of the trials in BCE's search, and of the best trials of all losses."""
     lines = [
         "| validation AUCPR | completed trials of BCE | best trial of each loss |",
         "|---|---|---|",
@@ -229,7 +229,7 @@ def moved() -> str:
 
 
 def mixture() -> str:
-    """The best validation AUCPR of a search's trials with the ranking loss alone, and with half."""
+    """The best validation AUCPR of trials with only the ranking loss, and with half BCE."""
     key = "schedule.final_main_weight="
     lines = ["| best validation AUCPR of completed trials | alone | half BCE |", "|---|---|---|"]
     halves = 0
@@ -268,7 +268,7 @@ def in_short() -> str:
 
 
 def sections() -> dict[Path, dict[str, str]]:
-    """What each page shows, by marker."""
+    """The generated parts of each page, by marker."""
     own = {
         "answer": answer(),
         "counts": counts(),
@@ -297,7 +297,7 @@ def main() -> None:
 
 
 def draw(found: Across | None, path: Path = PICTURE) -> None:
-    """The picture of the ranks; one of the same ranks is left, since no two drawings are equal."""
+    """Draw the ranks; a figure of the same ranks is kept, since redrawing may change its bytes."""
     if found is None or found.post_hoc is None:
         return
     shown = f"{found.ranks} {found.post_hoc.round(12).to_csv()}"

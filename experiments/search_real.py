@@ -1,12 +1,12 @@
-"""The searches behind the studies of real data: every arm gets as many trials on validation.
+"""The searches behind the studies of real data: every arm gets the same number of trials.
 
     make searches STUDY=creditcard_losses
 
 For each arm it runs a search as a user would (`rarelab train -m hydra/sweeper=optuna
-experiments=NAME ...`, docs/search.md), with a seed that is none of the study's. It writes
-experiments/NAME/trials.csv, says whether these are the trials that were there, and puts the best
-one of each arm, rounded to three digits, into `sweep.arms` of experiments/NAME.yaml. Test rows are
-not looked at.
+experiments=NAME ...`, docs/search.md), with a seed not used in the study. It writes
+experiments/NAME/trials.csv, reports whether the trials match the previous ones, and puts the best
+trial of each arm on validation, rounded to three digits, into `sweep.arms` of
+experiments/NAME.yaml. Test rows are not used.
 """
 
 import argparse
@@ -36,7 +36,7 @@ SETTINGS = (
 )
 NETWORK = ("optimizer.lr=tag(log,interval(0.0005,0.02))", "model.dropout=interval(0,0.3)")
 RANKING = ("schedule.final_main_weight=0.5,1.0",)
-"""A ranking loss alone after the warmup, or half of it beside half of BCE."""
+"""After the warmup only the ranking loss, or half of it and half of BCE."""
 
 SPACES: Mapping[str, tuple[str, ...]] = {
     "bce": NETWORK,
@@ -56,22 +56,21 @@ SPACES: Mapping[str, tuple[str, ...]] = {
         "model.l2_regularization=tag(log,interval(0.1,100))",
     ),
 }
-"""What each arm may choose from, in Hydra's sweep syntax."""
+"""The search space of each arm, in Hydra's sweep syntax."""
 
 POOLED = {
     "smooth_ap": ["loss.queue_size={queue}"],
     "recall_at_quantile": ["loss.queue_size={queue}", "schedule.temp_start=1.0"],
     "pauc_at_budget": ["loss.surrogate=pairwise", "loss.queue_size={queue}"],
 }
-"""What is set for the losses that rank a pool."""
-
+"""Fixed settings of the losses that rank a pool."""
 
 FEWER_TREES = ("kdd_census_losses", "kdd_census_once_losses")
-"""Where a fit of 500 trees takes minutes: hundreds of columns."""
+"""Studies with hundreds of columns, where fitting 500 trees takes minutes."""
 
 
 def fixed(arm: str, study: str) -> list[str]:
-    """The overrides of an arm that are not searched; a pool of four batches beside the batch."""
+    """The overrides of an arm that are not searched; the queue holds four batches."""
     if arm == "hist_gradient_boosting":
         trees = ["model.max_iter=200"] if study in FEWER_TREES else []
         return ["model=hist_gradient_boosting", *trees]
@@ -80,7 +79,7 @@ def fixed(arm: str, study: str) -> list[str]:
 
 
 def search(study: str, arm: str, *, home: Path) -> list[dict[str, str]]:
-    """Search one arm, a job at a time; its trials as rows of trials.csv."""
+    """Search one arm, one job at a time; returns its trials as rows of trials.csv."""
     experiment = f"{study}_search_{arm}"
     subprocess.run(
         [
@@ -103,7 +102,7 @@ def _row(arm: str, trial: Mapping[str, str]) -> dict[str, str]:
 
 
 def best(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    """The searched overrides of the completed trial with the highest value, the first of equals."""
+    """The searched overrides of the best completed trial, the first one on a tie."""
     done = [row for row in rows if row["status"] == "done"]
     return [
         rounded(line) for line in max(done, key=lambda row: float(row["value"]))["values"].split()
@@ -111,7 +110,7 @@ def best(rows: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def rounded(line: str) -> str:
-    """``key=value`` with a number's value to three significant digits."""
+    """``key=value`` with the value rounded to three significant digits."""
     key, _, value = line.partition("=")
     return f"{key}={float(value):.3g}"
 
@@ -138,14 +137,14 @@ def main() -> None:
         description="Search every arm of a study of real data on validation."
     )
     every = sorted(path.stem for path in HERE.glob("*_losses.yaml"))
-    parser.add_argument("study", nargs="*", default=every, help="all, if none is named")
+    parser.add_argument("study", nargs="*", default=every, help="default: all")
     parser.add_argument("--jobs", type=int, default=2, help="searches at once")
     parser.add_argument("--home", type=Path, default=os.environ.get("RARELAB_HOME", "outputs"))
     asked = parser.parse_args()
     for study in asked.study:
         began = time.monotonic()
         one = partial(search, study, home=asked.home.resolve())
-        # Several searches at once, since each of them waits for itself now and then.
+        # Several searches at once, since each one is idle at times.
         with ThreadPoolExecutor(asked.jobs) as pool:
             rows = [row for trials in pool.map(one, SPACES) for row in trials]
         told, minutes = write(study, rows), (time.monotonic() - began) / 60
@@ -153,10 +152,10 @@ def main() -> None:
 
 
 def write(study: str, rows: Sequence[Mapping[str, str]]) -> str:
-    """The trials beside the study, and its arms: what follows ``arms:`` at its end.
+    """Write the trials beside the study, and its arms after ``arms:`` at the end of its YAML.
 
     Returns:
-        How the trials compare with those that were there.
+        How the trials compare with the previous ones.
     """
     trials = HERE / study / "trials.csv"
     before = trials.read_text(encoding="utf-8") if trials.is_file() else None
@@ -171,7 +170,7 @@ def write(study: str, rows: Sequence[Mapping[str, str]]) -> str:
     if before is None:
         return "new"
     same = before == trials.read_text(encoding="utf-8")
-    return "bit-identical with those before" if same else "not those before"
+    return "bit-identical to the previous ones" if same else "different from the previous ones"
 
 
 if __name__ == "__main__":

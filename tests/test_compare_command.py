@@ -99,10 +99,10 @@ def reported(tmp_path_factory: pytest.TempPathFactory):
 def test_the_terminal_has_the_verdict_first_then_the_table(reported) -> None:
     _, folder, parent, told = reported
     lines = told.splitlines()
-    assert lines[0].startswith("creditcard: of 3 arms against loss=bce, 1 better, ")
+    assert lines[0].startswith("creditcard: 3 arms against loss=bce: 1 better, ")
     assert told.index("queue_size=1024: better") < told.index("interval of the mean")
     assert "a month" in told or "per month" in told
-    assert f"on the sweep's run {parent} (the sweep) too" in told
+    assert f"also attached to the sweep's run {parent} (the sweep)" in told
     assert lines[-1] == f"report: {folder / 'report.html'}"
     assert "\x1b" not in told
 
@@ -133,7 +133,7 @@ def test_the_report_has_verdict_tables_pictures_commands_and_digests_in_order(re
     text = (reported[1] / "report.html").read_text(encoding="utf-8")
     parts = [
         'class="headline"', "Per month", "Numbers", 'data-name="numbers"', "Pictures",
-        'data-name="runs"', "To make every number again", "rarelab compare paths.home=",
+        'data-name="runs"', "Reproduce every number", "rarelab compare paths.home=",
         "rarelab reproduce RUN_ID", "rarelab train -m loss=bce,smooth_ap   # 32 runs",
         "Environment and data", "creditcard(sha256=abc)",
     ]  # fmt: skip
@@ -215,7 +215,7 @@ def test_without_a_sweep_the_report_is_written_all_the_same(home: Path, capsys) 
         record(home, SMOOTH_AP, seed, {"test/aucpr": 0.6})
     report = ask("experiment=study")
     told = capsys.readouterr().out
-    assert "too few seeds to decide" in told and "no sweep's run above them" in told
+    assert "too few seeds to decide" in told and "no parent sweep run" in told
     assert report == home / "reports" / "study" / "compare-1" / "report.html"
     assert [path.stem for path in (report.parent / "figures").glob("*.svg")] == ["differences"]
 

@@ -83,7 +83,7 @@ def test_what_is_not_in_the_table_of_metrics_is_said_to_be_taken_as_higher_is_be
     paired(home, {"bce": BASE[:8], "smooth_ap": BASE[:8] - 0.1 + NOISE[:8]}, "test/f1")
     finding, contrast = only(home, baseline="bce", metric="test/f1")
     assert contrast.verdict == WORSE
-    assert "test/f1: not a metric of rarelab's own, higher is taken as better" in finding.notes
+    assert "test/f1: not one of rarelab's own metrics, assuming higher is better" in finding.notes
     paired(home, {"bce": BASE[:8], "smooth_ap": BASE[:8]}, "best/epoch")
     with pytest.raises(RequestError, match="metric=best/epoch: neither more nor less"):
         ask(home, baseline="bce", metric="best/epoch")
@@ -123,17 +123,17 @@ def test_a_baseline_among_several_arms_of_one_loss(home: Path) -> None:
     expected = "loss=smooth_ap queue_size=8192"
     for name in ("8192", "queue_size=8192", "loss.queue_size=8192", "smooth_ap 8192", expected):
         assert ask(home, baseline=name).question.baseline == expected
-    with pytest.raises(RequestError, match="2 arms have it; choose from: 'loss=smooth_ap queue"):
+    with pytest.raises(RequestError, match="2 arms match; choose from: 'loss=smooth_ap queue"):
         ask(home, baseline="smooth_ap")
 
 
 @pytest.mark.parametrize(
     ("options", "answer"),
     [
-        ({"baseline": "smoth_ap"}, "no arm has it; did you mean 'smooth_ap'"),
+        ({"baseline": "smoth_ap"}, "no arm matches; did you mean 'smooth_ap'"),
         ({"metric": "test/aucprr"}, "no run has it; did you mean 'test/aucpr'"),
         ({"sweep": "s2"}, "no run belongs to it; did you mean 's1'"),
-        ({"metric": "test/only_smooth"}, "baseline=loss=bce: no run of it can be used"),
+        ({"metric": "test/only_smooth"}, "baseline=loss=bce: it has no usable run"),
         ({"costs": Costs(1.0, rows_per_month=1e6)}, "budget=0.005: not recorded"),
     ],
 )
@@ -151,7 +151,7 @@ def test_one_arm_alone_and_no_other_arm_that_works_are_refused(home: Path) -> No
     with pytest.raises(RequestError, match="a comparison needs two configurations"):
         ask(home)
     record(home, SMOOTH_AP, 0, {"test/aucpr": 0.5}, status="diverged")
-    with pytest.raises(RequestError, match="no other arm has a run that can be used"):
+    with pytest.raises(RequestError, match="no other arm has a usable run"):
         ask(home)
 
 
@@ -180,7 +180,9 @@ def test_runs_on_other_rows_are_no_pair(home: Path) -> None:
     record(home, {"loss": "smooth_ap"}, 6, {"test/aucpr": 0.9}, digest="b")
     finding, contrast = only(home, baseline="bce")
     assert contrast.test.n == 6
-    assert "seed 6 (split 0) saw other rows than loss=bce: no pair" in "".join(finding.notes)
+    assert "seed 6 (split 0) used different rows than loss=bce: not a pair" in "".join(
+        finding.notes
+    )
 
 
 def test_arms_without_a_common_seed_are_not_compared(home: Path) -> None:
@@ -188,7 +190,7 @@ def test_arms_without_a_common_seed_are_not_compared(home: Path) -> None:
     record(home, SMOOTH_AP, 1, {"test/aucpr": 0.5})
     finding, contrast = only(home)
     assert contrast.test is None and contrast.verdict == TOO_FEW
-    assert "shares no seed" in words.sentence(finding, contrast)
+    assert "no seed in common" in words.sentence(finding, contrast)
 
 
 def test_what_was_varied_is_told_by_the_rows(home: Path) -> None:
@@ -253,7 +255,7 @@ def test_on_one_split_the_test_rows_are_part_of_the_verdict(home: Path) -> None:
     assert contrast.p == contrast.p_holm == contrast.rows.p
     assert contrast.verdict == NO_DIFFERENCE
     assert "times as many test rows, not more seeds" in words.sentence(finding, contrast)
-    assert "200, 4 positive) is part of the verdict" in words.varied(finding)
+    assert "includes the noise of the test rows (200, 4 positive" in words.varied(finding)
 
 
 def test_with_enough_rows_both_agree(home: Path) -> None:
@@ -264,7 +266,7 @@ def test_with_enough_rows_both_agree(home: Path) -> None:
     recall = only(home, metric="test/recall_at_q/0.01")[1]
     assert recall.rows is not None and recall.verdict == BETTER
     auroc = only(home, metric="test/auroc")
-    assert auroc[1].rows is None and "seeds alone speak" in "".join(auroc[0].notes)
+    assert auroc[1].rows is None and "rests on the seeds only" in "".join(auroc[0].notes)
 
 
 def test_predictions_that_are_not_the_runs_own_are_not_used(home: Path) -> None:
@@ -290,7 +292,7 @@ def test_a_pair_of_runs_is_compared_over_the_test_rows(home: Path) -> None:
     with pytest.raises(RequestError, match=r"did you mean 'test/recall_at_q/0\.005'"):
         compare_pair(records, first, second, "test/recall_at_q", 0.95)
     lone = record(home, BCE, 9, {"test/aucpr": 0.5})
-    with pytest.raises(RequestError, match=r"it left no predictions\.parquet"):
+    with pytest.raises(RequestError, match=r"it has no predictions\.parquet"):
         compare_pair(records, first, records.run(lone), "test/aucpr", 0.95)
 
 
@@ -332,7 +334,7 @@ def test_an_arm_that_is_not_on_every_data_set_is_named(home: Path) -> None:
     over_data_sets(home, arms=2, sets=2)
     record(home, {"loss": "extra"}, 0, {"test/aucpr": 0.1}, data={**TOY, "dataset": "set0"})
     assert ask(home, baseline="loss0").across.notes == [
-        "loss=extra: not on every data set, left out of the ranks"
+        "loss=extra: missing from some data sets, left out of the ranks"
     ]
 
 
@@ -362,7 +364,10 @@ def test_costs_are_told_per_month(home: Path) -> None:
     ("options", "answer"),
     [
         ({"costs": Costs(1.0)}, "costs.rows_per_month: expected a number"),
-        ({"costs": Costs(1.0, rows_per_month=1.0, alerts_per_month=1.0)}, "expected one of them"),
+        (
+            {"costs": Costs(1.0, rows_per_month=1.0, alerts_per_month=1.0)},
+            "expected only one of them",
+        ),
         ({"level": 1.0}, "level=1: expected"),
         ({"budget": 0.0}, "budget=0: expected"),
         ({"runs": ["a"]}, "expected two run ids, got 1"),

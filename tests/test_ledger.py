@@ -87,7 +87,7 @@ def test_runs_are_compared_within_what_is_asked(home: Path) -> None:
     for seed in range(6):
         for loss, value in (("bce", 0.9), ("smooth_ap", 0.8)):
             record(home, {"loss": loss, "optimizer.lr": "0.1"}, seed, {"test/aucpr": value})
-    with pytest.raises(RequestError, match="2 arms have it"):
+    with pytest.raises(RequestError, match="2 arms match"):
         study(Records(home), OPTIONS)
     found = study(Records(home), replace(OPTIONS, within=["optimizer.lr"])).findings
     assert [f.data for f in found] == ["lr=0.001", "lr=0.1"]
@@ -113,7 +113,7 @@ def test_a_header_says_what_is_to_be_compared(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="did you mean 'baseline'"):
         KeptStudy(path).comparisons  # noqa: B018
     path.write_text("# Result:   yes\n# Compare:  metric=test/ece\n# Result:   no\n")
-    with pytest.raises(RequestError, match=r"mine\.yaml: Result: stands twice, expected once"):
+    with pytest.raises(RequestError, match=r"mine\.yaml: Result: found twice, expected once"):
         studies(tmp_path)  # before anything is run
 
 
@@ -124,7 +124,7 @@ def test_what_differs_from_the_committed_runs_is_told(home: Path) -> None:
     assert text.count(value) == 2
     assert "test/aucpr by up to 8.35e-09" in rerun.differing(text, text.replace(value, value[:10]))
     cut = "".join(text.splitlines(keepends=True)[:-1])
-    assert "0 new, 1 no longer there" in rerun.differing(text, cut)
+    assert "0 new, 1 missing" in rerun.differing(text, cut)
     before = {"packages": {"torch": "2.12"}, "python": "3.11", "code": ["a"]}
     now = {**before, "packages": {"torch": "2.13"}, "machine": None, "code": ["b"]}
     told = rerun.changed(before, {"cpu_capability": None, "accelerator": None, **now})

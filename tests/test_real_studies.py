@@ -60,10 +60,10 @@ def test_searched_again_a_study_has_the_same_trials_and_arms(
         {"arm": "bce", "trial": "0", "status": "done", "value": "0.5", "values": "optimizer.lr=0.1"}
     ]
     assert search.write("mine", rows) == "new"
-    assert search.write("mine", rows) == "bit-identical with those before"
+    assert search.write("mine", rows) == "bit-identical to the previous ones"
     text = (tmp_path / "mine.yaml").read_text()
     assert text == "sweep:\n  # why\n  arms:\n    - [loss=bce, optimizer.lr=0.1]\n"
-    assert search.write("mine", [{**rows[0], "value": "0.6"}]) == "not those before"
+    assert search.write("mine", [{**rows[0], "value": "0.6"}]) == "different from the previous ones"
 
 
 def test_the_pages_state_what_the_committed_runs_say() -> None:

@@ -382,4 +382,4 @@ def test_runs_killed_at_any_moment_end_as_the_one_left_alone() -> None:
     command = [sys.executable, str(BENCH / "run.py"), "--dataset", "toy", "--kills", "8"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "8 of 8 killed runs equal the one left alone" in done.stdout
+    assert "8 of 8 killed runs equal the uninterrupted one" in done.stdout

@@ -1,15 +1,14 @@
-"""What do checkpoints cost, and how soon after SIGTERM is a run gone?
+"""What do checkpoints cost, and how soon after SIGTERM does a run exit?
 
 Run:     python experiments/bench_checkpoint/run.py --save
          (`rarelab data fetch creditcard` first)
-Expect:  `trainer.checkpoint_every=auto` takes at most 3 % of the training; a run that gets SIGTERM
-         is gone within 2 s, with exit code 143, a checkpoint, and KILLED in MLflow.
+Expect:  `trainer.checkpoint_every=auto` takes at most 3 % of training time; a run that gets SIGTERM
+         exits within 2 s, with exit code 143, a checkpoint, and status KILLED in MLflow.
 
-Cost: creditcard is trained with and without checkpoints in turn, in one process; told are the
-seconds of `Trainer.fit` on the wall and the part of them that writing took (medians; the first turn
-is left out). SIGTERM: `rarelab train` is started and gets the signal at a random moment of its
-training; told is the time from the signal until the process is gone. With --save the figures go to
-cost.csv and sigterm.csv beside this file.
+Cost: creditcard is trained with and without checkpoints in turn, in one process; reported are the
+wall time of `Trainer.fit` and the share of it spent writing (medians without the first turn).
+SIGTERM: `rarelab train` gets the signal at a random moment of training; reported is the time until
+the process has exited. With --save the numbers go to cost.csv and sigterm.csv beside this file.
 """
 
 import argparse
@@ -40,7 +39,7 @@ CADENCES = {"auto": "auto", "every epoch": "1 epoch", "none": "1000 epochs"}
 
 
 class Clock:
-    """Seconds that calls of a method take, one entry a call."""
+    """Seconds that calls of a method take, one entry per call."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -61,7 +60,7 @@ class Clock:
 
 
 def train(cadence: str, seed: int, home: str) -> tuple[float, float, int]:
-    """Seconds of training, seconds of it that checkpoints took, and how many were written."""
+    """Seconds of training, seconds spent on checkpoints, and the number of checkpoints."""
     fit, write = Clock(), Clock()
     with fit.on(Trainer, "fit"), write.on(Checkpoints, "_write"):
         where = [f"paths.home={home}", "tracking=none", f"seed={seed}"]
@@ -70,7 +69,7 @@ def train(cadence: str, seed: int, home: str) -> tuple[float, float, int]:
 
 
 def costs(repeats: int) -> list[dict[str, Any]]:
-    """A row per cadence."""
+    """One row per cadence."""
     seen: dict[str, list[tuple[float, float, int]]] = {name: [] for name in CADENCES}
     with TemporaryDirectory() as home:
         for turn in range(repeats + 1):
@@ -86,10 +85,10 @@ def costs(repeats: int) -> list[dict[str, Any]]:
 
 
 def terminate(overrides: list[str], delay: float, home: Path) -> float:
-    """Seconds from the signal to the end of the process.
+    """Seconds from the signal until the process exits.
 
     Raises:
-        AssertionError: the run is not recorded as it should be.
+        AssertionError: the run is not recorded correctly.
     """
     command = [sys.executable, "-m", "rarelab", "train", *overrides, "trainer.max_epochs=100000"]
     environment = {**os.environ, "RARELAB_HOME": str(home)}
@@ -114,7 +113,7 @@ def terminate(overrides: list[str], delay: float, home: Path) -> float:
 
 
 def endings(count: int) -> list[dict[str, Any]]:
-    """A row per data set."""
+    """One row per data set."""
     draw, rows = random.Random(0), []
     for name, overrides in (("toy", []), ("creditcard", CREDITCARD)):
         times = []
@@ -136,8 +135,8 @@ def save(name: str, rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=7, help="trainings of each cadence")
-    parser.add_argument("--signals", type=int, default=10, help="runs of each data set")
+    parser.add_argument("--repeats", type=int, default=7, help="training runs per cadence")
+    parser.add_argument("--signals", type=int, default=10, help="runs per data set")
     parser.add_argument("--save", action="store_true", help="to cost.csv and sigterm.csv")
     chosen = parser.parse_args()
     found = {"sigterm.csv": endings(chosen.signals), "cost.csv": costs(chosen.repeats)}

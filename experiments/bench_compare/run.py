@@ -1,14 +1,14 @@
-"""Does the comparison say what is true, and how long does it take?
+"""Are the verdicts of a comparison correct, and how long does it take?
 
 Run:     .venv/bin/python experiments/bench_compare/run.py [--studies 1000] [--runs 1000]
-Expect:  a difference of 1.5 standard deviations of the paired differences over 10 pairs is found in
-         at least 85 % of studies of 5 arms; under no effect at most 5 % of studies (and a binomial
-         margin) claim anything; intervals cover within 2 points of their stated rate; 1 000
-         recorded runs are compared within 15 s.
+Expect:  a difference of 1.5 standard deviations of the paired differences is detected with 10
+         pairs in at least 85 % of studies of 5 arms; without an effect at most 5 % of studies (plus
+         a binomial margin) claim anything; intervals cover within 2 points of their stated level;
+         1 000 recorded runs are compared within 15 s.
 
-The first part makes the records of studies with a known truth in memory and asks for the verdict as
+The first part simulates records of studies with a known truth in memory and computes the verdict as
 the command does (records, arms, pairs, tests, Holm). The second writes runs with predictions,
-curves and histories into a real store and times the command in a process of its own.
+curves and histories into a real store and times the command in a separate process.
 """
 
 import argparse
@@ -42,7 +42,7 @@ ROWS, POSITIVES = 5000, 50
 
 
 def study(shifts: NDArray, pairs: int, rng: np.random.Generator) -> list[Contrast]:
-    """The verdicts on five arms whose differences to the first are Normal(shift, SPREAD)."""
+    """Contrasts of four arms with the first; the differences are Normal(shift, SPREAD)."""
     base = rng.normal(0.5, 3 * SPREAD, size=pairs)
     values = [base] + [base + rng.normal(shift, SPREAD, size=pairs) for shift in shifts]
     runs = [
@@ -121,7 +121,7 @@ def coverage(studies: int) -> None:
 
 
 def write_records(home: Path, runs: int) -> None:
-    """``runs`` runs of 10 arms on one fixed split, with the files that a run leaves."""
+    """Write ``runs`` runs of 10 arms on one fixed split, with the files of real runs."""
     from mlflow.entities import Metric, Param, RunTag
 
     from rarelab.metrics import evaluate

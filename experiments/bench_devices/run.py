@@ -1,9 +1,9 @@
-"""What does an epoch cost with one process and with two, for a small model and a large one?
+"""How long does an epoch take with one process and with two, for a small and a large model?
 
 Run:  python experiments/bench_devices/run.py [--devices 1 2]
 
-Each run trains `toy` on the CPU, a thread a process. The time of an epoch (its validation with it)
-is the median over the epochs after the first, by the times in the history.
+Each run trains `toy` on the CPU, one thread per process. The time of an epoch, validation included,
+is the median over the epochs after the first, from the times in the history.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import rarelab
 from rarelab.training.history import read_rows
 
 MODELS = {"64, 64": 512, "1024, 1024": 2048}
-"""Hidden widths of the MLP, and the rows of a batch."""
+"""Hidden widths of the MLP, and its batch size."""
 
 
 def seconds(devices: int, hidden: str, batch: int) -> float:

@@ -1,4 +1,4 @@
-"""Who is measured, and on what: the same tensors for everyone."""
+"""The libraries that are compared, and the tensors they all get."""
 
 import warnings
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import imbalanced_losses
-import proxy_losses  # pyright: ignore[reportMissingImports]  # of the extra `bench` alone
+import proxy_losses  # pyright: ignore[reportMissingImports]  # only in the extra `bench`
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +19,7 @@ LIBRARIES: dict[str, ModuleType] = {
     "proxy-losses": proxy_losses,
 }
 LOSSES = {"smooth_ap": "SmoothAPLoss", "recall_at_quantile": "RecallAtQuantileLoss"}
-MOST_PAIRS = 2 << 30  # bytes of one float32 pair matrix beyond which a peer is left out
+MOST_PAIRS = 2 << 30  # bytes of a float32 pair matrix above which a peer is left out
 
 
 @dataclass(frozen=True, order=True)
@@ -30,7 +30,7 @@ class Work:
     classes: int
     batch: int
     queue: int
-    rate: float  # of positives; with several classes each has an equal share of the rows
+    rate: float  # of positives; several classes have equal shares of the rows
     tau: float
 
     @property
@@ -38,7 +38,7 @@ class Work:
         return self.batch + self.queue
 
     def pair_bytes(self) -> float:
-        """Size of the [positives, pool] matrix that the peers' Smooth-AP builds of each class."""
+        """Size of the [positives, pool] matrix that the peers' Smooth-AP builds per class."""
         share = self.rate if self.classes == 1 else 1 / self.classes
         return 4 * share * self.pool**2 if self.loss == "smooth_ap" else 0
 
@@ -66,7 +66,7 @@ def works() -> list[Work]:
 
 
 def tensors(work: Work, rows: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Scores of spread 3, two higher where they should be; at least one positive."""
+    """Normal scores with standard deviation 3, plus 2 for the true class; at least one positive."""
     draw = torch.Generator().manual_seed(seed)
     if work.classes == 1:
         labels = (torch.rand(rows, generator=draw) < work.rate).long()
@@ -78,7 +78,7 @@ def tensors(work: Work, rows: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def step_of(library: str, work: Work) -> Callable[[], Any]:
-    """Forward and backward of the library's loss module, its queue filled beforehand."""
+    """Forward and backward pass of the library's loss module, with its queue already full."""
     make = getattr(LIBRARIES[library], LOSSES[work.loss])
     loss = make(work.classes, queue_size=work.queue, temperature=work.tau)
     logits, labels = tensors(work, work.queue, seed=0)
@@ -98,6 +98,6 @@ def step_of(library: str, work: Work) -> Callable[[], Any]:
 
 
 def quiet() -> None:
-    """One thread, and no warnings of the peers: they say that a pool is large."""
+    """One thread, and no warnings: the peers warn about large pools."""
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Time and memory against the size of the pool, on logarithmic axes."""
+"""Time and memory against pool size, on logarithmic axes."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ DASHES = {0.005: "-", 0.1: "--"}
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
-    """Smooth-AP's time and memory, and recall's time: one class, τ = .01, two rates."""
+    """Time and memory of Smooth-AP, and time of recall: one class, τ = .01, two rates."""
     figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
     panels = (
         ("smooth_ap", "ms", "Smooth-AP, ms a step"),

@@ -1,4 +1,4 @@
-"""Peak memory of a step above what the process held before it, each in a process of its own.
+"""Peak memory of a step above the memory held before it, each in its own process.
 
 Linux only: the high-water mark is read, and reset, through /proc.
 """
@@ -14,17 +14,17 @@ from contest import LIBRARIES, Work, quiet, step_of
 
 
 def peak(library: str, work: Work) -> float:
-    """MB that a step takes at its height; queue, batch and code being there already.
+    """Peak MB of a step, not counting queue, batch and code, which are in memory already.
 
-    The process is forked from one that has imported everything and computed nothing.
+    The child is forked from a process that has imported everything and computed nothing.
     """
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
-        step_of(library, replace(work, batch=64, queue=256))()  # brings in the code itself
+        step_of(library, replace(work, batch=64, queue=256))()  # loads the code itself
         step = step_of(library, work)
         ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
         before = held("VmRSS")
         step()
         os.write(writer, json.dumps((held("VmHWM") - before) / 1024).encode())
@@ -37,13 +37,13 @@ def peak(library: str, work: Work) -> float:
 
 
 def held(key: str) -> int:
-    """KB in memory now (VmRSS), or at most so far (VmHWM)."""
+    """KB in memory now (VmRSS), or at the peak (VmHWM)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 
 def main() -> None:
-    """Read works from standard input, one JSON list a line; answer with MB by library."""
+    """Read works from standard input, one JSON list per line; answer with MB by library."""
     quiet()
     for line in sys.stdin:
         work = Work(*json.loads(line))

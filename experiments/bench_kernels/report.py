@@ -1,4 +1,4 @@
-"""The tables and the figure of README.md, from the CSV files beside it."""
+"""The tables and the figure of README.md, made from the CSV files beside it."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 OURS, PEER, OLDER = "rarelab", "imbalanced-losses", "proxy-losses"
 KEYS = ["loss", "classes", "batch", "queue", "rate", "tau"]
 NAMES = {"smooth_ap": "Smooth-AP", "recall_at_quantile": "recall"}
-ASKED = (  # loss, classes, batch, queue, rate: times the speed of the peer
+ASKED = (  # loss, classes, batch, queue, rate, target speed-up over the peer
     ("smooth_ap", 1, 256, 1024, 0.005, 1),
     ("smooth_ap", 1, 256, 1024, 0.05, 1),
     ("smooth_ap", 1, 1024, 16384, 0.01, 3),
@@ -26,13 +26,13 @@ ASKED = (  # loss, classes, batch, queue, rate: times the speed of the peer
 
 
 def results() -> pd.DataFrame:
-    """One row a work, with columns (quantity, library)."""
+    """One row per work, with columns (quantity, library)."""
     table = pd.read_csv(HERE / "result.csv")
     return table.pivot(index=KEYS, columns="library", values=["ms", "peak_mb"])
 
 
 def asked(table: pd.DataFrame) -> str:
-    """The speed-up over the peer, target and measured, at τ = .01."""
+    """Target and measured speed-up over the peer at τ = .01."""
     lines = [
         "| task (τ = .01) | target speed-up | measured | rarelab, ms | peer, ms |",
         "|---|---|---|---|---|",
@@ -49,7 +49,7 @@ def asked(table: pd.DataFrame) -> str:
 
 
 def million(table: pd.DataFrame) -> str:
-    """The largest pool, and how time grows towards it."""
+    """The largest pool, and how time grows with pool size."""
     large = table.loc[("smooth_ap", 1, 1024, 1047552, 0.005, 0.01)]
     small = table.loc[("smooth_ap", 1, 1024, 130048, 0.005, 0.01)]
     ours = large["ms", OURS]
@@ -80,7 +80,7 @@ def everything(table: pd.DataFrame) -> str:
 
 
 def retrieved() -> str:
-    """pytorch-metric-learning's task."""
+    """The comparison on pytorch-metric-learning's task."""
     table = pd.read_csv(HERE / "retrieval.csv").pivot(index="rows", columns="library", values="ms")
     lines = [
         "| rows in the batch | rarelab, ms | pytorch-metric-learning, ms |",
@@ -96,7 +96,7 @@ def _figure(value: Any, form: str) -> str:
 
 
 def sections() -> dict[str, str]:
-    """Each generated part of README.md by its name."""
+    """The generated parts of README.md by name."""
     table = results()
     return {
         "asked": asked(table),

@@ -1,4 +1,4 @@
-"""The same kernel at pytorch-metric-learning's own task: every row of a batch ranks all rows."""
+"""The same kernel on pytorch-metric-learning's task: every row of a batch ranks all rows."""
 
 from collections.abc import Callable
 
@@ -12,11 +12,15 @@ from torch import Tensor
 from rarelab.functional.smooth_ap import smooth_ap
 
 TAU, WIDTH = 0.01, 64
-CLASSES = (8, 12, 16)  # as many classes as rows of each, the one layout that the peer ranks rightly
+CLASSES = (
+    8,
+    12,
+    16,
+)  # as many classes as rows per class, the only layout that the peer ranks correctly
 
 
 def steps(classes: int) -> dict[str, Callable[[], Tensor]]:
-    """Loss and gradient of a batch of classes² embeddings."""
+    """Loss and gradient for a batch of classes² embeddings."""
     labels = torch.arange(classes).repeat_interleave(classes)
     draw = torch.Generator().manual_seed(0)
     centres = torch.randn(classes, WIDTH, generator=draw)[labels]
@@ -40,7 +44,7 @@ def steps(classes: int) -> dict[str, Callable[[], Tensor]]:
 
 
 def retrieval() -> dict[int, dict[str, tuple[float, int]]]:
-    """By rows of the batch, after a check that both compute the same."""
+    """Times by batch size, after checking that both compute the same."""
     found = {}
     for classes in CLASSES:
         contestants = steps(classes)

@@ -1,9 +1,9 @@
-"""How fast are the ranking losses, and how much memory do they take, next to the published ones?
+"""How do the ranking losses compare in speed and memory with published implementations?
 
 Run:  make bench-kernels       (or: python experiments/bench_kernels/run.py; ten minutes)
 
-Forward and backward of the loss modules on the same tensors, in one process, one thread, everyone
-in turn; peak memory in a fresh process each. Writes result.csv and retrieval.csv, growth.png and
+Forward and backward pass of the loss modules on the same tensors, in one process with one thread,
+taking turns; peak memory in a fresh process each. Writes result.csv, retrieval.csv, growth.png and
 the tables of README.md beside this file.
 """
 
@@ -24,7 +24,7 @@ FIELDS = (*Work.__annotations__, "library", "ms", "repeats", "peak_mb")
 
 
 def memory(wanted: list[Work]) -> list[dict[str, float]]:
-    """Peak MB of each library on each work, from processes that compute nothing else."""
+    """Peak MB of each library on each work, measured in separate processes."""
     asked = "".join(json.dumps(astuple(work)) + "\n" for work in wanted)
     command = [sys.executable, HERE / "memory.py"]
     answer = subprocess.run(command, input=asked, stdout=subprocess.PIPE, text=True, check=True)
@@ -32,7 +32,7 @@ def memory(wanted: list[Work]) -> list[dict[str, float]]:
 
 
 def measure() -> list[dict]:
-    """A row for each work and library; without a time where its matrices do not fit."""
+    """One row per work and library; the time is empty where its matrices do not fit."""
     rows, planned = [], works()
     weighed = [work for work in planned if work.tau == 0.01]
     peaks = dict(zip(weighed, memory(weighed), strict=True))

@@ -1,4 +1,4 @@
-"""Time of a step, everyone in turn in one process."""
+"""Time of a step, all libraries taking turns in one process."""
 
 import gc
 import time
@@ -9,13 +9,13 @@ from typing import Any
 from contest import LIBRARIES, Work, step_of
 
 MOST = 41  # repeats
-SECONDS = 1.0  # of repeats, after which a slow contestant has had enough
+SECONDS = 1.0  # of repeats, after which a slow contestant stops
 
 
 def in_turn(steps: dict[str, Callable[[], Any]]) -> dict[str, tuple[float, int]]:
-    """Median milliseconds of each step and how often it ran, interleaved after a warm-up each.
+    """Median milliseconds of each step and its repeats, interleaved after one warm-up each.
 
-    A step that takes seconds is repeated less, down to once.
+    A step that takes seconds is repeated less often, down to once.
     """
     found: dict[str, list[float]] = {}
     for name, step in steps.items():
@@ -29,14 +29,14 @@ def in_turn(steps: dict[str, Callable[[], Any]]) -> dict[str, tuple[float, int]]
 
 
 def timed(step: Callable[[], Any]) -> float:
-    """Seconds of this thread, which does all of the work: what else the machine does is not in."""
+    """CPU seconds of this thread, which does all the work; other load is not counted."""
     start = time.thread_time()
     step()
     return time.thread_time() - start
 
 
 def speed(work: Work) -> dict[str, tuple[float, int]]:
-    """Of every library whose matrices fit."""
+    """Times of every library whose matrices fit."""
     steps = {name: step_of(name, work) for name in LIBRARIES if work.fits(name)}
     gc.collect()
     return in_turn(steps)

@@ -1,4 +1,4 @@
-"""One process of the load: run after run, recorded as `rarelab train` records, but untrained."""
+"""One process of the load test: records runs as `rarelab train` does, without training."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ KEYS = tuple(f"load/{number}" for number in range(10))
 
 @dataclass(frozen=True)
 class Load:
-    """``runs`` a process, one every ``period`` seconds, to the store ``uri``."""
+    """``runs`` runs per process, one every ``period`` seconds, recorded in the store ``uri``."""
 
     home: str
     uri: str
@@ -27,7 +27,7 @@ class Load:
 
 
 class Warnings(logging.Handler):
-    """Keeps what the runs warn of."""
+    """Collects the warnings of the runs."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -38,14 +38,14 @@ class Warnings(logging.Handler):
 
 
 def ready(load: Load, all_ready: Barrier) -> None:
-    """Import what a run imports, and begin when the other processes have, too."""
+    """Import what a run imports, then wait for the other processes."""
     import_mlflow(load.uri)
     all_ready.wait()
 
 
 def record_runs(load: Load, process: int) -> dict[str, list]:
-    """Record this process's runs; seconds that opening, each row and closing took, when it began
-    and ended, and warnings."""
+    """Record this process's runs; returns the seconds for opening, each row and closing, the begin
+    and end, and the warnings."""
     begin, warned = time.monotonic(), Warnings()
     logging.getLogger("rarelab").addHandler(warned)
     cfg, choices = compose_train(["dataset.n_samples=1000", "dataset.pos_rate=0.05"])
@@ -66,7 +66,7 @@ def record_runs(load: Load, process: int) -> dict[str, list]:
 
 
 def train(record: Record, start: float, period: float) -> list[float]:
-    """Ten epochs of ten values, spread over four fifths of the period; seconds each row took."""
+    """Ten epochs of ten values over four fifths of the period; returns the seconds per row."""
     times = []
     for epoch in range(EPOCHS):
         wait_until(start + 0.8 * period * (epoch + 1) / EPOCHS)

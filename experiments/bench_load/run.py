@@ -3,14 +3,14 @@
 Run:     python experiments/bench_load/run.py --store sqlite --save
          python experiments/bench_load/run.py --store postgresql --save
          (ten minutes each; the second one needs the extra `postgresql` and Debian's package)
-Expect:  1 000 runs and 100 000 values in the store, each as on disk and once; no warning; nothing
+Expect:  1 000 runs and 100 000 values in the store, each once and as on disk; no warnings; nothing
          left for `rarelab sync`.
 
-Eight processes record run after run through the record that `rarelab train` writes to (its folder,
-provenance, parameters, history, uploads; no training), at a pace that fills ten minutes. The store
-is one sqlite file, or `mlflow server` with its usual four workers on a new PostgreSQL, on loopback.
-Then the store's own tables and files are compared with the histories on disk, value by value. With
---save the figures go to result.csv beside this file.
+Eight processes record runs as `rarelab train` does (folder, provenance, parameters, history,
+uploads; no training), at a pace that fills ten minutes. The store is one sqlite file, or `mlflow
+server` with its default four workers on a new PostgreSQL, on loopback. Then the store's tables and
+files are compared with the histories on disk, value by value. With --save the numbers go to
+result.csv beside this file.
 """
 
 import argparse
@@ -39,9 +39,9 @@ RESULT = HERE / "result.csv"
 
 
 def store(kind: str, folder: Path, open_until: ExitStack) -> tuple[str, str]:
-    """The address that runs are sent to, and that of the database behind it.
+    """The tracking URI, and the URI of the database behind it.
 
-    SystemExit where the store cannot be had here, with the reason.
+    Raises SystemExit with the reason if the store is unavailable.
     """
     if kind == "sqlite":
         own = sqlite_uri(folder / "mlflow.db")
@@ -64,7 +64,7 @@ Value = tuple[str, str, int, float, int]
 
 
 def on_disk(home: Path) -> Iterator[tuple[str, Path, list[Value]]]:
-    """Each run's id in the store, its folder, and the values of its history."""
+    """Each run's id in the store, its folder and the values of its history."""
     for path in home.glob("runs/*/*/record.json"):
         entry = load_entry(path.parent)
         assert entry is not None
@@ -79,7 +79,7 @@ def on_disk(home: Path) -> Iterator[tuple[str, Path, list[Value]]]:
 
 
 def count(home: Path, database: str) -> dict[str, int]:
-    """What the store holds of what is on disk, read from its tables and its files."""
+    """How much of what is on disk the store holds, read from its tables and files."""
     runs = {run_id: (folder, values) for run_id, folder, values in on_disk(home)}
     engine = create_engine(database)
     with engine.connect() as connection:
@@ -111,7 +111,7 @@ def count(home: Path, database: str) -> dict[str, int]:
 
 
 def measure(load: Load, home: Path, database: str) -> dict[str, Any]:
-    """Record all of it; what was counted and how long the record held the processes up."""
+    """Record all runs; returns the counts and how long recording blocked the processes."""
     spawn = multiprocessing.get_context("spawn")
     started = (load, spawn.Barrier(load.processes))
     with ProcessPoolExecutor(load.processes, spawn, initializer=ready, initargs=started) as pool:
@@ -138,7 +138,7 @@ def spread(times: list[float]) -> dict[str, float]:
 
 
 def save(row: dict[str, Any]) -> None:
-    """Replace the row of its store."""
+    """Write the row, replacing an earlier one of the same store."""
     old = []
     if RESULT.exists():
         with RESULT.open(newline="", encoding="utf-8") as file:
@@ -154,7 +154,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--store", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--processes", type=int, default=8)
-    parser.add_argument("--runs", type=int, default=1000, help="of all processes together")
+    parser.add_argument("--runs", type=int, default=1000, help="in all processes together")
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--save", action="store_true", help="to result.csv")
     chosen = parser.parse_args()

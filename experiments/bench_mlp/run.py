@@ -1,11 +1,11 @@
-"""Does our MLP with BCE learn what another implementation learns from the same rows?
+"""Does our MLP with BCE score as well as another implementation on the same rows?
 
 Run:  python experiments/bench_mlp/run.py [--seeds 5] [--only letter ...]
 
-For each real data set, on the very same splits and features: `rarelab train loss=bce model=mlp`
-with its defaults, and scikit-learn's MLPClassifier of the same widths, batch size, learning rate
-and number of epochs, its best epoch chosen by validation average precision as well. Written to
-result.csv, one row per data set: mean and standard deviation over seeds of test average precision.
+For each real data set, on the same splits and features: `rarelab train loss=bce model=mlp` with its
+defaults, and scikit-learn's MLPClassifier with the same widths, batch size, learning rate and
+number of epochs, its best epoch also chosen by validation average precision. Writes result.csv, one
+row per data set: mean and standard deviation over seeds of test average precision.
 """
 
 import argparse

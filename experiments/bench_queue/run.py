@@ -3,8 +3,8 @@
 Run:  python experiments/bench_queue/run.py      (minutes; `rarelab data fetch creditcard` first)
 
 Trains Smooth-AP on creditcard at batch 2 048 with loss.queue_size=1024 and 200000 in turn, three
-seeds each, and writes the test AUCPR and the time of a step at the final main weight beside this
-file: network, loss and optimiser, in the thread's own time (on an idle machine that on the wall).
+seeds each. Writes result.csv beside this file: test AUCPR, and the time of a step (network, loss
+and optimiser) at the final main weight, in CPU time of the thread, the wall time if it is idle.
 """
 
 import csv
@@ -24,7 +24,7 @@ QUEUES, SEEDS, STEPS = (1024, 200_000), (0, 1, 2), 84  # 170 884 rows at batch 2
 
 
 def train(queue: int, seed: int, home: str) -> tuple[float, list[float]]:
-    """Test AUCPR, and milliseconds a step of each epoch after the blend."""
+    """Test AUCPR, and milliseconds per step of each epoch after the blend."""
     epoch, times = Trainer._train_epoch, []
 
     def timed(*arguments: object) -> dict[str, float]:

@@ -1,10 +1,10 @@
-"""What does a run's record cost? Opening, logging, closing, curves, pictures and the model.
+"""What does recording a run cost? Opening, logging, closing, curves, figures and the model.
 
 Run:  .venv/bin/python experiments/bench_record/run.py [--repeats 5]
 
-The toy run is trained several times against one real MLflow store (sqlite). Around each part of the
-record a clock is set; the first run also makes the store and is left out. Logging while training is
-given as a share of the training time, the rest in seconds a run. Importing MLflow is not counted.
+The toy run is trained several times against one real MLflow store (sqlite), and each part of the
+record is timed; the first run, which also creates the store, is left out. Logging during training
+is given as a share of training time, the rest in seconds per run. Importing MLflow is not counted.
 """
 
 import argparse
@@ -24,7 +24,7 @@ SPENT: dict[str, float] = {}
 
 
 def clocked(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, with the seconds it takes added to its part."""
+    """The function, with its run time added to ``SPENT[part]``."""
 
     def timed(*arguments: Any, **options: Any) -> Any:
         start = time.perf_counter()
@@ -37,7 +37,7 @@ def clocked(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_logging_noted(fit: Callable[..., Any]) -> Callable[..., Any]:
-    """Rows that come after training (best, test) are the record's cost, not the loop's."""
+    """``fit``, noting the logging time so far: rows logged later (best, test) are not training."""
 
     def noted(*arguments: Any, **options: Any) -> Any:
         result = fit(*arguments, **options)

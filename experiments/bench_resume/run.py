@@ -1,15 +1,15 @@
-"""Does a killed run end as the one that was not killed?
+"""Does a killed and resumed run end exactly like an uninterrupted one?
 
 Run:  python experiments/bench_resume/run.py --dataset toy --kills 20 --save
       python experiments/bench_resume/run.py --dataset creditcard --kills 20 --save
 
-One run is left alone. Then each kill is a process that dies by SIGKILL at its own moment: in a step
-of the warmup, the blend and the main phase, in the middle of writing a checkpoint, between its two
-renames, in the middle of a line of the history, of logging, of the uploads, and at random times.
-The same command is then given again. Both records must be equal, bit for bit, in every row of the
-history (times excepted) and every test metric; MLflow must hold one run, finished, with each (key,
-step) once and the same values. Prints a line per kill, with --save also to result.csv beside this
-file; the exit code is 1 if one differs.
+One run is not interrupted. Then each kill is a process that dies by SIGKILL at a different moment:
+in a step of the warmup, the blend and the main phase, while writing a checkpoint, between its two
+renames, while writing a line of the history, while logging or uploading, and at random times. The
+same command is then run again. Both records must be bit-identical in every row of the history
+(except times) and every test metric; MLflow must hold one finished run, with each (key, step) once
+and the same values. Prints one line per kill, with --save also to result.csv beside this file; the
+exit code is 1 if any differs.
 """
 
 import argparse
@@ -40,19 +40,19 @@ SETTINGS = {
     ],
 }
 STEPS = {"toy": (47, 8), "creditcard": (84, 4)}
-"""Steps of an epoch, and epochs."""
+"""Steps per epoch, and epochs."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """When to die, and how often checkpoints are written until then."""
+    """When to kill the process, and how often it writes checkpoints."""
 
     moment: str
     every: str
 
 
 def kills(count: int, dataset: str, seed: int) -> list[Kill]:
-    """The moments: one of each kind in turn, at random counts."""
+    """The kills: one of each kind in turn, at random counts."""
     draw = random.Random(seed)
     steps, epochs = STEPS[dataset]
     whole = steps * epochs
@@ -78,7 +78,7 @@ def kills(count: int, dataset: str, seed: int) -> list[Kill]:
 
 
 def content(home: Path, experiment: str) -> dict[str, Any]:
-    """What must be equal: the only run's history, without times, and what MLflow holds of it."""
+    """What must be equal: the history of the only run, without times, and its MLflow record."""
     (directory,) = [path for path in (home / "runs" / experiment).iterdir() if path.is_dir()]
     rows = [(row["step"], row["metrics"]) for row in read_rows(directory / "history.jsonl")]
     tracker = client(sqlite_uri(home / "mlflow.db"), home)
@@ -102,7 +102,7 @@ def content(home: Path, experiment: str) -> dict[str, Any]:
 
 
 def again(home: Path, overrides: list[str]) -> str:
-    """The same command once more, or what a run that had ended needs; what was done."""
+    """Run the same command again, or close a run that had ended; returns what was done."""
     experiment = overrides[-1].partition("=")[2]
     directories = [path for path in (home / "runs" / experiment).iterdir() if path.is_dir()]
     if directories and read_status(directories[0]):
@@ -113,7 +113,7 @@ def again(home: Path, overrides: list[str]) -> str:
 
 
 def save(dataset: str, lines: list[list[str]]) -> None:
-    """Replace what result.csv says of the data set."""
+    """Replace the lines of the data set in result.csv."""
     path, head = HERE / "result.csv", ["dataset", "moment", "checkpoint_every", "then", "equal"]
     old = []
     if path.exists():
@@ -128,7 +128,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--dataset", choices=SETTINGS, default="toy")
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--first", type=int, default=0, help="leave out the kills before this one")
+    parser.add_argument("--first", type=int, default=0, help="skip the kills before this one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", action="store_true", help="to result.csv")
     chosen = parser.parse_args()
@@ -156,7 +156,7 @@ def main() -> int:
     if chosen.save:
         save(chosen.dataset, lines)
     equal = sum(line[-1] == "yes" for line in lines)
-    print(f"{chosen.dataset}: {equal} of {len(planned)} killed runs equal the one left alone")
+    print(f"{chosen.dataset}: {equal} of {len(planned)} killed runs equal the uninterrupted one")
     return 0 if equal == len(planned) else 1
 
 

@@ -1,9 +1,9 @@
-"""A `rarelab train` that kills itself (SIGKILL) at a moment it is told.
+"""A `rarelab train` that kills itself (SIGKILL) at a given moment.
 
 Run:  python experiments/bench_resume/victim.py MOMENT:COUNT OVERRIDES...
 
-The process dies the COUNT-th time that it comes to MOMENT; `after` counts milliseconds since the
-first step instead, and may hit anything.
+The process dies the COUNT-th time it reaches MOMENT; `after` counts milliseconds since the first
+step instead.
 """
 
 import io
@@ -21,7 +21,7 @@ def die() -> None:
 
 
 def at(count: int, fatal: Callable[..., Any], usual: Callable[..., Any]) -> Callable[..., Any]:
-    """``usual``, but the ``count``-th call is ``fatal``."""
+    """``usual``, but the ``count``-th call runs ``fatal`` and dies."""
     calls = [0]
 
     def call(*arguments: Any, **named: Any) -> Any:
@@ -35,7 +35,7 @@ def at(count: int, fatal: Callable[..., Any], usual: Callable[..., Any]) -> Call
 
 
 def step(count: int) -> None:
-    """In an optimiser step: gradients are there, weights have not moved."""
+    """In an optimiser step: gradients are computed, weights not yet updated."""
     from rarelab.training.loop import Trainer
 
     Trainer._update = at(count, lambda self, work, loss: loss.backward(), Trainer._update)
@@ -57,7 +57,7 @@ def checkpoint(count: int) -> None:
 
 
 def rename(count: int) -> None:
-    """Between the renames: the last checkpoint is called the one before, and there is no last."""
+    """Between the renames: the last checkpoint is now the previous one, and there is no last."""
     from rarelab.training import keeper
 
     keeper.os = SimpleNamespace(replace=at(count, os.replace, os.replace))
@@ -75,21 +75,21 @@ def history(count: int) -> None:
 
 
 def logging(count: int) -> None:
-    """While MLflow is written to: it has the values, and the run does not know."""
+    """While logging to MLflow: it has the values, but the run does not know."""
     from mlflow import MlflowClient
 
     MlflowClient.log_batch = at(count, MlflowClient.log_batch, MlflowClient.log_batch)
 
 
 def ending(count: int) -> None:
-    """While the files of the ended run are uploaded."""
+    """While the files of a finished run are uploaded."""
     from rarelab.tracking.writer import RunWriter
 
     RunWriter._upload = at(count, lambda self: None, RunWriter._upload)
 
 
 def after(milliseconds: int) -> None:
-    """So long after the first step, whatever happens then."""
+    """This many milliseconds after the first step, whatever is running then."""
     from rarelab.training.loop import Trainer
 
     update = Trainer._update

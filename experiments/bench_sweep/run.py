@@ -1,8 +1,8 @@
-"""What does a sweep cost beside its jobs, and how fast does it know what is done?
+"""What does a sweep cost besides its jobs, and how fast does it find out what is done?
 
 Run:     .venv/bin/python experiments/bench_sweep/run.py [--jobs 60] [--runs 1000]
 Expect:  60 jobs of about a second at sweep.n_jobs=2 take at most 1.3 times half the sum of their
-         own times (record included), plus 12 s; what is done is known within 1 s at 1 000 runs.
+         times (record included), plus 12 s; with 1 000 runs the finished jobs are found within 1 s.
 """
 
 import argparse
@@ -31,7 +31,7 @@ JOB = ["dataset.n_samples=20000", "trainer.max_epochs=6", "schedule.warmup_epoch
 
 
 def sweep(home: Path, jobs: int) -> None:
-    """Run the sweep as a user would; print its time on the wall next to that of its jobs."""
+    """Run the sweep as a user would; print its wall time and that of its jobs."""
     command = [sys.executable, "-m", "rarelab", "train", "-m", f"seed=range({jobs})", *JOB]
     start = time.perf_counter()
     subprocess.run(
@@ -46,13 +46,13 @@ def sweep(home: Path, jobs: int) -> None:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
     allowed = 1.3 * sum(seconds) / 2 + 12
     print(
-        f"{jobs} jobs at n_jobs=2: {wall:.1f} s on the wall, allowed {allowed:.1f}; "
-        f"a job {statistics.median(seconds):.2f} s (median, record included)"
+        f"{jobs} jobs at n_jobs=2: {wall:.1f} s wall time, allowed {allowed:.1f}; "
+        f"one job {statistics.median(seconds):.2f} s (median, record included)"
     )
 
 
 def lookup(home: Path, runs: int) -> None:
-    """Copy a run until there are so many, in the folder and in MLflow, then ask what is done."""
+    """Copy a run until there are ``runs`` on disk and in MLflow, then time finding what is done."""
     folder = home / "runs" / "rarelab"
     model = next(path for path in folder.iterdir() if not path.name.startswith("sweep-"))
     for number in range(runs - len(list(folder.iterdir()))):
@@ -66,7 +66,9 @@ def lookup(home: Path, runs: int) -> None:
     with loader() as found:
         composer = Composer(found)
         chosen = settings(compose_train([])[0])
-        seeds = ",".join(map(str, [*range(30), *range(5000, 5030)]))  # the latter: asked of MLflow
+        seeds = ",".join(
+            map(str, [*range(30), *range(5000, 5030)])
+        )  # the latter are looked up in MLflow
         lines = expand(composer.parser, {}, [f"seed={seeds}", *JOB], chosen)
         jobs = Planner(composer, str(home), "rarelab").jobs(lines)
     times = []
@@ -78,7 +80,7 @@ def lookup(home: Path, runs: int) -> None:
     recorded = len(list(folder.iterdir()))
     assert done == 30
     print(
-        f"{recorded} recorded runs: which of {len(jobs)} jobs are done ({done}) is known in "
+        f"{recorded} recorded runs: finding which of {len(jobs)} jobs are done ({done}) took "
         f"{times[0]:.2f} s (then {statistics.median(times[1:]):.2f} s)"
     )
 

@@ -1,11 +1,11 @@
-"""What does the trainer cost? One model, one data set, four loops, in one process.
+"""What overhead does the trainer have? One model, one data set, four loops, in one process.
 
 Run:  make bench            (or: python experiments/bench_trainer/run.py [--repeats 5])
 
-A 20-64-64-1 MLP learns 50 000 rows with BCE and Adam at batch 512. Each loop trains one epoch in
-turn, the turns are repeated, and the median time of a step is compared: this project's trainer, a
-bare loop with fused Adam (the floor), PyTorch Lightning's Trainer over a DataLoader, and skorch.
-Validation is off everywhere, so that only the loops are timed.
+A 20-64-64-1 MLP is trained on 50 000 rows with BCE and Adam at batch 512. The loops train one epoch
+each in turn, repeatedly, and the median time per step is compared: this project's trainer, a bare
+loop with fused Adam (the floor), PyTorch Lightning's Trainer with a DataLoader, and skorch.
+Validation is off everywhere, so only the loops are timed.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 import lightning
 import numpy as np
-import skorch  # pyright: ignore[reportMissingImports]  # of the extra `bench` alone
+import skorch  # pyright: ignore[reportMissingImports]  # only in the extra `bench`
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -132,7 +132,7 @@ def lightning_loop(x: Tensor, y: Tensor) -> EpochTimer:
 
 
 class StepClock(lightning.Callback):
-    """Times the epoch alone: Lightning's set-up before it is not charged to its loop."""
+    """Times only the epoch, without Lightning's set-up before it."""
 
     seconds = 0.0
 
@@ -173,7 +173,7 @@ LOOPS = {
 
 
 def measure(repeats: int) -> dict[str, list[float]]:
-    """Milliseconds a step, each loop in turn, after one warm-up turn."""
+    """Milliseconds per step, each loop in turn, after one warm-up turn."""
     x, y = data()
     steps = -(-ROWS // BATCH)
     epochs = {name: build(x, y) for name, build in LOOPS.items()}
@@ -210,7 +210,7 @@ def main() -> None:
         writer.writeheader()
         writer.writerows(rows)
     for row in rows:
-        print(f"{row['loop']:<24}{row['ms_per_step']:>8} ms a step{row['times_bare']:>8} x bare")
+        print(f"{row['loop']:<24}{row['ms_per_step']:>8} ms per step{row['times_bare']:>8} x bare")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What can be claimed about recorded runs: arms, paired statistics, figures, one report."""
+"""What recorded runs allow one to claim: arms, paired statistics, figures, a report."""

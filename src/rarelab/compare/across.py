@@ -1,4 +1,4 @@
-"""Several data sets: ranks and Friedman's test. A data set counts once, whatever its seeds."""
+"""Comparison across data sets: ranks and Friedman's test. Each data set counts once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from rarelab.compare.arms import DataSet
 from rarelab.metrics.table import higher_is_better
 
 FEW = 10
-"""Below so many data sets the chi-square law of Friedman's statistic is rough."""
+"""With fewer data sets than this, the chi-square approximation of Friedman's test is rough."""
 
 
 @dataclass(frozen=True)
 class Across:
-    """``table``: the mean of each arm [data sets, arms]; ``ranks``: average rank by arm, 1 is best.
+    """``table``: mean of each arm [data sets, arms]; ``ranks``: average rank by arm, 1 is best.
 
-    ``statistic`` and ``p`` are Friedman's for three arms and more, Wilcoxon's signed-rank test of
-    the data sets' differences for two. ``post_hoc``: Nemenyi's p-values by pair of arms.
+    ``statistic`` and ``p`` come from Friedman's test for three or more arms, and from Wilcoxon's
+    signed-rank test for two. ``post_hoc``: Nemenyi's p-values by pair of arms.
     """
 
     test: str
@@ -37,17 +37,17 @@ class Across:
 
 
 def across(data_sets: Sequence[DataSet], metric: str) -> Across | None:
-    """Compare arms over data sets (Demšar 2006); None unless two data sets have two arms in common.
+    """Compare arms across data sets (Demšar 2006); None unless two data sets share two arms.
 
-    An arm's value on a data set is its mean over the seeds that all arms there have. Arms that are
-    not on every data set are left out and named.
+    An arm's value on a data set is its mean over the seeds that all arms have there. Arms missing
+    from any data set are left out and noted.
     """
     if len(data_sets) < 2:
         return None
     labels = [{arm.label for arm in data.arms if arm.runs} for data in data_sets]
     common = sorted(set.intersection(*labels))
     partial = sorted(set.union(*labels) - set(common))
-    notes = [f"{label}: not on every data set, left out of the ranks" for label in partial]
+    notes = [f"{label}: missing from some data sets, left out of the ranks" for label in partial]
     rows = {data.label: _means(data, common, metric) for data in data_sets}
     rows = {label: row for label, row in rows.items() if row is not None}
     if len(common) < 2 or len(rows) < 2:
@@ -66,7 +66,7 @@ def _means(data: DataSet, labels: Sequence[str], metric: str) -> list[float] | N
     shared = set.intersection(*(set(arm.runs) for arm in arms))
     if not shared:
         return None
-    # An exact sum, whatever the order: equal values in another order are a tie.
+    # fsum does not depend on the order, so the same values in another order tie exactly.
     return [fsum(arm.runs[unit].metrics[metric] for unit in shared) / len(shared) for arm in arms]
 
 
@@ -79,7 +79,7 @@ def _test(table: pd.DataFrame) -> tuple[str, float, float]:
         found = stats.wilcoxon(difference)
         return "Wilcoxon signed rank", float(found.statistic), float(found.pvalue)  # type: ignore[attr-defined]
     if (table.nunique(axis=1) == 1).all():
-        return "Friedman", 0.0, 1.0  # all arms tie everywhere: 0 / 0 in the statistic
+        return "Friedman", 0.0, 1.0  # all arms tie everywhere: the statistic would be 0 / 0
     found = stats.friedmanchisquare(*columns)
     return "Friedman", float(found.statistic), float(found.pvalue)
 

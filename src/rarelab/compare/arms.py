@@ -1,4 +1,4 @@
-"""Runs into arms, and arms into pairs. Whatever cannot be used is named, never averaged over."""
+"""Group runs into arms. Unusable runs are noted, never averaged over silently."""
 
 import math
 import re
@@ -17,7 +17,7 @@ _DEFAULT_BASELINES = ("bce", "cross_entropy")
 
 
 class Unit(NamedTuple):
-    """What two runs must share to be a pair: the seed of the split and the seed."""
+    """What two runs must share to form a pair: the split seed and the seed."""
 
     split: int | None
     seed: int
@@ -39,7 +39,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class DataSet:
-    """The arms on one data set, in order of their labels, and what was left out and why."""
+    """The arms on one data set, sorted by label, and notes on what was left out and why."""
 
     label: str
     arms: Sequence[Arm]
@@ -50,7 +50,7 @@ class DataSet:
 
 
 def group(runs: Sequence[Run], metric: str) -> list[DataSet]:
-    """The data sets of an experiment with their arms; an arm has one label on all of them.
+    """The data sets of an experiment with their arms; an arm has the same label on all of them.
 
     Raises:
         RequestError: if no run has the metric.
@@ -74,14 +74,14 @@ def group(runs: Sequence[Run], metric: str) -> list[DataSet]:
 
 
 def _natural(label: str) -> list[tuple[float, str]]:
-    """Sorts the numbers in texts by size: a batch of 512 stands before one of 2048."""
+    """Sort key that compares the numbers in a label by value: batch 512 before batch 2048."""
     parts = re.split(r"(\d+(?:\.\d+)?)", label)
     return [(float(p), "") if place % 2 else (-1.0, p) for place, p in enumerate(parts)]
 
 
 def _peers(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs that are compared with each other, whatever their data: all, unless ``within``
-    sets them apart. An arm is named by what differs among these."""
+    """Groups of runs that are compared with each other: all runs, unless ``within`` separates
+    them. An arm's label shows what differs within its group."""
     found: dict[tuple[str | None, ...], list[Run]] = defaultdict(list)
     for run in runs:
         found[tuple(run.params.get(key) for key in run.within)].append(run)
@@ -89,11 +89,12 @@ def _peers(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def find_baseline(runs: Sequence[Run], name: str | None) -> str:
-    """The label of the arm that a name means: a label, ``key=value``, any swept value, or several
-    of these with spaces. None means BCE or cross-entropy, if that is one arm.
+    """Resolve a baseline name to an arm's label. The name is a label, ``key=value``, a swept value,
+    or several of these separated by spaces. None picks BCE or cross-entropy if exactly one arm
+    matches.
 
     Raises:
-        RequestError: for a name of no arm or of several.
+        RequestError: if the name matches no arm, or several.
     """
     every: dict[str, Mapping[str, str]] = {}
     for peers in _peers(runs):
@@ -101,22 +102,22 @@ def find_baseline(runs: Sequence[Run], name: str | None) -> str:
         every |= zip(labels(arms), differences(arms), strict=True)
     if len(every) < 2:
         raise RequestError(
-            f"one arm alone ({next(iter(every))}): a comparison needs two configurations"
+            f"only one arm ({next(iter(every))}): a comparison needs two configurations"
         )
     for wanted in [name] if name else _DEFAULT_BASELINES:
-        found = [label for label in every if wanted == label] or _meant(every, wanted)
+        found = [label for label in every if wanted == label] or _matching(every, wanted)
         if len(found) == 1:
             return found[0]
         if len(found) > 1 and name:
-            raise RequestError(f"baseline={name}: {len(found)} arms have it; {_list(found)}")
+            raise RequestError(f"baseline={name}: {len(found)} arms match; {_list(found)}")
     if not name:
-        raise RequestError(f"baseline: say which arm is the baseline; {_list(every)}")
+        raise RequestError(f"baseline: expected the name of the baseline arm; {_list(every)}")
     values = {value for found in every.values() for value in found.values()}
-    raise RequestError(f"baseline={name}: no arm has it; {nearest(name, {*every, *values})}")
+    raise RequestError(f"baseline={name}: no arm matches; {nearest(name, {*every, *values})}")
 
 
-def _meant(every: Mapping[str, Mapping[str, str]], wanted: str) -> list[str]:
-    """The arms that have every ``key=value`` or value of ``wanted``."""
+def _matching(every: Mapping[str, Mapping[str, str]], wanted: str) -> list[str]:
+    """The arms that match every ``key=value`` or value in ``wanted``."""
 
     def has(found: Mapping[str, str], part: str) -> bool:
         key, equals, value = part.partition("=")
@@ -163,7 +164,7 @@ def _data_set(
 
 
 def _arm(label: str, runs: Sequence[Run], metric: str, notes: list[str]) -> Arm:
-    """Newest run per unit among those that are done and have the metric."""
+    """The newest run per unit among those that finished and have the metric."""
     usable: dict[Unit, list[Run]] = defaultdict(list)
     why: dict[str, list[str]] = defaultdict(list)
     for run in runs:
@@ -184,7 +185,7 @@ def _arm(label: str, runs: Sequence[Run], metric: str, notes: list[str]) -> Arm:
             )
     codes = {run.tags.get("rarelab.code") for several in usable.values() for run in several[-1:]}
     if len(codes) > 1:
-        notes.append(f"{label}: its runs were trained by {len(codes)} versions of the code")
+        notes.append(f"{label}: its runs were trained with {len(codes)} versions of the code")
     chosen = {unit: usable[unit][-1] for unit in sorted(usable, key=_sortable)}
     return Arm(label, runs[0].arm, chosen)
 
@@ -193,7 +194,7 @@ def _unusable(run: Run, metric: str) -> str:
     if run.status != "done":
         return {"error": "failed", "running": "still running"}.get(run.status, run.status)
     if run.seed is None:
-        return "no seed is recorded"
+        return "no recorded seed"
     if metric not in run.metrics:
         return f"no {metric}"
     return "" if math.isfinite(run.metrics[metric]) else f"{metric} is not finite"

@@ -1,4 +1,4 @@
-"""``rarelab compare``: the verdict in the terminal, in one HTML file and on the sweep's own run."""
+"""``rarelab compare``: the verdict in the terminal, in an HTML report and on the sweep's run."""
 
 import importlib
 import math
@@ -19,12 +19,12 @@ _SHOWN = 12
 
 
 def compare(cfg: Mapping[str, Any], overrides: Sequence[str] = ()) -> Path | None:
-    """Answer ``conf/compare.yaml``: print the verdict and the table, write the report.
+    """Run the comparison of ``conf/compare.yaml``: print verdict and table, write the report.
 
-    Returns the report's path, None for a pair of runs.
+    Returns the report's path, or None for a pair of runs.
 
     Raises:
-        RequestError: for anything that was asked and cannot be; nothing is written then.
+        RequestError: for an invalid request; nothing is written then.
     """
     options = options_of(cfg)
     options.check()
@@ -44,7 +44,7 @@ def options_of(cfg: Mapping[str, Any]) -> Options:
     """The configuration as :class:`Options`.
 
     Raises:
-        RequestError: for a value of another kind.
+        RequestError: for a value of the wrong type.
     """
     costs = cfg["costs"]
     numbers = {
@@ -71,7 +71,7 @@ def options_of(cfg: Mapping[str, Any]) -> Options:
 
 
 def text(found: Study) -> str:
-    """What the terminal gets: per data set the verdicts, what was varied, then the table."""
+    """The terminal output: for each data set the verdicts, what was varied, and the table."""
     parts: list[str] = []
     for finding in found.findings:
         lines = [words.headline(finding)]
@@ -95,7 +95,7 @@ def text(found: Study) -> str:
 
 
 def _report(found: Study, records: Records, overrides: Sequence[str]) -> Path:
-    # Templates and figures take a second to import: not before the verdict is on the screen.
+    # Templates and figures take a second to import, so print the verdict first.
     gallery = importlib.import_module("rarelab.compare.gallery")
     report = importlib.import_module("rarelab.compare.report")
     folder = report.new_folder(records.home, found.experiment)
@@ -107,18 +107,18 @@ def _report(found: Study, records: Records, overrides: Sequence[str]) -> Path:
 
 
 def _publish(found: Study, records: Records, folder: Path) -> str:
-    """Put the report on the sweep's own run; a line that says so, or why not."""
+    """Attach the report to the sweep's run; returns a line saying so, or why it could not."""
     parent = records.parent_of(found.runs)
     if parent is None:
-        return "these runs have no sweep's run above them: the report is in its folder alone"
+        return "these runs have no parent sweep run: the report is only in its folder"
     note = tables.as_note(found)
     metrics = published_metrics(found)
     records.publish(parent, note, metrics, folder)
-    return f"on the sweep's run {parent.run_id} ({printable(parent.name)}) too"
+    return f"also attached to the sweep's run {parent.run_id} ({printable(parent.name)})"
 
 
 def published_metrics(found: Study) -> dict[str, float]:
-    """Difference and adjusted p of every arm, for the sweep's run; none if that is too many."""
+    """Difference and adjusted p of every arm, for the sweep's run; empty if there are too many."""
     several = len(found.findings) > 1
     metrics: dict[str, float] = {}
     for finding in found.findings:
@@ -130,7 +130,7 @@ def published_metrics(found: Study) -> dict[str, float]:
     return metrics if len(metrics) <= _MOST_METRICS else {}
 
 
-# The dashboard draws a chart for each key.
+# The dashboard draws one chart per key.
 _MOST_METRICS = 24
 
 

@@ -1,4 +1,4 @@
-"""Arms against a baseline on one data set: pairs, tests, noise of the test rows, verdicts."""
+"""Arms against a baseline on one data set: pairs, tests, test-row noise, verdicts."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ NO_DIFFERENCE, TOO_FEW = "no difference shown", "too few seeds to decide"
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of every data set."""
+    """The question put to every data set."""
 
     metric: str
     baseline: str
@@ -34,13 +34,13 @@ class Question:
 NoiseOfRows = Callable[
     [DataSet, Mapping[str, Sequence[Pair]], Question, list[str]], Mapping[str, RowNoise]
 ]
-"""The noise of the test rows by arm: of a data set, its pairs by arm, for a question; what is not
-known is noted. See :mod:`rarelab.compare.noise`."""
+"""Called with a data set, its pairs by arm, the question and a list of notes to append to; returns
+the test-row noise by arm. See :mod:`rarelab.compare.noise`."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """An arm's own values: Student's interval of their mean."""
+    """An arm's own mean with Student's t interval (``low``, ``high``) and standard deviation."""
 
     label: str
     n: int
@@ -54,11 +54,11 @@ class Summary:
 class Contrast:
     """One arm against the baseline. Differences are arm minus baseline, in the metric's units.
 
-    ``p`` is the larger of the test's over seeds and (on one fixed split) the one over seeds and
-    test rows: a claim must pass both. ``p_holm`` is adjusted for all arms of the data set.
-    ``needed``: pairs for a verdict, None if more than 1 000; ``detectable``: the difference that
-    so many pairs would have shown four times in five; ``more_rows``: by what factor the test rows
-    are too few, where they and not the seeds are what a verdict lacks.
+    ``p`` is the larger of two p-values: over seeds and, on one fixed split, over seeds and test
+    rows; a claim must pass both. ``p_holm`` is adjusted for all arms of the data set.
+    ``needed``: pairs a verdict would take, None if more than 1 000; ``detectable``: the difference
+    that this many pairs detect with 80 % power; ``more_rows``: how many times more test rows a
+    verdict would take, where rows rather than seeds are what is lacking.
     """
 
     arm: Summary
@@ -78,7 +78,7 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one data set says."""
+    """The result on one data set."""
 
     data: str
     question: Question
@@ -94,7 +94,7 @@ class Finding:
 
 
 def by_difference(contrasts: Sequence[Contrast]) -> list[Contrast]:
-    """The largest difference first; arms without a pair last."""
+    """Largest difference first; arms without a pair last."""
     return sorted(
         contrasts,
         key=lambda c: (c.test is None, -(c.test.difference if c.test else 0.0), c.arm.label),
@@ -102,14 +102,16 @@ def by_difference(contrasts: Sequence[Contrast]) -> list[Contrast]:
 
 
 def compare(data: DataSet, question: Question, noise_of_rows: NoiseOfRows) -> Finding | None:
-    """Every other arm of a data set against the baseline; None if the baseline has no run there."""
+    """Compare every other arm with the baseline; None if the baseline has no run on this data."""
     base = data.arm(question.baseline) if _has(data, question.baseline) else None
     if base is None or not base.runs:
         return None
     others = [arm for arm in data.arms if arm.label != base.label and arm.runs]
     notes = list(data.notes)
     if find(question.metric) is None:
-        notes.append(f"{question.metric}: not a metric of rarelab's own, higher is taken as better")
+        notes.append(
+            f"{question.metric}: not one of rarelab's own metrics, assuming higher is better"
+        )
     pairs = {arm.label: pair(base, arm, notes) for arm in others}
     varied = what_varied([run for found in pairs.values() for _, *two in found for run in two])
     ratio = rows_ratio(base) if varied == SPLITS else None
@@ -140,7 +142,7 @@ def _summary(arm: Arm, question: Question, ratio: float | None) -> Summary:
         values = over_splits(list(arm.runs), values)
     low, high = statistics.mean_interval(values, level=question.level, ratio=ratio)
     if is_share(question.metric):
-        low, high = np.clip((low, high), 0.0, 1.0).tolist()  # Student's t knows no bounds
+        low, high = np.clip((low, high), 0.0, 1.0).tolist()  # Student's t is unbounded
     spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan
     return Summary(arm.label, len(arm.runs), float(values.mean()), low, high, spread)
 
@@ -185,7 +187,7 @@ def _judged(
 def _verdict(
     c: Contrast, question: Question, ratio: float | None, comparisons: int, left: int
 ) -> Contrast:
-    """``left``: the arms that Holm's steps have not rejected, which set the bar for this one."""
+    """``left``: number of arms not rejected by Holm's steps, which sets the bar for this one."""
     if c.p_holm <= question.alpha and c.test is not None:
         good = (c.test.difference > 0) == higher_is_better(question.metric)
         return replace(c, verdict=BETTER if good else WORSE)
@@ -206,7 +208,7 @@ def _verdict(
 
 
 def _more_rows(c: Contrast, question: Question, left: int) -> float | None:
-    """By what factor the rows would have to grow for the difference seen to stand out."""
+    """How many times more test rows would make the observed difference significant."""
     if c.rows is None or c.test is None or c.test.p * left > question.alpha:
         return None
     critical = NormalDist().inv_cdf(1 - question.alpha / left / 2)

@@ -1,4 +1,4 @@
-"""A difference in recall at an alert budget, told as counts and money per month."""
+"""A difference in recall at an alert budget, expressed as counts and money per month."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _RECALL = "test/recall_at_q/"
 
 @dataclass(frozen=True)
 class Costs:
-    """What the user says of their own work: prices, and rows or alerts per month."""
+    """What the user provides: prices, and rows or alerts per month."""
 
     false_alert: float | None = None
     missed_positive: float | None = None
@@ -28,31 +28,31 @@ class Costs:
         return any(v is not None for v in (self.false_alert, self.missed_positive))
 
     def rows(self, budget: float) -> float | None:
-        """Rows per month: as given, or those whose share ``budget`` makes the alerts."""
+        """Rows per month: as given, or alerts per month divided by ``budget``."""
         if self.rows_per_month is not None:
             return self.rows_per_month
         return None if self.alerts_per_month is None else self.alerts_per_month / budget
 
     def check(self) -> None:
-        """Raises RequestError for a combination that cannot be told in money per month."""
+        """Raises RequestError for a combination that gives no costs per month."""
         if self.rows_per_month is not None and self.alerts_per_month is not None:
             raise RequestError(
-                "costs.rows_per_month and costs.alerts_per_month: expected one of them, since the "
-                "budget gives the other"
+                "costs.rows_per_month and costs.alerts_per_month: expected only one of them, the "
+                "budget determines the other"
             )
         if self.asked and self.rows(0.5) is None:
             raise RequestError(
                 "costs.rows_per_month: expected a number (or costs.alerts_per_month), since costs "
-                "are told per month"
+                "are given per month"
             )
 
 
 @dataclass(frozen=True)
 class Monthly:
-    """One arm against the baseline at the budget, per month: the mean and the interval of each.
+    """One arm against the baseline at the budget, per month; each value is (mean, low, high).
 
-    As many alerts are raised either way, so each further positive caught is one false alert less
-    and one miss less. ``saved`` is None without a price.
+    Both raise the same number of alerts, so each additional positive caught is one false alert and
+    one miss fewer. ``saved`` is None without a price.
     """
 
     data: str
@@ -64,14 +64,16 @@ class Monthly:
 
 
 def recall_metric(data_sets: Sequence[DataSet], budget: float) -> str:
-    """The recorded metric that a budget is read from.
+    """The name of the recorded recall metric at ``budget``.
 
     Raises:
         RequestError: if it was not recorded, or the task is not binary.
     """
     runs = [run for data in data_sets for arm in data.arms for run in arm.runs.values()]
     if any(key.startswith("test/class/") for run in runs for key in run.metrics):
-        raise RequestError("costs: false alerts and misses are of one positive class, not several")
+        raise RequestError(
+            "costs: false alerts and misses need a binary task, this one has several classes"
+        )
     known = {key.removeprefix(_RECALL) for r in runs for key in r.metrics if _RECALL in key}
     by_value = {float(text): text for text in known}
     if budget not in by_value:
@@ -80,11 +82,11 @@ def recall_metric(data_sets: Sequence[DataSet], budget: float) -> str:
 
 
 def monthly(data: DataSet, finding: Finding, costs: Costs, budget: float) -> list[Monthly]:
-    """A finding on recall at the budget, told per month.
+    """Express a finding on recall at the budget per month.
 
     Positives per month = prevalence of the test rows · rows per month; Δcaught = positives ·
-    Δrecall; Δcost = −(price of a false alert + price of a miss) · Δcaught. The interval is the one
-    that holds for other test rows too, where there is one.
+    Δrecall; Δcost = −(price of a false alert + price of a miss) · Δcaught. The interval
+    includes test-row noise where that is known.
     """
     rows = costs.rows(budget) or math.nan
     base = data.arm(finding.baseline.label)

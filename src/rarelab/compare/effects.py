@@ -1,5 +1,5 @@
-"""Pictures of a verdict: differences with their intervals, what each swept number does, training
-from the warmup switch on, average ranks over data sets."""
+"""Figures of a verdict: differences with intervals, the effect of each swept number, training
+aligned at the end of the warmup, average ranks over data sets."""
 
 import math
 from collections import Counter
@@ -24,10 +24,10 @@ History = Sequence[Mapping[str, Any]]
 
 
 def differences(finding: Finding) -> Figure:
-    """Each arm's difference to the baseline with the test's interval, every pair a small mark.
+    """Each arm's difference from the baseline with the test's interval and a tick per pair.
 
-    A filled mark is a verdict (better or worse), an open one is none. The grey line is the
-    interval that holds for other test rows too.
+    A filled mark is a verdict (better or worse), an open one means none was reached. The grey line
+    is the interval that includes test-row noise.
     """
     return panels_of_differences([finding])
 
@@ -75,7 +75,8 @@ def _draw_differences(axes: Axes, finding: Finding) -> None:
 def sensitivity(
     key: str, points: Mapping[str, Mapping[float, Sequence[float]]], metric: str
 ) -> Figure:
-    """A metric by one swept number: mean and range over runs, a line for what else differs.
+    """A metric against one swept number: mean and range over runs, one line per combination of
+    the other settings.
 
     ``points``: by line and by value of the number, the metric of each run.
     """
@@ -98,7 +99,7 @@ def sensitivity(
         values = sorted({value for by_value in points.values() for value in by_value})
         least = next((value for value in values if value > 0), 0.0)
         if values[0] >= 0 and least and values[-1] / least >= 8:
-            # Zero has a place of its own to the left of the logarithms.
+            # Zero gets its own place, left of the logarithmic part.
             scale = {"linthresh": least, "linscale": 0.4} if values[0] == 0 else {}
             axes.set_xscale("symlog" if scale else "log", **scale)
         axes.set_xticks(values, [f"{value:g}" for value in values], fontsize=8)
@@ -109,10 +110,10 @@ def sensitivity(
 
 
 def training(arms: Mapping[str, Sequence[History]], key: str = "val/aucpr") -> Figure:
-    """Validation score by epoch, counted from the first epoch with a share of the main loss: mean
-    over an arm's runs, its band from the lowest to the highest.
+    """Validation score by epoch, counted from the first epoch in which the main loss has weight:
+    mean over an arm's runs, with a band from the lowest to the highest.
 
-    An arm without a warmup has no such epoch: it starts where the others' warmup starts.
+    An arm without a warmup is aligned with the start of the others' warmup.
     """
     switches = {label: _switch(runs[0]) for label, runs in arms.items()}
     warmups = Counter(found for found in switches.values() if found)
@@ -143,13 +144,13 @@ def training(arms: Mapping[str, Sequence[History]], key: str = "val/aucpr") -> F
         if warmups:
             axes.axvline(0, color=GREY, linewidth=0.9, zorder=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel="epochs since the first with a share of the main loss", ylabel=key)
+        axes.set(xlabel="epochs since the main loss first had weight", ylabel=key)
         legend(axes, len(arms))
     return axes.figure  # type: ignore[return-value]
 
 
 def _switch(history: History) -> int | None:
-    """The first epoch whose main loss has weight; None where that is the first one of all."""
+    """The first epoch in which the main loss has weight; None if that is the very first epoch."""
     for row in history:
         if row["metrics"].get("train/ap_weight", 0.0) > 0:
             return row["step"] or None
@@ -157,7 +158,7 @@ def _switch(history: History) -> int | None:
 
 
 def _epochs(runs: Sequence[History], key: str) -> tuple[NDArray, NDArray]:
-    """Epochs [E] that all runs have, and their values [runs, E]."""
+    """The epochs [E] that all runs have, and their values [runs, E]."""
     found = [
         {row["step"]: row["metrics"][key] for row in run if key in row["metrics"]} for run in runs
     ]
@@ -167,8 +168,8 @@ def _epochs(runs: Sequence[History], key: str) -> tuple[NDArray, NDArray]:
 
 
 def critical_difference(ranks: Any, p_values: Any, alpha: float, data_sets: int) -> Figure:
-    """Average ranks of the arms (1 is best); a bar joins arms that the post-hoc test does not tell
-    apart (Demšar 2006), drawn by scikit-posthocs."""
+    """Average ranks of the arms (1 is best); a bar joins arms that the post-hoc test does not
+    separate (Demšar 2006). Drawn by scikit-posthocs."""
     import scikit_posthocs
 
     height = 1.6 + 0.28 * len(ranks)

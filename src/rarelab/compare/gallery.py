@@ -1,4 +1,4 @@
-"""Which pictures a study has, and where they are written."""
+"""Which figures a study has, and where they are written."""
 
 import json
 import re
@@ -23,14 +23,14 @@ from rarelab.records.names import differences, labels
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure on disk (``svg``, beside it .pdf and .png) and what it shows, for who cannot see."""
+    """A figure on disk (``svg``, with .pdf and .png beside it); the title is its alt text too."""
 
     title: str
     svg: Path
 
 
 def draw(study: Study, records: Records, folder: Path) -> list[Picture]:
-    """Draw into ``folder`` what the records allow; without its files a picture is left out."""
+    """Draw into ``folder`` what the records allow; a figure whose files are missing is left out."""
     pictures: list[Picture] = []
 
     def add(name: str, title: str, figure: Figure) -> None:
@@ -69,7 +69,7 @@ def draw(study: Study, records: Records, folder: Path) -> list[Picture]:
 
 
 def swept_numbers(data: DataSet, metric: str) -> dict[str, dict[str, dict[float, list[float]]]]:
-    """By swept number: by what else differs between the arms, and by value, the runs' metric."""
+    """For each swept number the runs' metric, by the other settings that differ and by value."""
     arms = [arm for arm in data.arms if arm.runs]
     configurations = [arm.configuration for arm in arms]
     varying = {key for found in differences(configurations) for key in found}
@@ -88,8 +88,8 @@ def swept_numbers(data: DataSet, metric: str) -> dict[str, dict[str, dict[float,
 
 
 def numbers_over(runs: Sequence[Run], key: str, metric: str) -> dict[str, dict[float, list[float]]]:
-    """A metric over one number of the configuration, be it the arm's or the data's: by what else
-    differs, and by value. Runs without the number or the metric are left out.
+    """A metric against one number of the configuration (of the arm or the data): by the other
+    settings that differ, and by value. Runs without the number or the metric are left out.
 
     Raises:
         RequestError: no run has the number.
@@ -97,7 +97,7 @@ def numbers_over(runs: Sequence[Run], key: str, metric: str) -> dict[str, dict[f
     having = [r for r in runs if _as_float(r.params.get(key)) is not None and metric in r.metrics]
     if not having:
         known = {k for run in runs for k, v in run.params.items() if _as_float(v) is not None}
-        raise RequestError(f"{key}: no run has a number there; {nearest(key, known)}")
+        raise RequestError(f"{key}: no run has a number for this key; {nearest(key, known)}")
     others = [{k: v for k, v in {**r.data, **r.arm}.items() if k != key} for r in having]
     lines: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run, line in zip(having, labels(others), strict=True):
@@ -106,13 +106,13 @@ def numbers_over(runs: Sequence[Run], key: str, metric: str) -> dict[str, dict[f
 
 
 def _shown(data: DataSet, finding: Finding) -> list[Arm]:
-    """The baseline, then the arms with the largest differences: as many as can be told apart."""
+    """The baseline, then the other arms, largest difference first."""
     ordered = [finding.baseline.label, *(c.arm.label for c in by_difference(finding.contrasts))]
     return [data.arm(label) for label in ordered]
 
 
 def _read_all(arms: Sequence[Arm], read: Callable[[Run], Any]) -> dict[str, list[Any]]:
-    """What ``read`` finds for each arm's runs; files are opened only for arms that are drawn."""
+    """What ``read`` returns for each arm's runs; files are opened only for arms that are drawn."""
     found: dict[str, list[Any]] = {}
     for arm in arms[:MAX_ARMS]:
         if contents := [c for run in arm.runs.values() if (c := read(run)) is not None]:

@@ -1,6 +1,6 @@
-"""Where the noise of the test rows comes from: predictions, or what was computed from them before.
+"""Test-row noise, computed from predictions or read from a file computed from them earlier.
 
-A file of predictions is larger than what a study can keep; the noise itself is one line an arm.
+Prediction files are too large to commit with a study; the noise itself is one line per arm.
 """
 
 import csv
@@ -25,13 +25,13 @@ _KEYS = ("data", "metric", "baseline", "level", "arm")
 
 
 def resampled(read_rows: ReadRows) -> NoiseOfRows:
-    """The bootstrap over the test rows that ``read_rows`` gives of each run."""
+    """Bootstrap over the test rows that ``read_rows`` returns for each run."""
 
     def noise(
         data: DataSet, pairs: Mapping[str, Sequence[Pair]], question: Question, notes: list[str]
     ) -> Mapping[str, RowNoise]:
         if not can_be_resampled(question.metric):
-            notes.append(_seeds_alone(question.metric))
+            notes.append(_seeds_only(question.metric))
             return {}
         return _resampled(pairs, question, read_rows, notes)
 
@@ -39,9 +39,9 @@ def resampled(read_rows: ReadRows) -> NoiseOfRows:
 
 
 def kept(path: Path) -> NoiseOfRows:
-    """What :func:`as_csv` wrote; a line that does not belong to the runs' difference is not used.
+    """Read what :func:`as_csv` wrote, ignoring lines that do not match the runs' differences.
 
-    A file that is not there is one without lines.
+    A missing file counts as empty.
     """
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     lines = list(csv.DictReader(text.splitlines()))
@@ -50,7 +50,7 @@ def kept(path: Path) -> NoiseOfRows:
         data: DataSet, pairs: Mapping[str, Sequence[Pair]], question: Question, notes: list[str]
     ) -> Mapping[str, RowNoise]:
         if not can_be_resampled(question.metric):
-            notes.append(_seeds_alone(question.metric))
+            notes.append(_seeds_only(question.metric))
             return {}
         asked = (data.label, question.metric, question.baseline, repr(question.level))
         own = {line["arm"]: _of(line) for line in lines if _key(line)[:-1] == asked}
@@ -62,7 +62,7 @@ def kept(path: Path) -> NoiseOfRows:
         if len(found) < len(pairs):
             notes.append(
                 f"{len(pairs) - len(found)} of {len(pairs)} arms: "
-                "the noise of the test rows is not part of the verdict"
+                "test-row noise is not part of the verdict"
             )
         return found
 
@@ -70,7 +70,7 @@ def kept(path: Path) -> NoiseOfRows:
 
 
 def as_csv(findings: Sequence[Finding]) -> str:
-    """One line an arm that has noise of the test rows, in full precision."""
+    """One line per arm with known test-row noise, in full precision."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*_KEYS, *(field.name for field in fields(RowNoise))])
@@ -104,8 +104,8 @@ def _difference(pairs: Sequence[Pair], question: Question) -> float:
     return float(np.mean([run.metrics[metric] - base.metrics[metric] for _, base, run in pairs]))
 
 
-def _seeds_alone(metric: str) -> str:
-    return f"{metric}: not computed on resampled test rows; seeds alone speak"
+def _seeds_only(metric: str) -> str:
+    return f"{metric}: cannot be resampled over test rows; the verdict rests on the seeds only"
 
 
 def _resampled(
@@ -114,25 +114,25 @@ def _resampled(
     read_rows: ReadRows,
     notes: list[str],
 ) -> dict[str, RowNoise]:
-    """The noise of the test rows in each arm's differences, under the same resamples for all."""
+    """Test-row noise in each arm's differences, with the same resamples for all."""
     runs = {r.run_id: r for several in pairs.values() for _, *two in several for r in two}
     read = {run_id: rows for run_id, run in runs.items() if (rows := read_rows(run)) is not None}
     if len(read) < len(runs):
         notes.append(
             f"predictions.parquet is missing for {len(runs) - len(read)} of {len(runs)} runs: "
-            "there the noise of the test rows is not part of the verdict"
+            "test-row noise is not part of their verdict"
         )
     if not read:
         return {}
     try:
         values = dict(zip(read, resample(list(read.values()), question.metric), strict=True))
     except ValueError as error:
-        notes.append(f"{error}: the noise of the test rows is not part of the verdict")
+        notes.append(f"{error}: test-row noise is not part of the verdict")
         return {}
     wrong = {i for i, v in values.items() if abs(v[0] - runs[i].metrics[question.metric]) > _SAME}
     if wrong:
         notes.append(
-            f"{len(wrong)} files of predictions do not give the recorded {question.metric} "
+            f"{len(wrong)} prediction files do not give the recorded {question.metric} "
             f"({', '.join(sorted(wrong)[:3])}): their test rows are not used"
         )
     usable = values.keys() - wrong

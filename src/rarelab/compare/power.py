@@ -1,47 +1,47 @@
-"""How many pairs a verdict would take, and what so many pairs could have shown."""
+"""How many pairs a verdict would take, and what a given number of pairs can detect."""
 
 import math
 
 from scipy import optimize, stats
 
 POWER = 0.8
-"""The chance of a verdict that "how many pairs" promises, if the effect is as large as seen."""
+"""Power at which pairs are counted, assuming the effect is as large as observed."""
 
 MAX_PAIRS = 1000
-"""Beyond this nobody trains: the answer is "more than 1 000"."""
+"""Beyond this the answer is "more than 1 000"."""
 
 # In standard errors.
 _CERTAIN, _ONE_SIDED = 8.0, 4.0
 
 
 def least_pairs(comparisons: int, alpha: float = 0.05) -> int:
-    """The fewest pairs with which an exact paired test can reach α at the first step of Holm.
+    """The fewest pairs with which an exact paired test can reach α at Holm's first step.
 
-    The smallest p-value of the sign-flip test is 2 / 2^n (to n = 18); the first step asks for
+    The smallest p-value of the sign-flip test is 2 / 2^n (up to n = 18); the first step requires
     α / comparisons.
     """
     return math.ceil(math.log2(2 * comparisons / alpha) - 1e-9)
 
 
 def power(effect: float, n: int, alpha: float, ratio: float = 0.0) -> float:
-    """The chance that a two-sided paired t test of n pairs finds d_z = ``effect`` at α.
+    """The power of a two-sided paired t test with n pairs to detect d_z = ``effect`` at α.
 
-    ``ratio`` is the correction for overlapping splits, 0 for none. The sign-flip test has nearly
-    the t test's power on normal differences.
+    ``ratio`` is the correction for overlapping splits, 0 for none. On normal differences the
+    sign-flip test has nearly the same power.
     """
     critical = stats.t.isf(alpha / 2, n - 1)
     shift = abs(effect) / math.sqrt(1 / n + ratio)
     if shift > critical + _CERTAIN:
         return 1.0
-    # Where the other tail is nothing, scipy's series for it fails.
+    # scipy's series fails where the other tail is negligible.
     other_side = stats.nct.cdf(-critical, n - 1, shift) if shift < _ONE_SIDED else 0.0
     return float(stats.nct.sf(critical, n - 1, shift) + other_side)
 
 
 def pairs_needed(effect: float, alpha: float, ratio: float = 0.0) -> int | None:
-    """The fewest pairs that find d_z = ``effect`` at α with a chance of 80 %; None above 1 000.
+    """The fewest pairs that detect d_z = ``effect`` at α with 80 % power; None above 1 000.
 
-    With overlapping splits (``ratio``) there may be no such number at all.
+    With overlapping splits (``ratio``) no number may suffice.
     """
     if math.isinf(effect):
         return 2
@@ -58,7 +58,7 @@ def pairs_needed(effect: float, alpha: float, ratio: float = 0.0) -> int | None:
 
 
 def detectable(n: int, alpha: float, ratio: float = 0.0) -> float:
-    """The d_z that n pairs find at α with a chance of 80 %; infinite for fewer than two pairs."""
+    """The d_z that n pairs detect at α with 80 % power; infinite for fewer than two pairs."""
     if n < 2:
         return math.inf
 

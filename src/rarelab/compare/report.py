@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs nothing else, tables beside it, in a folder of its own."""
+"""The report: a folder with a self-contained HTML file and tables beside it."""
 
 import base64
 import itertools
@@ -24,7 +24,7 @@ from rarelab.version import __version__
 HTML = "report.html"
 LATEST = "latest"
 SHOWN = 12
-"""More arms than this are left to the table."""
+"""Arms beyond this number appear only in the table."""
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 _WORDS = {BETTER: "better", WORSE: "worse", NO_DIFFERENCE: "no", TOO_FEW: "few"}
@@ -32,7 +32,7 @@ _DIGESTS = 6
 
 
 def new_folder(home: Path, experiment: str) -> Path:
-    """``home/reports/EXPERIMENT/compare-N`` with the first free N, made for this process alone."""
+    """Create ``home/reports/EXPERIMENT/compare-N`` with the first free N, safe across processes."""
     parent = home / "reports" / (quote(experiment, safe=" ").strip(". ") or "_")
     parent.mkdir(parents=True, exist_ok=True)
     for counter in itertools.count(1):
@@ -46,7 +46,7 @@ def new_folder(home: Path, experiment: str) -> Path:
 
 
 def point_latest(folder: Path) -> None:
-    """Let ``latest`` beside the folder lead to it; a file of that name that is no link is kept."""
+    """Point the link ``latest`` beside the folder to it; an ordinary file of that name is kept."""
     link = folder.parent / LATEST
     if link.exists() and not link.is_symlink():
         return
@@ -55,7 +55,9 @@ def point_latest(folder: Path) -> None:
         part.symlink_to(folder.name, target_is_directory=True)
         part.replace(link)
     except OSError:
-        part.unlink(missing_ok=True)  # no links on this file system: the numbers tell
+        part.unlink(
+            missing_ok=True
+        )  # this file system has no links: the numbers show which is the latest
 
 
 def write(
@@ -74,8 +76,8 @@ def write(
 
 
 def html(study: Study, records: Records, pictures: Sequence[Picture], command: str) -> str:
-    """The report as text. Every name goes through the template's escaping; pictures are images, in
-    which nothing runs."""
+    """The report as HTML. The template escapes every name; figures are embedded as images, which
+    cannot run scripts."""
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
         _TEMPLATE.read_text(encoding="utf-8")
     )
@@ -144,7 +146,7 @@ def _commands(study: Study) -> list[tuple[str, int]]:
 
 
 def _environments(study: Study, records: Records) -> list[tuple[str, int]]:
-    """The distinct environments of the runs whose files are on this machine, most runs first."""
+    """The distinct environments of the runs with files on this machine, most frequent first."""
     found: Counter[str] = Counter()
     for run in study.runs:
         path = records.file(run, "environment.json", download=False)

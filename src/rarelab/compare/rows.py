@@ -1,7 +1,7 @@
-"""How much a comparison would move with other test rows: one bootstrap for all runs of a split.
+"""How much a comparison would change with other test rows: one bootstrap for all runs of a split.
 
-Every resample gives each test row one integer weight (multinomial, Efron 1979), and every run is
-scored under the same weights, so that what two runs share cancels in their difference.
+Every resample gives each test row an integer weight (multinomial, Efron 1979). All runs are scored
+under the same weights, so what two runs share cancels in their difference.
 """
 
 import math
@@ -19,28 +19,28 @@ from scipy import stats
 from rarelab.metrics.bootstrap import Cells, weighted_precision
 
 MOST, FEWEST = 2000, 100
-"""Resamples: as many as the work allows. 100 know a standard error within 7 %."""
+"""Bounds on the number of resamples. 100 estimate a standard error to within 7 %."""
 
-# Row weights summed: what a second or two of one core take.
+# Row weights to sum: a second or two on one core.
 _WORK = 4e9
 _CHUNK = 2_000_000
 _TOP = re.compile(r"test/(recall|precision)_at_q/([\d.]+)")
 
 Weigh = Callable[[NDArray], NDArray[np.float64]]
-"""Weights of the rows [N, B] to a run's metric under each column, [B]."""
+"""Maps row weights [N, B] to a run's metric under each column, [B]."""
 
 
 @dataclass(frozen=True)
 class TestRows:
     """Raw scores [N, C] and class indices [N] of the test rows of one run."""
 
-    __test__ = False  # not a test case, whatever pytest thinks of the name
+    __test__ = False  # keeps pytest from collecting it
 
     scores: NDArray[np.float64]
     targets: NDArray[np.int64]
 
     def columns(self) -> Iterator[tuple[NDArray, NDArray]]:
-        """Scores and positives, one against the rest; the class 1 alone in the binary case."""
+        """Scores and positives, one class against the rest; only class 1 in the binary case."""
         if self.scores.shape[1] == 1:
             yield self.scores[:, 0], self.targets == 1
             return
@@ -51,10 +51,10 @@ class TestRows:
 
 @dataclass(frozen=True)
 class RowNoise:
-    """A mean difference under other test rows (and, with several pairs, other seeds).
+    """A mean difference with its noise over test rows (and, with several pairs, over seeds).
 
-    ``error`` is its standard error from both, ``rows_error`` from the rows alone; ``p`` and the
-    interval belong together.
+    ``error`` is the standard error from both, ``rows_error`` from the rows only; ``p`` and the
+    interval agree.
     """
 
     difference: float
@@ -77,14 +77,14 @@ def read_test_rows(path: Path) -> TestRows:
 
 
 def can_be_resampled(metric: str) -> bool:
-    """Whether a metric can be computed on weighted test rows here."""
+    """Whether a metric can be computed on weighted test rows."""
     return metric == "test/aucpr" or _TOP.fullmatch(metric) is not None
 
 
 def resample(runs: Sequence[TestRows], metric: str, *, seed: int = 0) -> NDArray[np.float64]:
     """The metric of each run under the same resamples of the test rows, [runs, resamples].
 
-    NaN where a resample has no positive. Column 0 is the metric on the rows as they are.
+    NaN where a resample has no positive. Column 0 is the metric on the original rows.
 
     Raises ValueError if the runs were not tested on the same rows.
     """
@@ -102,12 +102,12 @@ def resample(runs: Sequence[TestRows], metric: str, *, seed: int = 0) -> NDArray
 
 
 def row_noise(differences: NDArray, targets: NDArray, *, level: float = 0.95) -> RowNoise:
-    """The noise in differences of pairs under resamples, [pairs, 1 + resamples]; column 0 has none.
+    """Noise of the differences of pairs [pairs, 1 + resamples]; column 0 is the original rows.
 
     Several pairs: the variance of their mean is that over seeds, s²/n, plus that over resampled
-    rows, and the interval Student's with Satterthwaite's (1946) degrees of freedom, which are
-    n − 1 where the seeds dominate. One pair: the percentile interval, and the p-value that belongs
-    to it, (1 + resamples on the smaller side of zero) · 2 / (resamples + 1).
+    rows; the interval is Student's with Satterthwaite's (1946) degrees of freedom, which are n − 1
+    where the seeds dominate. One pair: the percentile interval and the matching p-value,
+    (1 + resamples on the smaller side of zero) · 2 / (resamples + 1).
     """
     pairs = len(differences)
     mean = differences.mean(axis=0)
@@ -133,7 +133,7 @@ def row_noise(differences: NDArray, targets: NDArray, *, level: float = 0.95) ->
 
 
 def weigher(run: TestRows, metric: str) -> Weigh:
-    """A run's metric as a function of row weights; macro average over classes, as recorded."""
+    """A run's metric as a function of row weights; macro-averaged over classes, as recorded."""
     found = _TOP.fullmatch(metric)
     if found is None:
         parts = [_average_precision(*column) for column in run.columns()]
@@ -163,10 +163,10 @@ def _average_precision(scores: NDArray, positives: NDArray) -> Weigh:
 
 
 def _top(scores: NDArray, positives: NDArray, size: int, *, of_positives: bool) -> Weigh:
-    """Recall or precision in the top ``size`` of the weighted rows, ties taken in expectation."""
+    """Recall or precision in the top ``size`` weighted rows; ties count in expectation."""
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.diff(scores[order], append=np.nan))
-    # Far more than any resample could pass over before it has its top rows.
+    # Far more rows than any resample has to pass to fill its top ``size``.
     ends = ends[: np.searchsorted(ends, size + 10 * math.sqrt(size) + 50) + 1]
     upper = order[: ends[-1] + 1]
     hit = positives[upper][:, None]
@@ -190,7 +190,7 @@ def _top(scores: NDArray, positives: NDArray, size: int, *, of_positives: bool) 
 
 
 def _weights(rows: int, n: int, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
-    """Row weights [rows, B] in chunks: ones for the rows as they are, then ``n`` resamples."""
+    """Row weights [rows, B] in chunks: first all ones, then ``n`` resamples."""
     yield np.ones((rows, 1), dtype=np.float32)
     step = max(1, _CHUNK // rows)
     for start in range(0, n, step):

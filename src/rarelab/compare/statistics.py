@@ -1,25 +1,25 @@
-"""Paired tests and the intervals that belong to them, on plain arrays of differences.
+"""Paired tests and their intervals, on plain arrays of differences.
 
-Every interval here is the set of shifts that its own test does not reject, so the interval leaves
-zero out exactly when the test rejects at ``1 - level``, with ties and zeros too. A test on few
-pairs has few p-values to give, so it cannot be inverted at 95 % on the dot: an interval carries the
-``level`` that it has.
+Every interval is the set of shifts that its own test does not reject, so it excludes zero exactly
+when the test rejects at ``1 - level``, even with ties and zeros. With few pairs a test has few
+possible p-values and cannot be inverted at exactly 95 %, so an interval carries the ``level`` it
+attains.
 
 =====  =========================  =============================================================
 pairs  test                       interval
 =====  =========================  =============================================================
 2-4    sign-flip, p >= 0.125      the whole line: no shift can be rejected near 5 %
-5      sign-flip, p >= 0.0625     from the lowest to the highest difference, level 93.75 %: what
-                                  this test can say at n = 5, stated as what it is
+5      sign-flip, p >= 0.0625     from the lowest to the highest difference, level 93.75 %: the
+                                  closest to 95 % that n = 5 allows
 6-18   sign-flip, all patterns    inverted at the largest attainable level of at most 5 %
-19-    sign-flip, 2^18 at random  likewise
-any    corrected resampled t      t, where the splits differ and so overlap in training rows
+19-    sign-flip, 2^18 random     likewise
+any    corrected resampled t      t, for different splits, which overlap in training rows
 =====  =========================  =============================================================
 
-The sign-flip test asks for differences that are symmetric about their mean and nothing else: it
-holds for metrics that are bounded, discrete or skewed between runs, where five values cannot show
-that they are normal, and where a recall of few positives is often the same in both runs. A
-percentile bootstrap over seeds would cover 84 % at n = 5.
+The sign-flip test only assumes that differences are symmetric about their mean. It is valid for
+bounded, discrete or skewed metrics, for samples too small to show normality, and for ties, which
+are frequent in the recall of few positives. A percentile bootstrap over seeds would cover 84 % at
+n = 5.
 """
 
 import math
@@ -32,23 +32,23 @@ from numpy.typing import NDArray
 from scipy import stats
 
 MAX_EXACT = 18
-"""Pairs up to which all sign patterns are counted; of more pairs as many patterns as 18 have."""
+"""Up to this many pairs all sign patterns are enumerated; beyond it, 2^18 random ones."""
 
 MIN_SPLITS = 5
-"""Fewer splits than this leave the spread of the differences, and with it the corrected t,
-unknown within a factor of three."""
+"""With fewer splits, the spread of the differences, and so the corrected t, is uncertain by a
+factor of three."""
 
 _TOLERANCE = 1e-12
-_NEAR = 0.02  # a level this far from the one asked for still serves, if it is said
-_AT_ONCE = 16  # differences in one table of subsets
+_NEAR = 0.02  # a level this close to the requested one is accepted, and stated
+_AT_ONCE = 16  # differences per table of subsets
 
 
 @dataclass(frozen=True)
 class PairedTest:
     """A test of paired differences against zero, with its interval.
 
-    ``least_p`` is the smallest p-value that the test can give with so many pairs. ``low`` and
-    ``high`` are infinite where no shift can be rejected; both belong to the interval.
+    ``least_p`` is the smallest p-value that the test can give with this many pairs. ``low`` and
+    ``high`` are infinite where no shift can be rejected; the interval is closed.
     """
 
     name: str
@@ -64,10 +64,10 @@ class PairedTest:
 def paired_test(
     differences: Sequence[float] | NDArray, *, level: float = 0.95, ratio: float | None = None
 ) -> PairedTest:
-    """:func:`sign_flip`; or :func:`corrected_t` where ``ratio`` (test rows / training rows) says
-    that each difference comes from another random split of the same rows.
+    """:func:`sign_flip`, or :func:`corrected_t` if ``ratio`` (test rows / training rows) is given,
+    which means that each difference comes from a different random split of the same rows.
 
-    Raises ValueError without a difference, or if one is not finite.
+    Raises ValueError if there is no difference, or one is not finite.
     """
     d = np.asarray(differences, dtype=float)
     if not len(d) or not np.isfinite(d).all():
@@ -80,17 +80,17 @@ def paired_test(
 def sign_flip(d: NDArray, *, level: float = 0.95) -> PairedTest:
     """Permutation test of paired differences [n] over changes of their signs (Fisher 1935, § 21).
 
-    p = share of the N sign patterns s with |Σ s_i d_i| >= |Σ d_i|. N = 2^n to 18 differences; of
-    more, 2^18 random patterns (the same for every sample of n), the observed one among them. To
-    flip the signs of a subset makes the sum at least as extreme exactly where the subset's own mean
-    is on the other side of zero, or zero. So the shifts that the test does not reject at α lie
+    p = share of the N sign patterns s with |Σ s_i d_i| >= |Σ d_i|. N = 2^n up to 18 differences;
+    beyond, 2^18 random patterns (the same for every sample of n), including the observed one.
+    Flipping the signs of a subset makes the sum at least as extreme exactly if the subset's mean
+    is zero or on the other side of zero. So the shifts that the test does not reject at α lie
     between the k-th smallest and the k-th largest mean of N − 1 subsets, k = ⌊α N / 2⌋ (Hartigan
     1969): coverage 1 − 2k / N under symmetry.
     """
     n = len(d)
     half = 2 ** (min(n, MAX_EXACT) - 1)
     sums, sizes = _subset_sums(d)[1:], _subset_sums(np.ones(n))[1:]
-    sums[np.abs(sums) <= _TOLERANCE * np.abs(d).sum()] = 0.0  # what rounding left of a zero
+    sums[np.abs(sums) <= _TOLERANCE * np.abs(d).sum()] = 0.0  # zeros up to rounding
     p = min(1.0, float(1 + min(np.sum(sums <= 0), np.sum(sums >= 0))) / half)
     k = _rejected(half, level)
     low, high, attained = -math.inf, math.inf, level
@@ -123,7 +123,7 @@ def corrected_t(d: NDArray, ratio: float, *, level: float = 0.95) -> PairedTest:
 def mean_interval(
     values: Sequence[float] | NDArray, *, level: float = 0.95, ratio: float | None = None
 ) -> tuple[float, float]:
-    """Student's t interval of a mean over runs; with ``ratio`` its variance is corrected as in
+    """Student's t interval of a mean over runs; ``ratio`` corrects its variance as in
     :func:`corrected_t`. (NaN, NaN) for fewer than two values."""
     x = np.asarray(values, dtype=float)
     if len(x) < 2:
@@ -134,11 +134,11 @@ def mean_interval(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's (1979) adjusted p-values: the family-wise error stays at α whatever depends on what.
+    """Holm's (1979) adjusted p-values: controls the family-wise error under any dependence.
 
-    In order of size, p̃_(i) = max over j <= i of min(1, (m − j + 1) p_(j)); statsmodels'.
+    In ascending order, p̃_(i) = max over j <= i of min(1, (m − j + 1) p_(j)); from statsmodels.
     """
-    from statsmodels.stats.multitest import multipletests  # a second, which few commands need
+    from statsmodels.stats.multitest import multipletests  # takes a second to import
 
     if not len(p_values):
         return []
@@ -146,7 +146,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def standardised(differences: Sequence[float] | NDArray) -> float:
-    """Cohen's d_z: the mean of the differences in units of their own standard deviation.
+    """Cohen's d_z: the mean of the differences divided by their standard deviation.
 
     Infinite for equal differences that are not zero; NaN for fewer than two.
     """
@@ -160,20 +160,19 @@ def standardised(differences: Sequence[float] | NDArray) -> float:
 
 
 def superiority(differences: Sequence[float] | NDArray) -> float:
-    """Share of the pairs whose difference is above zero, ties counted half."""
+    """Share of pairs with a difference above zero; ties count half."""
     d = np.asarray(differences, dtype=float)
     return float(np.mean(d > 0) + np.mean(d == 0) / 2)
 
 
 def _rejected(half: int, level: float) -> int:
-    """k = ⌊α N / 2⌋, or 1 where the level that one pattern gives is near enough."""
+    """k = ⌊α N / 2⌋, or 1 if the level that one pattern gives is close enough."""
     k = math.floor((1 - level) * half + _TOLERANCE)
     return k or int(abs(1 - 1 / half - level) <= _NEAR)
 
 
 def _subset_sums(d: NDArray) -> NDArray[np.float64]:
-    """Sums over subsets of d [n]: over all 2^n of them, or over 2^18 random ones; the empty one
-    first."""
+    """Sums over subsets of d [n]: all 2^n, or 2^18 random ones; the empty subset first."""
     if len(d) <= MAX_EXACT:
         first, *more = (_members(len(part)) @ part for part in _parts(d))
         return (first + more[0][:, None]).ravel() if more else first
@@ -186,11 +185,11 @@ def _subset_sums(d: NDArray) -> NDArray[np.float64]:
 
 
 def _parts(d: NDArray) -> list[NDArray]:
-    """Differences in parts that are few enough for a table of all their subsets."""
+    """Split the differences into parts small enough for a table of all subsets."""
     return np.array_split(d, math.ceil(len(d) / _AT_ONCE))
 
 
 @cache
 def _members(n: int) -> NDArray[np.float64]:
-    """Which of n differences are in each of the 2^n subsets, [2^n, n]; the empty one first."""
+    """Membership of n differences in each of the 2^n subsets, [2^n, n]; the empty subset first."""
     return ((np.arange(2**n)[:, None] >> np.arange(n)) & 1).astype(float)

@@ -1,4 +1,4 @@
-"""One comparison of an experiment: what was asked, and everything that was found."""
+"""One comparison of an experiment: the request and all of its results."""
 
 import math
 from collections.abc import Sequence
@@ -19,11 +19,7 @@ from rarelab.records.load import Records, Run
 
 @dataclass(frozen=True)
 class Options:
-    """``conf/compare.yaml``, checked.
-
-    Raises:
-        RequestError: on :meth:`check`, for a value that cannot be meant.
-    """
+    """The values of ``conf/compare.yaml``; :meth:`check` raises RequestError for an invalid one."""
 
     experiment: str | None = None
     baseline: str | None = None
@@ -52,7 +48,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Study:
-    """The answer to :class:`Options` on one experiment."""
+    """The result of :class:`Options` on one experiment."""
 
     options: Options
     experiment: str
@@ -69,8 +65,8 @@ def study(records: Records, options: Options) -> Study:
     """Read the experiment and compare its arms with the baseline, data set by data set.
 
     Raises:
-        RequestError: for an experiment, sweep, metric or baseline that is not there, or a baseline
-            without a usable run.
+        RequestError: for an unknown experiment, sweep, metric or baseline, or a baseline without a
+            usable run.
     """
     experiment = options.experiment or ""
     runs = _of_sweep(records.runs(experiment), options.sweep)
@@ -79,14 +75,14 @@ def study(records: Records, options: Options) -> Study:
 
 
 def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -> Study:
-    """The comparison of these runs, wherever they and the noise of their test rows come from.
+    """Compare these runs, wherever they and their test-row noise come from.
 
     Raises:
         RequestError: as :func:`study`.
     """
     runs = _within(runs, options.within)
     data_sets = group(runs, options.metric)
-    higher_is_better(options.metric)  # refused before anything is computed
+    higher_is_better(options.metric)  # refuse an unsuitable metric before computing anything
     question = Question(options.metric, find_baseline(runs, options.baseline), options.level)
     findings = [f for data in data_sets if (f := contrast.compare(data, question, noise))]
     _refuse_empty(findings, data_sets, question)
@@ -107,7 +103,7 @@ def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -
 
 
 def _within(runs: Sequence[Run], keys: Sequence[str]) -> Sequence[Run]:
-    """The runs, with what they share with those that they are compared with."""
+    """The runs, marked with the keys within which they are compared."""
     known = {key for run in runs for key in run.params}
     for key in keys:
         if key not in known:
@@ -131,13 +127,13 @@ def _refuse_empty(
     if not findings:
         why = next((note for data in data_sets for note in data.notes), "")
         raise RequestError(
-            f"baseline={question.baseline}: no run of it can be used{f' ({why})' if why else ''}; "
+            f"baseline={question.baseline}: it has no usable run{f' ({why})' if why else ''}; "
             f"{nearest(question.baseline, _usable(data_sets))}"
         )
     if not any(finding.contrasts for finding in findings):
         why = next((note for data in data_sets for note in data.notes), "")
         raise RequestError(
-            f"nothing to compare with {question.baseline}: no other arm has a run that can be used"
+            f"nothing to compare with {question.baseline}: no other arm has a usable run"
             + (f" ({why})" if why else "")
         )
 
@@ -172,7 +168,7 @@ def _reader(records: Records) -> ReadRows:
 
 
 def as_number(name: str, value: Any) -> float | None:
-    """A number of the configuration, or None.
+    """A number from the configuration, or None.
 
     Raises:
         RequestError: for anything else.
@@ -184,5 +180,5 @@ def as_number(name: str, value: Any) -> float | None:
     except (TypeError, ValueError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number) or number < 0:
-        raise RequestError(f"{name}={value}: expected a number that is not negative")
+        raise RequestError(f"{name}={value}: expected a non-negative number")
     return number

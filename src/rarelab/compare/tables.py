@@ -1,4 +1,4 @@
-"""The numbers of a study as tables: for the terminal, and as CSV, JSON, Markdown and LaTeX."""
+"""The numbers of a study as tables: for the terminal, CSV, JSON, Markdown and LaTeX."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ _MARKDOWN = {c: f"\\{c}" for c in "\\`*_{}[]#|"} | {"<": "&lt;", ">": "&gt;", "&
 
 
 def rows(finding: Finding) -> list[tuple[str, ...]]:
-    """One row of text per arm, the baseline first, then by difference, the largest first."""
+    """One row of text per arm: the baseline, then the others, largest difference first."""
     base = finding.baseline
     first = (*_own(base, finding.question.level), "baseline", "", "", "", "", "")
     return [first, *(_row(c, finding.question.level) for c in by_difference(finding.contrasts))]
@@ -58,7 +58,7 @@ def _p(value: float) -> str:
 
 
 def aligned(finding: Finding) -> str:
-    """The table for a terminal: plain text in columns, control characters made harmless."""
+    """The table for a terminal: aligned plain text, control characters escaped."""
     header = (f"{finding.question.metric}", *HEADER[1:])
     table = [header, *rows(finding)]
     table = [tuple(printable(cell) for cell in row) for row in table]
@@ -74,7 +74,7 @@ def aligned(finding: Finding) -> str:
 
 
 def flat(study: Study) -> list[dict[str, Any]]:
-    """One flat record per arm and data set, unrounded; the baselines have no difference."""
+    """One flat record per arm and data set, unrounded; baselines have no difference."""
     records = []
     for finding in study.findings:
         common = {"data": finding.data, "metric": finding.question.metric}
@@ -134,7 +134,7 @@ def as_csv(study: Study) -> str:
 
 
 def records_as_csv(records: Sequence[Mapping[str, Any]]) -> str:
-    """RFC 4180; a cell that a spreadsheet would run as a formula starts with an apostrophe."""
+    """RFC 4180 CSV; an apostrophe precedes cells that a spreadsheet would run as a formula."""
     names = list(dict.fromkeys(key for record in records for key in record))
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -148,7 +148,7 @@ def _cell(value: Any) -> Any:
 
 
 def as_json(study: Study) -> str:
-    """Everything, in words and numbers; what is not finite is null."""
+    """Everything, in words and numbers; non-finite numbers are null."""
     findings = [
         {
             "data": finding.data,
@@ -185,7 +185,7 @@ def _finite(node: Any) -> Any:
         return {str(key): _finite(value) for key, value in node.items()}
     if isinstance(node, (list, tuple)):
         return [_finite(value) for value in node]
-    if isinstance(node, float):  # numpy's float64 is one too
+    if isinstance(node, float):  # includes numpy's float64
         return float(node) if math.isfinite(node) else None
     return node
 
@@ -204,24 +204,24 @@ def _as_markdown(finding: Finding) -> str:
 
 
 def in_words(finding: Finding) -> str:
-    """A list in Markdown: the verdicts on the arms, what was varied, the notes."""
+    """A Markdown list: the verdict on each arm, what was varied, the notes."""
     told = [sentence(finding, c) for c in by_difference(finding.contrasts)]
     told += [varied(finding), *(f"note: {note}" for note in finding.notes)]
     return "".join(f"- {_escaped(line, _MARKDOWN)}\n" for line in told)
 
 
 def as_note(study: Study) -> str:
-    """The verdict for the dashboard's description of a run: tables, then words."""
+    """The verdict for a run's description in the dashboard: tables, then words."""
     return as_markdown(study) + "\n" + "".join(map(in_words, study.findings))
 
 
 def as_page(study: Study) -> str:
-    """The verdict for a page of its own: of each data set the table, then the words."""
+    """The verdict as a page: for each data set the table, then the words."""
     return "\n".join(f"{_as_markdown(f)}\n{in_words(f)}" for f in study.findings)
 
 
 def as_latex(study: Study) -> str:
-    """One tabular per data set, names escaped; needs nothing but LaTeX."""
+    """One tabular per data set, names escaped; needs no LaTeX package."""
     parts = []
     for finding in study.findings:
         parts += [f"% {printable(headline(finding))}", r"\begin{tabular}{lrrlrlrrrl}", r"\hline"]

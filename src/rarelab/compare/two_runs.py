@@ -1,4 +1,4 @@
-"""Two runs, one against the other, over resampled test rows."""
+"""One run against another, over resampled test rows."""
 
 from rarelab.compare.contrast import BETTER, NO_DIFFERENCE, WORSE
 from rarelab.compare.rows import can_be_resampled, read_test_rows, resample, row_noise
@@ -10,28 +10,28 @@ from rarelab.records.names import labels, printable
 
 
 def compare_pair(records: Records, first: Run, second: Run, metric: str, level: float) -> str:
-    """What can be said of ``second`` against ``first``: the paired bootstrap over test rows.
+    """Compare ``second`` with ``first`` by a paired bootstrap over test rows.
 
     Raises:
-        RequestError: if their test rows differ or are gone, or the metric is not one of rows.
+        RequestError: if their test rows differ or are gone, or the metric cannot be resampled.
     """
     if not can_be_resampled(metric):
         known = [f"test/{m}_at_q/0.005" for m in ("recall", "precision")] + ["test/aucpr"]
         raise RequestError(
-            f"metric={metric}: for two runs it is computed on resampled test rows, which is done "
-            f"for test/aucpr and test/recall_at_q/... and test/precision_at_q/...; "
+            f"metric={metric}: two runs are compared on resampled test rows, expected test/aucpr, "
+            f"test/recall_at_q/... or test/precision_at_q/...; "
             f"{nearest(metric, known)}"
         )
     rows = []
     for run in (first, second):
         path = records.file(run, "predictions.parquet")
         if path is None:
-            raise RequestError(f"{run.run_id}: it left no predictions.parquet to be compared by")
+            raise RequestError(f"{run.run_id}: it has no predictions.parquet to compare")
         rows.append(read_test_rows(path))
     try:
         values = resample(rows, metric)
     except ValueError as error:
-        raise RequestError(f"runs: {error}, so they are no pair") from error
+        raise RequestError(f"runs: {error}, so they cannot be paired") from error
     noise = row_noise(values[1:] - values[:1], rows[0].targets, level=level)
     names = [printable(name) for name in _names(first, second)]
     verdict = NO_DIFFERENCE
@@ -47,8 +47,8 @@ def compare_pair(records: Records, first: Run, second: Run, metric: str, level: 
             f"{p_value(noise.p)}",
             f"  paired bootstrap over {noise.rows:,} test rows ({noise.positives:,} positive), "
             f"{noise.resamples:,} resamples",
-            "  the claim is about these two trained models on rows of this kind; whether their "
-            "configurations differ takes several seeds",
+            "  this is about these two trained models on rows like these; comparing their "
+            "configurations takes several seeds",
         ]
     )
 

@@ -1,1 +1,1 @@
-"""The pictures of a run and of its arms, in one palette."""
+"""Figures of runs and of arms, with one palette."""

@@ -1,4 +1,4 @@
-"""The curves of arms with bands over their runs: recall by budget, precision by recall."""
+"""Curves of arms with bands over their runs: recall by alert budget, precision by recall."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,10 +20,10 @@ Curves = Mapping[str, Sequence[Mapping[str, Any]]]
 def recall_at_quantile(
     arms: Curves, *, title: str = "Recall at an alert budget", budget: float | None = None
 ) -> Figure:
-    """Recall by share of rows flagged: mean over an arm's runs, its band from the lowest to the
-    highest run, what chance gives and the best that any scorer could reach.
+    """Recall by share of rows flagged: mean over an arm's runs with a band from the lowest to the
+    highest run, plus chance and the best that any scorer could reach.
 
-    ``budget``: a share of rows that is marked.
+    ``budget``: a share of rows to mark with a vertical line.
     """
     with new_axes(title) as axes:
         for style, (label, runs) in zip(styles(), arms.items(), strict=False):
@@ -44,8 +44,8 @@ def recall_at_quantile(
 
 
 def precision_recall(arms: Curves, *, title: str = "Precision and recall") -> Figure:
-    """Precision by recall: mean over an arm's runs, its band from the lowest to the highest run,
-    and chance (the rate of positives)."""
+    """Precision by recall: mean over an arm's runs with a band from the lowest to the highest run,
+    plus chance (the rate of positives)."""
     with new_axes(title) as axes:
         for style, (label, runs) in zip(styles(), arms.items(), strict=False):
             x = np.asarray(runs[0]["precision_at_recall"]["steps"]) / 1000
@@ -66,7 +66,7 @@ def _band(
     axes.fill_between(
         x, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.15, linewidth=0
     )
-    # In parts of the picture's diagonal: evenly spaced on a logarithmic axis too.
+    # As fractions of the axes' diagonal, so markers are evenly spaced on a logarithmic axis too.
     offset = 0.02 + 0.015 * MARKERS.index(style["marker"])
     axes.plot(
         x,

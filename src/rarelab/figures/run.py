@@ -1,4 +1,4 @@
-"""Pictures of one run: curves with chance and best lines, training with its phases, scores."""
+"""Figures of one run: curves with chance and best lines, training with its phases, scores."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, groupby, islice
@@ -26,12 +26,12 @@ from rarelab.figures.palette import (
 
 PHASES = {"warmup": PALE_GREY, "blend": PALE_AMBER, "main": WHITE}
 MAX_CLASSES = 10
-"""More classes than this are cut to the rarest, which are what a run is about."""
+"""Beyond this number only the rarest classes are drawn, since those matter most."""
 
 BUDGETS = (0.1, 0.5, 1.0, 5.0)
-"""Alert budgets in per cent whose recall is written at the curve."""
+"""Alert budgets in per cent whose recall is annotated on the curve."""
 
-# Left, bottom, width, height of the axes. Fixed: a computed layout draws everything twice.
+# Left, bottom, width, height of the axes. Fixed, since a computed layout draws everything twice.
 AREA = (0.1, 0.14, 0.87, 0.76)
 WITH_RIGHT_AXIS = (0.1, 0.14, 0.79, 0.76)
 WITH_NAMES = (0.18, 0.14, 0.79, 0.76)
@@ -50,16 +50,17 @@ def run_figures(
     targets: Tensor,
     classes: Sequence[str],
 ) -> list[Path]:
-    """Draw the pictures of a run into ``directory/figures`` as PNG; returns their paths.
+    """Draw the figures of a run into ``directory/figures`` as PNG; returns their paths.
 
     Args:
         directory: the run's folder.
         rows: the history, oldest first.
-        curves: of the test rows (:func:`rarelab.metrics.curves.curves`), and ``reliability``: of
-            each kind of probability its :func:`rarelab.metrics.reliability.reliability`.
+        curves: those of the test rows (:func:`rarelab.metrics.curves.curves`), and under
+            ``reliability`` one :func:`rarelab.metrics.reliability.reliability` per kind of
+            probability.
         scores: raw test scores [N, C].
         targets: class indices [N].
-        classes: names by class index.
+        classes: class names by index.
     """
     folder = directory / "figures"
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,14 +76,14 @@ def run_figures(
 
 
 def warm_up() -> None:
-    """Load the fonts and the parser of labels, for which the first picture of a process pays."""
+    """Load fonts and the label parser, which otherwise slow the first figure of a process."""
     figure = Figure()
     FigureCanvasAgg(figure).figure.add_subplot(xscale="log", xlim=(0.01, 10), title="warm up")
     figure.canvas.draw()
 
 
 def _save(path: Path, draw: Callable[[Axes], None]) -> Path:
-    # No pyplot: nothing global is touched, and no display is looked for.
+    # No pyplot, so no global state and no display.
     figure = Figure(figsize=(6.4, 3.9), dpi=110)
     FigureCanvasAgg(figure)
     axes = figure.add_axes(AREA)
@@ -114,7 +115,7 @@ def _precision_recall(
 
 
 def _operating_points(axes: Axes, points: Mapping[str, Any], **style: Any) -> None:
-    # The curve starts at recall 0 with the precision of the first threshold, if there is one.
+    # The curve starts at recall 0 with the precision of the first threshold, if any.
     recall = [0.0, *points["recall"]] if points["recall"] else []
     precision = [*points["precision"][:1], *points["precision"]]
     axes.step(recall, precision, where="pre", **style)
@@ -148,7 +149,7 @@ def _reliability(axes: Axes, kinds: Mapping[str, Mapping[str, Sequence[float]]])
         spans = np.abs(np.stack([rate - points["low"], points["high"] - rate]))
         axes.errorbar(predicted, rate, spans, fmt="o-", color=color, label=name, **THIN)
     axes.set(xscale="log", yscale="log", xlim=(least / 2, 1.5))
-    axes.set(xlabel="predicted probability", ylabel="share that came true, with 95 % interval")
+    axes.set(xlabel="predicted probability", ylabel="observed rate, with 95 % interval")
     _title(axes, "Reliability, test rows")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
 
@@ -181,7 +182,7 @@ def _losses(axes: Axes, steps: Sequence[int], losses: Sequence[float]) -> None:
     axes.set_position(WITH_RIGHT_AXIS)
     right = axes.twinx()
     right.plot(steps, losses, color=ORANGE, linestyle="--", linewidth=1.3)
-    right.set_ylabel("training loss (another scale after the switch)", color=ORANGE, fontsize=8)
+    right.set_ylabel("training loss (scale changes at the switch)", color=ORANGE, fontsize=8)
     right.spines[["top", "left"]].set_visible(False)
 
 
@@ -218,7 +219,7 @@ def _scores(axes: Axes, values: NDArray, labels: NDArray, classes: Sequence[str]
         margin = _margin(values, labels)
         parts = {str(classes[c]): margin[labels == c] for c in _rarest(labels, classes)}
         _ridges(axes, parts)
-        axes.set_xlabel("score of the own class minus the best other (right of 0: told right)")
+        axes.set_xlabel("score of the true class minus the best other (right of 0: correct)")
     _title(axes, "Scores by class, test rows")
 
 
@@ -252,7 +253,7 @@ def _margin(values: NDArray, labels: NDArray) -> NDArray:
 
 
 def _bins(parts: Mapping[str, NDArray]) -> NDArray:
-    """Bin edges over all but the outermost thousandth, which a few rows would stretch."""
+    """Bin edges without the lowest 0.05 %, so a few outliers do not stretch them."""
     joined = np.concatenate(list(parts.values()))
     joined = joined[np.isfinite(joined)]
     if not len(joined):
@@ -273,7 +274,7 @@ def _rarest(labels: NDArray, classes: Sequence[str]) -> list[int]:
 
 
 def _styles() -> list[dict[str, Any]]:
-    """Ten styles: the colours once, then again with broken lines."""
+    """Ten styles: each colour with a solid line, then again with a dashed one."""
     lines = ["-"] * len(PALETTE) + ["--"] * len(PALETTE)
     return [
         {"color": color, "linestyle": line}

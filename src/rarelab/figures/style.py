@@ -1,5 +1,5 @@
-"""How pictures of arms look: readable in grey print and by colour-blind people, since an arm has a
-colour, a line and a marker of its own."""
+"""The style of figures of arms: each arm has its own colour, line and marker, so figures are
+readable in greyscale and by colour-blind people."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,22 +18,22 @@ COLOURS = (*PALETTE, GREY)
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (1, 1)), (0, (8, 2)))
 MARKERS = "osD^vPX*"
 MAX_ARMS = len(COLOURS)
-"""More arms than this are left to the table; the picture says how many."""
+"""Arms beyond this number appear only in the table; the legend says how many."""
 
 FORMATS = ("svg", "pdf", "png")
 SIZE = (6.8, 4.2)
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write the figure as ``folder/name.svg``, ``.pdf`` and ``.png``; the paths.
+    """Write the figure as ``folder/name.svg``, ``.pdf`` and ``.png``; returns the paths.
 
-    The same figure gives the same bytes: no date, and no random names in the SVG.
+    The same figure gives the same bytes: no date and no random ids in the SVG.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     settings: Any = {"svg.hashsalt": name, "text.parse_math": False}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
-        # A letter that the font lacks is drawn as a box; the tables have it.
+        # A glyph missing from the font is drawn as a box; the tables show it.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         for suffix in FORMATS:
             path = folder / f"{name}.{suffix}"
@@ -45,14 +45,14 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 @contextmanager
 def new_axes(title: str, size: tuple[float, float] = SIZE) -> Iterator[Axes]:
-    """The axes of a new figure. No pyplot, and so no display; a $ in a name is no mathematics."""
+    """The axes of a new figure, without pyplot or a display; a $ in a name is not math."""
     with new_panels([title], size) as panels:
         yield panels[0]
 
 
 @contextmanager
 def new_panels(titles: Sequence[str], size: tuple[float, float]) -> Iterator[list[Axes]]:
-    """The axes of a new figure, one below the other, as :func:`new_axes`."""
+    """The axes of a new figure, stacked vertically; otherwise as :func:`new_axes`."""
     with matplotlib.rc_context({"text.parse_math": False}):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
@@ -64,13 +64,13 @@ def new_panels(titles: Sequence[str], size: tuple[float, float]) -> Iterator[lis
 
 
 def styles() -> Iterator[dict[str, Any]]:
-    """Colour, line and marker of one arm after the other."""
+    """Colour, line and marker of each arm in turn."""
     for colour, line, marker in zip(COLOURS, LINES, MARKERS, strict=True):
         yield {"color": colour, "linestyle": line, "marker": marker}
 
 
 def legend(axes: Axes, arms: int) -> None:
-    """The legend beside the axes, with the number of arms that are not shown."""
+    """A legend beside the axes, titled with the number of arms not shown."""
     left_out = arms - MAX_ARMS
     title = f"{left_out} more arms in the table" if left_out > 0 else None
     axes.legend(

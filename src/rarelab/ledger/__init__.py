@@ -1,1 +1,1 @@
-"""Studies whose answers are kept: a question, its runs as a CSV, and what follows from them."""
+"""Committed studies: a question, its runs as a CSV, and the results computed from them."""

@@ -1,4 +1,4 @@
-"""``python -m rarelab.ledger``: the studies of ``experiments/`` and their ledger."""
+"""``python -m rarelab.ledger``: run, report and check the studies of ``experiments/``."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ from rarelab.paths import config_root
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code is 0, 1 (a job failed, a run differs) or 2 (a wrong request)."""
+    """Run a command; the exit code is 0, 1 (a job failed, a run differs) or 2 (invalid request)."""
     chosen = parser().parse_args(arguments)
     try:
         return chosen.does(chosen)
@@ -50,8 +50,8 @@ def _check(chosen: argparse.Namespace) -> int:
     different = 0
     for study in _named(chosen.folder, chosen.names):
         trained, told = rerun.check(study, chosen.share, chosen.seed)
-        verdict = "not equal" if told else "equal to the last bit"
-        print("\n".join([*told, f"{study.name}: {trained} runs trained again, {verdict}"]))
+        verdict = "not equal" if told else "bit-identical"
+        print("\n".join([*told, f"{study.name}: {trained} runs retrained, {verdict}"]))
         different += bool(told)
     return int(different > 0)
 
@@ -60,32 +60,32 @@ def _named(folder: Path, names: Sequence[str]) -> list[KeptStudy]:
     every = {study.name: study for study in studies(folder)}
     for name in names:
         if name not in every:
-            raise RequestError(f"{name}: no study of this name; {nearest(name, every)}")
+            raise RequestError(f"{name}: no study has this name; {nearest(name, every)}")
     return [every[name] for name in names or every]
 
 
 def parser() -> argparse.ArgumentParser:
-    """The arguments; ``does`` of what it parses is the function that is asked for."""
+    """The command line; ``does`` of the result is the function to call."""
     found = argparse.ArgumentParser(prog="python -m rarelab.ledger", description=__doc__)
     found.add_argument(
         "--folder",
         type=Path,
         default=(config_root() / "conf" / "experiments").resolve(),
-        help="FOLDER/NAME.yaml are the studies; another than the checkout's is called experiments",
+        help="holds the studies, NAME.yaml; must be named experiments if outside the checkout",
     )
     actions = found.add_subparsers(required=True)
-    run = actions.add_parser("run", help="run what is missing, write CSVs and the report")
+    run = actions.add_parser("run", help="run what is missing, write the CSVs and the report")
     run.add_argument("names", nargs="*", metavar="STUDY")
     run.add_argument("--jobs", type=int, default=2, help="jobs at once")
     run.add_argument(
         "--retime",
         action="store_true",
-        help="where the runs are equal, write their time, commit and date over the committed ones",
+        help="if the runs are identical, still update their committed time, commit and date",
     )
     run.set_defaults(does=_run)
-    report = actions.add_parser("report", help="tables, figures and ledger from the CSVs alone")
+    report = actions.add_parser("report", help="tables, figures and ledger from the CSVs only")
     report.set_defaults(does=_report)
-    check = actions.add_parser("check", help="train a random share again and compare bit by bit")
+    check = actions.add_parser("check", help="retrain a random share and compare bit by bit")
     check.add_argument("names", nargs="*", metavar="STUDY")
     check.add_argument("--share", type=float, default=0.1)
     check.add_argument("--seed", type=int, default=0)

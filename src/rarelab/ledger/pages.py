@@ -1,4 +1,4 @@
-"""What follows from the committed runs: verdicts, tables, a figure, the pages that show them."""
+"""Everything computed from the committed runs: verdicts, tables, a figure, the pages."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from rarelab.ledger.study import RUNS, Comparison, KeptStudy
 VERDICT, TABLE, FIGURE, README = "verdict.md", "verdict.csv", "figure.png", "README.md"
 BEGIN, END = "<!-- ledger: made by `make report` -->", "<!-- end -->"
 DIGEST = "rarelab"
-"""The text in the picture that says which runs, asked which question, it was drawn from."""
+"""PNG text chunk with the digest of the runs and the question a figure was drawn from."""
 
 _SHOWN = {BETTER: " better", WORSE: " worse", TOO_FEW: " too few"}
 
@@ -25,7 +25,7 @@ _SHOWN = {BETTER: " better", WORSE: " worse", TOO_FEW: " too few"}
 def write_study(study: KeptStudy) -> None:
     """Write the verdicts, their table and the figure of one study.
 
-    A figure that was drawn from the same runs is left: another matplotlib draws other bytes.
+    A figure already drawn from the same runs is kept: another matplotlib draws other bytes.
     """
     found = study.answers()
     (study.folder / VERDICT).write_text(verdict(study, found), encoding="utf-8")
@@ -36,7 +36,7 @@ def write_study(study: KeptStudy) -> None:
 
 
 def write_readme(folder: Path, studies: Sequence[KeptStudy]) -> None:
-    """Write the generated part of the ledger; what stands around it is kept."""
+    """Write the generated part of the ledger; the text around it is kept."""
     path = folder / README
     text = path.read_text(encoding="utf-8") if path.is_file() else f"# Studies\n\n{BEGIN}\n{END}\n"
     before, _, rest = text.partition(BEGIN)
@@ -45,7 +45,7 @@ def write_readme(folder: Path, studies: Sequence[KeptStudy]) -> None:
 
 
 def drawn_from(path: Path) -> str | None:
-    """What a picture says that it was drawn from; None if it is not there or does not say."""
+    """The digest stored in a figure; None if the figure or the digest is missing."""
     if not path.is_file():
         return None
     with Image.open(path) as picture:
@@ -53,13 +53,13 @@ def drawn_from(path: Path) -> str | None:
 
 
 def digest(study: KeptStudy) -> str:
-    """SHA-256 (hex) of the runs and of what the figure shows of them."""
+    """SHA-256 (hex) of the runs and the comparison that the figure shows."""
     text = f"{study.comparisons[0]}\n{(study.folder / RUNS).read_text(encoding='utf-8')}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def figure(found: Study, asked: Comparison) -> Figure:
-    """The metric over a swept number, a line for what else differs; else the differences."""
+    """The metric against a swept number if the study names one, else the differences."""
     if asked.figure is None:
         return effects.panels_of_differences(found.findings)
     points = numbers_over(found.runs, asked.figure, asked.metric)
@@ -82,7 +82,7 @@ def table(found: Sequence[Study]) -> str:
 
 
 def ledger(studies: Sequence[KeptStudy]) -> str:
-    """A line a study, then a section a study."""
+    """A table with one line per study, then one section per study."""
     lines = ["| question | verdict | made |", "|---|---|---|"]
     lines += [
         f"| [{study.name}](#{study.name}): {study.header['Question']} "
@@ -94,7 +94,7 @@ def ledger(studies: Sequence[KeptStudy]) -> str:
 
 
 def _headlines(study: KeptStudy) -> str:
-    """The verdict of a study whose header does not tell it yet."""
+    """The verdict of a study whose header has no ``Result`` yet."""
     return "; ".join(words.headline(finding) for finding in study.answers()[0].findings)
 
 
@@ -125,7 +125,7 @@ def _section(study: KeptStudy) -> str:
 
 
 def _tables(found: Study, asked: Comparison) -> list[str]:
-    """Arms by data sets, a table a metric; of one data set a single table, arms by metrics."""
+    """One table per metric, arms by data sets; for one data set a single table, arms by metrics."""
     columns = {asked.metric: [_judged(finding) for finding in found.findings]}
     columns |= {metric: _means(found, metric) for metric in asked.also}
     first, *more = found.findings
@@ -140,7 +140,7 @@ def _tables(found: Study, asked: Comparison) -> list[str]:
 
 
 def _means(found: Study, metric: str) -> list[dict[str, str]]:
-    """For each data set the mean of a metric that was recorded beside, by arm."""
+    """For each data set the mean of an additional metric, by arm."""
     return [
         {
             arm.label: words.number(
@@ -155,7 +155,7 @@ def _means(found: Study, metric: str) -> list[dict[str, str]]:
 
 
 def _judged(finding: Finding) -> dict[str, str]:
-    """By arm, its mean and the verdict."""
+    """By arm, the mean and the verdict."""
     base = {finding.baseline.label: words.number(finding.baseline.mean)}
     return base | {
         c.arm.label: words.number(c.arm.mean) + _SHOWN.get(c.verdict, "") for c in finding.contrasts

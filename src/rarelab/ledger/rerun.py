@@ -1,4 +1,4 @@
-"""Run a study, keep its runs as a CSV, and say whether they are the committed ones."""
+"""Run a study, save its runs as a CSV, and report whether they match the committed ones."""
 
 import csv
 import json
@@ -37,16 +37,16 @@ _NO_PICTURES = "tracking.figures=false"
 
 Key = tuple[tuple[str, str], ...]
 Table = Mapping[Key, Mapping[str, str]]
-"""The lines of a CSV of runs by their parameters."""
+"""The rows of a CSV of runs, keyed by their parameters."""
 
 
 def run(study: KeptStudy, n_jobs: int, *, retime: bool = False) -> str:
-    """Run what is missing of a study and write ``runs.csv``, ``rows.csv`` and ``environment.json``.
+    """Run a study's missing runs and write ``runs.csv``, ``rows.csv`` and ``environment.json``.
 
     Returns:
-        How the runs compare with the committed ones. If they are the same bytes, ``runs.csv`` and
-        ``environment.json`` stay: the committed environment is theirs. With ``retime`` it becomes
-        that of these runs, which took another time at another commit.
+        How the runs compare with the committed ones. If they are byte-identical, ``runs.csv`` and
+        ``environment.json`` are kept. With ``retime`` the environment is replaced with that of
+        these runs, with their time and commit.
 
     Raises:
         RarelabError: a job failed; nothing is written.
@@ -55,16 +55,16 @@ def run(study: KeptStudy, n_jobs: int, *, retime: bool = False) -> str:
     outcomes = train(asked, study.search_path)
     failed = [outcome for outcome in outcomes if outcome.status != "done"]
     if failed:
-        raise RarelabError(f"{study.name}: {len(failed)} of {len(outcomes)} jobs did not end well")
+        raise RarelabError(f"{study.name}: {len(failed)} of {len(outcomes)} jobs did not finish")
     return keep(study, [from_directory(outcome.directory) for outcome in outcomes], retime=retime)
 
 
 def keep(study: KeptStudy, runs: Sequence[Run], *, retime: bool = False) -> str:
-    """Write the runs as those of the study; what :func:`run` returns."""
+    """Write the runs as the study's; returns what :func:`run` returns."""
     text, facts = runs_csv.as_csv(runs), environment(runs)
     path = study.folder / RUNS
     before = path.read_text(encoding="utf-8") if path.is_file() else None
-    _write_rows(study, runs)  # what is compared may be new where the runs are not
+    _write_rows(study, runs)  # the comparisons may have changed even if the runs have not
     if before is None:
         said = f"{study.name}: {len(runs)} runs, new"
     elif before == text:
@@ -75,15 +75,15 @@ def keep(study: KeptStudy, runs: Sequence[Run], *, retime: bool = False) -> str:
         said = f"{study.name}: {differing(before, text)}; {changed(study.environment(), facts)}"
     told = json.dumps(facts, indent=1, sort_keys=True)
     (study.folder / ENVIRONMENT).write_text(told + "\n", encoding="utf-8")
-    path.write_text(text, encoding="utf-8")  # the last: with it the study counts as run
+    path.write_text(text, encoding="utf-8")  # last, since its presence marks the study as run
     return said
 
 
 def environment(runs: Sequence[Run]) -> dict[str, Any]:
-    """With what, when and in how much time runs were made: what the CSV must not hold.
+    """Versions, machine, date and duration of the runs, which are kept out of the CSV.
 
-    ``seconds`` is the sum over the runs of their own time on the wall; ``changed`` are the files
-    that were not as in the commit, without those that a ledger writes itself.
+    ``seconds`` is the wall time summed over the runs; ``changed`` lists the files with uncommitted
+    changes, except those that the ledger writes itself.
     """
     found = [json.loads((directory_of(run) / ENVIRONMENT).read_text("utf-8")) for run in runs]
     ended = [(read_status(directory_of(run)) or {}).get("ended", run.started) for run in runs]
@@ -105,7 +105,7 @@ def environment(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def changed_files(directory: Path) -> set[str]:
-    """What a run's code had uncommitted: changed files, and new files or folders."""
+    """Uncommitted changes in a run's code: modified files, and new files or folders."""
     facts = json.loads((directory / ENVIRONMENT).read_text("utf-8"))
     found = {path for state in facts["checkouts"][:1] for path in state["untracked"]}
     patch = directory / DIFF
@@ -115,11 +115,11 @@ def changed_files(directory: Path) -> set[str]:
 
 
 def differing(before: str, now: str) -> str:
-    """What is not the same in two CSVs of runs."""
+    """How two CSVs of runs differ."""
     old, new = as_table(before), as_table(now)
     if old.keys() != new.keys():
         gone, come = len(old.keys() - new.keys()), len(new.keys() - old.keys())
-        return f"other runs than committed ({come} new, {gone} no longer there)"
+        return f"not the committed runs ({come} new, {gone} missing)"
     largest: dict[str, float] = {}
     for key, line in new.items():
         for name in line.keys() | old[key].keys():
@@ -127,13 +127,13 @@ def differing(before: str, now: str) -> str:
                 gap = _gap(line.get(name), old[key].get(name))
                 largest[name] = max(largest.get(name, 0.0), gap)
     if not largest:
-        return "the same values in another form than committed"
+        return "the same values as committed, formatted differently"
     told = ", ".join(f"{name} by up to {gap:.3g}" for name, gap in sorted(largest.items())[:6])
     return f"{len(largest)} columns differ from the committed ones: {told}"
 
 
 def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Which packages, or what else of the environment, are not those of the committed runs."""
+    """Which packages and other parts of the environment differ from the committed runs'."""
     old, new = before["packages"], now["packages"]
     told = [f"{p} {old.get(p)} -> {new[p]}" for p in new if new[p] != old.get(p)]
     told += [
@@ -145,10 +145,10 @@ def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def check(study: KeptStudy, share: float, seed: int) -> tuple[int, list[str]]:
-    """Train a random share of the committed runs again, in a place that is thrown away.
+    """Retrain a random share of the committed runs in a temporary folder.
 
     Returns:
-        How many were trained, and what differs: nothing if they are the same to the last bit.
+        How many were trained, and the differences: none if they are bit-identical.
     """
     committed = as_table((study.folder / RUNS).read_text("utf-8"))
     names = [name for name, _ in next(iter(committed))]
@@ -168,7 +168,7 @@ def check(study: KeptStudy, share: float, seed: int) -> tuple[int, list[str]]:
 
 
 def plan(study: KeptStudy, home: str, *more: str) -> list[Job]:
-    """The jobs of a study, to be recorded under ``home`` without MLflow."""
+    """The jobs of a study, recorded under ``home`` without MLflow."""
     lines = [f"experiments={study.name}", "tracking=none", _NO_PICTURES, *more]
     with loader(study.search_path) as found:
         composer = Composer(found)
@@ -180,7 +180,7 @@ def plan(study: KeptStudy, home: str, *more: str) -> list[Job]:
 
 
 def as_table(text: str) -> Table:
-    """The lines by their parameters, the facts and metrics of each."""
+    """The facts and metrics of each row, keyed by its parameters."""
     lines = csv.DictReader(text.splitlines())
     names = list(lines.fieldnames or ())
     own = names[: names.index(runs_csv.FACTS[0])]
@@ -195,7 +195,7 @@ def directory_of(run: Run) -> Path:
 
 
 def _write_rows(study: KeptStudy, runs: Sequence[Run]) -> None:
-    """Keep the noise of the test rows, where the rows are fixed; it needs the predictions."""
+    """Save the test-row noise where the test rows are fixed; needs the predictions."""
     kept: dict[str, TestRows | None] = {}
 
     def read(run: Run) -> TestRows | None:
@@ -220,6 +220,6 @@ def _gap(first: str | None, second: str | None) -> float:
 
 
 def _one(values: Sequence[Any]) -> Any:
-    """What all share; where they do not, all of it."""
+    """The common value, or the list of distinct values."""
     different = [value for place, value in enumerate(values) if value not in values[:place]]
     return different[0] if len(different) == 1 else different

@@ -1,8 +1,7 @@
-"""Runs as one CSV that can be committed: what tells them apart, and what they scored.
+"""Runs as a CSV that can be committed: the parameters that differ, and the metrics.
 
-The same runs give the same bytes: nothing of when, where or how fast is in it. A comparison of the
-runs that are read back is that of the records, but for the files that a run leaves (predictions,
-curves).
+The same runs give the same bytes: it contains no dates, places or timings. Runs read back compare
+like the recorded ones, except for what needs a run's files (predictions, curves).
 """
 
 import csv
@@ -17,7 +16,7 @@ from rarelab.records.load import Run
 from rarelab.records.names import differences, order
 
 FACTS = ("status", "rows", "data_digest")
-"""Columns that are no parameter: the rest is, up to the first metric, which has a slash."""
+"""The first columns that are neither parameters (before them) nor metrics (named with a slash)."""
 
 _ALWAYS = ("dataset", "model", "loss", "dataset.split_seed", "seed")
 _TAGS = {"rows": "rarelab.rows", "data_digest": "rarelab.data_digest"}
@@ -25,15 +24,15 @@ _DIGITS = 16
 
 
 def as_csv(runs: Sequence[Run], parameters: Sequence[str] | None = None) -> str:
-    """One line a run, sorted: parameters in which runs differ, status, data, metrics.
+    """One line per run, sorted: parameters in which runs differ, status, data, metrics.
 
-    Metrics are those that the table of metrics keeps here, as the shortest text that reads back to
-    the same float64; left out are single classes, and precision at a quantile, which recall and
-    prevalence give. What is not a number is an empty cell, as what was not recorded is.
+    Metrics are written as the shortest text that reads back to the same float64. Per-class metrics
+    are left out, and so is precision at a quantile, which follows from recall and prevalence. NaN
+    and missing values are empty cells.
 
     Args:
-        runs: of one study.
-        parameters: the columns before the facts; None are those in which the runs differ.
+        runs: the runs of one study.
+        parameters: the columns before the facts; None takes those in which the runs differ.
     """
     parameters = parameters or _parameters(runs)
     runs = sorted(runs, key=lambda run: [_sortable(run.params.get(key)) for key in parameters])
@@ -50,10 +49,10 @@ def as_csv(runs: Sequence[Run], parameters: Sequence[str] | None = None) -> str:
 
 
 def read(path: Path) -> list[Run]:
-    """The runs of a file that :func:`as_csv` wrote.
+    """Read the runs of a file that :func:`as_csv` wrote.
 
     Raises:
-        RequestError: the file is not there, or is another kind of table.
+        RequestError: the file does not exist, or is not a table of runs.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -84,8 +83,8 @@ def _run(line: Mapping[str, str], place: int) -> Run:
 
 
 def _parameters(runs: Sequence[Run]) -> list[str]:
-    """The keys that labels are made of, for arms and data; with their groups, so that the labels
-    of the runs that are read back are the same."""
+    """The keys used in the labels of arms and data, with their config groups, so that runs read
+    back get the same labels."""
     parts: Iterable[list[dict[str, str]]] = ([run.arm for run in runs], [run.data for run in runs])
     named = {key for part in parts for found in differences(part) for key in found}
     named |= {key.partition(".")[0] for key in named} | set(_ALWAYS)
@@ -93,7 +92,7 @@ def _parameters(runs: Sequence[Run]) -> list[str]:
 
 
 def _sortable(value: str | None) -> tuple[int, float, str]:
-    """Nothing, then numbers by size, then texts."""
+    """Sort key: missing values, then numbers by value, then texts."""
     if value is None:
         return (0, 0.0, "")
     try:

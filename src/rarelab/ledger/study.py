@@ -1,4 +1,4 @@
-"""A study: the header of its YAML, and the small files that lie next to it."""
+"""A study: the header of its YAML file, and the small files of its results."""
 
 import json
 import re
@@ -26,10 +26,10 @@ _KEYS = ("baseline", "metric", "within", "also", "figure")
 
 @dataclass(frozen=True)
 class Comparison:
-    """One line ``# Compare:`` of a header, in the words of ``rarelab compare``.
+    """One ``# Compare:`` line of a header, with the keys of ``rarelab compare``.
 
-    ``also`` are metrics whose means are shown beside, without a test; ``figure`` is a swept number
-    that the figure has on its x axis (else it shows the differences).
+    ``also`` are metrics whose means are shown too, without a test; ``figure`` is the swept number
+    on the x axis of the figure (without it, the figure shows the differences).
     """
 
     baseline: str | None = None
@@ -39,7 +39,7 @@ class Comparison:
     figure: str | None = None
 
     def command(self, experiment: str) -> str:
-        """The command that tells the same of one's own records."""
+        """The command that makes the same comparison from one's own records."""
         told = [f"experiment={experiment}", f"metric={self.metric}"]
         told += [f"baseline={self.baseline}"] if self.baseline else []
         told += [f"within=[{','.join(self.within)}]"] if self.within else []
@@ -51,7 +51,7 @@ class KeptStudy:
     """``FOLDER/NAME.yaml`` with its results in ``FOLDER/NAME/``.
 
     Raises:
-        RequestError: on reading, for a header that is not one.
+        RequestError: on reading, for an invalid header.
     """
 
     path: Path
@@ -66,7 +66,7 @@ class KeptStudy:
 
     @property
     def search_path(self) -> list[str]:
-        """What Hydra must be told to find the study: nothing for those of the checkout."""
+        """Hydra's additional search path for the study; empty for those of the checkout."""
         shipped = (config_root() / "conf" / "experiments").resolve()
         folder = self.path.resolve().parent
         return [] if folder == shipped else [str(folder.parent)]
@@ -77,7 +77,7 @@ class KeptStudy:
 
     @cached_property
     def header(self) -> Mapping[str, str]:
-        """The header's words; those of ``Compare`` are in :attr:`comparisons`."""
+        """The header's entries by word; the ``Compare`` lines are in :attr:`comparisons`."""
         return {word: text for word, text in _read(self.path) if word != "Compare"}
 
     @cached_property
@@ -93,7 +93,7 @@ class KeptStudy:
         return json.loads((self.folder / ENVIRONMENT).read_text(encoding="utf-8"))
 
     def answers(self) -> list[Study]:
-        """What the committed runs say, a comparison each."""
+        """The results of the committed runs, one per comparison."""
         runs, kept = self.runs(), noise.kept(self.folder / ROWS)
         return [answer(runs, self.options(asked), kept) for asked in self.comparisons]
 
@@ -107,22 +107,22 @@ class KeptStudy:
 
 
 def studies(folder: Path) -> list[KeptStudy]:
-    """The studies of a folder that say what is to be compared, by name."""
+    """The studies of a folder that have a ``Compare`` line, sorted by name."""
     every = [KeptStudy(path) for path in sorted(folder.glob("*.yaml"))]
     return [study for study in every if study.comparisons]
 
 
 def _read(path: Path) -> list[tuple[str, str]]:
-    """Word and text of each entry of the header, lines that go on joined.
+    """Word and text of each header entry, continuation lines joined.
 
     Raises:
-        RequestError: a word other than ``Compare`` stands there twice.
+        RequestError: a word other than ``Compare`` occurs twice.
     """
     found = list(_entries(path))
     words = [word for word, _ in found if word != "Compare"]
     for word in words:
         if words.count(word) > 1:
-            raise RequestError(f"{path.name}: {word}: stands twice, expected once")
+            raise RequestError(f"{path.name}: {word}: found twice, expected once")
     return found
 
 
