@@ -1,10 +1,10 @@
-"""Known vulnerabilities among the installed packages, by pip-audit (make lint runs this).
+"""Check the installed packages for known vulnerabilities with pip-audit (part of make lint).
 
 Run:  python tests/audit.py
 
-pip-audit calls a package that its service does not know "no known vulnerability", and fails where
-the service cannot be reached. Here the line that is printed says how many packages were really
-looked up; the exit code is 1 for a vulnerability, and 0 where nothing could be asked.
+pip-audit reports packages unknown to its service as "no known vulnerability", and fails if the
+service is unreachable. The line printed here says how many packages were actually looked up; the
+exit code is 1 if a vulnerability was found, and 0 if the lookup was impossible.
 """
 
 import json
@@ -15,7 +15,7 @@ _TIMEOUT = 300
 
 
 def verdict(stdout: str) -> tuple[int, str]:
-    """The exit code and the line for what pip-audit printed as JSON (nothing: it failed)."""
+    """Exit code and summary line for pip-audit's JSON output (empty if it failed)."""
     try:
         packages = json.loads(stdout)["dependencies"]
     except (ValueError, KeyError):

@@ -1,4 +1,4 @@
-"""A headless Chromium for the tests of pages, and ``rarelab ui`` as its user starts it."""
+"""A headless Chromium for the page tests, and ``rarelab ui`` started the way a user does."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 FLAGS = (
     "--headless",
-    "--no-sandbox",  # it does not start as root with one
+    "--no-sandbox",  # Chromium refuses to start as root with its sandbox
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -33,10 +33,12 @@ PATIENCE = 120
 
 @contextmanager
 def chromium(folder: Path, width: int = 1600, height: int = 1300) -> Iterator[WebDriver]:
-    """A browser with a profile of its own in ``folder``."""
+    """A browser whose profile is in ``folder``."""
     binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if binary is None or driver is None:
-        pytest.fail("no chromium and chromedriver here: `make browser` installs Debian's")
+        pytest.fail(
+            "chromium or chromedriver is missing: `make browser` installs Debian's packages"
+        )
     options = webdriver.ChromeOptions()
     options.binary_location = binary
     for flag in (*FLAGS, f"--user-data-dir={folder}", f"--window-size={width},{height}"):
@@ -50,7 +52,7 @@ def chromium(folder: Path, width: int = 1600, height: int = 1300) -> Iterator[We
 
 @contextmanager
 def dashboard(home: Path, *arguments: str) -> Iterator[dict[str, str]]:
-    """``rarelab ui`` on ``home``, once it is up: the addresses that it printed, by their names."""
+    """Run ``rarelab ui`` on ``home``; yields the addresses that it printed, by name."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     command = [sys.executable, "-m", "rarelab", "ui", *arguments, "--port", port, "--no-browser"]
@@ -77,20 +79,20 @@ def dashboard(home: Path, *arguments: str) -> Iterator[dict[str, str]]:
 
 
 def wait(browser: WebDriver, ready: Callable[[], Any]) -> Any:
-    """What ``ready`` gives, as soon as that is true; the page may still be changing meanwhile."""
+    """Wait until ``ready()`` is truthy and return it; tolerates a page that is still changing."""
     not_yet = [WebDriverException, StopIteration]
     waiting = WebDriverWait(browser, PATIENCE, 0.5, ignored_exceptions=not_yet)
     return waiting.until(lambda _: ready())
 
 
 def texts(browser: Any, css: str) -> list[str]:
-    """The texts of the elements that a selector finds, in order; an SVG's too."""
+    """The texts of the elements that match a selector, in order, including SVG text."""
     found = browser.find_elements(By.CSS_SELECTOR, css)
     return [(element.get_attribute("textContent") or "").strip() for element in found]
 
 
 def open_page(browser: WebDriver, address: str) -> None:
-    """Load an address anew, though it may differ after the # alone; close MLflow's chat."""
+    """Load an address, with a full reload even if only its # part differs; close MLflow's chat."""
     browser.get("about:blank")
     browser.get(address)
     close = "button[data-component-id='mlflow.assistant.chat_panel.close']"

@@ -1,4 +1,4 @@
-"""Every loss of the package in one list, with what may be expected of it."""
+"""All losses of the package in one list, with the properties that each is tested for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from rarelab import losses
 
 @dataclass(frozen=True)
 class Case:
-    """How a loss is made and fed, and which degenerate batches it can be evaluated on."""
+    """How to build and feed a loss, and which degenerate batches it can evaluate."""
 
     name: str
     make: Callable[..., nn.Module]  # takes ignore_index=, and reduction= if it reduces
@@ -25,15 +25,15 @@ class Case:
     shift_invariant: bool = True
     needs_positive: bool = False
     needs_negative: bool = False
-    fixed_ignore_index: bool = False  # its signature, as published, has none
-    any_width: bool = False  # learns the number of classes from the logits
+    fixed_ignore_index: bool = False  # the published signature has no ignore_index
+    any_width: bool = False  # takes the number of classes from the logits
     soft_targets: bool = False
     reduces: bool = True  # takes reduction=
     takes_weights: bool = True  # takes sample_weight=
     signed: bool = False  # a surrogate whose value may be negative
 
     def batch(self, rows: int = 24, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Logits [rows, width] that need a gradient, and labels that hold every class."""
+        """Logits [rows, width] that require grad, and labels in which every class occurs."""
         generator = torch.Generator().manual_seed(seed)
         logits = torch.randn(rows, self.width, generator=generator).requires_grad_()
         classes = max(2, self.width)
@@ -41,7 +41,7 @@ class Case:
 
 
 def pooled(name: str, make: Callable[..., nn.Module], **facts: Any) -> list[Case]:
-    """A loss of ``num_classes``: once binary, once with three classes."""
+    """A loss that takes ``num_classes``: one binary case, one with three classes."""
     return [
         Case(f"{name}[{width}]", _with_classes(make, width), width, pooled=True, **facts)
         for width in (1, 3)
@@ -53,7 +53,7 @@ def _with_classes(make: Callable[..., nn.Module], width: int) -> Callable[..., n
 
 
 def per_class(name: str, make: Callable[..., nn.Module], soft_targets: bool) -> list[Case]:
-    """A loss of ``num_classes`` and a number for each class: once binary, once with three."""
+    """A loss that takes ``num_classes`` and one number per class: binary and with three classes."""
     numbers = {1: [30.0, 5.0], 3: [30.0, 10.0, 5.0]}
     return [
         Case(
@@ -88,8 +88,8 @@ def _warmed(**arguments: Any) -> nn.Module:
     return loss
 
 
-class Told(nn.Module):
-    """A loss that is told the training rows of each batch, as the trainer does."""
+class WithRows(nn.Module):
+    """Passes each batch's training row indices to the loss, as the trainer does."""
 
     def __init__(self, loss: losses.APLoss) -> None:
         super().__init__()
@@ -102,9 +102,9 @@ class Told(nn.Module):
 
 def _soap(**arguments: Any) -> nn.Module:
     if find_spec("libauc") is not None:
-        return Told(losses.APLoss(1, 64, **arguments))
+        return WithRows(losses.APLoss(1, 64, **arguments))
     with mock.patch("rarelab.losses.soap._libauc", lambda: reference_soap.Published):
-        return Told(losses.APLoss(1, 64, **arguments))
+        return WithRows(losses.APLoss(1, 64, **arguments))
 
 
 CASES = [
@@ -220,5 +220,5 @@ def public_losses() -> set[str]:
 
 
 def covered(case: Case) -> str:
-    """The class a case stands for."""
+    """The name of the loss class that a case tests."""
     return case.name.partition("[")[0].partition(".")[0]

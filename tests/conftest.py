@@ -1,8 +1,8 @@
-"""What every test shares: surroundings that are nobody's, a home, and the command as users run it.
+"""Shared by all tests: a clean environment, a temporary home, and the command as users run it.
 
-No test depends on what the user has set, cached or recorded: whatever steers this program or its
-libraries is taken out of the environment before the first test, for subprocesses and the workers
-of pytest-xdist too, and the home folder is an empty one.
+No test depends on the user's settings, caches or records: before the first test, every variable
+that affects this program or its libraries is removed from the environment (for subprocesses and
+pytest-xdist workers too), and the home folder is replaced by an empty one.
 """
 
 import atexit
@@ -18,13 +18,13 @@ import pytest
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
-# Where the user's settings of pip lie, for the tests that download; taken before the home goes.
+# The user's pip settings, for the tests that download; read before HOME is replaced.
 PIP_SETTINGS = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "pip/pip.conf"
 STEERS = (
     *("RARELAB_", "MLFLOW_", "HYDRA_", "RAY_", "SLURM_", "SUBMITIT_", "PG", "XDG_", "MPL"),
     *("OMP_", "MKL_", "OPENBLAS_", "NUMEXPR_", "VECLIB_", "GOMP_", "KMP_", "ATEN_", "LOKY_"),
 )
-"""How the names of variables begin that change what this program or one of its libraries does."""
+"""Prefixes of the variables that change the behaviour of this program or its libraries."""
 
 LAUNCHED = (
     *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
@@ -33,7 +33,7 @@ LAUNCHED = (
 
 
 def _leave_home() -> Path:
-    """The empty home of this session; a worker of pytest-xdist has that of the first process."""
+    """Create this session's empty home; pytest-xdist workers share that of the main process."""
     for name in list(os.environ):
         if name.startswith(STEERS) or name in LAUNCHED:
             del os.environ[name]
@@ -53,11 +53,11 @@ from servers import mlflow_server, postgresql, postgresql_programs  # noqa: E402
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Let tests marked ``as_users_do`` run twice: warnings raised, as everywhere, and only shown.
+    """Run tests marked ``as_users_do`` twice: with warnings as errors, and merely shown.
 
-    An error that a library merely warns of is caught where warnings are raised, and nowhere else.
-    The marked tests are of what is read and written in-process; subprocesses raise no warnings
-    anyway. A second session would cost half a minute for its start alone.
+    This suite turns warnings into errors, so code may catch here what users only get as a warning.
+    The marked tests read and write files in-process (in subprocesses warnings are never errors);
+    a second pytest session would take half a minute to start.
     """
     if metafunc.definition.get_closest_marker("as_users_do"):
         shown = pytest.param("shown", marks=pytest.mark.filterwarnings("default"))
@@ -72,7 +72,7 @@ def warnings_are(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Records of a test never reach another's; and none may fetch data unasked."""
+    """Give each test its own record home, and fail a test that downloads data without ``data``."""
     path = tmp_path / "home"
     monkeypatch.setenv("RARELAB_HOME", str(path))
     # Another test's mlflow.set_tracking_uri() sets this in the process.
@@ -84,7 +84,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def rarelab(tmp_path: Path, home: Path) -> Command:
-    """Run ``rarelab ARGUMENTS`` in a process of its own, from an empty folder."""
+    """Run ``rarelab ARGUMENTS`` in a subprocess, from an empty folder."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
 
@@ -104,7 +104,7 @@ def rarelab(tmp_path: Path, home: Path) -> Command:
 
 @pytest.fixture
 def data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that slow tests fetch real data into, once for all of them and all workers."""
+    """The download folder for real data, shared by all slow tests and workers."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "fetched"
     monkeypatch.setenv("RARELAB_DATA", str(folder))
@@ -115,13 +115,13 @@ def data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 def tracking_store() -> Iterator[str]:
     """The address of a new PostgreSQL database."""
     if postgresql_programs() is None:
-        pytest.skip("PostgreSQL is not installed, and could not be")
+        pytest.skip("PostgreSQL is not installed")
     with postgresql() as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def tracking_server(tracking_store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an MLflow server on PostgreSQL; it starts once, in half a minute."""
+    """The address of an MLflow server on PostgreSQL, started once per session (takes 30 s)."""
     with mlflow_server(tracking_store, tmp_path_factory.mktemp("server")) as address:
         yield address

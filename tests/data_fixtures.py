@@ -1,5 +1,5 @@
-"""A tiny pinned archive on a local index, so that real pip fetches it without a network; and a few
-drawn rows in the place of a real set's."""
+"""A tiny pinned archive that the real pip fetches from a local index without network access, and
+synthetic rows that stand in for those of a real data set."""
 
 import hashlib
 import io
@@ -67,7 +67,7 @@ def tiny_source(
 
 
 def leave_drawn_rows(source: Source, home: Path, *, rows: int = 3000) -> None:
-    """Leave drawn rows, with the columns of a real set's roles, where its parsed frame is kept."""
+    """Write synthetic rows, with the columns that ``source`` needs, into its parsed-frame cache."""
     draw, roles = np.random.default_rng(0), source.roles
     x = draw.normal(size=(rows, 6)).round(1)
     columns = {f"x{place}": values for place, values in enumerate(x.T)}

@@ -1,4 +1,4 @@
-"""What happens to a store: a disk that fills up or turns read-only, a server that dies or hangs."""
+"""Faults of a store: a disk that fills up or turns read-only, a server that dies or hangs."""
 
 import contextlib
 import os
@@ -12,10 +12,10 @@ SIZE = 16_000_000
 
 
 class Disk:
-    """A file system of its own on a loop device, so that its faults are the kernel's.
+    """A separate file system on a loop device, whose faults are real kernel errors.
 
     Raises:
-        OSError: it cannot be made here (it takes root and loop devices), with the reason.
+        OSError: It cannot be created here (needs root and loop devices); gives the reason.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,14 +29,14 @@ class Disk:
         self._mount()
 
     def fill(self) -> None:
-        """Leave no block free."""
+        """Fill the disk to the last block."""
         ballast = (self.root / "ballast").open("wb", buffering=0)
         with ballast, contextlib.suppress(OSError):
             while True:
                 ballast.write(bytes(4096))
 
     def turn_read_only(self) -> None:
-        """What the kernel does after an error of the device, under files that are open."""
+        """Remount as the kernel does after a device error, while files are open."""
         _tool("mount", "-o", "remount,abort", self.root)
 
     def mend(self) -> None:
@@ -52,7 +52,7 @@ class Disk:
 
 
 class Server:
-    """``mlflow server`` on an sqlite file, which can be killed, frozen and brought back."""
+    """``mlflow server`` on an sqlite file, which can be killed, frozen and restarted."""
 
     def __init__(self, folder: Path) -> None:
         self.store = folder / "mlflow.db"
@@ -62,12 +62,12 @@ class Server:
         self._start()
 
     def kill(self) -> None:
-        """Whoever asks now is refused."""
+        """Kill the server: connections are refused from now on."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._alive.close()
 
     def freeze(self) -> None:
-        """Connections are still taken, and nothing is answered."""
+        """Stop the server: it still accepts connections but never answers."""
         os.killpg(self._process.pid, signal.SIGSTOP)
 
     def mend(self) -> None:

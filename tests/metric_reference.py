@@ -1,4 +1,4 @@
-"""Slow transcriptions of the metrics' definitions: loops over rows, numpy and the library only."""
+"""Slow, literal implementations of the metric definitions: plain loops over rows."""
 
 import itertools
 import math
@@ -27,8 +27,8 @@ def auroc(scores, positives) -> float:
 
 
 def hits_in_top(scores, positives, size: int) -> float:
-    """Positives among the first ``size`` rows, averaged over every order of the rows before a
-    stable sort: each order among ties is equally likely. Up to 7 rows."""
+    """Mean number of positives in the first ``size`` rows of a stable sort, over all permutations
+    of the input (so that ties are broken uniformly). Up to 7 rows."""
     rows = list(zip(scores, positives, strict=True))
     found = []
     for order in itertools.permutations(rows):
@@ -38,7 +38,7 @@ def hits_in_top(scores, positives, size: int) -> float:
 
 
 def hits_of_the_first(scores, positives, size: int) -> float:
-    """Expected positives among the first ``size`` rows: ties are crossed at their own rate."""
+    """Expected positives in the first ``size`` rows; a tie at the cut-off counts pro rata."""
     rows = list(zip(scores.tolist(), positives.tolist(), strict=True))
     found, left = 0.0, size
     for score in sorted({s for s, _ in rows}, reverse=True):
@@ -49,12 +49,12 @@ def hits_of_the_first(scores, positives, size: int) -> float:
 
 
 def top_size(quantile: str, rows: int) -> int:
-    """⌈qN⌉ of a decimal given as text."""
+    """⌈qN⌉, exactly, for q given as decimal text."""
     return math.ceil(Fraction(quantile) * rows)
 
 
 def recall_at_fpr(scores, positives, fpr: str) -> float:
-    """Best recall over every threshold (and none selected) whose FPR stays within the bound."""
+    """Best recall over all thresholds (including +inf) whose FPR is at most ``fpr``."""
     n_positives = sum(map(bool, positives))
     n_negatives = len(scores) - n_positives
     best = 0.0
@@ -83,7 +83,7 @@ def brier(probabilities, positives) -> float:
 
 
 def expected_calibration_error(probabilities, positives, bins: int) -> float:
-    """Weighted gap between mean probability and frequency, bin by bin."""
+    """Weighted mean over bins of |mean probability − observed frequency|."""
     total = 0.0
     for b in range(bins):
         last = b == bins - 1

@@ -1,4 +1,4 @@
-"""A `rarelab` command in a process of its own that stops once for the test to do something."""
+"""Run a `rarelab` command in a subprocess, paused once so that the test can inject a fault."""
 
 import multiprocessing
 import os
@@ -13,7 +13,7 @@ from rarelab.tracking import sink
 from rarelab.training.history import History
 
 PATIENCE = 120.0
-"""Seconds that the command may take to the moment, and from there to its end."""
+"""Timeout in seconds, both until the pause and from there to the end of the command."""
 
 
 def command(
@@ -22,10 +22,10 @@ def command(
     moment: Callable[[int, dict[str, float]], bool] | None = None,
     harm: Callable[[], None] = lambda: None,
 ) -> tuple[int | None, str]:
-    """Run ``rarelab ARGUMENTS`` and do ``harm`` at the moment; its exit code and all that it said.
+    """Run ``rarelab ARGUMENTS``, paused while ``harm()`` runs; its exit code and output.
 
-    The moment is before the first row of the history, step and metrics, that is accepted; None is
-    before anything else.
+    The pause comes before the first history row for which ``moment(step, metrics)`` is true, or
+    at the very start if ``moment`` is None.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["rarelab.sweep.preload"])
@@ -53,7 +53,7 @@ def _run(
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "2"
-    # A short run has a middle if its rows go to the store as they come.
+    # Send rows to the store at once: otherwise a short run sends them all at the end.
     sink._SHARE = 1.0
     if moment is None:
         _pause(test)

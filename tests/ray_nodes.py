@@ -1,7 +1,7 @@
-"""A Ray cluster of two nodes on this machine's loopback address, in processes of its own.
+"""A two-node Ray cluster on the loopback address, in separate processes.
 
-``python ray_nodes.py FOLDER`` prints the head's address, and takes the cluster down when its
-standard input is closed. Each node has one CPU and a user name of its own, which its runs record.
+``python ray_nodes.py FOLDER`` prints the head's address, and shuts the cluster down when its
+standard input is closed. Each node has one CPU and its own user name, which its runs record.
 """
 
 import os
@@ -9,7 +9,7 @@ import sys
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Addresses of the loopback interface are meant as they are written.
+    # Use loopback addresses as given.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
 USERS = ("node-1", "node-2")

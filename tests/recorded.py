@@ -1,4 +1,4 @@
-"""Recorded runs made without training: what a sweep leaves in MLflow and on disk, from numbers."""
+"""Fake recorded runs: what a sweep leaves in MLflow and on disk, written without training."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -47,7 +47,7 @@ def record(
     tags: Mapping[str, str] | None = None,
     directory: Path | None = None,
 ) -> str:
-    """One run in the store of ``home``; its id."""
+    """Record one run in the store of ``home``; returns its id."""
     from mlflow.entities import Metric, Param, RunTag
 
     tracker = store_of(home)
@@ -73,7 +73,7 @@ def record(
 def paired(
     home: Path, arms: Mapping[str, Iterable[float]], metric: str = "test/aucpr", **options: Any
 ) -> dict[str, list[str]]:
-    """For each loss, one run per value, its seed the value's position; the run ids by loss."""
+    """Record one run per value for each loss, with the index as seed; the run ids by loss."""
     return {
         loss: [
             record(home, {"loss": loss}, seed, {metric: value}, **options)
@@ -86,7 +86,7 @@ def paired(
 def scored(
     rows: int, positives: int, shift: float, *, draw: int, noise: float = 0.0, seed: int = 0
 ):
-    """Scores [rows, 1] and labels: ``draw`` fixes rows and labels, ``seed`` a run's own noise."""
+    """Scores [rows, 1] and labels [rows]; ``draw`` seeds both, ``seed`` the noise of one run."""
     rng = np.random.default_rng(draw)
     labels = np.zeros(rows, dtype=np.int64)
     labels[:positives] = 1
@@ -96,7 +96,7 @@ def scored(
 
 
 def leave_files(directory: Path, logits: torch.Tensor, targets: torch.Tensor) -> dict[str, float]:
-    """``curves.json``, ``predictions.parquet`` and ``history.jsonl``; the test metrics."""
+    """Write curves.json, predictions.parquet and history.jsonl; returns the test metrics."""
     from rarelab.metrics import evaluate
 
     directory.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
-"""Slow double-loop transcriptions of the published formulas, in numpy float64 only.
+"""Slow, literal implementations of the published formulas: double loops in float64.
 
-Nothing here is clever and nothing is shared with the package, so that equality means something.
+Deliberately naive and independent of the package, so that agreement is evidence.
 """
 
 import math
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def sigmoid(x: float) -> float:
-    """1 / (1 + exp(−x)) without overflow on either side."""
+    """1 / (1 + exp(−x)) without overflow for large |x|."""
     if x >= 0:
         return 1.0 / (1.0 + math.exp(-x))
     return math.exp(x) / (1.0 + math.exp(x))
@@ -40,7 +40,7 @@ def smooth_ap(scores, positives, tau, weights=None) -> float:
 
 
 def smooth_ap_gradient(scores, positives, tau, weights=None) -> np.ndarray:
-    """d smooth_ap / d scores: the quotient rule on every term of eq. 6, pair by pair."""
+    """d smooth_ap / d scores: the quotient rule applied to every term of eq. 6, pair by pair."""
     gradient = np.zeros(len(scores))
     mass = 0.0
     for i in np.flatnonzero(positives):
@@ -63,7 +63,7 @@ def smooth_ap_gradient(scores, positives, tau, weights=None) -> np.ndarray:
 
 
 def average_precision(scores, positives) -> float:
-    """Exact average precision: the soft rank with the step ``>=`` (ties count as above)."""
+    """Exact average precision: a hard step ``>=`` instead of the sigmoid (ties rank above)."""
     total = 0.0
     for i in np.flatnonzero(positives):
         above = [j for j in range(len(scores)) if scores[j] >= scores[i]]
@@ -72,7 +72,7 @@ def average_precision(scores, positives) -> float:
 
 
 def quantile(values, q, interpolation="linear") -> float:
-    """Order statistic at rank q (n − 1) of the sorted values, by one of five rules."""
+    """Quantile at rank q (n − 1) of the sorted values, by one of numpy's five rules."""
     ordered = sorted(values)
     rank = q * (len(ordered) - 1)
     low, high = math.floor(rank), math.ceil(rank)
@@ -169,7 +169,7 @@ def softmax(row) -> list[float]:
 
 
 def softmax_focal(row, label, gamma, alpha=None, smoothing=0.0) -> float:
-    """Focal loss of one row of C logits: eq. 5 of the same, with softmax for the sigmoid."""
+    """Focal loss of one row of C logits: eq. 5 of the same paper, with softmax for sigmoid."""
     p = softmax(row)
     goal = [smoothing / len(row) + (1.0 - smoothing) * (c == label) for c in range(len(row))]
     entropy = -sum(share * math.log(part) for share, part in zip(goal, p, strict=True))
@@ -177,7 +177,7 @@ def softmax_focal(row, label, gamma, alpha=None, smoothing=0.0) -> float:
 
 
 def hard_negative_bce(scores, labels, fraction, hard_weight, pos_weight) -> float:
-    """BCE whose top ⌈fraction · n⌉ negatives weigh more (after Shrivastava et al., CVPR 2016)."""
+    """BCE with the top ⌈fraction · n⌉ negatives upweighted (Shrivastava et al., CVPR 2016)."""
     negatives = sorted((s for s, y in zip(scores, labels, strict=True) if not y), reverse=True)
     hardest = negatives[: math.ceil(round(fraction * len(negatives), 9))]
     total = 0.0

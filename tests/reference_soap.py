@@ -1,7 +1,7 @@
 """SOAP's gradient in plain Python: Qi, Luo, Xu, Ji, Yang, NeurIPS 2021, alg. 1, eq. 5, 6.
 
-`Soap` is the reference. `Published` does what libauc's class of that name does, for tests of the
-adapter where the package is not installed.
+`Soap` is the reference. `Published` mimics libauc's APLoss, to test the adapter where libauc is
+not installed.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Soap:
-    """The running estimates of every training row, and the gradient at the scores of a batch."""
+    """Running estimates per training row, and the gradient with respect to a batch's scores."""
 
     def __init__(self, rows: int, gamma: float, margin: float) -> None:
         self.gamma, self.margin = gamma, margin
@@ -38,7 +38,7 @@ class Soap:
 
 
 class Published(nn.Module):
-    """Called as ``libauc.losses.APLoss`` is, with the squared hinge alone."""
+    """Same interface as ``libauc.losses.APLoss``, with the squared hinge only."""
 
     def __init__(
         self, data_len: int, gamma: float, margin: float, surr_loss: str, device: str

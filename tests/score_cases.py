@@ -1,4 +1,4 @@
-"""One list of score cases that every ranking kernel is held to, and how to draw more of them."""
+"""The score cases that every ranking kernel is tested on, and a strategy to draw more."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -83,7 +83,7 @@ ALL = [(scores, positives) for scores in SCORES for positives in POSITIVES]
 
 
 def case(scores: str, positives: str, *, n: int = 48, seed: int = 0):
-    """Scores [n], float32 values, and positives [n] of which there is one, and one negative."""
+    """float32 scores [n] and a positive mask [n] with at least one positive and one negative."""
     rng = np.random.default_rng(seed)
     values = SCORES[scores](rng, n).astype(np.float32)
     marks = POSITIVES[positives](rng, values)

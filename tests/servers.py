@@ -1,4 +1,4 @@
-"""Servers that the slow tests start on this machine's loopback address, in folders of their own."""
+"""Servers for the slow tests, on the loopback address, each in a folder of its own."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ HOST = "127.0.0.1"
 
 
 def postgresql_programs() -> Path | None:
-    """The folder of ``initdb`` and ``postgres``: on the PATH, or where Debian keeps them."""
+    """The folder of ``initdb`` and ``postgres``: on the PATH, or where Debian installs them."""
     found = shutil.which("initdb")
     if found is not None:
         return Path(found).resolve().parent
@@ -28,13 +28,13 @@ def postgresql_programs() -> Path | None:
 
 @contextlib.contextmanager
 def postgresql() -> Iterator[str]:
-    """A new PostgreSQL cluster without a socket file or a password; its SQLAlchemy address.
+    """A new PostgreSQL cluster without socket file or password; yields its SQLAlchemy address.
 
-    The server refuses to run as root: then it runs as the user that its package made, else nobody.
+    PostgreSQL refuses to run as root: as root, we run it as its package's user, else as nobody.
     """
     programs = postgresql_programs()
     assert programs is not None
-    # pytest's own folders are closed to other users.
+    # Other users cannot enter pytest's own folders.
     folder = Path(tempfile.mkdtemp(prefix="rarelab-postgresql-"))
     data, port = folder / "data", free_port()
     user = _unprivileged()
@@ -70,7 +70,7 @@ def postgresql() -> Iterator[str]:
 
 
 def new_database(store: str, name: str) -> str:
-    """Make a database beside another one; its address."""
+    """Create a database next to ``store``; returns its address."""
     import psycopg
 
     with psycopg.connect(store.replace("+psycopg", ""), autocommit=True) as connection:
@@ -80,7 +80,7 @@ def new_database(store: str, name: str) -> str:
 
 @contextlib.contextmanager
 def mlflow_server(store: str, folder: Path, workers: int = 1) -> Iterator[str]:
-    """``mlflow server`` on a database, with the artifacts going through it; its address."""
+    """``mlflow server`` on a database, proxying artifacts; yields its address."""
     port = free_port()
     with mlflow_process(store, folder, port, workers):
         yield f"http://{HOST}:{port}"
@@ -90,7 +90,7 @@ def mlflow_server(store: str, folder: Path, workers: int = 1) -> Iterator[str]:
 def mlflow_process(
     store: str, folder: Path, port: int, workers: int = 1
 ) -> Iterator[subprocess.Popen]:
-    """The same at a port that is given; the process, whose children are in its group."""
+    """``mlflow server`` at a given port; yields the process, which leads its process group."""
     options = ["--serve-artifacts", "--artifacts-destination", str(folder / "artifacts")]
     options += ["--host", HOST, "--port", str(port), "--workers", str(workers)]
     environment = {
@@ -115,7 +115,7 @@ def free_port() -> int:
 def _running(
     command: list, log: Path, *, stop: signal.Signals, **options: object
 ) -> Iterator[subprocess.Popen]:
-    """A process with its children in a group of their own, all of them gone at the end."""
+    """Run a process in a new process group; the whole group is killed at the end."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=output, start_new_session=True, **options
@@ -136,7 +136,7 @@ def _wait_for(server: subprocess.Popen, log: Path, ready: Callable[[], bool]) ->
     deadline = time.monotonic() + 120
     while not ready():
         if server.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"{server.args} did not come up:\n{log.read_text()}")
+            raise RuntimeError(f"{server.args} did not start:\n{log.read_text()}")
         time.sleep(0.2)
 
 

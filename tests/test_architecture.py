@@ -1,4 +1,4 @@
-"""Who may import whom: the layers of the package, held for every module and every import."""
+"""Which modules may import which: the layers of the package, checked for every import."""
 
 import ast
 from collections import defaultdict
@@ -9,8 +9,8 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src"
 
-# From top to bottom. A module imports from its own layer and from those below, never from above:
-# imports inside functions and for type checking count like the rest.
+# From top to bottom. A module may import from its own layer and those below, never from above.
+# Imports inside functions and for type checking count too.
 LAYERS = (
     {"ledger"},
     {"", "__main__", "cli", "api", "request"},  # "" is `import rarelab`
@@ -68,7 +68,7 @@ def _imports(module: str) -> set[str]:
 
 
 def _ours(name: str) -> str | None:
-    """The module of ours that an imported name stands in, if it is one of ours."""
+    """The module of this package that defines an imported name, or None for other libraries."""
     if name.partition(".")[0] not in ("rarelab", "hydra_plugins"):
         return None
     while name not in MODULES:
@@ -84,14 +84,14 @@ LEVEL = {room: level for level, layer in enumerate(LAYERS) for room in layer}
 
 
 @pytest.mark.parametrize("module", MODULES, ids=_part)
-def test_a_library_stays_in_its_part(module: str) -> None:
+def test_a_library_is_imported_only_where_allowed(module: str) -> None:
     for name in _imports(module):
         homes = HOMES.get(name.partition(".")[0])
         if homes is not None:
             assert _part(module).startswith(homes), f"{module} imports {name}"
 
 
-def test_every_module_belongs_to_a_layer_and_no_layer_names_what_is_gone() -> None:
+def test_every_module_belongs_to_a_layer_and_every_layer_entry_exists() -> None:
     assert {_room(module) for module in MODULES} == set(LEVEL)
 
 
@@ -101,7 +101,7 @@ def test_no_import_goes_up(module: str) -> None:
         assert LEVEL[_room(imported)] >= LEVEL[_room(module)], f"{module} imports {imported}"
 
 
-def test_no_import_goes_round() -> None:
+def test_imports_have_no_cycles() -> None:
     rooms: defaultdict[str, set[str]] = defaultdict(set)
     for module, imported in GRAPH.items():
         rooms[_room(module)] |= {_room(name) for name in imported} - {_room(module)}
@@ -109,17 +109,17 @@ def test_no_import_goes_round() -> None:
         try:
             TopologicalSorter(graph).prepare()
         except CycleError as circle:
-            pytest.fail(f"a circle: {' <- '.join(circle.args[1])}")
+            pytest.fail(f"circular import: {' <- '.join(circle.args[1])}")
 
 
 def test_the_functional_kernels_stand_alone() -> None:
-    """Whoever copies the kernels needs nothing else of ours."""
+    """The kernels can be copied without the rest of the package."""
     for module in MODULES:
         if _room(module) == "functional":
             assert {_room(name) for name in GRAPH[module]} <= {"functional"}
 
 
-def test_the_root_holds_the_ways_in_and_the_ground() -> None:
+def test_the_root_holds_only_entry_points_and_base_modules() -> None:
     loose = {path.stem for path in (SOURCE / "rarelab").glob("*.py")}
     assert loose == {
         *("__init__", "__main__", "api", "cli", "request"),

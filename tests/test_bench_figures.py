@@ -1,4 +1,4 @@
-"""The figures that the documents state are those of the committed measurements."""
+"""The figures quoted in the documents match the committed measurements."""
 
 import csv
 import importlib.util
@@ -23,14 +23,14 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_the_tables_of_the_kernels_study_are_those_of_its_csv() -> None:
+def test_the_tables_of_the_kernels_study_match_its_csv() -> None:
     text = (KERNELS / "README.md").read_text(encoding="utf-8")
     for name, content in report().sections().items():
         assert f"<!-- {name} -->\n{content}\n<!-- end -->" in text, name
     assert (KERNELS / "growth.png").is_file()
 
 
-def test_the_study_covers_what_it_says() -> None:
+def test_the_study_covers_what_it_claims() -> None:
     found = rows(KERNELS / "result.csv")
     assert {row["library"] for row in found} == {"rarelab", "imbalanced-losses", "proxy-losses"}
     pools = {int(row["batch"]) + int(row["queue"]) for row in found}

@@ -1,4 +1,4 @@
-"""The bootstrap against resampling row by row with scikit-learn's weighted average precision."""
+"""The bootstrap agrees with row-by-row resampling and scikit-learn's average precision."""
 
 import math
 
@@ -25,7 +25,7 @@ def rows(n, rate, seed, step=0.25):
 
 
 def brute_force(scores, positives, n, seed):
-    """Macro average precision of n resamples, each column that has a positive in the resample."""
+    """Macro average precision of n resamples, over the columns with a positive in each."""
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(n):
@@ -62,7 +62,7 @@ def test_integer_weights_give_the_weighted_metric(step, rate):
         pytest.param(200, 0.1, 0.25, 3, id="several columns"),
     ],
 )
-def test_resamples_have_the_law_of_row_by_row_resampling(n, rate, step, columns):
+def test_resamples_have_the_distribution_of_row_by_row_resampling(n, rate, step, columns):
     parts = [rows(n, rate, seed, step) for seed in range(columns)]
     scores, positives = (np.stack(part, axis=1) for part in zip(*parts, strict=True))
     found = resampled_precision(scores, positives, np.random.default_rng(2), 4_000)
@@ -73,7 +73,7 @@ def test_resamples_have_the_law_of_row_by_row_resampling(n, rate, step, columns)
     assert found.std() == pytest.approx(expected.std(), rel=0.12)
 
 
-def test_interval_depends_on_the_seed_alone_and_leaves_global_generators_alone():
+def test_interval_depends_only_on_the_seed_and_leaves_global_generators_alone():
     scores, positives = map(torch.from_numpy, rows(2_000, 0.05, seed=4))
     before = torch.get_rng_state(), np.random.get_state()[1].copy()
     first = bootstrap_interval(scores, positives, seed=7)
@@ -84,7 +84,7 @@ def test_interval_depends_on_the_seed_alone_and_leaves_global_generators_alone()
     assert bootstrap_interval(scores, positives, seed=8) != first
 
 
-def test_interval_is_wider_at_a_higher_level_and_holds_the_estimate():
+def test_interval_is_wider_at_a_higher_level_and_contains_the_estimate():
     scores, positives = map(torch.from_numpy, rows(4_000, 0.02, seed=5))
     point = average_precision_score(positives, scores)
     low, high = bootstrap_interval(scores, positives, seed=0)
@@ -92,7 +92,7 @@ def test_interval_is_wider_at_a_higher_level_and_holds_the_estimate():
     assert low < narrow_low < point < narrow_high < high
 
 
-def test_interval_covers_the_truth_about_as_often_as_it_says():
+def test_interval_has_about_its_nominal_coverage():
     truth_scores, truth_positives = rows(400_000, 0.1, seed=6, step=None)
     truth = average_precision_score(truth_positives, truth_scores)
     covered = []

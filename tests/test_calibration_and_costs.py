@@ -1,4 +1,4 @@
-"""Probabilities from scores, the reliability they show, and what decisions cost."""
+"""Calibrated probabilities, reliability diagrams and decision costs."""
 
 import json
 import math
@@ -37,7 +37,7 @@ def drawn(n: int = 40_000, seed: int = 0, slope: float = 3.0, offset: float = 2.
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_calibration_finds_the_law_behind_the_scores(method) -> None:
+def test_calibration_recovers_the_true_probabilities(method) -> None:
     scores, targets, truth = drawn()
     found = fit(method, scores, targets)(scores)[:, 0]
     assert (found - truth).abs().mean() < 0.01
@@ -50,7 +50,7 @@ def test_calibration_finds_the_law_behind_the_scores(method) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_number_of_threads_moves_no_bit(method) -> None:
+def test_the_number_of_threads_changes_no_bit(method) -> None:
     scores, targets, _ = drawn(6781)
     found = []
     for threads in (1, 2):
@@ -90,14 +90,14 @@ def test_calibration_keeps_the_order_and_sums_to_one(method) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_what_was_fitted_survives_as_plain_numbers(method) -> None:
+def test_a_fit_survives_a_json_round_trip(method) -> None:
     scores, targets, _ = drawn(n=300)
     fitted = fit(method, scores, targets)
     again = restored(json.loads(json.dumps(fitted.state())))
     assert torch.equal(again(scores), fitted(scores))
 
 
-def test_a_class_that_validation_lacks_keeps_its_rate() -> None:
+def test_validation_with_a_single_class_gives_its_rate() -> None:
     scores = torch.randn(20, 1)
     for targets, rate in ((torch.zeros(20), 0.0), (torch.ones(20), 1.0)):
         assert (fit("platt", scores, targets)(scores) == rate).all()
@@ -106,7 +106,7 @@ def test_a_class_that_validation_lacks_keeps_its_rate() -> None:
     assert scarce(torch.tensor([0] * 30 + [1] * 3), ["a", "b"]) == ["b"]
 
 
-def test_reliability_bins_hold_equally_many_positives_and_whole_ties() -> None:
+def test_reliability_bins_have_equal_positives_and_never_split_ties() -> None:
     _, targets, truth = drawn()
     found = reliability(truth[:, None], (targets == 1)[:, None])
     n, rate = np.array(found["rows"]), np.array(found["rate"])
@@ -155,7 +155,7 @@ def test_the_threshold_is_the_cheapest_of_all(case) -> None:
     assert found == max(t for t in options if paid(t) == least)
 
 
-def test_decisions_are_those_of_least_expected_cost() -> None:
+def test_decisions_minimise_the_expected_cost() -> None:
     generator = torch.Generator().manual_seed(3)
     probabilities = torch.rand(50, 3, generator=generator)
     costs = cost_matrix([[0, 1, 2], [5, 0, 1], [9, 9, -1]], ("a", "b", "c"))
@@ -171,7 +171,7 @@ def test_decisions_are_those_of_least_expected_cost() -> None:
     assert mean_cost(targets, found, costs, sample_weight=weight) == pytest.approx(weighed)
 
 
-def test_the_threshold_comes_from_validation_and_the_bill_from_test() -> None:
+def test_the_threshold_comes_from_validation_and_the_cost_from_test() -> None:
     val = torch.tensor([[3.0], [1.0], [0.0]]), torch.tensor([1, 1, 0])
     test = torch.tensor([[2.0], [0.5], [-1.0], [1.0]]), torch.tensor([0, 1, 0, 1])
     costs = cost_matrix([[0, 1], [10, 0]], ("n", "p"))
@@ -183,7 +183,7 @@ def test_the_threshold_comes_from_validation_and_the_bill_from_test() -> None:
 @pytest.mark.parametrize(
     "bad", [[[0, 1]], [[0, 1], [2]], [[0, math.inf], [1, 0]], [["a", 1], [1, 0]]]
 )
-def test_costs_that_cannot_be_meant_are_refused(bad) -> None:
+def test_invalid_costs_are_refused(bad) -> None:
     with pytest.raises(RequestError, match="expected 2 lists of 2 numbers"):
         cost_matrix(bad, ("n", "p"))
 
@@ -221,7 +221,7 @@ def test_wrong_requests_are_refused_before_training(override: str, answer: str, 
     assert not home.exists()
 
 
-def test_several_classes_are_calibrated_and_billed_too() -> None:
+def test_several_classes_have_calibration_and_costs_too() -> None:
     request = ["dataset=longtail_toy", "dataset.n_samples=3000", "loss=cross_entropy"]
     request += ["trainer.max_epochs=2", "tracking=none", "calibration=isotonic"]
     wrong_costs_one = (1 - np.eye(6)).tolist()

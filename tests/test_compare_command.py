@@ -1,4 +1,4 @@
-"""``rarelab compare`` as a user has it: terminal, report, tables, the sweep's run, exit codes."""
+"""``rarelab compare`` end to end: terminal, report, tables, the sweep's run, exit codes."""
 
 import csv
 import json
@@ -46,7 +46,7 @@ class Page(HTMLParser):
 
 
 def sweep(home: Path, seeds: int = 8) -> str:
-    """Four arms with all their files, below a sweep's run; that run's id."""
+    """Record four arms with all their files under a parent sweep run; returns that run's id."""
     parent = record(
         home, BCE, 0, {}, name="the sweep",
         tags={"rarelab.kind": "sweep", "rarelab.sweep": "s1", "mlflow.note.content": "mine"},
@@ -84,7 +84,7 @@ def ask(*overrides: str) -> Path:
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory):
-    """The study's home, the report's folder, the sweep's run and what the terminal said."""
+    """The study's home, the report folder, the sweep's run id and the terminal output."""
     home = tmp_path_factory.mktemp("module") / "home"
     parent = sweep(home)
     with pytest.MonkeyPatch.context() as patch:
@@ -142,7 +142,7 @@ def test_the_report_has_verdict_tables_pictures_commands_and_digests_in_order(re
     assert text.count("<img ") == 5
 
 
-def test_pictures_are_there_for_print_and_screen(reported) -> None:
+def test_figures_are_written_for_print_and_screen(reported) -> None:
     folder = reported[1] / "figures"
     names = {path.stem for path in folder.glob("*.svg")}
     assert names == {
@@ -153,7 +153,7 @@ def test_pictures_are_there_for_print_and_screen(reported) -> None:
         assert (folder / f"{name}.pdf").stat().st_size and (folder / f"{name}.png").stat().st_size
 
 
-def test_tables_say_the_same_in_four_formats(reported) -> None:
+def test_tables_agree_in_all_four_formats(reported) -> None:
     folder = reported[1]
     with (folder / "table.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -187,7 +187,7 @@ def test_the_sweeps_run_has_words_numbers_and_files_and_keeps_its_own(reported) 
     assert {"verdict/report.html", "verdict/table.csv", "verdict/figures"} <= files
 
 
-def test_a_second_verdict_replaces_the_first_and_no_file(reported, capsys) -> None:
+def test_a_second_verdict_replaces_the_first_but_no_file(reported, capsys) -> None:
     home, folder, parent, _ = reported
     before = (folder / "report.html").read_bytes()
     own = folder.parent / "notes.txt"
@@ -201,7 +201,7 @@ def test_a_second_verdict_replaces_the_first_and_no_file(reported, capsys) -> No
     assert "against loss=smooth" in note.replace("\\", "") and "against loss=bce" not in note
 
 
-def test_a_folder_of_the_users_that_is_called_latest_is_kept(tmp_path: Path) -> None:
+def test_a_user_folder_called_latest_is_kept(tmp_path: Path) -> None:
     folder = new_folder(tmp_path, "a/../b c")
     assert folder.parent.parent == tmp_path / "reports"
     (folder.parent / "latest").mkdir()
@@ -209,7 +209,7 @@ def test_a_folder_of_the_users_that_is_called_latest_is_kept(tmp_path: Path) -> 
     assert not (folder.parent / "latest").is_symlink()
 
 
-def test_without_a_sweep_the_report_is_written_all_the_same(home: Path, capsys) -> None:
+def test_the_report_is_written_without_a_sweep_too(home: Path, capsys) -> None:
     for seed in range(2):
         record(home, BCE, seed, {"test/aucpr": 0.5})
         record(home, SMOOTH_AP, seed, {"test/aucpr": 0.6})
@@ -265,11 +265,11 @@ def test_the_command_runs_and_help_needs_no_heavy_library(rarelab, home: Path) -
 
 
 @pytest.mark.parametrize("name", ["a b=c, {d}", "it's", "back\\slash =", "x: [1]"])
-def test_a_name_reaches_the_comparison_as_it_was_typed(name: str) -> None:
+def test_a_name_reaches_the_comparison_as_typed(name: str) -> None:
     cfg = composed(f"experiment={name}", f"baseline={name}")
     assert (cfg.experiment, cfg.baseline) == (name, name)
 
 
-def test_values_of_another_kind_are_refused() -> None:
+def test_a_negative_cost_is_refused() -> None:
     with pytest.raises(RequestError, match=r"costs\.false_alert=-1: expected a number"):
         ask("experiment=x", "costs.false_alert=-1")

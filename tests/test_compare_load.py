@@ -1,4 +1,4 @@
-"""Reading records: what a run, an arm and a name are, and how a wrong request is answered."""
+"""Reading records: runs, arms and their labels, and the errors for wrong requests."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from recorded import BCE, CREDITCARD, SMOOTH_AP, TOY, leave_files, record, score
 QUEUE_8192 = {**SMOOTH_AP, "loss.queue_size": "8192"}
 
 
-def test_what_the_trainer_records_comes_back(home: Path) -> None:
+def test_a_recorded_run_reads_back_as_trained(home: Path) -> None:
     small = ["trainer.max_epochs=1", "dataset.n_samples=2000", "dataset.pos_rate=0.05", "loss=bce"]
     outcome = rarelab.train([*small, "seed=3", "tracking.experiment=real"])
     (run,) = Records(home).runs("real")
@@ -48,7 +48,7 @@ def test_a_file_is_found_in_a_home_that_moved_and_in_the_store(home: Path, tmp_p
     assert records.file(run, "curves.json") == moved / "curves.json"
 
 
-def test_the_sweeps_own_run_is_no_arm(home: Path) -> None:
+def test_the_sweeps_own_run_is_not_an_arm(home: Path) -> None:
     child = record(home, BCE, 0, {}, tags={"rarelab.sweep": "s1"})
     parent = record(home, BCE, 0, {}, tags={"rarelab.kind": "sweep", "rarelab.sweep": "s1"})
     records = Records(home)
@@ -57,13 +57,13 @@ def test_the_sweeps_own_run_is_no_arm(home: Path) -> None:
     assert records.run(child).sweep == "s1"
 
 
-def test_runs_come_in_pages_and_all_of_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_pages_of_runs_are_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rarelab.records.load._PAGE", 2)
     made = {record(home, BCE, seed, {}) for seed in range(5)}
     assert {run.run_id for run in Records(home).runs("study")} == made
 
 
-def test_wrong_requests_are_told_the_nearest_name(home: Path) -> None:
+def test_wrong_requests_suggest_the_nearest_name(home: Path) -> None:
     with pytest.raises(RequestError, match="nothing has been recorded there"):
         Records(home)
     assert not (home / "mlflow.db").exists()
@@ -115,11 +115,11 @@ def test_wrong_requests_are_told_the_nearest_name(home: Path) -> None:
         ),
     ],
 )
-def test_a_label_is_what_differs(configurations, expected) -> None:
+def test_a_label_names_what_differs(configurations, expected) -> None:
     assert labels(configurations) == expected
 
 
-def test_a_key_that_a_like_configuration_lacks_is_a_difference() -> None:
+def test_a_key_absent_from_a_similar_configuration_is_a_difference() -> None:
     older = {key: value for key, value in SMOOTH_AP.items() if key != "loss.queue_size"}
     assert differences([older, SMOOTH_AP])[0] == {"loss.queue_size": ABSENT}
 
@@ -151,7 +151,7 @@ def test_pictures_show_each_arm_chance_and_the_best_in_three_formats(tmp_path: P
         assert (tmp_path / "again" / f"{name}.svg").read_text(encoding="utf-8") == text
 
 
-def test_more_arms_than_can_be_told_apart_are_counted(tmp_path: Path) -> None:
+def test_arms_too_many_to_tell_apart_are_counted(tmp_path: Path) -> None:
     one = curves_of(tmp_path, 1.0, 0)
     figure = figures.recall_at_quantile({f"arm {i}": [one] for i in range(11)})
     legend = figure.axes[0].get_legend()
@@ -160,7 +160,7 @@ def test_more_arms_than_can_be_told_apart_are_counted(tmp_path: Path) -> None:
     assert len(legend.get_texts()) == 8 + 2
 
 
-def test_a_model_that_fits_itself_is_not_named_by_a_loss_or_an_optimiser() -> None:
+def test_an_estimators_label_names_no_loss_or_optimiser() -> None:
     network = {"model": "mlp", "optimizer": "adam", "calibration": "none"}
     rates = {"bce": "0.1", "smooth_ap": "0.2"}
     arms = [{**network, "loss": loss, "optimizer.lr": rate} for loss, rate in rates.items()]

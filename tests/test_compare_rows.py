@@ -1,4 +1,4 @@
-"""The bootstrap over test rows against scikit-learn on the same weights, and what it concludes."""
+"""The bootstrap over test rows: agrees with scikit-learn on the same weights, and covers."""
 
 import math
 
@@ -27,7 +27,7 @@ def weights(rows: int, n: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("step", [0.0, 0.5])
-def test_average_precision_of_weighted_rows_is_scikit_learns(step: float) -> None:
+def test_average_precision_of_weighted_rows_equals_scikit_learns(step: float) -> None:
     this, drawn = run(0, step=step), weights(300, 15)
     found = weigher(this, "test/aucpr")(drawn)
     expected = [
@@ -77,7 +77,7 @@ def test_all_runs_are_resampled_alike_and_the_first_column_is_as_recorded() -> N
     assert values[2, 0] == pytest.approx(expected)
 
 
-def test_runs_on_other_rows_are_no_pair() -> None:
+def test_runs_on_different_rows_are_not_paired() -> None:
     other = TestRows(run(0).scores, 1 - run(0).targets)
     with pytest.raises(ValueError, match="different rows"):
         resample([run(0), other], "test/aucpr")
@@ -89,7 +89,7 @@ def test_more_work_means_fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> Non
     assert resample([run(0)] * 30, "test/aucpr").shape == (30, 1 + rows_module.FEWEST)
 
 
-def test_one_pairs_interval_is_the_percentiles_and_agrees_with_its_p() -> None:
+def test_the_percentile_interval_of_one_pair_agrees_with_its_p() -> None:
     rng = np.random.default_rng(0)
     for shift in np.linspace(0.0, 0.4, 9):
         found = np.concatenate([[shift], rng.normal(shift, 0.1, size=999)])[None]
@@ -99,7 +99,7 @@ def test_one_pairs_interval_is_the_percentiles_and_agrees_with_its_p() -> None:
             assert (noise.low > 0 or noise.high < 0) == (noise.p <= 0.05)
 
 
-def test_several_pairs_add_the_noise_of_seeds_and_rows() -> None:
+def test_several_pairs_combine_the_noise_of_seeds_and_rows() -> None:
     rng = np.random.default_rng(0)
     seeds, rows = rng.normal(0.1, 0.04, size=6), rng.normal(0, 0.02, size=4000)
     found = np.concatenate([seeds[:, None], seeds[:, None] + rows], axis=1)
@@ -107,7 +107,7 @@ def test_several_pairs_add_the_noise_of_seeds_and_rows() -> None:
     assert noise.rows_error == pytest.approx(0.02, rel=0.05)
     of_seeds = seeds.var(ddof=1) / 6
     assert noise.error == pytest.approx(math.sqrt(of_seeds + noise.rows_error**2))
-    # Without noise of the rows it is the t test of the seeds.
+    # Without row noise it reduces to the t test over seeds.
     alone = row_noise(np.repeat(seeds[:, None], 100, axis=1), run(0).targets)
     plain = stats.ttest_1samp(seeds, 0.0)
     assert alone.p == pytest.approx(plain.pvalue)
@@ -117,7 +117,7 @@ def test_several_pairs_add_the_noise_of_seeds_and_rows() -> None:
 def test_the_interval_over_rows_covers_the_truth_of_all_rows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two fixed models on many test sets: the interval holds their difference on all rows."""
+    """Two fixed models on many test sets: the interval covers their difference on all rows."""
     monkeypatch.setattr(rows_module, "MOST", 300)
     rng = np.random.default_rng(7)
     targets = (rng.random(200_000) < 0.05).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Tests, intervals, power: equal to scipy and statsmodels, and each interval to its own test."""
+"""Tests, intervals and power agree with scipy, statsmodels and one another."""
 
 import math
 
@@ -34,7 +34,7 @@ def test_sign_flip_equals_scipys_permutation_test(n: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("n", [20, 33])
-def test_patterns_at_random_give_nearly_the_p_of_all_of_them(n: int) -> None:
+def test_random_sign_patterns_approximate_the_exact_p(n: int) -> None:
     d = np.repeat([1.0, -1.0], [n - n // 3, n // 3])  # the number of +1 is binomial
     expected = stats.binomtest(n // 3, n).pvalue
     assert paired_test(d).p == pytest.approx(expected, rel=0.05)
@@ -43,7 +43,7 @@ def test_patterns_at_random_give_nearly_the_p_of_all_of_them(n: int) -> None:
 
 
 @pytest.mark.parametrize("n", [5, 6, 7, 10, 16, 17, 20, 40])
-def test_an_interval_leaves_out_what_its_test_rejects(n: int) -> None:
+def test_an_interval_excludes_exactly_what_its_test_rejects(n: int) -> None:
     for seed in range(12):
         d = differences(n, seed)
         test = paired_test(d)
@@ -65,13 +65,13 @@ def test_an_interval_leaves_out_what_its_test_rejects(n: int) -> None:
     ],
     ids=str,
 )
-def test_equal_pairs_leave_interval_and_p_of_one_mind(d: list[float]) -> None:
+def test_interval_and_p_agree_despite_zero_differences(d: list[float]) -> None:
     test = paired_test(d)
     assert (test.p <= 1 - test.level) == (test.low > 0 or test.high < 0)
 
 
-def test_the_interval_of_a_recall_of_few_positives_is_that_of_its_test() -> None:
-    """Differences are steps of 1/123: many are zero or equal, and sums of zero are not exact."""
+def test_the_interval_of_a_recall_on_few_positives_agrees_with_its_test() -> None:
+    """Differences are multiples of 1/123: many ties and zeros, and sums that round near zero."""
     rng, ends = np.random.default_rng(1), 0
     for n in [6, 10, 16, 18, 24] * 12:
         d = np.round(rng.normal(0.012, 0.03, n) * 123) / 123
@@ -82,13 +82,13 @@ def test_the_interval_of_a_recall_of_few_positives_is_that_of_its_test() -> None
 
 
 @pytest.mark.parametrize("n", [2, 3, 4])
-def test_few_pairs_leave_no_shift_out(n: int) -> None:
+def test_with_few_pairs_the_interval_is_unbounded(n: int) -> None:
     test = paired_test(np.full(n, 0.3))
     assert (test.low, test.high) == (-math.inf, math.inf)
     assert test.p == test.least_p == 2.0 ** (1 - n)
 
 
-def test_five_pairs_state_the_level_that_they_have() -> None:
+def test_five_pairs_state_the_level_they_reach() -> None:
     d = np.array([0.1, 0.2, 0.3, 0.4, 0.7])
     test = paired_test(d)
     assert (test.low, test.high, test.level) == pytest.approx((0.1, 0.7, 0.9375))
@@ -96,12 +96,12 @@ def test_five_pairs_state_the_level_that_they_have() -> None:
 
 
 @pytest.mark.parametrize("n", [6, 8, 10, 16, 17, 20, 30])
-def test_the_level_is_near_the_one_asked_for_and_never_below(n: int) -> None:
+def test_the_level_is_close_to_the_requested_one_and_never_below(n: int) -> None:
     assert 0.95 <= paired_test(differences(n, 0)).level <= 0.97
 
 
 @pytest.mark.parametrize("n", [5, 10, 19])
-def test_intervals_cover_as_often_as_they_say(n: int) -> None:
+def test_intervals_have_their_nominal_coverage(n: int) -> None:
     rng = np.random.default_rng(n)
     of_difference = of_mean = 0
     level = math.nan
@@ -123,14 +123,14 @@ def test_runs_without_any_difference_show_none(d: np.ndarray) -> None:
     assert (test.p, test.low, test.high, test.difference) == (1.0, 0.0, 0.0, 0.0)
 
 
-def test_ties_and_zeros_are_taken() -> None:
+def test_ties_and_zeros_are_accepted() -> None:
     d = np.array([0.0, 0.1, 0.1, -0.1, 0.2, 0.2, 0.0, 0.3, 0.1, 0.2])
     expected = stats.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=np.inf)
     assert sign_flip(d).p == pytest.approx(expected.pvalue)
 
 
 @pytest.mark.parametrize("bad", [[], [math.nan], [0.1, math.inf]])
-def test_what_is_no_difference_is_refused(bad: list[float]) -> None:
+def test_differences_that_are_empty_or_not_finite_are_refused(bad: list[float]) -> None:
     with pytest.raises(ValueError, match="finite differences"):
         paired_test(bad)
 
@@ -147,10 +147,10 @@ def test_corrected_t_is_the_published_formula() -> None:
 
 
 def test_corrected_t_holds_its_level_where_splits_overlap() -> None:
-    """Two methods that are equally good on all rows, judged on splits of 100 of them."""
+    """Two methods that are equally good overall, compared on splits of 100 rows."""
     rng, plain, corrected = np.random.default_rng(0), 0, 0
     for _ in range(400):
-        sample = rng.normal(size=100)  # by row, how much better one method did
+        sample = rng.normal(size=100)  # per row, how much better one method did
         d = []
         for _ in range(10):
             test = rng.permutation(100)[:25]
@@ -184,7 +184,7 @@ def test_pairs_needed_equals_statsmodels(effect: float, alpha: float) -> None:
 def test_power_at_the_edges() -> None:
     assert power.pairs_needed(0.01, 0.05) is None and power.pairs_needed(math.nan, 0.05) is None
     assert power.pairs_needed(math.inf, 0.05) == 2
-    # Overlapping splits put a floor under the error: no number of them shows a small effect.
+    # Overlapping splits put a floor under the error: no number of them reveals a small effect.
     assert power.pairs_needed(1.0, 0.05, ratio=25 / 60) is None
     assert power.pairs_needed(1.0, 0.05) == 10
     assert power.detectable(1, 0.05) == math.inf

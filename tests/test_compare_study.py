@@ -1,4 +1,4 @@
-"""From records to verdicts: what is found, what is named, what is refused."""
+"""From records to verdicts: what is found, reported and refused."""
 
 import math
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_the_verdict_on_one_arm(home: Path, n: int, shift: float, verdict: str) 
 
 
 @pytest.mark.parametrize(("level", "least"), [(0.95, 6), (0.99, 8), (0.999, 11)])
-def test_two_seeds_are_too_few_and_how_many_it_takes_is_said(
+def test_two_seeds_are_too_few_and_the_number_needed_is_stated(
     home: Path, level: float, least: int
 ) -> None:
     paired(home, {"bce": [0.5, 0.52], "smooth_ap": [0.6, 0.63]})
@@ -72,12 +72,12 @@ def test_two_seeds_are_too_few_and_how_many_it_takes_is_said(
 @pytest.mark.parametrize(
     "metric", ["test/brier", "test/calibrated/ece", "test/expected_cost", "train/zero_grad_frac"]
 )
-def test_less_of_an_error_a_cost_or_a_dead_gradient_is_better(home: Path, metric: str) -> None:
+def test_lower_is_better_for_errors_costs_and_dead_gradients(home: Path, metric: str) -> None:
     paired(home, {"bce": BASE[:8], "smooth_ap": BASE[:8] - 0.1 + NOISE[:8]}, metric)
     assert only(home, baseline="bce", metric=metric)[1].verdict == BETTER
 
 
-def test_what_is_not_in_the_table_of_metrics_is_said_to_be_taken_as_higher_is_better(
+def test_a_metric_outside_the_table_is_noted_as_taken_higher_is_better(
     home: Path,
 ) -> None:
     paired(home, {"bce": BASE[:8], "smooth_ap": BASE[:8] - 0.1 + NOISE[:8]}, "test/f1")
@@ -90,7 +90,7 @@ def test_what_is_not_in_the_table_of_metrics_is_said_to_be_taken_as_higher_is_be
 
 
 @pytest.mark.parametrize(("metric", "high"), [("test/aucpr", 1.0), ("test/expected_cost", None)])
-def test_the_interval_of_a_mean_share_ends_at_one(home: Path, metric: str, high) -> None:
+def test_the_interval_of_a_mean_proportion_is_clipped_at_one(home: Path, metric: str, high) -> None:
     paired(home, {"bce": [0.9, 0.99], "smooth_ap": [0.8, 0.9]}, metric)
     (finding,) = ask(home, baseline="bce", metric=metric).findings
     assert finding.baseline.low == pytest.approx(0.945 - 0.5718, abs=1e-3)
@@ -101,7 +101,7 @@ def test_holm_is_over_all_arms_of_the_data_set(home: Path) -> None:
     arms = {f"loss_{i}": BASE[:7] + 0.03 + NOISE[i : i + 7] for i in range(3)}
     paired(home, {"bce": BASE[:7], **arms})
     (finding,) = ask(home, baseline="bce").findings
-    # 2 / 2^7 = 0.0156 passes alone and two of them, three only if all are this small.
+    # The least p is 2 / 2^7 = 0.0156: significant with up to three arms, not with four.
     assert {c.test.p for c in finding.contrasts} == {0.015625}
     assert [c.p_holm for c in finding.contrasts] == pytest.approx([3 * 0.015625] * 3)
     paired(home, {"loss_4": BASE[:7] + NOISE[:7]})
@@ -111,7 +111,7 @@ def test_holm_is_over_all_arms_of_the_data_set(home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["bce", "loss=bce", None])
-def test_a_baseline_is_known_by_any_value_that_identifies_it(home: Path, name) -> None:
+def test_a_baseline_may_be_named_by_any_value_that_identifies_it(home: Path, name) -> None:
     paired(home, {"bce": BASE[:3], "smooth_ap": BASE[:3]})
     assert ask(home, baseline=name).question.baseline == "loss=bce"
 
@@ -146,7 +146,7 @@ def test_a_wrong_request_is_answered_in_one_line(home: Path, options, answer: st
     assert answer in str(error.value) and "\n" not in str(error.value)
 
 
-def test_one_arm_alone_and_no_other_arm_that_works_are_refused(home: Path) -> None:
+def test_a_study_without_two_usable_arms_is_refused(home: Path) -> None:
     record(home, BCE, 0, {"test/aucpr": 0.5})
     with pytest.raises(RequestError, match="a comparison needs two configurations"):
         ask(home)
@@ -155,7 +155,7 @@ def test_one_arm_alone_and_no_other_arm_that_works_are_refused(home: Path) -> No
         ask(home)
 
 
-def test_what_cannot_be_used_is_named(home: Path) -> None:
+def test_unusable_runs_are_named(home: Path) -> None:
     paired(home, {"bce": BASE[:8], "smooth_ap": BASE[:6] + 0.03})
     record(home, {"loss": "bce"}, 3, {"test/aucpr": 0.9}, status="diverged")
     newest = record(home, {"loss": "smooth_ap"}, 1, {"test/aucpr": 0.8})
@@ -174,7 +174,7 @@ def test_what_cannot_be_used_is_named(home: Path) -> None:
     assert contrast.differences[1] == pytest.approx(0.8 - BASE[1])
 
 
-def test_runs_on_other_rows_are_no_pair(home: Path) -> None:
+def test_runs_on_different_rows_are_not_paired(home: Path) -> None:
     paired(home, {"bce": BASE[:7]}, digest="a")
     paired(home, {"smooth_ap": BASE[:6] + 0.1}, digest="a")
     record(home, {"loss": "smooth_ap"}, 6, {"test/aucpr": 0.9}, digest="b")
@@ -193,7 +193,7 @@ def test_arms_without_a_common_seed_are_not_compared(home: Path) -> None:
     assert "no seed in common" in words.sentence(finding, contrast)
 
 
-def test_what_was_varied_is_told_by_the_rows(home: Path) -> None:
+def test_what_varies_between_seeds_is_read_from_the_data_digests(home: Path) -> None:
     for seed in range(6):
         for loss in ("bce", "smooth_ap"):
             for experiment, data, digest in (
@@ -221,7 +221,7 @@ def test_what_was_varied_is_told_by_the_rows(home: Path) -> None:
     assert "do not say" in words.varied(found["unknown"])
 
 
-def test_seeds_on_one_split_are_no_splits(home: Path) -> None:
+def test_seeds_on_one_split_count_as_one_split(home: Path) -> None:
     for split in range(6):
         data = {**CREDITCARD, "dataset.split_seed": str(split)}
         for seed in range(3):
@@ -258,7 +258,7 @@ def test_on_one_split_the_test_rows_are_part_of_the_verdict(home: Path) -> None:
     assert "includes the noise of the test rows (200, 4 positive" in words.varied(finding)
 
 
-def test_with_enough_rows_both_agree(home: Path) -> None:
+def test_seeds_and_rows_agree_with_enough_rows(home: Path) -> None:
     with_rows(home, {"bce": 1.0, "smooth_ap": 2.0}, rows=5000, seeds=6, noise=0.1)
     contrast = only(home)[1]
     assert contrast.verdict == BETTER and contrast.rows.low > 0
@@ -309,7 +309,9 @@ def over_data_sets(home: Path, arms: int, sets: int) -> np.ndarray:
     return table
 
 
-def test_several_data_sets_count_once_each_and_equal_scipy_and_scikit_posthocs(home: Path) -> None:
+def test_several_data_sets_count_once_each_and_agree_with_scipy_and_scikit_posthocs(
+    home: Path,
+) -> None:
     table = over_data_sets(home, arms=4, sets=6)
     found = ask(home, baseline="loss0").across
     expected = stats.friedmanchisquare(*table.T)
@@ -323,14 +325,14 @@ def test_several_data_sets_count_once_each_and_equal_scipy_and_scikit_posthocs(h
     assert "over 6 data sets (each counts once" in told and "fewer than 10 data sets" in told
 
 
-def test_two_arms_over_data_sets_are_wilcoxons_test(home: Path) -> None:
+def test_two_arms_over_data_sets_use_wilcoxons_test(home: Path) -> None:
     table = over_data_sets(home, arms=2, sets=6)
     found = ask(home, baseline="loss0").across
     assert found.p == pytest.approx(stats.wilcoxon(table[:, 0] - table[:, 1]).pvalue)
     assert found.post_hoc is None
 
 
-def test_an_arm_that_is_not_on_every_data_set_is_named(home: Path) -> None:
+def test_an_arm_missing_from_a_data_set_is_named(home: Path) -> None:
     over_data_sets(home, arms=2, sets=2)
     record(home, {"loss": "extra"}, 0, {"test/aucpr": 0.1}, data={**TOY, "dataset": "set0"})
     assert ask(home, baseline="loss0").across.notes == [
@@ -338,7 +340,7 @@ def test_an_arm_that_is_not_on_every_data_set_is_named(home: Path) -> None:
     ]
 
 
-def test_costs_are_told_per_month(home: Path) -> None:
+def test_costs_are_reported_per_month(home: Path) -> None:
     for loss, recall in (("bce", 0.5), ("smooth_ap", 0.6)):
         for seed in range(6):
             metrics = {
@@ -374,12 +376,12 @@ def test_costs_are_told_per_month(home: Path) -> None:
         ({"experiment": None}, "expected the name of a recorded experiment"),
     ],
 )
-def test_options_that_cannot_be_meant(options, answer: str) -> None:
+def test_invalid_options_are_refused(options, answer: str) -> None:
     with pytest.raises(RequestError, match=answer):
         Options(**{"experiment": "study", **options}).check()
 
 
-def test_arms_that_tie_on_every_data_set_are_no_division_by_zero(home: Path) -> None:
+def test_arms_that_tie_on_every_data_set_do_not_divide_by_zero(home: Path) -> None:
     for name in ("a", "b"):
         values = [0.1, 0.2, 0.3, 0.7]
         arms = {f"loss{arm}": values[arm:] + values[:arm] for arm in range(3)}

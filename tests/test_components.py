@@ -1,4 +1,4 @@
-"""A leaf names components of its group, and nothing else that can be called."""
+"""A config leaf may name only the components of its group, no other callable."""
 
 import inspect
 import re
@@ -48,7 +48,7 @@ KIND = {
 
 @pytest.fixture(scope="module")
 def names() -> set[str]:
-    """``module.name`` for every name that stands in a module's text, private and imported too."""
+    """``module.name`` for every identifier in a module's source, private and imported included."""
     found: set[str] = set()
     for package in PACKAGES:
         spec = find_spec(package)
@@ -63,7 +63,7 @@ def names() -> set[str]:
 
 
 @pytest.mark.parametrize("group", KIND)
-def test_of_every_name_in_our_libraries_a_group_accepts_its_components_alone(
+def test_a_group_accepts_only_its_components_of_all_names_in_our_libraries(
     names: set[str], group: str
 ) -> None:
     assert len(names) > 100_000
@@ -75,7 +75,7 @@ def test_of_every_name_in_our_libraries_a_group_accepts_its_components_alone(
         assert target.__module__.startswith(("rarelab.", "torch.nn.modules.", "torch.optim"))
 
 
-def test_every_group_is_walked() -> None:
+def test_every_group_is_tested() -> None:
     assert set(KIND) == set(LEAVES)
     assert not components("paths")
 
@@ -104,7 +104,7 @@ def test_every_group_is_walked() -> None:
         ("model", ""),
     ],
 )
-def test_what_is_no_component_is_refused_by_name(group: str, path) -> None:
+def test_a_target_that_is_not_a_component_is_refused_by_name(group: str, path) -> None:
     with pytest.raises(RequestError, match=f"is not a {group}"):
         load_target(f"{group}._target_", path, group)
 
@@ -120,7 +120,7 @@ def test_what_is_no_component_is_refused_by_name(group: str, path) -> None:
         ("lr_schedule", "torch.optim.lr_scheduler.OneCycleLR"),
     ],
 )
-def test_a_class_of_torch_needs_no_leaf(group: str, path: str) -> None:
+def test_a_torch_class_needs_no_leaf(group: str, path: str) -> None:
     assert load_target("_target_", path, group).__name__ == path.rpartition(".")[2]
 
 
@@ -135,7 +135,7 @@ def test_a_leaf_inside_a_leaf_follows_the_same_rule() -> None:
         check_leaf("model", {"_target_": "torch.nn.Sequential", "_args_": [inner]}, allow=[])
 
 
-def test_a_trusted_module_vouches_for_its_own_alone(tmp_path: Path, monkeypatch) -> None:
+def test_a_trusted_module_allows_only_its_own_classes(tmp_path: Path, monkeypatch) -> None:
     lines = ["import os", "from torch.nn import Linear, Module", "class Own(Module): pass"]
     (tmp_path / "trusted_part.py").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,4 +1,4 @@
-"""Every shipped leaf: composes, names what exists, and lists every parameter of its target."""
+"""Every shipped leaf composes, has an existing target, and lists all of its parameters."""
 
 import inspect
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_every_group_of_the_configuration_has_leaves() -> None:
     assert STUDIES
 
 
-def test_the_table_of_groups_is_that_of_the_configuration() -> None:
+def test_the_table_of_groups_matches_the_configuration() -> None:
     content = read(Path("train.yaml"))
     defaults = [line for line in content.pop("defaults") if isinstance(line, dict)]
     chosen = {key for line in defaults for key in line if not key.startswith("override ")}
@@ -46,7 +46,7 @@ def test_the_table_of_groups_is_that_of_the_configuration() -> None:
 
 
 @pytest.mark.parametrize("key", ["model", "seed", "lr_schedule"])
-def test_a_key_that_is_missing_is_refused(key: str) -> None:
+def test_a_missing_key_is_refused(key: str) -> None:
     plain = OmegaConf.to_container(compose_train([])[0])
     assert isinstance(plain, dict)
     del plain[key]
@@ -55,7 +55,7 @@ def test_a_key_that_is_missing_is_refused(key: str) -> None:
 
 
 @pytest.mark.parametrize("leaf", LEAVES, ids=str)
-def test_a_leaf_is_its_targets_signature(leaf: Path) -> None:
+def test_a_leaf_matches_its_targets_signature(leaf: Path) -> None:
     content = read(leaf)
     if not content:
         assert leaf == Path("lr_schedule/constant.yaml")
@@ -76,12 +76,12 @@ REQUIRED = {"dataset/file.yaml": ["dataset.path=x.csv", "dataset.target=y"]}
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_a_study_composes_and_its_values_win_over_the_defaults(study: str) -> None:
+def test_a_study_composes_and_its_values_override_the_defaults(study: str) -> None:
     cfg, _ = compose_train([f"experiments={study}"])
     build.check(cfg)
     own = yaml.safe_load((CONF / "experiments" / f"{study}.yaml").read_text())
     own.pop("defaults")
-    own.pop("hydra", None)  # how it is swept, no part of a run
+    own.pop("hydra", None)  # how it is swept, not part of a run
     assert OmegaConf.to_container(OmegaConf.merge(cfg, own)) == OmegaConf.to_container(cfg)
     cfg, _ = compose_train([f"experiments={study}", "seed=7"])
     assert cfg.seed == 7
@@ -98,7 +98,7 @@ def test_a_study_composes_and_its_values_win_over_the_defaults(study: str) -> No
         ("seed==", "seed"),
     ],
 )
-def test_a_mistyped_name_is_answered_with_the_nearest(override: str, answer: str) -> None:
+def test_a_mistyped_name_suggests_the_nearest_one(override: str, answer: str) -> None:
     with pytest.raises(RequestError) as caught:
         compose_train([override])
     assert answer in str(caught.value)
@@ -132,7 +132,7 @@ def test_a_wrong_value_is_refused_with_what_was_expected(override: str, expected
     assert "\n" not in str(caught.value)
 
 
-def test_text_that_no_place_takes_is_refused() -> None:
+def test_text_with_a_null_character_is_refused() -> None:
     cfg, _ = compose_train([])
     cfg.tracking.experiment = "a\0b"
     with pytest.raises(RequestError, match=r"tracking\.experiment='a\\x00b': expected text"):
@@ -155,12 +155,12 @@ def test_text_that_no_place_takes_is_refused() -> None:
         "sklearn.linear_model.LogisticRegression",
     ],
 )
-def test_a_target_that_is_no_component_of_the_group_is_refused(target: str) -> None:
+def test_a_target_outside_the_groups_components_is_refused(target: str) -> None:
     with pytest.raises(RequestError, match=r"is not a loss of rarelab or torch.*allow_targets"):
         check_leaf("loss", {"_target_": target}, allow=[])
 
 
-def test_a_target_that_does_not_exist_names_the_nearest() -> None:
+def test_a_target_that_does_not_exist_suggests_the_nearest() -> None:
     with pytest.raises(RequestError, match="SmoothAPLoss"):
         check_leaf("loss", {"_target_": "rarelab.losses.SmothAPLoss"}, allow=[])
 

@@ -1,4 +1,4 @@
-"""What is printed never decides what is done: readers that leave, terminals that cannot show."""
+"""Printing never affects the work: closed pipes, and terminals that lack characters."""
 
 import io
 import logging
@@ -18,7 +18,7 @@ from rarelab.sweep.job import Job, Result
 
 @contextmanager
 def unread() -> Iterator[None]:
-    """Standard output is a pipe whose reader has gone (``| head -1``)."""
+    """Make standard output a pipe whose reader has exited (``| head -1``)."""
     reading, writing = os.pipe()
     os.close(reading)
     with (
@@ -28,7 +28,7 @@ def unread() -> Iterator[None]:
         yield
 
 
-def test_a_sweep_goes_on_when_its_reader_leaves() -> None:
+def test_a_sweep_continues_when_its_reader_leaves() -> None:
     job = Job(0, "seed=0", (), {}, {}, "", "", "")
     progress = Progress([job])
     with unread():
@@ -36,7 +36,7 @@ def test_a_sweep_goes_on_when_its_reader_leaves() -> None:
             progress.ended(Result(0, "done", metrics={"best/val_aucpr": 0.5}), final=True)
 
 
-def test_a_run_goes_on_when_its_reader_leaves(capfd) -> None:
+def test_a_run_continues_when_its_reader_leaves(capfd) -> None:
     configure_console()
     with unread():
         for _ in range(3):
@@ -54,13 +54,13 @@ def test_a_command_that_was_cut_short_says_so(monkeypatch) -> None:
         assert cli.main(["sync"]) == 1
 
 
-def test_a_command_that_was_done_before_its_reader_left_succeeds(monkeypatch) -> None:
+def test_a_command_that_finished_before_its_reader_left_succeeds(monkeypatch) -> None:
     monkeypatch.setattr(cli, "_sync", lambda arguments: print("one line") or 0)
     with unread():
         assert cli.main(["sync"]) == 0
 
 
-def test_a_terminal_without_the_characters_shows_the_rest(monkeypatch, capfd) -> None:
+def test_characters_that_a_terminal_lacks_are_replaced(monkeypatch, capfd) -> None:
     ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
     monkeypatch.setattr(sys, "stdout", ascii_only)
     show("0.5 ± 0.1 …")
@@ -80,7 +80,7 @@ def test_a_terminal_without_the_characters_shows_the_rest(monkeypatch, capfd) ->
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_what_the_machine_refuses_is_one_line(error: Exception, monkeypatch, capsys) -> None:
+def test_an_error_of_the_machine_is_one_line(error: Exception, monkeypatch, capsys) -> None:
     def refused(arguments: list[str]) -> int:
         raise error
 

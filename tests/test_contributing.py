@@ -1,4 +1,4 @@
-"""CONTRIBUTING's lists of files are whole: one of each kind is added by exactly these files."""
+"""CONTRIBUTING's file lists are complete: each kind is added by exactly the listed files."""
 
 import os
 import re
@@ -53,7 +53,7 @@ from rarelab.functional.new_loss import halved
 from reference import half
 
 
-def test_the_new_losss_kernel_is_its_formula():
+def test_the_new_loss_kernel_matches_its_formula():
     assert halved(torch.tensor(3.0)).item() == half(3.0)
 """
 MODEL = '''"""Linear on clipped inputs."""
@@ -110,7 +110,7 @@ DRAWN_TEST = """from rarelab.config import build
 from rarelab.config.compose import compose_train
 
 
-def test_the_new_drawn_set_follows_its_law():
+def test_the_new_drawn_set_follows_its_distribution():
     train = build.dataset(compose_train(["dataset=new_drawn"])[0]).splits(0).train
     assert bool(((train.x[:, 0] > train.x[train.y == 0].max()) == (train.y == 1)).all())
 """
@@ -131,12 +131,12 @@ hydra:
 
 
 def is_new(content: str) -> Callable[[str], str]:
-    """The whole content of a file that was not there."""
-    return lambda before: content if not before else pytest.fail("the file was there already")
+    """The content of a new file."""
+    return lambda before: content if not before else pytest.fail("the file already exists")
 
 
 def after(anchor: str, line: str) -> Callable[[str], str]:
-    """A line more, behind the first that holds the anchor."""
+    """Insert a line after the first line that contains the anchor."""
 
     def edited(before: str) -> str:
         assert anchor in before, anchor
@@ -160,7 +160,7 @@ def both(*edits: Callable[[str], str]) -> Callable[[str], str]:
 
 
 def copied(name: str, new: str) -> str:
-    """The real data set ``digits8`` under another name."""
+    """The module of a real data set, renamed."""
     text = (ROOT / "src/rarelab/data/sets" / f"{name}.py").read_text(encoding="utf-8")
     return text.replace(name, new)
 
@@ -253,7 +253,7 @@ NOTICED = {
     "test_every_network_is_in_the_list": "tests/test_models.py",
     "test_every_set_is_there": "tests/test_data_sets.py",
 }
-"""The tests that fail where a file is forgotten."""
+"""The tests that fail if a file is forgotten."""
 
 LOOKED_AT = [
     *("losses_contract", "config", "models", "metrics", "data_sets"),
@@ -262,7 +262,7 @@ LOOKED_AT = [
 
 
 def listed(kind: str) -> list[str]:
-    """The files that CONTRIBUTING lists for a kind."""
+    """The files that CONTRIBUTING lists for one kind of addition."""
     (part,) = re.findall(rf"^- \*\*{kind}\*\*\n((?:  .*\n)+)", CONTRIBUTING, flags=re.MULTILINE)
     heads = re.findall(r"^  - ((?:`[^`]+`(?:, )?)+):", part, flags=re.MULTILINE)
     return [path for head in heads for path in re.findall(r"`([^`]+)`", head)]
@@ -289,7 +289,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def outcome(checkout: Path, select: str) -> dict[str, str]:
-    """How each selected test of the copy ended, by its name."""
+    """Run the selected tests in the copy; their outcomes by test name."""
     known = [f"tests/test_{name}.py" for name in LOOKED_AT]
     command = [
         sys.executable,
@@ -318,11 +318,11 @@ def outcome(checkout: Path, select: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", ADDITIONS)
-def test_the_list_is_what_is_edited(kind: str) -> None:
+def test_the_listed_files_are_those_edited(kind: str) -> None:
     assert sorted(listed(kind)) == sorted(ADDITIONS[kind][1])
 
 
-def test_what_is_added_by_the_listed_files_is_held_to_the_contracts(checkout: Path) -> None:
+def test_additions_made_by_the_listed_files_meet_the_contracts(checkout: Path) -> None:
     ended = outcome(checkout, f"NewLoss or new_ or {' or '.join(NOTICED)}")
     assert set(ended.values()) == {"PASSED"}, [n for n, word in ended.items() if word != "PASSED"]
     for added in ("NewLoss]", "new_loss", "new_model", "new_drawn", "new_real", "new_study"):

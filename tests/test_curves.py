@@ -1,4 +1,4 @@
-"""The two curves against the single metrics and against loops over thresholds."""
+"""The two curves agree with the single metrics and with loops over thresholds."""
 
 import json
 import math
@@ -63,7 +63,7 @@ def test_precision_at_recall_is_that_of_the_highest_sufficient_threshold():
         assert value == pytest.approx(expected, abs=1e-12)
 
 
-def test_exact_points_give_back_average_precision():
+def test_exact_points_reproduce_average_precision():
     scores, positives = rows(seed=2)
     exact = curves(scores, positives.long(), classes=("no", "yes"))["exact"]
     assert list(exact) == ["yes"]

@@ -1,4 +1,4 @@
-"""What the dashboard's view chooses to show."""
+"""What the dashboard's view shows."""
 
 import base64
 import json
@@ -58,7 +58,7 @@ def test_columns_are_what_differs_then_the_results() -> None:
     assert (shown["orderByKey"], shown["orderByAsc"]) == ("metrics.`test/aucpr`", False)
 
 
-def test_every_chart_stands_in_a_section_and_the_budget_axis_is_logarithmic() -> None:
+def test_every_chart_is_in_a_section_and_the_budget_axis_is_logarithmic() -> None:
     shown = state([seen(loss="bce"), seen(loss="smooth_ap")])
     sections = [section["uuid"] for section in shown["compareRunSections"]]
     assert {chart["metricSectionId"] for chart in shown["compareRunCharts"]} == set(sections)
@@ -67,7 +67,7 @@ def test_every_chart_stands_in_a_section_and_the_budget_axis_is_logarithmic() ->
     assert (first["metricKey"], first["xAxisScaleType"]) == ("curve/recall_at_q", "log")
 
 
-def test_texts_that_would_look_alike_are_no_axis() -> None:
+def test_texts_that_would_look_alike_make_no_axis() -> None:
     apart = [seen(loss="bce"), seen(loss="smooth_ap"), seen(loss="recall_at_quantile")]
     assert axes(apart)[0] == ["loss"]
     alike = [seen(loss="recall_at_quantile"), seen(loss="recall_at_quantile_iqr")]
@@ -75,12 +75,12 @@ def test_texts_that_would_look_alike_are_no_axis() -> None:
     assert axes(alike)[1] == ["best/val_aucpr", "test/aucpr"]
 
 
-def test_numbers_are_axes_however_alike_they_begin() -> None:
+def test_numbers_are_axes_even_if_they_share_a_prefix() -> None:
     runs = [seen(loss__temperature=f"0.010000000{i}") for i in range(3)]
     assert axes(runs)[0] == ["loss.temperature"]
 
 
-def test_swept_numbers_are_taken_as_metrics_and_once() -> None:
+def test_swept_numbers_are_taken_once_as_metrics() -> None:
     runs = [
         Seen({"optimizer.lr": str(lr), "seed": "0"}, RESULT | {"hp/optimizer.lr": lr, "hp/seed": 0})
         for lr in (0.1, 0.01)
@@ -99,7 +99,7 @@ def test_an_axis_that_would_drop_a_run_is_left_out() -> None:
     assert axes(failed) == axes(runs)
 
 
-def test_one_run_alone_has_a_view_too() -> None:
+def test_a_single_run_has_a_view_too() -> None:
     shown = state([seen(loss="bce")])
     assert shown["selectedColumns"] == [f"metrics.`{key}`" for key in METRIC_COLUMNS]
 
@@ -124,7 +124,7 @@ def test_the_view_is_set_on_the_experiment_asked_for_or_the_newest(home: Path) -
         publish(records, "secnod")
 
 
-def test_nothing_recorded_is_said_and_starts_no_server(home: Path) -> None:
+def test_without_records_no_server_is_started(home: Path) -> None:
     with pytest.raises(RequestError, match="nothing has been recorded"):
         ui(home, None, uri=None, port=0, browser=False)
 

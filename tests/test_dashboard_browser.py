@@ -1,4 +1,4 @@
-"""The dashboard as its users see it, in a real browser: no click, and the answer is there."""
+"""The dashboard in a real browser: the results are visible without a click."""
 
 import os
 import subprocess
@@ -32,7 +32,7 @@ SWEEP = [
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Records:
-    """Three losses on two seeds, as a user sweeps them."""
+    """A user's sweep over three losses and two seeds."""
     home = tmp_path_factory.mktemp("home")
     environment = {**os.environ, "RARELAB_HOME": str(home)}
     environment.pop("MLFLOW_TRACKING_URI", None)
@@ -89,7 +89,7 @@ def test_the_page_is_in_its_mode_for_model_training(
         assert other not in browser.find_element(By.TAG_NAME, "nav").text
 
 
-def test_the_recall_curves_of_the_runs_lie_over_one_another(
+def test_the_recall_curves_of_the_runs_share_one_chart(
     browser: WebDriver, pages: dict[str, str], runs: list[Run], tmp_path: Path
 ) -> None:
     open_page(browser, pages["alerts, charts"])
@@ -100,7 +100,7 @@ def test_the_recall_curves_of_the_runs_lie_over_one_another(
     assert all(run.name in legend for run in runs)
     colours = [line.value_of_css_property("stroke") for line in drawn_lines(drawn)]
     assert len(set(colours)) == len(LOSSES)
-    # A logarithmic axis: the decades stand at equal distances.
+    # On a logarithmic axis, decades are equally spaced.
     decades = {
         tick.text: tick.location["x"]
         for tick in drawn.find_elements(By.CSS_SELECTOR, ".xtick text")
@@ -132,7 +132,7 @@ HOSTILE = "<script>alert(1)</script>"
 
 @pytest.fixture(scope="module")
 def report(records: Records, runs: list[Run]) -> Path:
-    """The report on the sweep, with a run whose name is a script."""
+    """The sweep's report, with one run named like a script."""
     records.client.update_run(runs[0].run_id, name=HOSTILE)
     command = [sys.executable, "-m", "rarelab", "compare", "experiment=alerts", "baseline=bce"]
     environment = {**os.environ, "RARELAB_HOME": str(records.home)}
@@ -167,7 +167,7 @@ def test_the_report_sorts_and_filters_its_tables(
 def test_a_name_in_the_report_is_text_and_pictures_are_shown(
     browser: WebDriver, report: Path, runs: list[Run]
 ) -> None:
-    browser.get_log("browser")  # what earlier pages said
+    browser.get_log("browser")  # drop the messages of earlier pages
     browser.get(report.as_uri())
     assert HOSTILE in browser.find_element(By.CSS_SELECTOR, "table[data-name=runs]").text
     widths = browser.execute_script("return [...document.images].map(i => i.naturalWidth)")
@@ -181,7 +181,7 @@ def test_a_name_in_the_report_is_text_and_pictures_are_shown(
 
 
 def card(browser: WebDriver, title: str) -> WebElement:
-    """The chart of that title."""
+    """The chart with this title."""
     found = browser.find_elements(
         By.CSS_SELECTOR, "[data-testid=experiment-view-compare-runs-card]"
     )

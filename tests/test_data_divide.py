@@ -1,4 +1,4 @@
-"""Which rows go where: shares, classes, groups, time."""
+"""How rows are split: shares, classes, groups, time."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from rarelab.errors import RequestError
 
 
 @given(counts=st.lists(st.integers(3, 200), min_size=2, max_size=5), seed=st.integers(0, 2**32 - 1))
-def test_stratified_divides_every_class_60_15_25(counts: list[int], seed: int) -> None:
+def test_stratified_splits_every_class_60_15_25(counts: list[int], seed: int) -> None:
     y = np.random.default_rng(1).permutation(np.repeat(np.arange(len(counts)), counts))
     parts = stratified(y, seed=seed)
     assert sorted(np.concatenate(parts)) == list(range(len(y)))
@@ -21,14 +21,14 @@ def test_stratified_divides_every_class_60_15_25(counts: list[int], seed: int) -
         assert (abs(got - share * np.array(counts)) <= 1.5).all()
 
 
-def test_the_seed_chooses_the_division() -> None:
+def test_the_seed_determines_the_split() -> None:
     y = np.arange(400) % 4 == 0
     first, again, other = (stratified(y, seed=seed) for seed in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0], other[0])
 
 
-def test_a_class_of_two_rows_cannot_be_divided() -> None:
+def test_a_class_of_two_rows_cannot_be_split() -> None:
     with pytest.raises(ValueError, match="class 1 has 2 rows"):
         stratified([0] * 10 + [1] * 2, seed=0)
 
@@ -41,7 +41,7 @@ def test_time_puts_the_newest_rows_in_test() -> None:
 
 
 @given(seed=st.integers(0, 1000))
-def test_no_group_stands_in_two_splits(seed: int) -> None:
+def test_no_group_is_in_two_splits(seed: int) -> None:
     rng = np.random.default_rng(seed)
     groups = rng.integers(0, 60, size=900)
     y = np.isin(groups, np.arange(9)) & (rng.random(900) < 0.5)
@@ -52,6 +52,6 @@ def test_no_group_stands_in_two_splits(seed: int) -> None:
     assert all(y[part].any() for part in parts)
 
 
-def test_groups_with_positives_must_be_three() -> None:
+def test_at_least_three_groups_must_have_positives() -> None:
     with pytest.raises(RequestError, match="at least 3 groups with a positive, found 2"):
         by_group([1, 1, 0, 0, 0], [1, 2, 3, 4, 5], seed=0)

@@ -1,4 +1,4 @@
-"""The user's own table: what is read, how it is divided, and what is refused in one line."""
+"""The user's own table: how it is read and split, and what is refused in one line."""
 
 import warnings
 from pathlib import Path
@@ -66,7 +66,7 @@ def test_every_format_gives_the_same_data(csv: Path, tmp_path: Path, name: str, 
     assert dataset(other).splits(0).digest == dataset(csv).splits(0).digest
 
 
-def test_identity_follows_the_bytes_not_the_place(csv: Path, tmp_path: Path) -> None:
+def test_identity_depends_on_the_bytes_not_the_path(csv: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.csv"
     copy.write_bytes(csv.read_bytes())
     assert dataset(csv).identity() == dataset(copy).identity()
@@ -74,14 +74,14 @@ def test_identity_follows_the_bytes_not_the_place(csv: Path, tmp_path: Path) -> 
     assert dataset(csv).identity() != dataset(copy).identity()
 
 
-def test_only_split_seed_moves_the_division(csv: Path) -> None:
+def test_only_split_seed_changes_the_split(csv: Path) -> None:
     base = dataset(csv)
     assert base.splits(0).digest == base.splits(1).digest
     assert base.splits(0).digest != dataset(csv, split_seed=1).splits(0).digest
 
 
 def test_groups_stay_together(tmp_path: Path) -> None:
-    frame = claims().assign(weight=np.arange(400))  # the weight tells which row it is
+    frame = claims().assign(weight=np.arange(400))  # the weight identifies the row
     frame.to_csv(tmp_path / "grouped.csv", index=False)
     splits = dataset(
         tmp_path / "grouped.csv", group="customer", drop=["id", "day"], sample_weight="weight"
@@ -98,7 +98,7 @@ def test_groups_stay_together(tmp_path: Path) -> None:
     assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
 
 
-def test_time_divides_by_the_date(tmp_path: Path) -> None:
+def test_time_splits_by_date(tmp_path: Path) -> None:
     frame = claims().assign(row=np.arange(400))
     frame.to_csv(tmp_path / "dated.csv", index=False)
     splits = dataset(
@@ -112,7 +112,7 @@ def test_time_divides_by_the_date(tmp_path: Path) -> None:
     assert any("time-ordered split leaves" in note for note in splits.notes)
 
 
-def test_duplicates_are_reported_and_can_be_left_out(tmp_path: Path) -> None:
+def test_duplicates_are_reported_and_can_be_dropped(tmp_path: Path) -> None:
     path = tmp_path / "twice.csv"
     pd.concat([claims(), claims()]).to_csv(path, index=False)
     arguments = {"drop": ["day", "weight"], "categorical": []}
@@ -123,9 +123,7 @@ def test_duplicates_are_reported_and_can_be_left_out(tmp_path: Path) -> None:
     assert sum(len(table) for _, table in splits.tables()) == 400
 
 
-def test_columns_that_are_not_features_are_named_with_the_override_to_drop_them(
-    tmp_path: Path,
-) -> None:
+def test_columns_unfit_as_features_are_named_with_the_option_to_drop_them(tmp_path: Path) -> None:
     path = tmp_path / "raw.csv"
     claims().assign(row=np.arange(400)).to_csv(path, index=False)
     (note, *_) = dataset(path, drop=[]).splits(0).notes
@@ -155,7 +153,7 @@ def test_a_stray_text_among_numbers_is_named(tmp_path: Path) -> None:
     assert "numbers with extra characters" in dataset(path, drop=[]).splits(0).notes[0]
 
 
-def test_where_no_feature_varies_the_stray_text_is_named(tmp_path: Path) -> None:
+def test_the_stray_text_is_named_if_no_feature_varies(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": [f"{i / 7}" for i in range(400)], "fraud": claims()["fraud"]})
     frame.loc[3, "a"] = "n.a."
     frame.to_csv(tmp_path / "one.csv", index=False)
@@ -190,7 +188,7 @@ def test_more_than_two_values_are_classes(csv: Path) -> None:
         (["b", "a", "c"], None, ("a", "b", "c"), [1, 0, 2]),
     ],
 )
-def test_targets_become_classes(values, positive, classes, y) -> None:
+def test_targets_are_encoded_as_classes(values, positive, classes, y) -> None:
     codes, names = encode(pd.Series(values, name="t"), positive)
     assert names == classes and codes.tolist() == y
 
@@ -265,8 +263,8 @@ def test_a_separator_at_the_end_of_every_row_adds_no_column(csv: Path, tmp_path:
     assert dataset(trailing).splits(0).digest == dataset(csv).splits(0).digest
 
 
-def test_reading_a_file_warns_of_nothing_that_it_silently_accepts(tmp_path: Path) -> None:
-    """Warnings are errors in this suite alone: what a user gets must not depend on that."""
+def test_refusing_a_shifted_file_does_not_depend_on_warnings_being_errors(tmp_path: Path) -> None:
+    """Only this suite turns warnings into errors; users must get the same refusal."""
     path = tmp_path / "shifted.csv"
     path.write_text("a,fraud,b\n" + "1,2,no,3\n1,2,yes,3\n" * 20)
     with warnings.catch_warnings():
@@ -274,7 +272,7 @@ def test_reading_a_file_warns_of_nothing_that_it_silently_accepts(tmp_path: Path
         assert "line 2: 4 fields" in refusal(path, drop=[])
 
 
-def test_an_infinite_value_is_refused_wherever_it_stands(tmp_path: Path) -> None:
+def test_an_infinite_value_is_refused_in_any_row(tmp_path: Path) -> None:
     for row in range(20):
         frame = pd.DataFrame({"a": np.arange(20.0), "fraud": ["no", "yes"] * 10})
         frame.loc[row, "a"] = -np.inf
@@ -282,7 +280,7 @@ def test_an_infinite_value_is_refused_wherever_it_stands(tmp_path: Path) -> None
         assert "column 'a' has 1 infinite values" in refusal(tmp_path / "inf.parquet", drop=[])
 
 
-def test_a_missing_file_names_the_nearest(csv: Path, tmp_path: Path) -> None:
+def test_a_missing_file_suggests_the_nearest_name(csv: Path, tmp_path: Path) -> None:
     assert "did you mean 'my claims.csv'?" in refusal(tmp_path / "my_claims.csv")
     assert "there is no folder" in refusal(tmp_path / "nowhere" / "x.csv")
     (tmp_path / "x.xlsx").write_bytes(b"")

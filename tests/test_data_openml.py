@@ -1,4 +1,4 @@
-"""OpenML: the conversion of what it sends, and what is said when it cannot be reached."""
+"""OpenML: the conversion of its tables, and the error if it is unreachable."""
 
 from pathlib import Path
 from urllib.error import URLError
@@ -14,7 +14,7 @@ from rarelab.errors import RarelabError, RequestError
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict:
-    """What would have been sent to OpenML; the answer is a small table."""
+    """The arguments passed to a fake ``fetch_openml``, which returns a small table."""
     monkeypatch.setenv("RARELAB_DATA", str(tmp_path))
     seen: dict = {}
     frame = pd.DataFrame(
@@ -49,7 +49,7 @@ def test_a_set_by_name_with_another_target(asked: dict) -> None:
     assert splits.classes == ("a", "b", "c") and "amount" in splits.features
 
 
-def test_no_network_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_network_is_a_one_line_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fail(**arguments) -> Bunch:
         raise URLError("no route to host")
 

@@ -1,4 +1,4 @@
-"""Splits kept on disk: what is read is what was written, and nothing else is ever read."""
+"""Cached splits: they are read back exactly as written, and damaged files are never used."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +39,7 @@ SOURCE = Source(
 
 @pytest.fixture
 def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RealData:
-    """A real set whose raw frame is read once: a second reading fails."""
+    """A real data set whose raw frame can be loaded only once."""
     monkeypatch.setenv("RARELAB_DATA", str(tmp_path))
     (tmp_path / "invented").mkdir()
     frames = iter([frame()])
@@ -86,7 +86,7 @@ def test_a_damaged_file_is_never_used(dataset: RealData, tmp_path: Path, damage:
     assert not path.exists()
 
 
-def test_what_is_large_is_not_kept(
+def test_large_splits_are_not_cached(
     dataset: RealData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prepared, "LIMIT", 1000)

@@ -1,4 +1,4 @@
-"""Raw columns to features: fitted on train alone, deaf to what test rows hold."""
+"""Raw columns to features: fitted on the training rows only, unaffected by new rows."""
 
 import json
 import pickle
@@ -51,7 +51,7 @@ def test_a_missing_number_becomes_the_training_median() -> None:
     assert fitted.transform(new)[0, 0] == pytest.approx(frame()["amount"].median(), rel=1e-6)
 
 
-def test_scaling_is_scikit_learns() -> None:
+def test_scaling_equals_scikit_learns() -> None:
     amount = frame()[["amount"]]
     standard = Preprocessor("standard").fit_transform(amount)
     assert standard == pytest.approx(StandardScaler().fit_transform(amount), abs=1e-5)
@@ -60,7 +60,7 @@ def test_scaling_is_scikit_learns() -> None:
     assert Preprocessor("quantile").fit_transform(amount) == pytest.approx(normal, abs=1e-5)
 
 
-def test_new_rows_do_not_move_the_fit() -> None:
+def test_new_rows_do_not_change_the_fit() -> None:
     fitted = Preprocessor("quantile")
     fitted.fit_transform(frame())
     alone = fitted.transform(frame().head(3))
@@ -68,7 +68,7 @@ def test_new_rows_do_not_move_the_fit() -> None:
     assert np.array_equal(fitted.transform(crowd)[:3], alone)
 
 
-def test_a_two_valued_column_stays_moderate_under_quantiles() -> None:
+def test_quantile_scaling_keeps_a_two_valued_column_moderate() -> None:
     x = Preprocessor("quantile").fit_transform(pd.DataFrame({"flag": [0, 1] * 50}))
     assert sorted(set(x[:, 0].tolist())) == pytest.approx([-1, 1], abs=1e-6)
 
@@ -128,13 +128,13 @@ def test_new_rows_that_do_not_fit_are_refused() -> None:
     assert infinite.startswith("column 'age' has 3 infinite values")
 
 
-def test_dates_are_no_features() -> None:
+def test_dates_are_refused_as_features() -> None:
     with pytest.raises(RequestError, match=r"column 'day' holds dates.*dataset.time"):
         Preprocessor().fit_transform(pd.DataFrame({"day": pd.date_range("2024-01-01", periods=5)}))
 
 
 @pytest.mark.parametrize("numeric", ["quantile", "standard", "none"])
-def test_what_was_learnt_is_plain_data_and_gives_the_same_bits(numeric, tmp_path) -> None:
+def test_the_fitted_state_is_plain_data_and_restores_to_the_same_bits(numeric, tmp_path) -> None:
     rows = frame(400).assign(code=np.arange(400) % 7, rare=[f"r{i // 3}" for i in range(400)])
     fitted = Preprocessor(numeric, max_categories=4, categorical=["code"])
     fitted.fit_transform(rows.head(300))
@@ -157,7 +157,7 @@ def test_what_was_learnt_is_plain_data_and_gives_the_same_bits(numeric, tmp_path
     assert again.feature_names == fitted.feature_names
 
 
-def test_text_alone_and_numbers_alone_are_restored_too() -> None:
+def test_text_only_and_numbers_only_are_restored_too() -> None:
     for rows in (frame()[["city"]], frame()[["age"]]):
         fitted = Preprocessor()
         x = fitted.fit_transform(rows)
@@ -170,13 +170,13 @@ def test_text_alone_and_numbers_alone_are_restored_too() -> None:
     ("unit", "zero"),
     [(1e-8, 0.0), (1e-10, 0.0), (1e-200, 0.0), (1e200, 0.0), (1e-8, 1.0), (1e-3, 1e9), (1.0, 1e12)],
 )
-def test_the_unit_of_a_column_and_its_zero_do_not_matter(numeric, unit: float, zero: float) -> None:
+def test_the_unit_and_offset_of_a_column_do_not_matter(numeric, unit: float, zero: float) -> None:
     x = np.random.default_rng(0).integers(0, 10_000, 30_000) / 10_000
     usual, moved = (pd.DataFrame({"x": column}) for column in (x, zero + unit * x))
     fitted, other = Preprocessor(numeric), Preprocessor(numeric)
     expected = fitted.fit_transform(usual.head(20_000))
     found = other.fit_transform(moved.head(20_000))
-    # What the sum with the zero rounds away is all that may differ.
+    # Only rounding from adding the offset may make a difference.
     rounded = 100 * np.spacing(zero) / unit
     inner = np.abs(expected) < 2.5
     assert found[inner] == pytest.approx(expected[inner], abs=max(1e-5, rounded))
@@ -187,13 +187,13 @@ def test_the_unit_of_a_column_and_its_zero_do_not_matter(numeric, unit: float, z
     assert again.transform(moved).tobytes() == other.transform(moved).tobytes()
 
 
-def test_small_values_beside_large_ones_stay_apart() -> None:
+def test_small_values_beside_large_ones_stay_distinct() -> None:
     p = 10.0 ** np.linspace(-30, 0, 500)
     x = Preprocessor("quantile").fit_transform(pd.DataFrame({"p": p}))
     assert (np.diff(x[:, 0]) > 0).all()
 
 
-def test_a_healthy_column_is_scaled_as_scikit_learn_alone_does_and_records_nothing_more() -> None:
+def test_an_ordinary_column_is_scaled_exactly_as_by_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     values = np.stack([rng.lognormal(3, 2, 2000).round(2), rng.integers(0, 2, 2000)], axis=1)
     learner = QuantileTransformer(

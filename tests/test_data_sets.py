@@ -1,4 +1,4 @@
-"""The real sets: their facts, what the commands say, and the two that tests can read."""
+"""The real data sets: their metadata, the data commands, and the two that tests load."""
 
 import re
 import subprocess
@@ -36,7 +36,7 @@ def test_every_set_is_there() -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=list(SOURCES))
-def test_a_set_is_known_without_a_download(source) -> None:
+def test_a_data_set_is_described_without_a_download(source) -> None:
     module = sys.modules[f"rarelab.data.sets.{source.name}"]
     dataset = getattr(module, source.name)()
     assert isinstance(dataset, RealData) and isinstance(dataset, Dataset)
@@ -52,7 +52,7 @@ def test_digits8_needs_no_download() -> None:
     assert splits.in_features == 64
 
 
-def test_list_shows_the_facts_and_what_is_here(tmp_path: Path) -> None:
+def test_list_shows_the_facts_and_whether_a_set_is_downloaded(tmp_path: Path) -> None:
     text = commands.list_datasets(tmp_path)
     (line,) = [line for line in text.splitlines() if line.startswith("creditcard")]
     for fact in ("284,807 x 29", "492 = 0.173%", "no (73 MB)", "Dal Pozzolo", "ODbL"):

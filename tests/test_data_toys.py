@@ -1,4 +1,4 @@
-"""The generated problems follow the laws that their docstrings state."""
+"""The generated data sets follow the distributions stated in their docstrings."""
 
 from dataclasses import asdict
 from typing import Any
@@ -36,7 +36,7 @@ def test_the_seed_draws_the_data(dataset: Dataset) -> None:
     assert "\n" not in dataset.identity() and dataset.identity() == dataset.identity()
 
 
-def test_toy_has_the_rate_it_was_asked_for_and_train_is_standardised() -> None:
+def test_toy_has_the_requested_rate_and_train_is_standardised() -> None:
     splits = Toy().splits(0)
     assert splits.prevalence == pytest.approx({"train": 0.005, "val": 0.005, "test": 0.005})
     assert (splits.in_features, splits.num_outputs, splits.notes) == (20, 1, ())
@@ -83,9 +83,9 @@ def test_toy_refuses_what_cannot_be_drawn(arguments: dict, key: str) -> None:
         Toy(**arguments)
 
 
-# Standard errors below are those of a mean of n draws of variance at most 1 + 1.7²; 5 of them.
+# Tolerances are 5 standard errors of a mean of n draws with variance at most 1 + 1.7².
 @pytest.mark.parametrize("cue", ["linear", "product", "radial"])
-def test_contested_top_follows_its_law(cue) -> None:
+def test_contested_top_follows_its_distribution(cue) -> None:
     dataset = ContestedTop(cue, pos_rate=0.02)
     n = 200_000
     x, y, decoy = dataset.draw(n, np.random.default_rng(0))
@@ -106,7 +106,7 @@ def test_contested_top_follows_its_law(cue) -> None:
         assert mean(rows, x[:, 5:7] ** 2) == pytest.approx(np.ones(2), abs=off)
     others = np.r_[3:5, 7:20]
     assert mean(positive, x[:, others]) == pytest.approx(np.zeros(15), abs=off)
-    # What each cue moves: the means, the product, or only the distance from the origin.
+    # Each cue shifts the means, the product, or only the distance from the origin.
     means, product = {"linear": (1.7, 1.7**2), "product": (0, 1.7**2), "radial": (0, 0)}[cue]
     assert mean(positive, x[:, 5:7]) == pytest.approx(np.full(2, means), abs=off)
     assert mean(positive, x[:, 5] * x[:, 6]) == pytest.approx(product, abs=3 * off)
@@ -120,7 +120,7 @@ def test_contested_top_draws_its_tables_independently_at_the_stated_sizes() -> N
     assert not torch.equal(splits.train.x[:1000], splits.val.x[:1000])
 
 
-def test_sequence_toy_follows_its_law() -> None:
+def test_sequence_toy_follows_its_distribution() -> None:
     dataset = SequenceToy(n_features=3)
     n = 20_000
     x, y = dataset.draw(n, np.random.default_rng(0))
@@ -134,7 +134,7 @@ def test_sequence_toy_follows_its_law() -> None:
     law = 0.04 * (1 - (1 - 0.04) ** np.minimum(steps, 5))
     assert np.asarray(rate) == pytest.approx(law, abs=5 * (0.0075 / 5_000) ** 0.5)
     assert (y[:, 0] == 0).all()
-    # A positive step is triggered now (feature 1) and was armed before (feature 0).
+    # A positive step has a trigger now (feature 1) and was armed earlier (feature 0).
     row, step = np.nonzero(np.where(steps >= 5, y == 1, False))
     now = x[row, step]
     assert now[:, 1].mean() == pytest.approx(5, abs=0.2)
@@ -142,7 +142,7 @@ def test_sequence_toy_follows_its_law() -> None:
     assert armed_before.mean() > 4.5
 
 
-def test_a_gru_learns_the_sequences_and_a_model_without_memory_does_not() -> None:
+def test_a_gru_learns_the_sequences_and_a_memoryless_model_does_not() -> None:
     splits = SequenceToy().splits(0)
     scores = {}
     for name in ("gru", "step"):
@@ -169,7 +169,7 @@ def test_a_gru_learns_the_sequences_and_a_model_without_memory_does_not() -> Non
     assert scores["gru"] > 0.6 > 0.35 > scores["step"]
 
 
-def test_longtail_toy_follows_its_law() -> None:
+def test_longtail_toy_follows_its_distribution() -> None:
     dataset = LongtailToy()
     rates = dataset.rates()
     assert rates == pytest.approx([0.655, 0.227, 0.0786, 0.0272, 0.0094, 0.0033], rel=0.02)

@@ -1,4 +1,4 @@
-"""A run of several processes, started by itself or by torchrun: one record, one ending."""
+"""A run of several processes, started by rarelab or by torchrun: one record, one outcome."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ WAYS = {"itself": ITSELF, "torchrun": TORCHRUN}
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Callable]:
-    """Start a command that trains, and give it back in the middle of training."""
+    """Start a training command; returns the process once it is training."""
     running: list[subprocess.Popen] = []
 
     def start(command: list[str], home: Path) -> subprocess.Popen:
@@ -56,14 +56,14 @@ def started(tmp_path: Path) -> Iterator[Callable]:
 
 
 def heed() -> None:
-    """Let Ctrl-C through: whatever a shell starts in the background is made to ignore it."""
+    """Restore SIGINT, which shells disable for background processes."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, f"timed out after {seconds} s"
         time.sleep(0.1)
 
 
@@ -101,7 +101,7 @@ def children(pid: int) -> list[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    """The processes below one, nearest first."""
+    """All descendants of a process, nearest first."""
     found = children(pid)
     for child in found:
         found += children(child)
@@ -116,22 +116,22 @@ def environment(pid: int) -> str:
 
 
 def other(process: subprocess.Popen) -> int:
-    """The process that trains along."""
+    """The process of rank 1."""
     if "torch.distributed.run" in process.args:
         (pid,) = [p for p in descendants(process.pid) if "\nRANK=1\n" in f"\n{environment(p)}\n"]
         return pid
-    # Forked from the fork server, which is itself a child of the first process.
+    # It is a child of the fork server, itself a child of the first process.
     (pid,) = [below for child in children(process.pid) for below in children(child)]
     return pid
 
 
 def left(process: subprocess.Popen, family: list[int]) -> bool:
-    """Whether the command and everything that it started are gone."""
+    """Whether the command and all processes that it started have exited."""
     return process.poll() is not None and not any(Path(f"/proc/{pid}").exists() for pid in family)
 
 
 @pytest.mark.slow
-def test_the_record_is_that_of_one_process(home, monkeypatch, tmp_path) -> None:
+def test_the_record_matches_that_of_one_process(home, monkeypatch, tmp_path) -> None:
     found = {}
     for way, command in {"one": ITSELF[:-1], **WAYS}.items():
         place = tmp_path / way
@@ -145,7 +145,7 @@ def test_the_record_is_that_of_one_process(home, monkeypatch, tmp_path) -> None:
         assert run.info.status == "FINISHED"
         found[way] = (rows(place), run.data.tags["rarelab.signature"], run.data.params)
     (alone, sign, params), (ours, mine, mine_too), torchruns = found.values()
-    # The same bits however the processes were started, another job than one process.
+    # Same bits however the processes were started; a different signature from one process.
     assert (ours, mine, mine_too) == torchruns
     assert sign != mine and params.pop("trainer.devices") == "1"
     assert mine_too.pop("trainer.devices") == "2" and mine_too == params
@@ -157,7 +157,7 @@ def test_the_record_is_that_of_one_process(home, monkeypatch, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_the_toys_final_aucpr_is_that_of_one_process(home) -> None:
+def test_the_toys_final_aucpr_matches_that_of_one_process(home) -> None:
     settings = ["experiments=toy_demo", "tracking=none"]
     one, two, four = (package.train([*settings, f"trainer.devices={n}"]) for n in (1, 2, 4))
     assert one.metrics["val/aucpr"] > 0.1
@@ -192,7 +192,7 @@ def test_a_process_that_dies_ends_the_run_with_a_message(started, home, way, tmp
         ("torchrun", signal.SIGTERM, 143),
     ],
 )
-def test_an_interrupted_run_is_left_by_all_and_gone_on_with(
+def test_an_interrupted_run_stops_all_processes_and_leaves_a_checkpoint(
     started, home, way: str, sent: int, code: int, monkeypatch, tmp_path
 ) -> None:
     settings = [*LONG, "model.dropout=0.1"]
@@ -209,7 +209,7 @@ def test_an_interrupted_run_is_left_by_all_and_gone_on_with(
 
 
 @pytest.mark.slow
-def test_a_run_whose_first_process_is_killed_goes_on_to_the_same_bits(
+def test_a_run_whose_first_process_was_killed_resumes_to_the_same_bits(
     started, home, tmp_path, monkeypatch
 ) -> None:
     settings = [*SHORT, "trainer.max_epochs=40", "model.dropout=0.1"]
@@ -243,12 +243,12 @@ def test_what_ends_the_first_process_ends_the_others(home) -> None:
     with pytest.raises(Pruned):
         run(*compose_train(small), listener=hopeless)
     assert not torch.distributed.is_initialized()
-    # The fork server and its helper stay, for the next run.
+    # The fork server and its helper stay alive for the next run.
     assert len(set(descendants(os.getpid())) - set(before)) <= 2
 
 
 @pytest.mark.slow
-def test_jobs_of_a_sweep_have_processes_of_their_own(rarelab, home, tmp_path) -> None:
+def test_each_job_of_a_sweep_has_its_own_processes(rarelab, home, tmp_path) -> None:
     arguments = ["-m", *SHORT, "seed=0,1", "trainer.devices=1,2", "sweep.n_jobs=2"]
     done = rarelab("train", *arguments)
     assert done.returncode == 0, done.stderr
@@ -262,13 +262,13 @@ def test_jobs_of_a_sweep_have_processes_of_their_own(rarelab, home, tmp_path) ->
 
 
 def rows_of(directory: Path) -> list[tuple[int, dict[str, float]]]:
-    """Without what the sweep notes."""
+    """The history rows, without those that the sweep adds."""
     found = [(row["step"], row["metrics"]) for row in read_rows(directory / "history.jsonl")]
     return [(step, metrics) for step, metrics in found if "hp/seed" not in metrics]
 
 
 @pytest.mark.slow
-def test_an_error_in_another_process_is_told(rarelab, home, tmp_path) -> None:
+def test_an_error_in_another_process_is_reported(rarelab, home, tmp_path) -> None:
     (tmp_path / "elsewhere" / "my_losses.py").write_text(
         "import os, torch\n"
         "class Fragile(torch.nn.Module):\n"
@@ -290,7 +290,7 @@ def test_an_error_in_another_process_is_told(rarelab, home, tmp_path) -> None:
     assert status(home) == "error"
 
 
-def test_layers_that_tell_processes_apart_are_named() -> None:
+def test_layers_that_depend_on_the_process_split_are_named() -> None:
     net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Dropout(0.0), nn.Dropout(0.3))
     assert list(mixing_rows(net)) == ["1 (BatchNorm1d)"]
     assert list(drawing(net)) == ["3 (Dropout)"]
@@ -332,7 +332,7 @@ def under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
         (["model=hist_gradient_boosting"], "trainer.devices=2: HistGradientBoosting fits all rows"),
     ],
 )
-def test_torchrun_starts_one_run_of_its_own_number(
+def test_torchrun_with_an_incompatible_request_is_refused(
     under_torchrun, capsys, home, arguments: list[str], answer: str
 ) -> None:
     assert Place.of_this_process() == Place(0, 2, 0, 2)

@@ -1,4 +1,4 @@
-"""Two processes find the gradient that one process finds on all rows, however they are split."""
+"""Two processes compute the same gradient as one process on all rows, for any split."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ LOSSES: dict[str, Callable[[int], nn.Module]] = {
 
 @dataclass(frozen=True)
 class Scenario:
-    """A loss, its classes, how many rows the first process gets, and who brings weights."""
+    """A loss, its width, the rows of the first process, and which processes pass weights."""
 
     loss: str
     width: int = 1
@@ -67,7 +67,7 @@ SCENARIOS = [
 
 
 def trace(scenario: Scenario, part: slice, wrap: Callable[[nn.Module], nn.Module]) -> list[Tensor]:
-    """Loss and parameter gradient of three steps on a part of the rows of each."""
+    """Losses and parameter gradients of three steps, each on a slice of its rows."""
     generator = torch.Generator().manual_seed(0)
     net = nn.Linear(FEATURES, scenario.width, dtype=torch.float64)
     for parameter in net.parameters():
@@ -76,7 +76,7 @@ def trace(scenario: Scenario, part: slice, wrap: Callable[[nn.Module], nn.Module
     for _ in range(3):
         x = torch.randn(ROWS, FEATURES, generator=generator, dtype=torch.float64)
         y = torch.arange(ROWS) % max(2, scenario.width)
-        if scenario.loss != "blend":  # whose plain part is averaged over processes, not rows
+        if scenario.loss != "blend":  # its plain part is averaged over processes, not rows
             y[4] = -100
         weight = torch.rand(ROWS, generator=generator, dtype=torch.float64)
         if scenario.loss == "blend":
@@ -93,7 +93,7 @@ def trace(scenario: Scenario, part: slice, wrap: Callable[[nn.Module], nn.Module
 
 
 def gathers(rank: int) -> list[Tensor]:
-    """Uneven rows of every type, and the gradient of a sum of squares of all of them."""
+    """Gather uneven rows of several dtypes; includes the gradient of the sum of squares."""
     mine = torch.arange(1.0, 4.0 + rank).requires_grad_()
     everyone = all_gather_with_grad(mine)
     everyone.square().sum().backward()
@@ -104,7 +104,7 @@ def gathers(rank: int) -> list[Tensor]:
 
 
 def overflowing(rank: int) -> list[Tensor]:
-    """Two steps, the first with an infinite logit on the second process alone."""
+    """Two steps; in the first, only rank 1 has an infinite logit."""
     loss, found = SmoothAPLoss(1, queue_size=16), []
     for top in (float("inf"), 2.0):
         logits = torch.tensor([0.5, 1.0, top if rank == 1 else 0.0])
@@ -134,14 +134,14 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[object, list
 
 
 @pytest.mark.parametrize("index", range(len(SCENARIOS)), ids=lambda index: str(SCENARIOS[index]))
-def test_the_gradient_is_the_single_process_one(outcomes, index: int) -> None:
+def test_the_gradient_is_that_of_a_single_process(outcomes, index: int) -> None:
     scenario = SCENARIOS[index]
     alone = trace(scenario, slice(0, ROWS), lambda net: net)
     assert any(part.abs().sum() > 1e-3 for part in alone[1::3])
     for outcome in outcomes:
         for position, (ours, whole) in enumerate(zip(outcome[index], alone, strict=True)):
             if scenario.loss == "blend" and position % 3 == 0:
-                continue  # the plain part of the value is each process's own
+                continue  # the plain part of the value is local to each process
             torch.testing.assert_close(ours, whole)
 
 
@@ -149,13 +149,13 @@ def test_rows_are_gathered_in_rank_order(outcomes) -> None:
     for rank, outcome in enumerate(outcomes):
         everyone, gradient, flags, labels = outcome["gathers"]
         assert everyone.tolist() == [1, 2, 3, 1, 2, 3, 4]
-        # Twice the slice of the whole gradient: averaging over two processes halves it.
+        # Twice the slice of the full gradient, since DDP averages over two processes.
         assert gradient.tolist() == [4.0 * value for value in range(1, 4 + rank)]
         assert flags.tolist() == [[True, True], [False, True]]
         assert labels.tolist() == [0, 0, 1]
 
 
-def test_an_infinite_logit_of_one_process_shows_in_all(outcomes) -> None:
+def test_an_infinite_logit_in_one_process_gives_nan_in_all(outcomes) -> None:
     for outcome in outcomes:
         first, second, remembered = outcome["overflowing"]
         assert first.isnan()

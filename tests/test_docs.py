@@ -1,4 +1,4 @@
-"""What the documents tell a reader to type works."""
+"""The commands and code in the README work as written."""
 
 import importlib.util
 import inspect
@@ -60,7 +60,7 @@ def test_the_readmes_predictions_run_as_written(
     assert Path("new.scores.csv").is_file() and Path("alerts.parquet").is_file()
 
 
-def test_the_readmes_dashboards_are_asked_for_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readmes_dashboard_commands_work_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def ui(home: Path, experiment: str | None, **_: object) -> int:

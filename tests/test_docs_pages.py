@@ -1,4 +1,4 @@
-"""README and docs/: every command in them can be typed, and the shelf is on its page whole."""
+"""README and docs/: every command composes, and docs/losses.md covers every loss."""
 
 import re
 import shlex
@@ -24,7 +24,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS)))
-def test_a_command_of_a_page_plans_and_passes_the_checks(
+def test_a_documented_command_plans_and_passes_the_checks(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
