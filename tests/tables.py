@@ -1,4 +1,4 @@
-"""Raw tables that several tests write to files and read back."""
+"""Raw tables, one row per case, that several tests write to files and read back."""
 
 import datetime
 from decimal import Decimal
@@ -25,7 +25,7 @@ def claims(n: int = 400) -> pd.DataFrame:
 
 
 def transactions(n: int = 1500) -> pd.DataFrame:
-    """Numbers, text that looks like numbers, codes, booleans and missing values."""
+    """Numbers, numeric-looking text, codes and booleans, all with missing values."""
     draw = np.random.default_rng(0)
     amount = draw.lognormal(3, 1, n)
     risk = amount * draw.lognormal(0, 1, n)
@@ -44,7 +44,7 @@ def transactions(n: int = 1500) -> pd.DataFrame:
 
 
 def zoo(n: int = 400) -> pd.DataFrame:
-    """One column of every supported kind, each with and without gaps, and the label ``y``."""
+    """A column of every kind a table can hold, most with missing values, and the label ``y``."""
     draw = np.random.default_rng(0)
     small = draw.integers(0, 5, n)
     columns = {

@@ -1,4 +1,4 @@
-"""Sweeps on Ray and by submitit, for real: two nodes, one MLflow server on PostgreSQL, loopback."""
+"""Real sweeps on Ray and submitit, on loopback: two nodes, one MLflow server on PostgreSQL."""
 
 import json
 import os
@@ -52,8 +52,8 @@ MORTAL = ("--config-dir", "my_conf", "loss=mortal", "allow_targets=[my_mortal]",
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """The address of a Ray cluster; its nodes know nothing of the test's home or server."""
-    for last in (False, False, True):  # on a busy machine Ray gives a node up that starts slowly
+    """The address of a Ray cluster whose nodes do not know the test's home or server."""
+    for last in (False, False, True):  # on a busy machine Ray drops nodes that start slowly
         with (
             tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder,
             subprocess.Popen(
@@ -75,13 +75,13 @@ def cluster() -> Iterator[str]:
 
 @pytest.fixture
 def ray(cluster: str, tracking_server: str) -> dict[str, Any]:
-    """What the command needs to use the cluster and the server."""
+    """The environment that points the command at the cluster and the server."""
     return {"env": {**ENVIRONMENT, "RAY_ADDRESS": cluster, "MLFLOW_TRACKING_URI": tracking_server}}
 
 
 @pytest.fixture
 def user(tmp_path: Path) -> Path:
-    """A folder with a module and a leaf of a user's own."""
+    """A folder with a user's own module and config file."""
     folder = tmp_path / "user"
     (folder / "my_conf" / "loss").mkdir(parents=True)
     (folder / "my_mortal.py").write_text(MODULE)
@@ -91,7 +91,7 @@ def user(tmp_path: Path) -> Path:
 
 
 def recorded(server: str, experiment: str, kind: str = "") -> list[Run]:
-    """The runs of an experiment on the server: the jobs, or those of a kind."""
+    """The experiment's runs on the server: the jobs, or the runs of the given kind."""
     client = MlflowClient(server)
     found = client.get_experiment_by_name(experiment)
     assert found is not None
@@ -100,7 +100,7 @@ def recorded(server: str, experiment: str, kind: str = "") -> list[Run]:
 
 
 def histories(home: Path, experiment: str) -> dict[str, list[dict[str, float]]]:
-    """Every number of every job, by what the job is called without its counter."""
+    """Every recorded number, by job folder."""
     folders = (home / "runs" / experiment).glob("toy-*")
     return {
         folder.name: [
@@ -113,7 +113,7 @@ def histories(home: Path, experiment: str) -> dict[str, list[dict[str, float]]]:
 
 @pytest.fixture(scope="module")
 def here(tracking_server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home of the grid as one process after the other trained it on this machine."""
+    """The home after training the grid on this machine, one job at a time."""
     home = tmp_path_factory.mktemp("here")
     environment = {"RARELAB_HOME": str(home), "MLFLOW_TRACKING_URI": tracking_server}
     command = [sys.executable, "-m", "rarelab", "train", "-m", "tracking.experiment=here", *GRID]
@@ -121,7 +121,7 @@ def here(tracking_server: str, tmp_path_factory: pytest.TempPathFactory) -> Path
     return home
 
 
-def test_two_ray_nodes_give_the_bits_of_one_process(
+def test_two_ray_nodes_match_one_process_bit_for_bit(
     rarelab: Command, ray: dict[str, Any], tracking_server: str, home: Path, here: Path
 ) -> None:
     there = rarelab("train", "-m", "hydra/launcher=ray", "tracking.experiment=on-ray", *GRID, **ray)
@@ -146,7 +146,7 @@ def test_two_ray_nodes_give_the_bits_of_one_process(
 
 
 def metrics_by_name(runs: list[Run]) -> dict[str, dict[str, str]]:
-    """To the last bit, and a NaN like another."""
+    """Metrics by run name, as text: exact, and NaN equals NaN."""
     return {
         run.info.run_name or "": {key: repr(value) for key, value in run.data.metrics.items()}
         for run in runs
@@ -161,7 +161,7 @@ def metrics_by_name(runs: list[Run]) -> dict[str, dict[str, str]]:
     ],
     ids=["ray", "submitit"],
 )
-def test_a_job_that_fails_and_one_whose_worker_dies_disturb_nobody(
+def test_a_failing_job_and_a_dying_worker_do_not_affect_other_jobs(
     rarelab: Command,
     ray: dict[str, Any],
     tracking_server: str,
@@ -209,7 +209,7 @@ def test_sigterm_ends_the_jobs_and_closes_their_records(
     assert [status["status"] for status in statuses] == ["interrupted"] * 2
 
 
-def test_submitit_gives_the_bits_of_one_process(
+def test_submitit_matches_one_process_bit_for_bit(
     rarelab: Command, tracking_server: str, home: Path, here: Path
 ) -> None:
     slurm = ("hydra/launcher=submitit_slurm", "hydra.launcher.cluster=local")

@@ -1,4 +1,4 @@
-"""Every loss of the configuration on every kind of task: it trains, or says beforehand why not."""
+"""Every configured loss, on every kind of task, trains or is refused up front with a reason."""
 
 import functools
 import importlib.util
@@ -35,7 +35,7 @@ REFUSED = {
     ("softmax_focal", "binary"): "C >= 2 .one logit: SigmoidFocalLoss",
     ("softmax_focal", "sequence"): "C >= 2 .one logit: SigmoidFocalLoss",
 }
-"""What cannot be meant, and a pattern of the reason given. Everything else has to train."""
+"""Combinations that are refused, with a pattern for the reason. Everything else must train."""
 
 
 @functools.cache
@@ -54,7 +54,7 @@ def expected_refusal(loss: str, name: str) -> str | None:
 
 @pytest.mark.parametrize("name", TASKS)
 @pytest.mark.parametrize("leaf", LEAVES, ids=lambda leaf: leaf.stem)
-def test_a_loss_trains_or_says_why_not(leaf: Path, name: str, tmp_path: Path) -> None:
+def test_a_loss_trains_or_is_refused_with_a_reason(leaf: Path, name: str, tmp_path: Path) -> None:
     composed, splits = task(name)
     cfg = composed.copy()
     cfg.loss = OmegaConf.load(leaf)
@@ -79,13 +79,13 @@ def test_a_loss_trains_or_says_why_not(leaf: Path, name: str, tmp_path: Path) ->
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
-def test_every_loss_of_the_folder_is_held_to_the_contract() -> None:
+def test_every_configured_loss_is_covered_by_the_contract_tests() -> None:
     targets = {OmegaConf.load(leaf)["_target_"].rpartition(".")[2] for leaf in LEAVES}
     assert targets <= {covered(case) for case in CASES}
     assert len({case.name for case in CASES}) == len(CASES) >= 26
 
 
-def test_the_list_is_the_folder() -> None:
+def test_the_refusals_name_configured_losses() -> None:
     names = {leaf.stem for leaf in LEAVES}
     assert len(names) >= 15
     assert {loss for loss, _ in REFUSED} <= names

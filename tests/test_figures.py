@@ -1,4 +1,4 @@
-"""Pictures of a run: drawn from any history and scores, and nothing global is touched."""
+"""Figures of a run: drawn from any history and scores, without touching global state."""
 
 import re
 import sys
@@ -41,7 +41,7 @@ def data(n=2000, outputs=1, rate=0.02, seed=0):
 
 
 def complete(scores, targets, classes=None):
-    """The curves of a run, as its evaluation completes them."""
+    """Add the curves that the evaluation of a run would add."""
     _, positives = one_vs_rest(scores, targets)
     points = reliability(probabilities_of(scores), positives)
     found = curves(scores, targets, classes=classes)
@@ -55,7 +55,7 @@ def draw(directory, rows, scores, targets, classes):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The axes of each picture, by name, as they were saved."""
+    """The axes of each saved figure, by name."""
     seen: dict[str, Figure] = {}
     save = Figure.savefig
 
@@ -71,7 +71,7 @@ def labels(axes: Axes) -> list[str]:
     return [str(text) for text in axes.get_legend_handles_labels()[1]]
 
 
-def test_the_pictures_of_a_binary_run(tmp_path, drawn):
+def test_figures_of_a_binary_run(tmp_path, drawn):
     scores, targets = data()
     found = complete(scores, targets)
     paths = run_figures(
@@ -124,7 +124,7 @@ def test_multi_class_draws_a_line_per_class_and_the_macro_average(tmp_path, draw
     assert ticks == classes
 
 
-def test_of_many_classes_the_rarest_ten_are_drawn(tmp_path, drawn):
+def test_with_many_classes_the_rarest_ten_are_drawn(tmp_path, drawn):
     scores, targets = data(outputs=14)
     targets[targets == 13] = 0
     targets[targets == 12] = 1
@@ -151,7 +151,7 @@ def test_degenerate_scores_are_drawn_too(tmp_path, case):
     assert len(draw(tmp_path, [], scores, targets, ["n", "p"])) == len(NAMES)
 
 
-def test_an_infinite_loss_leaves_the_rest_of_the_picture(tmp_path, drawn):
+def test_an_infinite_loss_does_not_spoil_the_rest_of_the_figure(tmp_path, drawn):
     rows = history(**{"train/loss": float("inf")})
     draw(tmp_path, rows, *data(), ["n", "p"])
     assert len(drawn["training"].axes) == 1
@@ -164,7 +164,7 @@ def test_pyplot_is_not_used(tmp_path):
     assert not hasattr(figures, "plt")
 
 
-def test_the_colours_of_all_pictures_are_named_in_one_place():
+def test_the_colours_of_all_figures_are_defined_in_one_place():
     source = Path(package.__file__).parent
     named = re.compile(r"""["']#[0-9A-Fa-f]{6}["']""")
     found = {path.name for path in source.rglob("*.py") if named.search(path.read_text("utf-8"))}

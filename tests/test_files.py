@@ -1,4 +1,4 @@
-"""A file is there whole or not at all, whatever happens while it is written."""
+"""Files are written atomically: whole or not at all, whatever happens during the write."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from rarelab import files
 from rarelab.files import remove_scratch, write_whole, written_whole
 
 
-def test_the_name_is_taken_at_the_end_and_nothing_else_is_left(tmp_path: Path) -> None:
+def test_the_file_appears_at_the_end_and_nothing_else_is_left(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     with written_whole(path) as scratch:
         scratch.write_text("half")
@@ -19,7 +19,7 @@ def test_the_name_is_taken_at_the_end_and_nothing_else_is_left(tmp_path: Path) -
     assert path.read_text() == "whole"
 
 
-def test_an_error_leaves_the_old_file_and_no_scratch(tmp_path: Path) -> None:
+def test_an_error_keeps_the_old_file_and_leaves_no_scratch(tmp_path: Path) -> None:
     path = tmp_path / "scores.csv"
     path.write_text("old")
     with pytest.raises(OSError, match="No space"), written_whole(path) as scratch:
@@ -29,7 +29,7 @@ def test_an_error_leaves_the_old_file_and_no_scratch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_a_name_that_is_taken_meanwhile_is_not_replaced(
+def test_a_file_created_meanwhile_is_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
     def refuse(*_: object) -> None:
@@ -47,7 +47,7 @@ def test_a_name_that_is_taken_meanwhile_is_not_replaced(
     assert sorted(os.listdir(tmp_path)) == ["free.csv", "scores.csv"]
 
 
-def test_what_a_killed_writer_left_hinders_nobody_and_can_be_removed(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_writer_do_no_harm_and_can_be_removed(tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
     (tmp_path / f".{path.name}.0123abcd{files.SCRATCH}").write_text("half")
     write_whole(path, "whole")

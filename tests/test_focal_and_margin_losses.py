@@ -37,9 +37,9 @@ def rows(classes: int = 3, n: int = 40, seed: int = 0) -> tuple[torch.Tensor, to
 
 @pytest.mark.parametrize("gamma", GAMMAS)
 @pytest.mark.parametrize("alpha", [-1.0, 0.25])
-def test_sigmoid_focal_is_the_formula(alpha: float, gamma: float) -> None:
+def test_sigmoid_focal_matches_the_formula(alpha: float, gamma: float) -> None:
     logits, labels = rows(1)
-    targets = (labels + torch.linspace(0, 1, 40, dtype=torch.float64)) / 2  # soft and hard alike
+    targets = (labels + torch.linspace(0, 1, 40, dtype=torch.float64)) / 2  # soft and hard targets
     for goals in (labels.double(), targets):
         found = sigmoid_focal(logits[:, 0], goals, alpha=alpha, gamma=gamma)
         pairs = zip(logits[:, 0].tolist(), goals.tolist(), strict=True)
@@ -50,7 +50,7 @@ def test_sigmoid_focal_is_the_formula(alpha: float, gamma: float) -> None:
 @pytest.mark.parametrize("gamma", GAMMAS)
 @pytest.mark.parametrize("alpha", [None, [0.5, 1.0, 2.0]])
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_softmax_focal_is_the_formula(alpha, gamma: float, smoothing: float) -> None:
+def test_softmax_focal_matches_the_formula(alpha, gamma: float, smoothing: float) -> None:
     logits, labels = rows()
     weights = None if alpha is None else torch.tensor(alpha)
     found = softmax_focal(logits, labels, gamma=gamma, alpha=weights, label_smoothing=smoothing)
@@ -61,7 +61,7 @@ def test_softmax_focal_is_the_formula(alpha, gamma: float, smoothing: float) -> 
 
 @pytest.mark.parametrize("kernel", ["sigmoid", "softmax"])
 @pytest.mark.parametrize("gamma", GAMMAS)
-def test_the_gradient_of_a_focal_loss_is_its_slope(kernel: str, gamma: float) -> None:
+def test_the_gradient_of_a_focal_loss_matches_finite_differences(kernel: str, gamma: float) -> None:
     logits, labels = rows(1 if kernel == "sigmoid" else 3, n=8)
 
     def loss(s):
@@ -72,7 +72,7 @@ def test_the_gradient_of_a_focal_loss_is_its_slope(kernel: str, gamma: float) ->
     assert torch.autograd.gradcheck(loss, logits.requires_grad_())
 
 
-def test_what_is_surely_right_has_neither_loss_nor_gradient_but_no_nan() -> None:
+def test_confident_correct_predictions_have_zero_loss_and_gradient_not_nan() -> None:
     for gamma in GAMMAS:
         for sign in (1, -1):
             logits = torch.tensor([[60.0], [200.0], [1e4]], requires_grad=True)
@@ -86,7 +86,7 @@ def test_what_is_surely_right_has_neither_loss_nor_gradient_but_no_nan() -> None
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_sigmoid_focal_is_the_published_package_on_any_shape(reduction, weighted) -> None:
+def test_sigmoid_focal_matches_the_published_package_on_any_shape(reduction, weighted) -> None:
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(4, 3, 2, 5, generator=generator, dtype=torch.float64)
     targets = torch.randint(0, 2, logits.shape, generator=generator).double()
@@ -103,7 +103,9 @@ def test_sigmoid_focal_is_the_published_package_on_any_shape(reduction, weighted
 @pytest.mark.parametrize("reduction", ["mean", "mean_positive", "sum", "none"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("shape", [(), (5,), (2, 3)])
-def test_softmax_focal_is_the_published_package_on_any_shape(reduction, weighted, shape) -> None:
+def test_softmax_focal_matches_the_published_package_on_any_shape(
+    reduction, weighted, shape
+) -> None:
     generator = torch.Generator().manual_seed(2)
     logits = torch.randn(6, 4, *shape, generator=generator, dtype=torch.float64)
     targets = torch.randint(0, 4, (6, *shape), generator=generator)
@@ -119,7 +121,7 @@ def test_softmax_focal_is_the_published_package_on_any_shape(reduction, weighted
         )
 
 
-def test_mean_positive_without_a_positive_divides_by_one() -> None:
+def test_mean_positive_without_positives_divides_by_one() -> None:
     logits, _ = rows()
     background = torch.zeros(40, dtype=torch.int64)
     total = SoftmaxFocalLoss(reduction="sum")(logits, background)
@@ -138,7 +140,7 @@ def test_gamma_zero_is_cross_entropy() -> None:
     )
 
 
-def test_classes_that_exclude_each_other_are_sent_to_the_other_focal_loss() -> None:
+def test_mutually_exclusive_classes_are_referred_to_softmax_focal() -> None:
     logits, labels = rows()
     with pytest.raises(ValueError, match=r"\[40, 3\].*SoftmaxFocalLoss"):
         SigmoidFocalLoss()(logits, labels)
@@ -149,7 +151,7 @@ def test_classes_that_exclude_each_other_are_sent_to_the_other_focal_loss() -> N
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.25, 1.0])
-def test_hard_negative_bce_is_the_formula(fraction: float) -> None:
+def test_hard_negative_bce_matches_the_formula(fraction: float) -> None:
     logits, labels = rows(1)
     found = HardNegativeBinaryCrossEntropy(fraction, 4.0, 3.0)(logits, labels)
     expected = reference.hard_negative_bce(
@@ -158,7 +160,7 @@ def test_hard_negative_bce_is_the_formula(fraction: float) -> None:
     assert found.item() == pytest.approx(expected)
 
 
-def test_the_mining_takes_the_written_share_and_ties_join() -> None:
+def test_mining_takes_the_configured_fraction_and_all_ties() -> None:
     scores = torch.arange(100.0)
     negatives = torch.ones(100, dtype=torch.bool)
     for fraction, count in ((0.07, 7), (0.01, 1), (0.001, 1), (0.29, 29), (1.0, 100)):
@@ -169,7 +171,7 @@ def test_the_mining_takes_the_written_share_and_ties_join() -> None:
         hard_negatives(scores, negatives, fraction=0.0)
 
 
-def test_a_hard_weight_of_one_is_weighted_bce() -> None:
+def test_a_hard_weight_of_one_is_plain_bce() -> None:
     logits, labels = rows(1)
     torch.testing.assert_close(
         HardNegativeBinaryCrossEntropy(0.1, 1.0)(logits, labels),
@@ -178,7 +180,7 @@ def test_a_hard_weight_of_one_is_weighted_bce() -> None:
 
 
 @pytest.mark.parametrize("tau", [0.0, 1.0, 1.7])
-def test_logit_adjustment_is_the_formula(tau: float) -> None:
+def test_logit_adjustment_matches_the_formula(tau: float) -> None:
     logits, labels = rows()
     found = LogitAdjustedCrossEntropy(3, [7, 2.5, 0.5], tau, "none")(logits, labels)
     pairs = list(zip(logits.tolist(), labels.tolist(), strict=True))
@@ -192,7 +194,7 @@ def test_logit_adjustment_is_the_formula(tau: float) -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0])
-def test_ldam_is_the_formula(scale: float) -> None:
+def test_ldam_matches_the_formula(scale: float) -> None:
     logits, labels = rows()
     counts = [700.0, 250.0, 5.0]
     found = LDAMLoss(3, counts, 0.8, scale, "none")(logits, labels)
@@ -215,7 +217,7 @@ def hinge(scores, positives, margin=1.0, weights=None, live=None):
 
 @settings(max_examples=60, deadline=None)
 @given(score_cases.drawn(), st.sampled_from([0.1, 1.0, 5.0]), st.booleans())
-def test_the_pairwise_hinge_is_the_double_loop(case, margin: float, weighted: bool) -> None:
+def test_the_pairwise_hinge_matches_a_double_loop(case, margin: float, weighted: bool) -> None:
     scores, positives = case
     weights = np.linspace(0.5, 2.0, len(scores)) if weighted else None
     value, gradient = hinge(

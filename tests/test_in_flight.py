@@ -1,4 +1,4 @@
-"""How a sweep keeps an engine busy, whatever the engine: with one that is made of lists."""
+"""How a sweep keeps any engine busy, tested with an engine made of lists."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ def job(number: int) -> Job:
 
 
 class Line:
-    """Runs what was submitted first, one a look; ``room`` jobs may be there, ``slots`` run."""
+    """A FIFO engine: one job ends per poll; holds up to ``room`` jobs and runs ``slots``."""
 
     def __init__(self, room: int, slots: int = 1, failing: Sequence[int] = ()) -> None:
         self._room, self._slots, self._failing = room, slots, failing
@@ -60,7 +60,7 @@ JOBS = [job(number) for number in range(6)]
 
 
 @pytest.mark.parametrize("room", [1, 2, 100])
-def test_all_jobs_run_and_no_more_at_once_than_there_is_room_for(room: int) -> None:
+def test_all_jobs_run_and_never_more_at_once_than_there_is_room_for(room: int) -> None:
     line, reported = Line(room, failing=[2]), []
     results = run_in_flight(line, JOBS, lambda result: not reported.append(result))
     assert results == reported
@@ -70,15 +70,15 @@ def test_all_jobs_run_and_no_more_at_once_than_there_is_room_for(room: int) -> N
 
 
 @pytest.mark.parametrize("room", [2, 100])
-def test_after_a_stop_what_runs_is_waited_for_and_nothing_else_starts(room: int) -> None:
+def test_after_a_stop_running_jobs_finish_and_no_others_start(room: int) -> None:
     line = Line(room, slots=2, failing=[1])
     results = run_in_flight(line, JOBS, lambda result: not result.failed)
-    # Job 1 fails; 2 (and 3 where there is room for it) was running then.
+    # Job 1 fails while 2 (and 3, if there is room) is running.
     assert [result.number for result in results] == [0, 1, 2] + [3] * (room > 2)
 
 
 @pytest.mark.parametrize("reason", [KeyboardInterrupt, Terminated])
-def test_an_interruption_ends_what_runs_and_is_passed_on(reason: type[BaseException]) -> None:
+def test_an_interruption_ends_running_jobs_and_propagates(reason: type[BaseException]) -> None:
     line, reported = Line(4, slots=2), []
 
     def report(result: Result) -> bool:
@@ -94,11 +94,11 @@ def test_an_interruption_ends_what_runs_and_is_passed_on(reason: type[BaseExcept
     assert line.there == []
 
 
-def test_an_engine_without_room_is_asked_all_the_same() -> None:
+def test_an_engine_that_reports_no_room_still_gets_one_job() -> None:
     engine = Line(room=0)
     assert len(run_in_flight(engine, JOBS, lambda result: True)) == len(JOBS)
     assert engine.most == 1
 
 
-def test_no_jobs_are_no_work() -> None:
+def test_an_empty_job_list_gives_no_results() -> None:
     assert run_in_flight(Line(1), [], lambda result: True) == []

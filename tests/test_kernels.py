@@ -1,4 +1,4 @@
-"""The ranking kernels against the published formulas, in every path."""
+"""The ranking kernels against the published formulas, on every path."""
 
 import inspect
 import re
@@ -34,7 +34,7 @@ def _with_gradient(kernel, scores, *arguments, **options):
 
 
 def _assert_smooth_ap(scores, positives, tau, path, weights=None, chunk=1 << 18):
-    """Value and gradient of one list, alone and as one of several, within the stated tolerance."""
+    """Check one list, by itself and in a batch of lists, to the documented tolerance."""
     exact = scores.astype(float)
     value = reference.smooth_ap(exact, positives, tau, weights)
     slope = reference.smooth_ap_gradient(exact, positives, tau, weights)
@@ -54,14 +54,16 @@ def _assert_smooth_ap(scores, positives, tau, path, weights=None, chunk=1 << 18)
 
 @pytest.mark.parametrize("path", WAYS)
 @pytest.mark.parametrize(("scores", "positives"), score_cases.ALL)
-def test_smooth_ap_is_the_formula(scores: str, positives: str, path: str) -> None:
+def test_smooth_ap_matches_the_formula(scores: str, positives: str, path: str) -> None:
     for seed, tau in enumerate(TAUS):
         _assert_smooth_ap(*score_cases.case(scores, positives, n=32, seed=seed), tau, path)
 
 
 @settings(max_examples=60, deadline=None)
 @given(score_cases.drawn(), st.sampled_from(WAYS), st.floats(-3, 2), st.booleans(), st.booleans())
-def test_smooth_ap_is_the_formula_on_any_draw(case, path, exponent, double, weighted) -> None:
+def test_smooth_ap_matches_the_formula_on_random_draws(
+    case, path, exponent, double, weighted
+) -> None:
     scores, positives = case
     scores = scores.astype(np.float64 if double else np.float32)
     weights = np.linspace(0.5, 2.0, len(scores)) if weighted else None
@@ -71,7 +73,7 @@ def test_smooth_ap_is_the_formula_on_any_draw(case, path, exponent, double, weig
 @pytest.mark.parametrize("path", WAYS)
 @pytest.mark.parametrize("classes", [1, 7])
 def test_large_pools_agree_with_all_pairs(path: str, classes: int) -> None:
-    """Sizes at which points share cells and tiles; half of the points are a queue."""
+    """Large enough for points to share cells and tiles; half of the points are a queue."""
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(classes, 3000, generator=generator)
     positives = (
@@ -87,7 +89,7 @@ def test_large_pools_agree_with_all_pairs(path: str, classes: int) -> None:
 
 
 def _plain(scores, positives, tau):
-    """Smooth-AP as torch's own graph computes it, pair by pair."""
+    """Smooth-AP over all pairs, differentiated by torch's autograd."""
     step = torch.sigmoid((scores[None] - scores[positives][:, None]) / tau)
     return ((step[:, positives].sum(1) + 0.5) / (step.sum(1) + 0.5)).mean()
 
@@ -103,8 +105,8 @@ def _plain(scores, positives, tau):
     ],
 )
 @pytest.mark.parametrize("lists", [(), (1,), (2, 2)])
-def test_a_batch_before_a_queue_gets_the_gradient_of_its_columns(kernel, lists) -> None:
-    """As a number of columns, or as a tensor whose detached copy leads the scores."""
+def test_a_batch_ahead_of_a_queue_gets_the_gradient_of_its_columns(kernel, lists) -> None:
+    """``live`` is a column count, or a tensor whose detached copy comes first in the scores."""
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(*lists, 60, generator=generator)
     positives = torch.rand(*lists, 60, generator=generator) < 0.3
@@ -120,7 +122,7 @@ def test_a_batch_before_a_queue_gets_the_gradient_of_its_columns(kernel, lists) 
 
 
 class _Largest(TorchDispatchMode):
-    """The most elements that any tensor made within has."""
+    """Records the size of the largest tensor created inside the context, in elements."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,7 +139,7 @@ class _Largest(TorchDispatchMode):
 @pytest.mark.parametrize("path", WAYS)
 @pytest.mark.parametrize("lists", [1, 3])
 def test_no_tensor_outgrows_the_chunk_and_the_pool(path: str, lists: int) -> None:
-    """16 M pairs a list, and nothing near as large is ever made."""
+    """16 M pairs per list; no tensor comes anywhere near that size."""
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(lists, 16_000, generator=generator)
     positives = torch.rand(lists, 16_000, generator=generator) < 1 / 16
@@ -160,7 +162,7 @@ def test_long_grids_with_gaps_and_outliers() -> None:
 
 
 @pytest.mark.parametrize("path", WAYS)
-def test_as_tau_vanishes_it_is_average_precision(path: str) -> None:
+def test_as_tau_vanishes_smooth_ap_becomes_average_precision(path: str) -> None:
     rng = np.random.default_rng(0)
     scores = rng.permutation(400) / 7.0
     positives = rng.random(400) < 0.1
@@ -184,7 +186,7 @@ def test_gradcheck(path: str, lists: int) -> None:
 
 
 @pytest.mark.parametrize("path", WAYS)
-def test_excluded_points_might_as_well_not_be_there(path: str) -> None:
+def test_excluded_points_have_no_effect(path: str) -> None:
     scores, positives = map(torch.as_tensor, score_cases.case("random", "some"))
     out = torch.zeros(48, dtype=torch.bool)
     out[[3, 20, 40]] = out[positives.nonzero()[0]] = True
@@ -223,7 +225,7 @@ def test_nothing_to_rank_is_nan_without_gradient(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_nan_score_is_not_hidden_and_stays_in_its_list(path: str) -> None:
+def test_a_nan_score_shows_up_in_its_list_only(path: str) -> None:
     scores = torch.tensor([[0.5, -1.0, 2.0], [0.5, torch.nan, 3.0]])
     positives = torch.tensor([[True, False, False]] * 2)
     assert smooth_ap(scores, positives, tau=0.1, path=path).isnan().tolist() == [False, True]
@@ -237,7 +239,7 @@ def test_a_nan_score_is_not_hidden_and_stays_in_its_list(path: str) -> None:
 
 
 def test_the_chosen_path_changes_the_result_by_no_more_than_the_tolerance(monkeypatch) -> None:
-    """Sizes at which "auto" takes each path in turn."""
+    """Sizes at which "auto" picks each path in turn."""
     generator = torch.Generator().manual_seed(0)
     taken = []
     for name in ("Grid", "Window"):
@@ -252,14 +254,14 @@ def test_the_chosen_path_changes_the_result_by_no_more_than_the_tolerance(monkey
         positives = torch.rand(points, generator=generator) < 0.02
         options = {"tau": 0.05, "live": 300}
         exact, slope = _with_gradient(smooth_ap, scores, positives, **options, path="dense")
-        for _ in range(2):  # the second time with what the first one kept
+        for _ in range(2):  # the second call uses what the first one cached
             auto, gradient = _with_gradient(smooth_ap, scores, positives, **options)
             assert abs(auto - exact) < 1e-6
             assert (gradient - slope).abs().max() <= 1e-5 * slope.abs().max()
     assert [name for name, _ in taken] == ["Grid"] * 2 + ["Window"] * 2
 
 
-def test_a_device_without_float64_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_without_float64_is_supported(monkeypatch: pytest.MonkeyPatch) -> None:
     scores, positives = map(torch.as_tensor, score_cases.case("random", "some"))
     scores, positives = torch.stack((scores, scores.flip(0))), torch.stack((positives,) * 2)
     exact = smooth_ap(scores, positives, tau=0.1)
@@ -273,8 +275,8 @@ def test_a_device_without_float64_is_served(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.filterwarnings(
     "ignore:.*should not be instantiated:DeprecationWarning"
-)  # dynamo's own
-def test_without_gradient_under_autocast_and_compiled() -> None:
+)  # raised by dynamo itself
+def test_without_gradient_and_under_autocast() -> None:
     scores, positives = map(torch.as_tensor, score_cases.case("random", "some"))
     plain, slope = _with_gradient(smooth_ap, scores, positives, tau=0.1)
     with torch.no_grad():
@@ -308,7 +310,7 @@ def test_compiled_with_the_model() -> None:
         lambda s, p: pauc_at_budget(s, p, beta=0.3),
     ],
 )
-def test_a_second_derivative_is_refused_in_words(kernel) -> None:
+def test_a_second_derivative_is_refused(kernel) -> None:
     scores, positives = map(torch.as_tensor, score_cases.case("random", "some"))
     scores.requires_grad_()
     (slope,) = torch.autograd.grad(kernel(scores, positives), scores, create_graph=True)
@@ -332,7 +334,7 @@ def test_a_wrong_request_is_refused(scores, positives, options, error: str) -> N
         smooth_ap(scores, positives, **({"tau": 0.1} | options))
 
 
-def test_a_grid_that_cannot_be_held_is_refused() -> None:
+def test_a_grid_that_does_not_fit_in_memory_is_refused() -> None:
     scores = torch.arange(400_000.0)
     with pytest.raises(ValueError, match="path='window'"):
         smooth_ap(scores, scores > 399_990, tau=1e-3, path="grid")
@@ -340,7 +342,7 @@ def test_a_grid_that_cannot_be_held_is_refused() -> None:
 
 @pytest.mark.parametrize(("scores", "positives"), score_cases.ALL)
 @pytest.mark.parametrize("rule", ["linear", "lower", "higher", "nearest", "midpoint"])
-def test_recall_is_the_formula(scores: str, positives: str, rule: str) -> None:
+def test_recall_matches_the_formula(scores: str, positives: str, rule: str) -> None:
     values, marks = score_cases.case(scores, positives)
     exact, weights = values.astype(float), np.linspace(0.5, 2.0, len(values))
     for fraction, tau in ((0.05, 0.5), (0.3, 0.01)):
@@ -363,7 +365,7 @@ def test_recall_is_the_formula(scores: str, positives: str, rule: str) -> None:
         assert np.abs(gradient.numpy() - slope).max() <= 1e-6 * slope.max() + 1e-9
 
 
-def test_recall_of_no_positive_is_nan_without_gradient() -> None:
+def test_recall_without_positives_is_nan_without_gradient() -> None:
     scores = torch.arange(6.0).view(2, 3).repeat(1, 4)
     positives = torch.zeros_like(scores, dtype=torch.bool)
     positives[1, 2] = True
@@ -379,7 +381,7 @@ def test_recall_of_no_positive_is_nan_without_gradient() -> None:
 @pytest.mark.parametrize("scale", ["iqr", "band"])
 @pytest.mark.parametrize("basis", ["fpr", "population"])
 @pytest.mark.parametrize("rule", ["higher", "linear"])
-def test_pauc_is_the_formula(surrogate: str, scale: str, basis: str, rule: str) -> None:
+def test_pauc_matches_the_formula(surrogate: str, scale: str, basis: str, rule: str) -> None:
     rng = np.random.default_rng(0)
     scores, positives = rng.standard_normal((3, 60)), rng.random((3, 60)) < 0.2
     masks = {"iid": rng.random(60) < 0.7, "numerator": rng.random(60) < 0.6}
@@ -399,7 +401,7 @@ def test_pauc_is_the_formula(surrogate: str, scale: str, basis: str, rule: str) 
 
 
 @pytest.mark.parametrize("surrogate", ["trapezoid", "pairwise"])
-def test_the_gradient_of_pauc_holds_the_band_fixed(surrogate: str) -> None:
+def test_the_gradient_of_pauc_treats_the_band_as_constant(surrogate: str) -> None:
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(80, dtype=torch.float64, generator=generator)
     positives = torch.rand(80, generator=generator) < 0.3
@@ -428,7 +430,7 @@ def test_a_degenerate_band_is_nan_without_gradient(surrogate: str) -> None:
     scores = torch.zeros(4, 40)
     scores[1:] = torch.arange(40.0)
     positives = torch.zeros(4, 40, dtype=torch.bool)
-    positives[[0, 3], 5:9] = True  # equal scores, no positive, no negative, and a sound list
+    positives[[0, 3], 5:9] = True  # equal scores, no positives, no negatives, and a regular list
     positives[2] = True
     value, gradient = _with_gradient(
         pauc_at_budget, scores, positives, beta=0.5, surrogate=surrogate
@@ -456,7 +458,7 @@ def test_a_wrong_band_is_refused(wrong: dict) -> None:
 
 
 @pytest.mark.parametrize("name", functional.__all__)
-def test_a_public_kernel_says_what_it_takes_and_where_it_is_from(name: str) -> None:
+def test_a_public_kernel_documents_arguments_and_source(name: str) -> None:
     text = getattr(functional, name).__doc__
     assert "[" in text, "shapes"
     if name not in ("iqr", "masked_quantiles", "quantile", "pauc_diagnostics"):
@@ -466,7 +468,7 @@ def test_a_public_kernel_says_what_it_takes_and_where_it_is_from(name: str) -> N
 
 
 @pytest.mark.parametrize("name", losses.__all__)
-def test_a_public_loss_gives_formula_arguments_errors_and_source(name: str) -> None:
+def test_a_public_loss_documents_arguments_errors_and_source(name: str) -> None:
     made = getattr(losses, name)
     assert made.__doc__
     if isinstance(made, type):
@@ -477,7 +479,7 @@ def test_a_public_loss_gives_formula_arguments_errors_and_source(name: str) -> N
         assert all(f"    {each}: " in made.__doc__ for each in parameters)
 
 
-def test_the_exact_metric_is_the_soft_one_with_another_step() -> None:
+def test_the_exact_metric_is_the_soft_one_with_a_hard_step() -> None:
     scores, positives = map(torch.as_tensor, score_cases.case("ties", "some"))
 
     def precision_at_positives(step):
@@ -496,8 +498,8 @@ def test_the_exact_metric_is_the_soft_one_with_another_step() -> None:
     assert torch.allclose(sigmoid(distinct, 0.1), torch.sigmoid(distinct / 0.1))
 
 
-def test_the_slow_references_agree_with_what_others_publish() -> None:
-    """Smooth-AP by hand: two positives at 0 and 1, a negative between, τ = 1."""
+def test_the_slow_references_agree_with_published_results() -> None:
+    """Smooth-AP by hand: positives at 0 and 1, a negative in between, τ = 1."""
     step = reference.sigmoid
     first = (1 + step(1.0)) / (1 + step(1.0) + step(0.5))
     second = (1 + step(-1.0)) / (1 + step(-1.0) + step(-0.5))

@@ -1,4 +1,4 @@
-"""The ledger: runs kept as a CSV say what their records said, and its pages are made from them."""
+"""The ledger: runs kept as CSV match their records, and its pages are generated from them."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ OPTIONS = Options(experiment="study", baseline="bce")
 
 
 def lines(home: Path, *, seeds: int = 8) -> list[Run]:
-    """Two arms on two drawn data sets, and what they were trained on."""
+    """Two arms on two random data sets, and what they were trained on."""
     for rate in ("0.005", "0.05"):
         data = {"dataset": "toy", "dataset.pos_rate": rate}
         for seed in range(seeds):
@@ -43,7 +43,7 @@ def lines(home: Path, *, seeds: int = 8) -> list[Run]:
     return Records(home).runs("study")
 
 
-def test_the_same_runs_give_the_same_bytes_and_read_back_to_the_same_answer(
+def test_the_same_runs_give_the_same_bytes_and_reread_give_the_same_answer(
     home: Path, tmp_path: Path
 ) -> None:
     runs = lines(home)
@@ -60,7 +60,7 @@ def test_the_same_runs_give_the_same_bytes_and_read_back_to_the_same_answer(
     assert len(kept.findings) == 2 and kept.findings[0].contrasts[0].verdict == "better"
 
 
-def test_the_noise_of_fixed_test_rows_reads_back_to_the_same_verdict(
+def test_the_noise_of_fixed_test_rows_rereads_to_the_same_verdict(
     home: Path, tmp_path: Path
 ) -> None:
     for loss, shift in (("bce", 2.0), ("smooth_ap", 2.2)):
@@ -82,7 +82,7 @@ def test_the_noise_of_fixed_test_rows_reads_back_to_the_same_verdict(
     assert "not part of the verdict" in stale.notes[-1]
 
 
-def test_runs_are_compared_within_what_is_asked(home: Path) -> None:
+def test_runs_are_compared_within_the_requested_groups(home: Path) -> None:
     paired(home, {"bce": [0.5] * 6, "smooth_ap": [0.6] * 6})
     for seed in range(6):
         for loss, value in (("bce", 0.9), ("smooth_ap", 0.8)):
@@ -96,7 +96,7 @@ def test_runs_are_compared_within_what_is_asked(home: Path) -> None:
         study(Records(home), replace(OPTIONS, within=["optimiser.lr"]))
 
 
-def test_a_header_says_what_is_to_be_compared(tmp_path: Path) -> None:
+def test_a_header_defines_the_comparisons(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(
         "# @package _global_\n# Question: does it\n#           help?\n"
@@ -117,7 +117,7 @@ def test_a_header_says_what_is_to_be_compared(tmp_path: Path) -> None:
         studies(tmp_path)  # before anything is run
 
 
-def test_what_differs_from_the_committed_runs_is_told(home: Path) -> None:
+def test_differences_from_the_committed_runs_are_reported(home: Path) -> None:
     text = runs_csv.as_csv(lines(home, seeds=2))
     assert "the same values in another form" in rerun.differing(text, text)
     value = "0.5103092783505154"
@@ -131,7 +131,7 @@ def test_what_differs_from_the_committed_runs_is_told(home: Path) -> None:
     assert told == "torch 2.12 -> 2.13, code ['a'] -> ['b']"
 
 
-def test_changed_code_is_told_and_what_the_ledger_writes_is_none(home: Path) -> None:
+def test_changed_code_is_reported_and_the_ledgers_own_files_are_not(home: Path) -> None:
     home.mkdir()
     state = {"untracked": ["experiments/mine/", "src/rarelab/new.py"]}
     facts = json.dumps({"checkouts": [state, {"untracked": ["elsewhere"]}]})
@@ -143,7 +143,7 @@ def test_changed_code_is_told_and_what_the_ledger_writes_is_none(home: Path) -> 
 
 
 @pytest.mark.parametrize("kept", KEPT, ids=lambda kept: kept.name)
-def test_the_pages_of_a_study_are_those_of_its_runs(kept: KeptStudy) -> None:
+def test_the_pages_of_a_study_match_its_runs(kept: KeptStudy) -> None:
     found = kept.answers()
     committed = {
         name: (kept.folder / name).read_text("utf-8") for name in ("verdict.md", "verdict.csv")
@@ -160,8 +160,8 @@ def test_the_pages_of_a_study_are_those_of_its_runs(kept: KeptStudy) -> None:
 
 
 @pytest.mark.parametrize("kept", KEPT, ids=lambda kept: kept.name)
-def test_the_figures_of_a_result_are_in_its_tables(kept: KeptStudy) -> None:
-    """Or in its search or its arms, or in the tables of a study that it names: the fractions."""
+def test_the_numbers_quoted_in_a_result_are_in_its_tables(kept: KeptStudy) -> None:
+    """Fractions only; its search, its arms and the tables of a study it names count too."""
     told = kept.header["Result"]
     stated = re.findall(r"\d+\.\d+", kept.path.read_text("utf-8").partition("\ndefaults:\n")[2])
     for name in [kept.name, *(other.name for other in KEPT if other.name in told)]:
@@ -176,12 +176,12 @@ def test_the_figures_of_a_result_are_in_its_tables(kept: KeptStudy) -> None:
         assert any(f"{value:.{digits}f}" == number for value in known), number
 
 
-def test_the_ledger_is_that_of_the_committed_runs() -> None:
+def test_the_ledger_matches_the_committed_runs() -> None:
     text = (FOLDER / pages.README).read_text("utf-8")
     assert f"{pages.BEGIN}\n{pages.ledger(KEPT)}\n{pages.END}" in text
 
 
-def test_the_commands_of_the_ledger_exist() -> None:
+def test_the_commands_in_the_ledger_exist() -> None:
     text = (FOLDER / pages.README).read_text("utf-8")
     targets = re.findall(
         r"^([\w-]+):", (FOLDER.parent / "Makefile").read_text("utf-8"), re.MULTILINE
@@ -204,8 +204,8 @@ SMALL = {
 
 
 WHOLE = "kdd_census_losses"
-"""The studies of the same arms on other data run with three of them, this one with all: that they
-train on each kind of data is tested elsewhere, and that all are planned too."""
+"""This study runs with all its arms; those with the same arms on other data run with three. Other
+tests check that every arm is planned and trains on each kind of data."""
 
 
 def _data_of(kept: KeptStudy) -> str:
@@ -221,7 +221,7 @@ def _data_of(kept: KeptStudy) -> str:
     ],
     ids=lambda kept: kept.name,
 )
-def test_a_study_run_small_gives_its_pages(
+def test_a_scaled_down_study_produces_its_pages(
     kept: KeptStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if _data_of(kept) not in SMALL:

@@ -1,4 +1,4 @@
-"""The losses inside a LightningModule, driven by the real Trainer through its usual hooks."""
+"""The losses in a LightningModule, driven by the real Trainer through its usual hooks."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ STEPS_PER_EPOCH = ROWS // BATCH
 pytestmark = [
     # Advice for machines with more processors.
     pytest.mark.filterwarnings("ignore:.* does not have many workers:UserWarning"),
-    # Of Lightning's own use of torch, not of ours.
+    # Caused by Lightning's use of torch, not ours.
     pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec.`:FutureWarning"),
 ]
 
@@ -92,7 +92,7 @@ def test_warmup_blend_and_decay_follow_the_hooks(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_resumed_from_a_checkpoint_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
+def test_a_run_resumed_from_a_checkpoint_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
     torch.manual_seed(0)
     start = Classifier().state_dict()
     unbroken, broken, resumed = Classifier(), Classifier(), Classifier()

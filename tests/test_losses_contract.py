@@ -1,4 +1,4 @@
-"""What every loss promises, whatever it measures."""
+"""The contract that every loss keeps."""
 
 import copy
 import io
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 def run(loss: nn.Module, logits: Tensor, targets: Tensor, **arguments) -> tuple[Tensor, Tensor]:
-    """The loss of a copy of the logits, and the gradient that reaches it."""
+    """The loss on a copy of the logits, and its gradient."""
     leaf = logits.detach().clone().requires_grad_()
     value = loss(leaf, targets, **arguments)
     value.sum().backward()
@@ -25,7 +25,7 @@ def run(loss: nn.Module, logits: Tensor, targets: Tensor, **arguments) -> tuple[
 
 
 def reduced(case: Case) -> list[nn.Module]:
-    """The loss under every reduction to one number."""
+    """The case's loss under every reduction to a scalar."""
     if not case.reduces:
         return [case.make()]
     return [case.make(reduction=reduction) for reduction in ("mean", "sum")]
@@ -54,7 +54,7 @@ def test_shifting_all_scores_changes_nothing(case: Case) -> None:
 
 
 @pytest.mark.parametrize("garbage", [7.0, float("nan"), float("inf")])
-def test_ignored_rows_count_for_nothing(case: Case, garbage: float) -> None:
+def test_ignored_rows_have_no_effect(case: Case, garbage: float) -> None:
     logits, targets = case.batch()
     value, gradient = run(case.make(), logits, targets)
     junk = torch.full((5, case.width), garbage)
@@ -112,7 +112,7 @@ def test_one_row(case: Case, target: int) -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 4])
-def test_a_batch_of_nothing_is_a_zero_on_the_graph(case: Case, rows: int) -> None:
+def test_an_empty_batch_gives_zero_attached_to_the_graph(case: Case, rows: int) -> None:
     targets = torch.full((rows,), IGNORED)
     for loss in reduced(case):
         assert_attached_zero(*run(loss, torch.randn(rows, case.width), targets))
@@ -120,7 +120,7 @@ def test_a_batch_of_nothing_is_a_zero_on_the_graph(case: Case, rows: int) -> Non
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("labels", ["mixed", "positive", "negative"])
-def test_a_row_that_is_not_finite_shows_in_the_loss(case: Case, labels: str, bad: float) -> None:
+def test_a_non_finite_row_shows_in_the_loss(case: Case, labels: str, bad: float) -> None:
     logits, targets = case.batch()
     targets = {"mixed": targets, "positive": targets * 0 + 1, "negative": targets * 0}[labels]
     spoiled = logits.detach().clone()
@@ -131,12 +131,12 @@ def test_a_row_that_is_not_finite_shows_in_the_loss(case: Case, labels: str, bad
         if case.pooled:
             assert value.isnan()
             assert gradient.isnan().all(), "a gradient scaler must see it"
-    # The parts of a schedule reduce over different things.
+    # The two losses of a schedule reduce over different dimensions.
     if case.reduces and covered(case) != "LossWarmupWrapper":
         assert not case.make(reduction="none")(spoiled, targets).isfinite().all()
 
 
-def test_a_row_that_is_not_finite_is_not_remembered(case: Case) -> None:
+def test_a_non_finite_row_does_not_enter_the_queue(case: Case) -> None:
     before, after = case.batch(seed=1), case.batch(seed=2)
     clean, spoiled = case.make(), case.make()
     for loss in (clean, spoiled):
@@ -148,9 +148,9 @@ def test_a_row_that_is_not_finite_is_not_remembered(case: Case) -> None:
         assert torch.equal(expected, found)
 
 
-def test_one_logit_that_is_not_finite_breaks_its_class_alone(case: Case) -> None:
+def test_a_non_finite_logit_affects_only_its_class(case: Case) -> None:
     if not case.pooled or case.width == 1:
-        return  # other losses have no classes one against the rest
+        return  # other losses are not one-vs-rest
     logits, targets = case.batch()
     spoiled = logits.detach().clone()
     spoiled[3, 1] = float("inf")
@@ -175,7 +175,7 @@ def test_extreme_scores(case: Case, scale: float, right: bool) -> None:
     assert gradient.isfinite().all()
 
 
-def test_float64_is_kept(case: Case) -> None:
+def test_float64_is_preserved(case: Case) -> None:
     logits, targets = case.batch()
     single, _ = run(case.make(), logits, targets)
     double, gradient = run(case.make(), logits.double(), targets)
@@ -184,7 +184,7 @@ def test_float64_is_kept(case: Case) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_computed_in_single(case: Case, dtype: torch.dtype) -> None:
+def test_half_precision_is_computed_in_float32(case: Case, dtype: torch.dtype) -> None:
     logits, targets = case.batch()
     rounded = logits.detach().to(dtype)
     value, gradient = run(case.make(), rounded, targets)
@@ -231,7 +231,7 @@ def test_reductions_agree(case: Case) -> None:
             case.make(reduction="mean")
         return
     if covered(case) == "LossWarmupWrapper":
-        case = CASES[0]  # its parts reduce over different things: rows and classes
+        case = CASES[0]  # its two losses reduce over different dimensions: rows and classes
     none, mean, total = (
         case.make(reduction=reduction)(logits, targets) for reduction in ("none", "mean", "sum")
     )
@@ -246,7 +246,7 @@ def test_reductions_agree(case: Case) -> None:
 @pytest.mark.parametrize(
     "dtype", [torch.int32, torch.uint8, torch.float32, torch.float64, torch.bool]
 )
-def test_targets_of_any_type_and_both_shapes(case: Case, dtype: torch.dtype) -> None:
+def test_targets_of_any_dtype_and_both_shapes(case: Case, dtype: torch.dtype) -> None:
     logits, targets = case.batch()
     if dtype == torch.bool:
         targets = targets.clamp(max=1)
@@ -257,7 +257,7 @@ def test_targets_of_any_type_and_both_shapes(case: Case, dtype: torch.dtype) -> 
         assert torch.equal(other_gradient, gradient)
 
 
-def test_flat_logits_when_there_is_one_column(case: Case) -> None:
+def test_flat_logits_for_a_single_column(case: Case) -> None:
     logits, targets = case.batch()
     flat = logits.detach().flatten()
     if case.width > 1:
@@ -271,7 +271,7 @@ def test_flat_logits_when_there_is_one_column(case: Case) -> None:
 
 
 @pytest.mark.parametrize("bad", [-1, 3, 0.5, float("nan")])
-def test_a_target_that_is_no_class_is_refused(case: Case, bad: float) -> None:
+def test_a_target_that_is_not_a_class_is_refused(case: Case, bad: float) -> None:
     logits, targets = case.batch()
     given = targets.to(torch.tensor(bad).dtype)
     given[2] = bad
@@ -282,7 +282,7 @@ def test_a_target_that_is_no_class_is_refused(case: Case, bad: float) -> None:
             case.make()(logits, given)
 
 
-def test_shapes_that_do_not_fit_are_refused(case: Case) -> None:
+def test_mismatched_shapes_are_refused(case: Case) -> None:
     logits, targets = case.batch()
     with pytest.raises(ValueError, match=r"targets has shape \[23\], expected \[24\]"):
         case.make()(logits, targets[:-1])
@@ -293,7 +293,7 @@ def test_shapes_that_do_not_fit_are_refused(case: Case) -> None:
         case.make()(logits.detach().long(), targets)
 
 
-def test_equal_weights_are_no_weights(case: Case) -> None:
+def test_equal_weights_change_nothing(case: Case) -> None:
     logits, targets = case.batch()
     if not case.takes_weights:
         with pytest.raises(TypeError, match="sample_weight"):
@@ -306,7 +306,7 @@ def test_equal_weights_are_no_weights(case: Case) -> None:
         torch.testing.assert_close(other_gradient, gradient)
 
 
-def test_weights_of_zero_leave_nothing(case: Case) -> None:
+def test_all_zero_weights_give_zero(case: Case) -> None:
     if not case.takes_weights:
         return
     logits, targets = case.batch()
@@ -353,6 +353,6 @@ def test_a_reloaded_loss_continues_exactly(case: Case, weighted: bool) -> None:
     assert steps(twin, range(4, 8)) == expected
 
 
-def test_every_public_loss_is_in_the_list(case: Case) -> None:
+def test_every_public_loss_has_a_case(case: Case) -> None:
     assert covered(case) in public_losses()
     assert {covered(each) for each in CASES} == public_losses()

@@ -1,4 +1,4 @@
-"""The exact metrics against loops over rows, against scikit-learn, and under transformations."""
+"""The exact metrics against loops over rows, scikit-learn, and invariances."""
 
 import math
 from fractions import Fraction
@@ -32,7 +32,7 @@ small = settings(deadline=None, max_examples=60)
 
 @st.composite
 def ranked(draw, max_rows=40, both=True):
-    """Scores on a coarse grid (many ties) with a positive and, if ``both``, a negative."""
+    """Scores on a coarse grid (many ties), with a positive and, if ``both``, a negative."""
     n = draw(st.integers(2, max_rows))
     scores = draw(st.lists(st.integers(-4, 4), min_size=n, max_size=n))
     positives = draw(st.lists(st.booleans(), min_size=n, max_size=n))
@@ -51,7 +51,7 @@ def rows(n, rate, seed, step=None, dtype=torch.float32):
 
 @pytest.mark.parametrize("step", [None, 0.01, 0.5, 100.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_average_precision_and_auroc_are_those_of_scikit_learn(step, dtype):
+def test_average_precision_and_auroc_match_scikit_learn(step, dtype):
     for seed, (n, rate) in enumerate([(30, 0.3), (999, 0.01), (20_000, 0.002), (5_000, 0.9)]):
         scores, positives = rows(n, rate, seed, step, dtype)
         expected = average_precision_score(positives, scores)
@@ -70,7 +70,7 @@ def test_average_precision_and_auroc_follow_their_definitions(case):
 
 @given(ranked(max_rows=6, both=False), st.sampled_from(["0.1", "0.25", "0.5", "0.7", "1.0"]))
 @settings(deadline=None, max_examples=25)
-def test_top_of_the_list_is_the_mean_over_every_order_of_ties(case, quantile):
+def test_top_of_the_list_averages_over_all_orders_of_ties(case, quantile):
     scores, positives = case
     size = reference.top_size(quantile, len(scores))
     hits = reference.hits_in_top(scores.tolist(), positives.tolist(), size)
@@ -89,7 +89,7 @@ def test_recall_at_fpr_is_the_best_admissible_threshold(case, fpr):
 
 @given(ranked(), st.sampled_from(["0.05", "0.3", "0.5", "0.99", "1.0"]))
 @small
-def test_precision_at_recall_is_that_of_the_highest_threshold(case, recall):
+def test_precision_at_recall_uses_the_highest_threshold(case, recall):
     expected = reference.precision_at_recall(case[0].tolist(), case[1].tolist(), Fraction(recall))
     found = metrics.precision_at_recall(*case, recall=float(recall))
     assert found == pytest.approx(expected, abs=1e-12)
@@ -97,11 +97,11 @@ def test_precision_at_recall_is_that_of_the_highest_threshold(case, recall):
 
 @given(ranked(), st.sampled_from([0.01, 0.05, 0.2, 0.5, 1.0]))
 @small
-def test_partial_auroc_is_scikit_learns_before_its_standardisation(case, fpr):
+def test_partial_auroc_is_scikit_learns_without_its_standardisation(case, fpr):
     scores, positives = case
     standardised = roc_auc_score(positives, scores, max_fpr=fpr)
     ours = metrics.partial_auroc(scores, positives, fpr=fpr)
-    if fpr == 1:  # scikit-learn's whole area is not standardised
+    if fpr == 1:  # scikit-learn does not standardise the full area
         assert ours == pytest.approx(standardised, abs=1e-12)
     else:
         again = (1 + (ours - fpr / 2) / (1 - fpr / 2)) / 2
@@ -109,7 +109,7 @@ def test_partial_auroc_is_scikit_learns_before_its_standardisation(case, fpr):
 
 
 @pytest.mark.parametrize("step", [None, 0.5])
-def test_partial_auroc_of_many_rows_is_scikit_learns(step):
+def test_partial_auroc_of_many_rows_matches_scikit_learn(step):
     scores, positives = rows(20_000, 0.01, seed=9, step=step)
     for fpr in (0.001, 0.01, 0.3):
         ours = metrics.partial_auroc(scores, positives, fpr=fpr)
@@ -119,7 +119,7 @@ def test_partial_auroc_of_many_rows_is_scikit_learns(step):
 
 @given(ranked(), st.data())
 @small
-def test_whole_weights_are_repeated_rows(case, data):
+def test_integer_weights_equal_repeated_rows(case, data):
     scores, positives = case
     weights = data.draw(st.lists(st.integers(0, 3), min_size=len(scores), max_size=len(scores)))
     weights[0], weights[-1] = 1, 2
@@ -144,7 +144,7 @@ def test_whole_weights_are_repeated_rows(case, data):
         assert found == pytest.approx(metric(*again, **options), abs=1e-9), metric.__name__
 
 
-def test_weighted_metrics_are_those_of_scikit_learn():
+def test_weighted_metrics_match_scikit_learn():
     for step in (None, 0.5):
         scores, positives = rows(3_000, 0.05, seed=10, step=step)
         weight = torch.rand(3_000, generator=torch.Generator().manual_seed(1)).double()
@@ -162,7 +162,7 @@ def test_weighted_metrics_are_those_of_scikit_learn():
 
 
 @pytest.mark.parametrize("bad", [[1.0, -1.0, 1.0], [1.0, math.nan, 1.0], [1.0, 1.0]])
-def test_weights_that_cannot_be_meant_are_refused(bad):
+def test_invalid_weights_are_refused(bad):
     with pytest.raises(ValueError, match=r"weights must be \[3\]"):
         metrics.auroc(
             torch.zeros(3), torch.tensor([True, False, True]), sample_weight=torch.tensor(bad)
@@ -213,13 +213,13 @@ def test_a_perfect_ranking_of_huge_logits_is_perfect(name):
     assert METRICS[name](scores, positives) == 1.0
 
 
-def test_negative_logits_count_like_any_other():
+def test_negative_logits_rank_like_any_other():
     scores, positives = rows(500, 0.1, seed=3)
     for name, metric in METRICS.items():
         assert metric(scores - 1000, positives) == pytest.approx(metric(scores, positives)), name
 
 
-def test_half_precision_is_ranked_as_it_is():
+def test_half_precision_scores_are_ranked_unchanged():
     scores, positives = rows(200, 0.2, seed=4)
     half = scores.bfloat16()
     expected = average_precision_score(positives, half.float())
@@ -241,7 +241,7 @@ def test_undefined_values_are_nan():
     assert metrics.average_precision(scores, all_of_them) == 1.0
 
 
-def test_a_nan_score_is_not_hidden():
+def test_a_nan_score_gives_nan():
     scores, positives = rows(50, 0.3, seed=5)
     for at in (int(positives.nonzero()[0]), int((~positives).nonzero()[0])):
         broken = scores.clone()
@@ -258,7 +258,7 @@ def test_infinite_scores_rank_at_the_ends():
     assert metrics.average_precision(scores, positives) == pytest.approx((1 + 2 / 4) / 2)
 
 
-def test_quantile_sizes_are_those_of_the_written_decimal():
+def test_quantile_sizes_follow_the_decimal_as_written():
     assert 0.07 * 100 > 7
     assert top_size(0.07, 100) == 7
     assert top_size(0.005, 71_000) == 355
@@ -272,7 +272,7 @@ def test_a_quantile_outside_its_range_is_refused(quantile):
         metrics.recall_at_quantile(torch.zeros(3), torch.ones(3), quantile=quantile)
 
 
-def test_shapes_that_do_not_fit_are_refused():
+def test_mismatched_shapes_are_refused():
     with pytest.raises(ValueError, match=r"\[3, 1\]"):
         metrics.average_precision(torch.zeros(3, 1), torch.ones(3, 1))
     with pytest.raises(ValueError, match="remove ignored rows"):
@@ -307,7 +307,7 @@ def test_evaluate_gives_the_recorded_keys_of_a_binary_run():
     assert found["test/recall_at_fpr/0.05"] == metrics.recall_at_fpr(scores, positives, fpr=0.05)
 
 
-def test_multi_class_values_are_averages_over_the_classes_present():
+def test_multi_class_values_average_over_the_classes_present():
     generator = torch.Generator().manual_seed(8)
     logits = torch.randn(600, 4, generator=generator)
     targets = torch.randint(0, 3, (600,), generator=generator)  # class 3 never occurs
@@ -328,7 +328,7 @@ def test_multi_class_values_are_averages_over_the_classes_present():
     assert sum("/class/" not in key for key in found) <= 40
 
 
-def test_class_names_fit_into_keys_and_stay_apart():
+def test_class_names_become_valid_distinct_keys():
     names = metrics.safe_names(["draw", "a/b", "a?b", "a*b", "größe", "", "x" * 300])
     assert names[:4] == ["draw", "a_b", "a_b:2", "a_b:3"]
     assert len(set(names)) == 7
@@ -346,7 +346,7 @@ WRONG_MARKS = {
 
 
 @pytest.mark.parametrize("marks", WRONG_MARKS.values(), ids=WRONG_MARKS)
-def test_marks_other_than_zero_and_one_are_refused(marks):
+def test_labels_other_than_zero_and_one_are_refused(marks):
     scores = torch.tensor([3.0, 1.0, 2.0, 0.0])
     asked = [*METRICS.values(), metrics.brier, metrics.expected_calibration_error]
     asked.append(lambda s, y: bootstrap_interval(s, y, seed=0, n=2))
@@ -359,13 +359,13 @@ def test_marks_other_than_zero_and_one_are_refused(marks):
 
 
 @pytest.mark.parametrize("kind", [torch.int64, torch.int8, torch.float32])
-def test_zeros_and_ones_of_any_kind_are_positives(kind):
+def test_zeros_and_ones_of_any_dtype_are_accepted(kind):
     scores, positives = rows(200, 0.1, seed=9)
     for metric in METRICS.values():
         assert metric(scores, positives.to(kind)) == metric(scores, positives)
 
 
-def test_the_table_says_which_way_is_good():
+def test_the_table_says_which_direction_is_better():
     worse_when_larger = ("brier", "ece", "calibrated/brier", "expected_cost")
     lower = [f"test/{name}" for name in worse_when_larger]
     lower += ["train/loss", "train/zero_grad_frac", "train/no_positive_batch_frac"]

@@ -1,4 +1,4 @@
-"""Every model of the package: shapes, initial state, learning, and what it refuses."""
+"""Every model of the package: shapes, initial state, learning and refusals."""
 
 import inspect
 import math
@@ -64,7 +64,7 @@ def test_logits_have_one_column_per_output(name, num_outputs):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_initial_weights_follow_from_the_global_generator_alone(name):
+def test_initial_weights_depend_only_on_the_global_generator(name):
     def weights(seed):
         torch.manual_seed(seed)
         return nn.utils.parameters_to_vector(build(name).parameters())
@@ -147,7 +147,7 @@ def test_a_model_without_a_head_keeps_its_weights():
     ("prior", "message"),
     [([0.5, 0.3, 0.2], "expected 2 class frequencies, found 3"), ([0.5, 0.2], "sum to 1")],
 )
-def test_a_prior_that_does_not_fit_is_refused(prior, message):
+def test_a_mismatched_prior_is_refused(prior, message):
     with pytest.raises(RequestError, match=message):
         models.set_output_prior(build("mlp"), torch.tensor(prior))
 
@@ -201,7 +201,7 @@ def test_a_forward_gru_never_looks_ahead():
 
 
 @pytest.mark.parametrize("leaf", LEAVES, ids=lambda path: path.stem)
-def test_every_leaf_builds_its_class_and_names_every_parameter(leaf):
+def test_every_config_builds_its_class_and_names_every_parameter(leaf):
     values = yaml.safe_load(leaf.read_text(encoding="utf-8"))
     cls = getattr(models, values.pop("_target_").removeprefix("rarelab.models."))
     parameters = inspect.signature(cls).parameters
@@ -216,14 +216,14 @@ def test_every_leaf_builds_its_class_and_names_every_parameter(leaf):
     assert built.input_ndim in (2, 3)
 
 
-def test_there_is_a_leaf_for_every_model():
+def test_every_model_has_a_config():
     targets = {yaml.safe_load(leaf.read_text(encoding="utf-8"))["_target_"] for leaf in LEAVES}
     classes = {name for name in models.__all__ if hasattr(getattr(models, name), "input_ndim")}
     assert targets == {f"rarelab.models.{name}" for name in classes}
 
 
-def test_every_network_is_in_the_list():
-    """So that none goes without the tests above."""
+def test_every_network_is_tested():
+    """The tests above run on every network in the list."""
     networks = {
         made
         for name in models.__all__
@@ -275,7 +275,7 @@ def test_boosting_stops_early_on_the_validation_split():
 
 
 @pytest.mark.parametrize("weighted_val", [False, True])
-def test_boosting_heeds_sample_weights(weighted_val):
+def test_boosting_respects_sample_weights(weighted_val):
     split = separable(seed=1)
     weight = torch.where(split.y == 1, 20.0, 1.0)
     plain, weighted = boosting(max_iter=5), boosting(max_iter=5)
@@ -287,7 +287,7 @@ def test_boosting_heeds_sample_weights(weighted_val):
 
 
 @pytest.mark.parametrize("present", [2, 3])
-def test_boosting_keeps_a_column_for_a_class_it_has_not_seen(present):
+def test_boosting_keeps_a_column_for_an_unseen_class(present):
     model, train = boosting(num_outputs=4), separable(seed=1, classes=present)
     val = separable(seed=2, classes=3)
     model.fit(train, Split(val.x, torch.where(val.x[:, 4] > 2, 3, val.y)), seed=0)
@@ -299,7 +299,7 @@ def test_boosting_keeps_a_column_for_a_class_it_has_not_seen(present):
     assert bool((probabilities[:, present:] < 1e-6).all())
 
 
-def test_boosting_reads_missing_values():
+def test_boosting_accepts_missing_values():
     model, split = boosting(), separable(seed=1)
     x = split.x.clone()
     x[::7, 0] = math.nan
@@ -308,7 +308,7 @@ def test_boosting_reads_missing_values():
 
 
 @pytest.mark.parametrize(("num_outputs", "classes"), [(1, 2), (4, 3)])
-def test_boosting_is_plain_arrays_with_the_same_scores_bit_for_bit(num_outputs, classes):
+def test_boosting_as_plain_arrays_gives_bit_identical_scores(num_outputs, classes):
     fitted, split = boosting(num_outputs), separable(seed=1, classes=classes)
     x = split.x.clone()
     x[::7, 0] = math.nan
@@ -319,7 +319,7 @@ def test_boosting_is_plain_arrays_with_the_same_scores_bit_for_bit(num_outputs, 
     assert torch.equal(again.scores(x), fitted.scores(x))
 
 
-def test_boosting_refuses_sequences_and_scores_before_the_fit():
+def test_boosting_refuses_sequences_and_scoring_before_the_fit():
     sequences = torch.zeros(4, 3, FEATURES)
     with pytest.raises(RequestError, match="choose a model for sequences"):
         boosting().fit(Split(sequences, torch.zeros(4, 3).long()), separable(), seed=0)
@@ -335,8 +335,8 @@ def test_boosting_refuses_values_out_of_range(options):
         boosting(**options)
 
 
-def test_trees_are_read_of_the_scikit_learn_they_were_made_for() -> None:
-    """A new release: see that scores are equal bit for bit, then name it in MADE_FOR."""
+def test_tree_reading_is_pinned_to_a_scikit_learn_release() -> None:
+    """On a new release, check that scores are bit-identical, then update MADE_FOR."""
     assert version("scikit-learn").startswith(trees.MADE_FOR)
     with pytest.raises(RarelabError, match=r"^scikit-learn .*expected its trees as release 1\.9"):
         trees.PlainTrees.of(SimpleNamespace(_predictors=[[SimpleNamespace(nodes=np.zeros(3))]]))

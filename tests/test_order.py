@@ -1,4 +1,4 @@
-"""Order statistics: torch.quantile's values, without its limits."""
+"""Order statistics: torch.quantile's values without its size limit."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def _scores(*shape: int, seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("rule", INTERPOLATIONS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("n", [1, 2, 3, 10, 1001, 20_011])
-def test_every_bit_is_that_of_torch_quantile(rule: str, dtype: torch.dtype, n: int) -> None:
+def test_quantile_is_bit_identical_to_torch_quantile(rule: str, dtype: torch.dtype, n: int) -> None:
     x = _scores(3, n).to(dtype)
     for q in LEVELS:
         expected = torch.quantile(x, q, dim=-1, interpolation=rule)
@@ -50,7 +50,7 @@ def test_more_elements_than_torch_quantile_takes() -> None:
 
 @pytest.mark.parametrize("q", [0.01, 0.5, 0.99])
 @pytest.mark.parametrize("n", [50, 20_011])
-def test_nan_is_not_hidden(q: float, n: int) -> None:
+def test_nan_propagates(q: float, n: int) -> None:
     x = _scores(2, n)
     x[0, 7] = torch.nan
     assert quantile(x, q).isnan().tolist() == [True, False]
@@ -72,7 +72,7 @@ def test_a_wrong_request_is_refused(x: tuple[int], q: float, rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", INTERPOLATIONS)
-def test_masked_quantiles_are_those_of_the_selected(rule: str) -> None:
+def test_masked_quantiles_are_those_of_the_selected_values(rule: str) -> None:
     x = _scores(5, 200)
     where = torch.rand(5, 200, generator=torch.Generator().manual_seed(1)) < 0.4
     where[3], where[4, 1:], where[4, 0] = True, False, True
@@ -82,7 +82,7 @@ def test_masked_quantiles_are_those_of_the_selected(rule: str) -> None:
         assert torch.equal(value, torch.quantile(row[chosen], torch.tensor(q), interpolation=rule))
 
 
-def test_masked_quantiles_of_nothing_and_of_nan() -> None:
+def test_masked_quantiles_of_an_empty_selection_and_of_nan() -> None:
     x = _scores(3, 20)
     x[1, 0] = x[2, 0] = torch.nan
     where = torch.ones(3, 20, dtype=torch.bool)

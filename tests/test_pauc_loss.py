@@ -12,7 +12,7 @@ BAND = {"alpha": 0.05, "beta": 0.4}
 
 
 def batch(width: int, rows: int, stream: torch.Generator) -> tuple[Tensor, ...]:
-    """Logits, labels with some rows to ignore, independence marks, weights."""
+    """Logits, labels with some ignored rows, independence marks, weights."""
     logits = torch.randn(rows, width, generator=stream, dtype=torch.float64)
     labels = torch.randint(0, max(2, width), (rows,), generator=stream)
     labels[torch.rand(rows, generator=stream) < 0.1] = -100
@@ -25,7 +25,7 @@ def batch(width: int, rows: int, stream: torch.Generator) -> tuple[Tensor, ...]:
 @pytest.mark.parametrize("numerator", ["pool", "live"])
 @pytest.mark.parametrize("basis", ["fpr", "population"])
 @pytest.mark.parametrize("queue_size", [0, 30])
-def test_values_follow_the_formula_batch_after_batch(
+def test_values_follow_the_formula_over_several_batches(
     width: int, surrogate: str, numerator: str, basis: str, queue_size: int
 ) -> None:
     loss = PAUCAtBudgetLoss(
@@ -66,7 +66,7 @@ def sample(rows: int = 400, seed: int = 0) -> tuple[Tensor, Tensor]:
     return torch.randn(rows, generator=stream) + labels, labels
 
 
-def test_rows_that_are_not_independent_move_neither_edges_nor_temperature() -> None:
+def test_non_independent_rows_affect_neither_band_nor_temperature() -> None:
     logits, labels = sample()
     extra = torch.full((100,), 9.0)
     marks = torch.cat([torch.ones(400), torch.zeros(100)]).bool()
@@ -81,7 +81,7 @@ def test_rows_that_are_not_independent_move_neither_edges_nor_temperature() -> N
 
 
 @pytest.mark.parametrize("surrogate", ["trapezoid", "pairwise"])
-def test_diagnostics_say_what_the_loss_was_measured_with(surrogate: str) -> None:
+def test_diagnostics_report_the_quantities_behind_the_loss(surrogate: str) -> None:
     logits, labels = sample()
     loss = PAUCAtBudgetLoss(1, **BAND, surrogate=surrogate, queue_size=500)
     loss(*sample(seed=1))
@@ -103,11 +103,11 @@ def test_diagnostics_say_what_the_loss_was_measured_with(surrogate: str) -> None
     assert facts["grad_pos_count"].item() == labels.sum()
 
 
-def test_diagnostics_of_what_cannot_be_measured_are_nan_and_zero() -> None:
+def test_undefined_diagnostics_are_nan_and_zero() -> None:
     loss = PAUCAtBudgetLoss(3, queue_size=0)
     labels = torch.tensor([0, 0, 1, 1, 0, 1])
     logits = torch.randn(6, 3).index_fill(1, torch.tensor(0), 2.0)  # class 0 has no spread
-    for rows in (6, 0):  # class 2 has no positive; nothing has one
+    for rows in (6, 0):  # class 2 has no positives; then no class has any
         value, facts = loss(logits[:rows], labels[:rows], return_diagnostics=True)
         assert value.isfinite()
         missing = [True, rows == 0, True]
@@ -121,13 +121,13 @@ def test_diagnostics_of_what_cannot_be_measured_are_nan_and_zero() -> None:
     ("scale", "found"),
     [("iqr", "the inter-quartile range is zero"), ("band", "the width of the band is zero")],
 )
-def test_a_class_left_out_for_want_of_a_spread_is_said_once(
+def test_a_class_skipped_for_zero_spread_is_logged_once(
     scale: str, found: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     loss = PAUCAtBudgetLoss(1, beta=0.5, tau_scale=scale, queue_size=0)
     flat, labels = torch.zeros(8), torch.arange(8) % 2
     loss(torch.arange(8.0), labels)
-    loss(flat, labels * 0)  # no positive: another reason, and an ordinary one
+    loss(flat, labels * 0)  # no positives is an ordinary reason to skip a class
     loss.eval()(flat, labels)
     assert caplog.records == []
     for _ in range(3):
@@ -136,7 +136,7 @@ def test_a_class_left_out_for_want_of_a_spread_is_said_once(
     assert caplog.records[0].message.startswith(found)
 
 
-def test_live_positives_alone_are_counted_and_their_gradient_is_not_thinned_out() -> None:
+def test_the_live_numerator_averages_over_live_positives_only() -> None:
     gradients = {}
     for numerator in ("pool", "live"):
         loss = PAUCAtBudgetLoss(1, beta=0.3, temperature=1.0, pos_numerator=numerator)
@@ -151,7 +151,7 @@ def test_live_positives_alone_are_counted_and_their_gradient_is_not_thinned_out(
     assert PAUCAtBudgetLoss(1, pos_numerator="live")(torch.randn(9), torch.zeros(9)) == 0
 
 
-def test_behind_a_warmup_diagnostics_come_once_the_weight_is_final() -> None:
+def test_a_warmup_wrapper_returns_diagnostics_at_the_final_weight() -> None:
     wrapper = LossWarmupWrapper(torch.nn.BCEWithLogitsLoss(), PAUCAtBudgetLoss(1), temp_start=0.5)
     _, facts = wrapper(*sample(), return_diagnostics=True)
     assert facts["t_beta"] <= facts["t_alpha"]

@@ -1,4 +1,4 @@
-"""The plain losses are torch's own, with rows to ignore and weights per row on top."""
+"""The plain losses are torch's own, plus ignored rows and per-row weights."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ LABELS = torch.tensor([2, 0, 1, 1])
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-def test_binary_cross_entropy_is_torchs(reduction: str) -> None:
+def test_binary_cross_entropy_matches_torch(reduction: str) -> None:
     scores, targets = LOGITS[:, 0], (LABELS == 1).float()
     wanted = functional.binary_cross_entropy_with_logits(scores, targets, reduction=reduction)
     torch.testing.assert_close(BinaryCrossEntropy(reduction)(scores, targets), wanted)
@@ -21,7 +21,7 @@ def test_binary_cross_entropy_is_torchs(reduction: str) -> None:
     torch.testing.assert_close(WeightedBinaryCrossEntropy(5.0, reduction)(scores, targets), heavy)
 
 
-def test_binary_targets_may_be_shares() -> None:
+def test_binary_targets_may_be_fractions() -> None:
     scores, shares = LOGITS[:, 0], torch.tensor([0.1, 0.5, 1.0, 0.0])
     wanted = functional.binary_cross_entropy_with_logits(scores, shares)
     torch.testing.assert_close(BinaryCrossEntropy()(scores, shares), wanted)
@@ -31,7 +31,7 @@ def test_binary_targets_may_be_shares() -> None:
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_cross_entropy_is_torchs(reduction: str, smoothing: float) -> None:
+def test_cross_entropy_matches_torch(reduction: str, smoothing: float) -> None:
     options = {"reduction": reduction, "label_smoothing": smoothing}
     loss = CrossEntropy(3, **options)
     wanted = functional.cross_entropy(LOGITS, LABELS, **options)
@@ -42,7 +42,7 @@ def test_cross_entropy_is_torchs(reduction: str, smoothing: float) -> None:
 
 
 @pytest.mark.parametrize("make", [BinaryCrossEntropy, lambda **o: CrossEntropy(3, **o)])
-def test_a_weight_of_two_is_the_row_twice(make) -> None:
+def test_a_weight_of_two_equals_repeating_the_row(make) -> None:
     logits = LOGITS[:, 0] if make is BinaryCrossEntropy else LOGITS
     labels = LABELS.clamp(max=1)
     twice = [0, 1, 1, 2, 3, 3]
@@ -68,8 +68,8 @@ def test_ignored_rows_carry_no_weight() -> None:
     assert BinaryCrossEntropy("none")(LOGITS[:, 0], labels)[2] == 0
 
 
-def test_on_an_accelerator_rows_are_masked_instead_of_asked_after() -> None:
-    # The meta device has shapes and no values: a question about a value would raise.
+def test_on_an_accelerator_rows_are_masked_without_synchronising() -> None:
+    # The meta device has shapes but no values, so reading a value would raise.
     logits = torch.empty(4, 3, device="meta", requires_grad=True)
     labels = torch.empty(4, device="meta", dtype=torch.int64)
     for loss, scores in ((CrossEntropy(3), logits), (BinaryCrossEntropy(), logits[:, 0])):

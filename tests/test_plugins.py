@@ -1,4 +1,4 @@
-"""Hydra's plug-ins: found, quick to import, and quiet until they are chosen."""
+"""Our Hydra plug-ins: found, quick to import, and inactive until chosen."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ PLUGINS = Path(__file__).parent.parent / "src" / "hydra_plugins"
 LEAVES = sorted((config_root() / "conf" / "hydra").glob("*/*.yaml"))
 
 
-def test_looking_at_the_plugins_imports_no_engine() -> None:
+def test_importing_the_plugins_imports_no_engine() -> None:
     names = [f"hydra_plugins.{path.stem}" for path in PLUGINS.glob("*.py")]
     heavy = "{'ray', 'submitit', 'optuna', 'torch', 'mlflow', 'pandas'}"
     code = f"import sys, {', '.join(names)}; print({heavy} & set(sys.modules))"
@@ -30,7 +30,7 @@ def test_looking_at_the_plugins_imports_no_engine() -> None:
 
 
 @pytest.mark.parametrize("leaf", LEAVES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_a_leaf_of_hydras_own_groups_is_its_plugins_signature(leaf: Path) -> None:
+def test_a_config_in_a_hydra_group_matches_its_plugins_signature(leaf: Path) -> None:
     content = OmegaConf.to_container(OmegaConf.load(leaf))
     assert isinstance(content, dict)
     group = f"hydra.{leaf.parent.name}"
@@ -55,7 +55,7 @@ def test_nothing_else_reaches_into_hydra() -> None:
 
 
 @pytest.mark.slow  # needs Ray
-def test_a_cluster_that_is_not_there_is_a_wrong_request_at_once() -> None:
+def test_an_unreachable_cluster_is_refused_at_once() -> None:
     with pytest.raises(RequestError, match=r"hydra\.launcher\.address=127\.0\.0\.1:9: .*refused"):
         RayLauncher(address="127.0.0.1:9").run_jobs([job(0)], lambda result: True)
 
@@ -69,7 +69,7 @@ def test_a_cluster_that_is_not_there_is_a_wrong_request_at_once() -> None:
         ({"cluster": "lokal"}, "lokal"),
     ],
 )
-def test_what_slurm_cannot_do_is_a_wrong_request(options: dict, answer: str, tmp_path) -> None:
+def test_invalid_slurm_settings_are_refused(options: dict, answer: str, tmp_path) -> None:
     launcher = SubmititLauncher(folder=str(tmp_path), **options)
     with pytest.raises(RequestError, match=answer) as caught:
         launcher.run_jobs([job(0)], lambda result: True)
@@ -89,7 +89,7 @@ def test_what_slurm_cannot_do_is_a_wrong_request(options: dict, answer: str, tmp
         ("/a b/python", None, None),
     ],
 )
-def test_ray_is_told_a_python_in_a_path_with_a_space_in_quotes(
+def test_ray_gets_a_python_path_with_a_space_in_quotes(
     python: str, asked: dict | None, given: dict | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.executable", python)

@@ -1,4 +1,4 @@
-"""The memory behind a ranking loss: what is in the pool, in which order, and what is kept of it."""
+"""The pool behind a ranking loss: its contents and their order, and what the queue keeps."""
 
 import logging
 
@@ -13,7 +13,7 @@ from rarelab.losses.pool import RankingPool, Rows, quota_sample
 def step(
     pool: RankingPool, scores: list[float], labels: list[int] | None = None, **options
 ) -> Rows:
-    """Show a binary pool one batch."""
+    """Feed one batch to a binary pool."""
     targets = torch.tensor([0] * len(scores) if labels is None else labels)
     settings = {
         "ignore_index": -100,
@@ -24,7 +24,7 @@ def step(
     return pool(torch.tensor(scores, dtype=torch.float32), targets, **{**settings, **options})[0]
 
 
-def test_a_batch_is_ranked_with_the_queue_as_it_was_before() -> None:
+def test_a_batch_is_ranked_with_the_queue_from_before_it() -> None:
     pool = RankingPool(1, queue_size=4)
     assert step(pool, [1, 2]).scores.tolist() == [[1, 2]]
     assert step(pool, [3]).scores.tolist() == [[3, 1, 2]]
@@ -53,14 +53,14 @@ def test_without_a_queue_the_pool_is_the_batch() -> None:
         assert torch.equal(rows.scores, logits.t())
 
 
-def test_no_update_leaves_the_queue_alone() -> None:
+def test_without_update_the_queue_is_unchanged() -> None:
     pool = RankingPool(1, queue_size=4)
     step(pool, [1, 2])
     assert step(pool, [9], update_queue=False).scores.tolist() == [[9, 1, 2]]
     assert step(pool, [8], update_queue=False).scores.tolist() == [[8, 1, 2]]
 
 
-def test_reset_forgets_rows_weights_and_marks() -> None:
+def test_reset_clears_rows_weights_and_marks() -> None:
     pool = RankingPool(1, queue_size=4)
     marked = {"sample_weight": torch.tensor([2.0, 3.0]), "iid_mask": torch.tensor([True, False])}
     step(pool, [1, 2], **marked)
@@ -73,18 +73,18 @@ def test_reset_forgets_rows_weights_and_marks() -> None:
     assert rows.iid.tolist() == [False, True, True]
 
 
-def test_ignored_rows_take_a_place_in_the_ring_but_not_in_a_pool() -> None:
+def test_ignored_rows_take_a_slot_in_the_ring_but_not_in_a_pool() -> None:
     pool = RankingPool(1, queue_size=3)
     rows = step(pool, [1, 2, 3], [0, -100, 1])
     assert rows.scores.tolist() == [[1, 3]]
     assert rows.live.shape == (1, 2)
     rows = step(pool, [4, 5], [-100, 1])
     assert (rows.scores.tolist(), rows.labels.tolist()) == ([[5, 1, 3]], [1, 0, 1])
-    # The ring now holds the ignored 4 and the 5 in place of the 1 and the ignored 2.
+    # In the ring, the ignored 4 and the 5 have replaced the 1 and the ignored 2.
     assert step(pool, [6]).scores.tolist() == [[6, 5, 3]]
 
 
-def test_rows_that_are_not_finite_break_their_class_and_take_no_place_in_the_ring() -> None:
+def test_non_finite_rows_make_their_class_nan_and_take_no_slot_in_the_ring() -> None:
     pool = RankingPool(1, queue_size=3)
     assert step(pool, [1]).broken is None
     for bad in (float("nan"), float("inf"), float("-inf")):
@@ -97,7 +97,7 @@ def test_rows_that_are_not_finite_break_their_class_and_take_no_place_in_the_rin
     assert (rows.scores.tolist(), rows.weights.tolist()) == ([[4, 3, 3, 2]], [1, 2, 2, 1])
 
 
-def test_an_ignored_row_that_is_not_finite_breaks_nothing() -> None:
+def test_an_ignored_non_finite_row_has_no_effect() -> None:
     pool = RankingPool(1, queue_size=3)
     assert step(pool, [1, float("inf"), 2], [0, -100, 1]).broken is None
     assert step(pool, [3]).scores.tolist() == [[3, 1, 2]]
@@ -107,7 +107,7 @@ def test_scores_whose_sum_overflows_are_finite() -> None:
     assert step(RankingPool(1, queue_size=3), [3e38, 3e38]).broken is None
 
 
-def test_a_cut_pool_does_not_hide_what_is_not_finite() -> None:
+def test_a_capped_pool_does_not_hide_non_finite_rows() -> None:
     logits = torch.randn(200)
     logits[7] = float("inf")
     for seed in range(5):
@@ -116,7 +116,7 @@ def test_a_cut_pool_does_not_hide_what_is_not_finite() -> None:
         assert loss(logits, torch.arange(200) % 5 == 0).isnan()
 
 
-def test_weights_travel_through_the_queue_and_are_one_where_none_were_given() -> None:
+def test_weights_travel_through_the_queue_and_default_to_one() -> None:
     pool = RankingPool(1, queue_size=3)
     assert step(pool, [1]).weights is None
     step(pool, [2, 3], sample_weight=torch.tensor([0.5, 4.0]))
@@ -128,7 +128,7 @@ def test_weights_travel_through_the_queue_and_are_one_where_none_were_given() ->
     assert step(pool, [7]).weights is None, "the last weighted row is overwritten"
 
 
-def test_what_is_stored_has_no_history() -> None:
+def test_stored_rows_are_detached() -> None:
     pool = RankingPool(1, queue_size=8)
     live = torch.randn(3, requires_grad=True)
     settings = {"ignore_index": -100, "max_pool_size": None, "gather_distributed": None}
@@ -141,7 +141,7 @@ def test_what_is_stored_has_no_history() -> None:
     assert not any(buffer.requires_grad for buffer in pool.buffers())
 
 
-def test_positives_are_told_per_class() -> None:
+def test_presence_of_positives_is_reported_per_class() -> None:
     pool = RankingPool(3, queue_size=4)
     settings = {"ignore_index": -100, "max_pool_size": None, "gather_distributed": None}
     _, positives = pool(torch.randn(2, 3), torch.tensor([0, 2]), **settings, update_queue=True)
@@ -165,7 +165,7 @@ def drawn(labels: Tensor, size: int, seed: int = 0) -> Tensor:
     return quota_sample(labels, size, torch.Generator().manual_seed(seed))
 
 
-def test_every_class_keeps_its_quota_or_all_it_has() -> None:
+def test_every_class_keeps_its_quota_or_all_its_rows() -> None:
     labels = torch.tensor([0] * 900 + [1] * 3 + [2] * 97)
     for seed in range(20):
         chosen = drawn(labels, 60, seed)
@@ -182,18 +182,18 @@ def test_beyond_the_quotas_the_draw_is_uniform() -> None:
     times = sum(
         torch.bincount(quota_sample(labels, 40, stream), minlength=100) for _ in range(3000)
     )
-    # 10 of each are reserved; of the 70 + 10 that are left, 20 more are drawn.
+    # 10 of each are reserved; 20 more are drawn from the remaining 70 + 10.
     expected = torch.tensor([(10 + 70 / 4) / 80] * 80 + [(10 + 10 / 4) / 20] * 20)
     torch.testing.assert_close(times / 3000, expected, atol=0.04, rtol=0)
 
 
-def test_more_classes_than_places_are_drawn_from_uniformly() -> None:
+def test_with_more_classes_than_slots_the_draw_is_uniform() -> None:
     seen = torch.cat([drawn(torch.arange(30), 5, seed) for seed in range(200)])
     assert len(seen) == 1000
     assert torch.bincount(seen, minlength=30).min() > 0
 
 
-def test_a_cap_keeps_live_rows_first_and_speaks_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cap_keeps_live_rows_first_and_warns_once(caplog: pytest.LogCaptureFixture) -> None:
     pool = RankingPool(1, queue_size=100)
     step(pool, [float(-i) for i in range(1, 101)], [0] * 99 + [1])
     with caplog.at_level(logging.WARNING, logger="rarelab"):

@@ -1,4 +1,4 @@
-"""A recorded run scores new rows as it scored its own test rows, from plain data alone."""
+"""A recorded run scores new rows just as it scored its test rows, and unpickles nothing."""
 
 import json
 import math
@@ -43,7 +43,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The table ``file``, and the folder of one run of each model on it."""
+    """The table, under ``file``, and the folder of one run per model trained on it."""
     folder = tmp_path_factory.mktemp("trained")
     path = folder / "my transactions.csv"
     transactions().to_csv(path, index=False)
@@ -59,7 +59,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def test_rows(trained: dict[str, Path], tmp_path: Path) -> Path:
-    """The run's own test rows, as the lines of its file, without the target."""
+    """The run's test rows as lines of its file, without the target."""
     lines = trained["file"].read_text().splitlines()
     y = np.array([line.endswith("fraud") for line in lines[1:]]).astype(int)
     kept = [lines[0], *(lines[1 + i] for i in divide.stratified(y, seed=0)[2])]
@@ -81,7 +81,7 @@ def refusal(trained: dict[str, Path], capsys: pytest.CaptureFixture, *arguments:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_runs_own_test_rows_get_the_recorded_scores_bit_for_bit(
+def test_the_runs_test_rows_get_the_recorded_scores_bit_for_bit(
     trained: dict[str, Path], test_rows: Path, model: str
 ) -> None:
     recorded = pd.read_parquet(trained[model] / "predictions.parquet")
@@ -105,7 +105,7 @@ TRAINED_ON = {
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 @pytest.mark.parametrize("name", TRAINED_ON)
-def test_the_file_that_was_trained_on_gets_the_recorded_scores_row_by_row(
+def test_the_training_file_gets_the_recorded_scores_row_by_row(
     tmp_path: Path, home: Path, name: str, ending: str
 ) -> None:
     make, target, positive, codes = TRAINED_ON[name]
@@ -130,7 +130,7 @@ def test_the_file_that_was_trained_on_gets_the_recorded_scores_row_by_row(
 
 
 def test_a_column_is_read_as_training_read_it(tmp_path: Path, home: Path) -> None:
-    """Whatever else stands in a new file: gaps fewer or more, another spelling, another type."""
+    """Even if the new file has more or fewer missing values, another spelling or another type."""
     rows = zoo().assign(paid=[["True", "False", None][i % 3] for i in range(400)])
     rows[["code", "paid", "digits", "y"]].to_csv(tmp_path / "t.csv", index=False)
     asked = [f"dataset.path={tmp_path / 't.csv'}", "dataset.target=y", "dataset.categorical=[code]"]
@@ -164,7 +164,7 @@ def test_classes_beyond_two_get_a_score_each(tmp_path: Path, home: Path) -> None
         scorer.threshold(0.01)
 
 
-def test_a_run_with_a_calibration_and_costs_says_its_probability_and_its_decision(
+def test_a_run_with_calibration_and_costs_gives_probability_and_decision(
     trained: dict[str, Path], test_rows: Path
 ) -> None:
     request = ["dataset=file", f"dataset.path='{trained['file']}'", "dataset.target=verdict"]
@@ -184,7 +184,7 @@ def test_a_run_with_a_calibration_and_costs_says_its_probability_and_its_decisio
     assert bill == pytest.approx(run.metrics["test/expected_cost"])
 
 
-def test_of_several_classes_the_decision_is_the_one_of_least_expected_cost(home: Path) -> None:
+def test_with_several_classes_the_decision_minimises_expected_cost(home: Path) -> None:
     costs = (1 - np.eye(6)) * np.arange(1, 7)[:, None]
     asked = ["calibration=platt", f"costs={costs.tolist()}".replace(" ", "")]
     toy = ["dataset=longtail_toy", "dataset.n_samples=4000", "loss=cross_entropy"]
@@ -200,7 +200,7 @@ def test_of_several_classes_the_decision_is_the_one_of_least_expected_cost(home:
     assert bill == pytest.approx(run.metrics["test/expected_cost"])
 
 
-def test_a_budget_alerts_from_the_validation_threshold(
+def test_a_budget_alerts_at_the_validation_threshold(
     trained: dict[str, Path], test_rows: Path, capsys: pytest.CaptureFixture
 ) -> None:
     rows = pd.read_parquet(trained["mlp"] / "predictions.parquet")
@@ -221,19 +221,19 @@ def scorer_with(scores: list[float]) -> Scorer:
     return Scorer(None, Trainer(), None, ("0", "1"), (values, values > 2))  # type: ignore[arg-type]
 
 
-def test_a_threshold_never_alerts_more_than_the_budget_on_validation() -> None:
+def test_a_threshold_never_exceeds_the_budget_on_validation() -> None:
     scorer = scorer_with([5, 4, 3, 3, 3, 2, 1, 1, 1, 1])
     assert [scorer.threshold(b).value for b in (0.1, 0.2, 0.3, 0.5, 0.65)] == [5, 4, 4, 3, 1 + 1]
     chosen = scorer.threshold(0.4)
     assert (chosen.rows, chosen.alerts, chosen.positives, chosen.hits) == (10, 2, 5, 2)
 
 
-def test_a_top_that_ties_beyond_the_budget_alerts_nobody() -> None:
+def test_ties_at_the_top_beyond_the_budget_raise_no_alerts() -> None:
     chosen = scorer_with([7, 7, 7, 1]).threshold(0.5)
     assert chosen.value == math.inf and chosen.alerts == 0
 
 
-def test_a_run_is_found_by_folder_and_by_the_beginning_of_its_id(
+def test_a_run_is_found_by_folder_and_by_id_prefix(
     trained: dict[str, Path], test_rows: Path, capsys: pytest.CaptureFixture
 ) -> None:
     entry = json.loads((trained["mlp"] / "record.json").read_text())
@@ -247,7 +247,7 @@ def test_a_run_is_found_by_folder_and_by_the_beginning_of_its_id(
     assert "no such run" in refusal(trained, capsys, "0" * 32, test_rows)
 
 
-def test_what_cannot_be_meant_is_one_line_and_writes_nothing(
+def test_an_invalid_request_is_refused_in_one_line_and_writes_nothing(
     trained: dict[str, Path], test_rows: Path, capsys: pytest.CaptureFixture
 ) -> None:
     run, before = trained["mlp"].name, set(test_rows.parent.iterdir())
@@ -266,7 +266,7 @@ def test_what_cannot_be_meant_is_one_line_and_writes_nothing(
     assert set(test_rows.parent.iterdir()) == before
 
 
-def test_columns_that_do_not_fit_are_named(trained: dict[str, Path]) -> None:
+def test_mismatched_columns_are_named(trained: dict[str, Path]) -> None:
     fitted = read_model(trained["mlp"] / "model").preprocessor
     rows = pd.read_csv(trained["file"], dtype={"zip": str}).head(50)
     check_columns(rows, fitted)
@@ -294,7 +294,7 @@ def test_columns_that_do_not_fit_are_named(trained: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_files_hold_no_pickled_class(trained: dict[str, Path], model: str) -> None:
+def test_the_model_files_hold_no_pickled_class(trained: dict[str, Path], model: str) -> None:
     folder = trained[model] / "model"
     with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
         assert all(array.dtype != object for array in arrays.values())
@@ -307,7 +307,7 @@ def test_the_files_hold_no_pickled_class(trained: dict[str, Path], model: str) -
 
 
 def altered(run: Path, into: Path, **changes: object) -> Path:
-    """A copy of a run's ``model/`` with other facts."""
+    """A copy of a run's ``model/`` with changed entries in ``model.json``."""
     into.mkdir()
     for path in (run / "model").iterdir():
         (into / path.name).write_bytes(path.read_bytes())
@@ -316,7 +316,7 @@ def altered(run: Path, into: Path, **changes: object) -> Path:
     return into
 
 
-def test_a_record_cannot_name_what_is_built(trained: dict[str, Path], tmp_path: Path) -> None:
+def test_a_record_cannot_choose_arbitrary_classes(trained: dict[str, Path], tmp_path: Path) -> None:
     evil = {"_target_": "os.system", "command": "true"}
     folder = altered(trained["mlp"], tmp_path / "evil", model=evil, allow_targets=["os"])
     with pytest.raises(RequestError, match=r"'os\.system' is not a model of rarelab or torch"):
@@ -327,7 +327,7 @@ def test_a_record_cannot_name_what_is_built(trained: dict[str, Path], tmp_path: 
         read_model(altered(trained["mlp"], tmp_path / "resolved", model=evil))
 
 
-def test_a_damaged_or_later_record_says_so(trained: dict[str, Path], tmp_path: Path) -> None:
+def test_a_damaged_or_newer_record_is_refused(trained: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(RarelabError, match="written by a newer rarelab"):
         read_model(altered(trained["mlp"], tmp_path / "later", format=3))
     cut = altered(trained["mlp"], tmp_path / "cut")
@@ -347,7 +347,7 @@ SWAPPED = [None, 7, "text", [], {}, [None], {"a": []}, -1, True, 1e400]
 
 
 def spoilt_values(facts: dict) -> Iterator[tuple[str, dict]]:
-    """``model.json`` without each of its keys, and with each of another type, nested ones too."""
+    """``model.json`` with each key in turn, nested ones too, removed or given another type."""
     places = [((), key) for key in facts]
     nested = [("preprocessing",), ("preprocessing", "texts"), ("scoring",), ("model",)]
     nested += [("calibration",), ("decision",)]
@@ -372,7 +372,7 @@ def spoilt_values(facts: dict) -> Iterator[tuple[str, dict]]:
 
 
 def refused(folder: Path) -> bool:
-    """Whether the folder is refused in one line that names it, and by nothing else."""
+    """Whether the folder is refused, with one line that names it; any other error is raised."""
     try:
         read_model(folder)
     except RarelabError as error:
@@ -381,7 +381,7 @@ def refused(folder: Path) -> bool:
     return False
 
 
-# What has a default, and numbers that could have been meant.
+# Keys that have a default, and numbers that are valid values.
 FORGIVEN = re.compile(
     r"(calibration|decision|columns|scoring\.\w+|model\.(?!_target_)\w+): 'gone'"
     r"|(decision\.threshold|model\.learning_rate|model\.l2_regularization): -?\d"
@@ -389,7 +389,7 @@ FORGIVEN = re.compile(
 
 
 @pytest.mark.parametrize("model", ["mlp", "hist_gradient_boosting"])
-def test_a_model_json_with_a_key_lost_or_of_another_type_is_refused(
+def test_a_model_json_with_a_missing_or_mistyped_key_is_refused(
     trained: dict[str, Path], tmp_path: Path, model: str
 ) -> None:
     folder = altered(trained[model], tmp_path / "spoilt", **RULES)
@@ -407,7 +407,7 @@ def test_a_model_json_with_a_key_lost_or_of_another_type_is_refused(
 
 @pytest.mark.parametrize("model", ["mlp", "hist_gradient_boosting"])
 @pytest.mark.parametrize("file", ["model.json", "arrays.npz", "checkpoint.pt"])
-def test_a_file_cut_short_or_overwritten_is_refused(
+def test_a_truncated_or_overwritten_file_is_refused(
     trained: dict[str, Path], tmp_path: Path, model: str, file: str
 ) -> None:
     folder = altered(trained[model], tmp_path / "cut")
@@ -430,7 +430,7 @@ def test_a_file_cut_short_or_overwritten_is_refused(
 
 
 @pytest.mark.parametrize("model", ["mlp", "hist_gradient_boosting"])
-def test_an_array_lost_or_of_another_kind_is_refused(
+def test_a_missing_or_mistyped_array_is_refused(
     trained: dict[str, Path], tmp_path: Path, model: str
 ) -> None:
     folder = altered(trained[model], tmp_path / "arrays")
@@ -453,9 +453,7 @@ def test_an_array_lost_or_of_another_kind_is_refused(
                 refused(folder)
 
 
-def test_weights_that_are_lost_or_no_numbers_are_refused(
-    trained: dict[str, Path], tmp_path: Path
-) -> None:
+def test_missing_or_invalid_weights_are_refused(trained: dict[str, Path], tmp_path: Path) -> None:
     folder = altered(trained["mlp"], tmp_path / "weights")
     content = torch.load(folder / "checkpoint.pt", weights_only=True)
     name, weight = next(iter(content["model"].items()))
@@ -477,7 +475,7 @@ def test_a_class_named_like_a_formula_is_inert_in_a_spreadsheet() -> None:
     assert table["decision"].tolist() == names
 
 
-def test_a_model_of_the_users_own_needs_their_word(
+def test_a_users_own_model_must_be_explicitly_trusted(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     (tmp_path / "own_predictable.py").write_text(
@@ -494,7 +492,7 @@ def test_a_model_of_the_users_own_needs_their_word(
     assert main(["predict", run.directory.name, "rows.csv", *trusted]) == 0
 
 
-def test_a_run_on_sequences_says_why_it_scores_no_table(home: Path) -> None:
+def test_a_run_on_sequences_refuses_to_score_a_table(home: Path) -> None:
     done = package.train(
         ["dataset=sequence_toy", "dataset.n_sequences=300", "model=gru", "loss=bce", *QUICK]
     )
@@ -502,7 +500,7 @@ def test_a_run_on_sequences_says_why_it_scores_no_table(home: Path) -> None:
         read_model(done.directory / "model")
 
 
-def test_scores_are_written_whole_or_not_at_all(
+def test_scores_are_written_atomically(
     trained: dict[str, Path],
     test_rows: Path,
     capsys: pytest.CaptureFixture,

@@ -1,4 +1,4 @@
-"""The ranking losses against the published formulas, through their queue, units and weights."""
+"""The ranking losses against the published formulas, with queue, temperature unit and weights."""
 
 import logging
 
@@ -28,7 +28,7 @@ def expected(kind: str, scores, positives, weights=None, tau: float = TAU) -> fl
 
 
 def batch(width: int, rows: int, stream: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, labels with some rows to ignore, and weights."""
+    """Logits, labels with some ignored rows, and weights."""
     logits = torch.randn(rows, width, generator=stream, dtype=torch.float64)
     labels = torch.randint(0, max(2, width), (rows,), generator=stream)
     labels[torch.rand(rows, generator=stream) < 0.15] = -100
@@ -39,7 +39,7 @@ def batch(width: int, rows: int, stream: torch.Generator) -> tuple[Tensor, Tenso
 @pytest.mark.parametrize("width", [1, 3])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("queue_size", [0, 10, 64])
-def test_values_follow_the_formula_batch_after_batch(
+def test_values_follow_the_formula_over_several_batches(
     kind: str, width: int, weighted: bool, queue_size: int
 ) -> None:
     loss, stream = LOSSES[kind](width, queue_size=queue_size), torch.Generator().manual_seed(3)
@@ -61,7 +61,7 @@ def test_values_follow_the_formula_batch_after_batch(
         queue = (queue + joining)[-queue_size:] if queue_size else []
 
 
-def test_the_gradient_of_smooth_ap_is_that_of_its_value() -> None:
+def test_the_gradient_of_smooth_ap_is_the_derivative_of_its_value() -> None:
     loss, stream = SmoothAPLoss(3, queue_size=20, temperature=TAU), torch.Generator().manual_seed(5)
     loss(*batch(3, 20, stream)[:2])
     loss.eval()
@@ -70,7 +70,7 @@ def test_the_gradient_of_smooth_ap_is_that_of_its_value() -> None:
     assert torch.autograd.gradcheck(lambda x: loss(x, labels, sample_weight=weights), (logits,))
 
 
-def test_the_gradient_of_recall_takes_the_threshold_for_a_constant() -> None:
+def test_the_gradient_of_recall_treats_the_threshold_as_constant() -> None:
     stream = torch.Generator().manual_seed(5)
     (queued, old, _), (logits, labels, weights) = batch(1, 20, stream), batch(1, 11, stream)
     loss = RecallAtQuantileLoss(1, QUANTILE, temperature=TAU)
@@ -133,7 +133,7 @@ def test_degenerate_classes(kind: str) -> None:
 
 
 @each_loss
-def test_only_positives_weights_matter(kind: str) -> None:
+def test_only_the_weights_of_positives_matter(kind: str) -> None:
     logits, labels = torch.randn(12), torch.tensor([0, 1, 0, 0, 1, 1, 0, 0, 0, 1, 0, 0])
     weights = torch.rand(12)
     value = LOSSES[kind](1)(logits, labels, sample_weight=weights)
@@ -144,7 +144,7 @@ def test_only_positives_weights_matter(kind: str) -> None:
 
 
 @each_loss
-def test_an_unweighted_batch_is_ranked_with_weighted_memories(kind: str) -> None:
+def test_an_unweighted_batch_is_ranked_with_a_weighted_queue(kind: str) -> None:
     stream = torch.Generator().manual_seed(2)
     old, new = torch.randn(8, generator=stream), torch.randn(5, generator=stream)
     labels, weights = torch.tensor([0, 1, 0, 1, 0, 0, 1, 0]), torch.rand(8, generator=stream)
@@ -158,7 +158,7 @@ def test_an_unweighted_batch_is_ranked_with_weighted_memories(kind: str) -> None
 
 @each_loss
 @pytest.mark.parametrize("updates", [False, True])
-def test_evaluation_freezes_the_queue_unless_told_otherwise(kind: str, updates: bool) -> None:
+def test_evaluation_freezes_the_queue_by_default(kind: str, updates: bool) -> None:
     loss = LOSSES[kind](1, update_queue_in_eval=updates)
     logits, labels = torch.randn(4), torch.tensor([0, 1, 0, 1])
     loss(logits, labels)
@@ -185,7 +185,7 @@ def test_only_the_batch_gets_a_gradient(kind: str) -> None:
 
 @each_loss
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
-def test_in_units_of_the_spread_the_scale_of_the_scores_is_nothing(kind: str, scale: float) -> None:
+def test_in_iqr_units_the_scale_of_the_scores_has_no_effect(kind: str, scale: float) -> None:
     stream = torch.Generator().manual_seed(1)
     scores = torch.randn(40, 1, generator=stream, dtype=torch.float64)
     labels = torch.arange(40) % 3 % 2
@@ -196,13 +196,13 @@ def test_in_units_of_the_spread_the_scale_of_the_scores_is_nothing(kind: str, sc
         values.append(loss(scores[20:] * factor, labels[20:]).item())
     assert values[0] == pytest.approx(values[1], rel=1e-6)
     spread = np.subtract(*np.quantile(scores.numpy(), [0.75, 0.25]))
-    # The pool leads with the batch, the formula does not mind the order.
+    # The pool puts the batch first; the formula does not depend on the order.
     wanted = expected(kind, scores.flatten().numpy(), labels.bool().numpy(), tau=TAU * spread)
     assert values[0] == pytest.approx(wanted, abs=1e-6)
 
 
 @each_loss
-def test_without_a_spread_the_unit_is_the_logit_and_that_is_said_once(
+def test_zero_spread_falls_back_to_logits_and_warns_once(
     kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     scores, labels = torch.tensor([0.0] * 9 + [1.0]), torch.tensor([0] * 8 + [1] * 2)
@@ -216,7 +216,7 @@ def test_without_a_spread_the_unit_is_the_logit_and_that_is_said_once(
     assert "they have no inter-quartile range" in caplog.records[0].message
 
 
-def test_the_spread_keeps_recall_from_dead_gradients() -> None:
+def test_iqr_units_keep_recall_from_dead_gradients() -> None:
     def dead_share(**options) -> float:
         stream, dead = torch.Generator().manual_seed(0), 0
         for _ in range(100):
@@ -232,7 +232,7 @@ def test_the_spread_keeps_recall_from_dead_gradients() -> None:
     assert dead_share(temperature=0.1, temperature_unit="iqr") < 0.2
 
 
-def test_the_cap_is_a_subset_with_the_rare_class_in_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_capped_pool_keeps_the_rare_class(caplog: pytest.LogCaptureFixture) -> None:
     loss = SmoothAPLoss(1, queue_size=0, max_pool_size=64)
     labels = (torch.arange(1000) < 5).long()
     with caplog.at_level(logging.WARNING, logger="rarelab"):
@@ -243,7 +243,7 @@ def test_the_cap_is_a_subset_with_the_rare_class_in_it(caplog: pytest.LogCapture
     assert loss.pool_has_positive.all()
 
 
-def test_the_pool_is_said_to_lack_a_class() -> None:
+def test_a_class_missing_from_the_pool_is_reported() -> None:
     loss = SmoothAPLoss(3)
     assert loss.pool_has_positive is None
     loss(torch.randn(4, 3), torch.tensor([0, 0, 2, 2]))
@@ -252,7 +252,7 @@ def test_the_pool_is_said_to_lack_a_class() -> None:
 
 
 @each_loss
-def test_independence_marks_are_accepted_and_of_no_effect(kind: str) -> None:
+def test_independence_marks_are_accepted_but_have_no_effect(kind: str) -> None:
     logits, labels = torch.randn(6), torch.tensor([0, 1, 0, 1, 0, 0])
     marks = torch.tensor([True, False, True, True, False, True])
     assert torch.equal(LOSSES[kind](1)(logits, labels, marks), LOSSES[kind](1)(logits, labels))
@@ -289,7 +289,7 @@ def test_hyperparameters_out_of_range_are_refused(options: dict, message: str) -
         RecallAtQuantileLoss(**{"num_classes": 1, **options})
 
 
-def test_a_loss_moves_and_shows_itself() -> None:
+def test_a_loss_supports_to_and_repr() -> None:
     loss: nn.Module = SmoothAPLoss(2, queue_size=8).to(torch.float64)
     assert isinstance(loss, PooledLoss)
     assert "num_classes=2, queue_size=8, reduction='mean'" in repr(loss)

@@ -1,5 +1,5 @@
-"""The studies of real data: what was chosen is what the committed searches say, and the page that
-sums them up states what the committed runs say."""
+"""The studies of real data: the arms follow from the committed searches, and the summary page from
+the committed runs."""
 
 import csv
 import importlib.util
@@ -50,7 +50,7 @@ def test_an_arm_is_the_best_completed_trial_to_three_digits() -> None:
     assert search.chosen(rows, "letter_losses") == ["    - [loss=bce, optimizer.lr=0.00123, a.b=7]"]
 
 
-def test_searched_again_a_study_has_the_same_trials_and_arms(
+def test_repeating_the_search_gives_the_same_trials_and_arms(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     search = script("search_real")
@@ -66,7 +66,7 @@ def test_searched_again_a_study_has_the_same_trials_and_arms(
     assert search.write("mine", [{**rows[0], "value": "0.6"}]) == "different from the previous ones"
 
 
-def test_the_pages_state_what_the_committed_runs_say() -> None:
+def test_the_pages_match_the_committed_runs() -> None:
     found = script("real_report").sections()
     assert [page.name for page in found] == ["should-i-use-a-ranking-loss.md", "README.md"]
     for page, parts in found.items():
@@ -75,7 +75,7 @@ def test_the_pages_state_what_the_committed_runs_say() -> None:
             assert f"<!-- {name} -->\n{content}\n<!-- end -->" in text, name
 
 
-def test_the_picture_of_the_ranks_is_that_of_the_committed_runs(tmp_path: Path) -> None:
+def test_the_figure_of_the_ranks_matches_the_committed_runs(tmp_path: Path) -> None:
     report, copy = script("real_report"), tmp_path / "ranks.png"
     committed = drawn_from(report.PICTURE)
     found = report.over_data_sets("test/aucpr")
@@ -83,6 +83,6 @@ def test_the_picture_of_the_ranks_is_that_of_the_committed_runs(tmp_path: Path) 
     assert drawn_from(copy) == committed
     drawn = copy.stat().st_mtime_ns
     report.draw(found, copy)
-    assert copy.stat().st_mtime_ns == drawn  # of the same ranks: left as it is
+    assert copy.stat().st_mtime_ns == drawn  # unchanged ranks: the file is left alone
     report.draw(replace(found, ranks={**found.ranks, "loss=bce": 1.0}), copy)
     assert drawn_from(copy) != committed

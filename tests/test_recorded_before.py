@@ -1,4 +1,4 @@
-"""Runs that an earlier version recorded are read, compared, reproduced, scored and served."""
+"""Runs recorded by an earlier version can be compared, reproduced, used for scoring and served."""
 
 import json
 import shutil
@@ -19,12 +19,12 @@ RECORDED_IN = "/recorded/home"
 SINGLE = "single/toy-linear-smooth_ap-s0-85558a46-0"
 TABLE = "table/file-linear-smooth_ap-s0-f0419a81-0"
 ARITHMETIC = ("cpu_capability", "torch", "numpy", "scipy", "scikit-learn", "platform")
-"""What may move a number in its last bits, as ``rarelab reproduce`` names it."""
+"""What can change the last bits of a number, as ``rarelab reproduce`` names it."""
 
 
 @pytest.fixture(autouse=True)
 def stored(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The stored home, unpacked where this test's records are; the table lies in the cwd."""
+    """The stored home, unpacked as the test's home; the cwd is the folder that holds its table."""
     with tarfile.open(STORED / "home.tar.xz") as archive:
         archive.extractall(home.parent, filter="data")
     for path in home.rglob("*"):
@@ -38,7 +38,7 @@ def stored(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _rewrite(database: Path, places: dict[str, str]) -> None:
-    """Move the paths in an MLflow store, as its user would who moved the folder."""
+    """Replace the paths in an MLflow store, as a user does after moving the folder."""
     with closing(sqlite3.connect(database)) as db, db:
         for table, column in (
             ("experiments", "artifact_location"),
@@ -60,24 +60,22 @@ def facts(home: Path, run: str, file: str = "record.json") -> dict:
     return json.loads((home / "runs" / run / file).read_text(encoding="utf-8"))
 
 
-def test_nothing_stored_names_the_machine_that_recorded_it(stored: Path) -> None:
+def test_the_stored_runs_do_not_reveal_the_recording_machine(stored: Path) -> None:
     texts = [*stored.rglob("*.json"), *stored.rglob("*.yaml"), *stored.rglob("*.log")]
     said = "".join(path.read_text(encoding="utf-8") for path in texts)
     assert len(texts) > 50 and "/tmp" not in said.replace(str(stored), "")
     assert sum(path.stat().st_size for path in STORED.iterdir()) < 300_000
 
 
-def test_the_sweep_is_compared(stored: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_stored_sweep_can_be_compared(stored: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, said = command(capsys, "compare", "experiment=sweep", "baseline=bce")
     assert code == 0, said
     assert "smooth_ap" in said and "bce" in said
     (report,) = (stored / "reports").rglob("*.html")
-    assert "0.149" in report.read_text(encoding="utf-8")  # the arms' mean test AUCPR
+    assert "0.149" in report.read_text(encoding="utf-8")  # mean test AUCPR per arm
 
 
-def test_two_runs_are_compared_by_their_ids(
-    stored: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_two_runs_can_be_compared_by_id(stored: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jobs = pd.read_csv(next((stored / "runs" / "sweep").glob("sweep-*/jobs.csv")))
     pair = ",".join(jobs["run_id"].iloc[[0, 2]])
     code, said = command(capsys, "compare", f"runs=[{pair}]")
@@ -86,12 +84,12 @@ def test_two_runs_are_compared_by_their_ids(
 
 
 @pytest.mark.parametrize("run", [SINGLE, TABLE])
-def test_a_run_is_reproduced(
+def test_a_stored_run_can_be_reproduced(
     run: str, stored: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, said = command(capsys, "reproduce", run)
     if code != 0:
-        # Another processor or torch may round otherwise; then the command has said that it is one.
+        # Another processor or torch may round differently; the command then says that it differs.
         differs = [line for line in said.splitlines() if "differs today: " in line]
         assert any(f"differs today: {name} " in line for line in differs for name in ARITHMETIC)
     assert code in (0, 1) and "reproduced" in said
@@ -111,11 +109,11 @@ def test_the_stored_model_gives_the_stored_scores(
 
 
 def test_mlflow_loads_the_stored_model(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The description in the store names the module that loads it, which so may never move."""
+    """The stored model names the module that loads it, so that module must never move."""
     run_id = facts(stored, TABLE)["run_id"]
     shutil.rmtree(stored / "runs")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow's own
+        warnings.simplefilter("ignore")  # raised by MLflow itself
         import mlflow
 
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{stored / 'mlflow.db'}")
@@ -128,9 +126,9 @@ def test_mlflow_loads_the_stored_model(stored: Path, monkeypatch: pytest.MonkeyP
 
 
 def assert_scores(stored: Path, found: pd.Series) -> None:
-    """Every recorded score of validation and test is among those of the whole table.
+    """Every recorded validation and test score is among the scores of the whole table.
 
-    Equal to 1e-5: the recorded ones were computed in another batch.
+    To within 1e-5, because they were recorded with another batch composition.
     """
     recorded = pd.read_parquet(stored / "runs" / TABLE / "predictions.parquet")
     assert len(recorded) == 160
@@ -144,7 +142,7 @@ def assert_scores(stored: Path, found: pd.Series) -> None:
     assert (nearest["found"] - nearest["score"]).abs().max() < 1e-5
 
 
-def test_a_sweep_that_was_recorded_before_is_planned_and_its_jobs_are_known(
+def test_planning_a_stored_sweep_again_recognises_its_jobs(
     stored: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Signatures do not change with the layout; the code's fingerprint may."""

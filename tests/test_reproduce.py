@@ -1,4 +1,4 @@
-"""A recorded run trains again to the same bits, and what differs is said."""
+"""Retraining a recorded run gives identical bits, and any difference is reported."""
 
 import json
 import math
@@ -44,7 +44,7 @@ def edit(path: Path, change) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_a_run_is_reproduced_by_its_folder_and_nothing_else_is_touched(
+def test_a_run_is_reproduced_by_folder_without_touching_anything_else(
     recorded, home, capsys
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in recorded.rglob("*")}
@@ -57,7 +57,7 @@ def test_a_run_is_reproduced_by_its_folder_and_nothing_else_is_touched(
     assert [path.name for path in (home / "runs" / "reproduced").iterdir()] == [recorded.name]
 
 
-def test_a_run_in_mlflow_alone_is_reproduced_by_its_id(home, capsys) -> None:
+def test_a_run_only_in_mlflow_is_reproduced_by_id(home, capsys) -> None:
     done = rarelab.train(SMALL)
     shutil.rmtree(home / "runs")
     code, said = reproduce(capsys, done.run_id)
@@ -67,7 +67,7 @@ def test_a_run_in_mlflow_alone_is_reproduced_by_its_id(home, capsys) -> None:
     assert f"{'0' * 32}: there is no such run; " in said
 
 
-def test_an_unequal_metric_is_named(recorded, capsys) -> None:
+def test_a_differing_metric_is_named(recorded, capsys) -> None:
     path = recorded / "history.jsonl"
     lines = path.read_text().splitlines()
     row = json.loads(lines[1])
@@ -80,7 +80,7 @@ def test_an_unequal_metric_is_named(recorded, capsys) -> None:
     assert "test/aucpr: None was recorded" in said or "test/auroc: None was recorded" in said
 
 
-def test_a_row_at_another_step_is_unequal() -> None:
+def test_a_row_at_another_step_counts_as_different() -> None:
     rows = [(1, {"a": 1.0}), (2, {"a": math.nan})]
     assert list(_unequal(rows, rows)) == []
     assert list(_unequal(rows, [(1, {"a": 1.0}), (3, {"a": math.nan})])) == [
@@ -88,7 +88,7 @@ def test_a_row_at_another_step_is_unequal() -> None:
     ]
 
 
-def test_what_differs_today_is_said(recorded, capsys) -> None:
+def test_changes_since_the_recording_are_reported(recorded, capsys) -> None:
     edit(recorded / "environment.json", lambda facts: facts["packages"].update(numpy="1.0"))
     edit(recorded / "environment.json", lambda facts: facts.update(python="2.7"))
     edit(recorded / "record.json", lambda entry: entry["tags"].update({"rarelab.code": "x"}))
@@ -203,7 +203,7 @@ def test_a_mangled_record_is_refused_in_one_line(recorded, home, capsys) -> None
         (["x", "allow=[a]"], "allow=[a]: expected allow_targets=[MODULE,...]"),
     ],
 )
-def test_a_wrong_request_is_answered(home, capsys, arguments, answer) -> None:
+def test_an_invalid_request_is_refused(home, capsys, arguments, answer) -> None:
     code, said = reproduce(capsys, *arguments)
     assert code == 2
     assert answer in said

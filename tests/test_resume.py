@@ -1,4 +1,4 @@
-"""A training that was stopped and goes on ends as the one that was not, to the last bit."""
+"""A training run that is stopped and resumed ends bit for bit like an uninterrupted one."""
 
 import copy
 import functools
@@ -44,11 +44,11 @@ IDENTITY = {"signature": "s", "code": "c", "data": "d"}
 
 
 class Stopped(Exception):
-    """Stands for whatever ends a process."""
+    """Stands in for whatever ends a process."""
 
 
 class StopAfter:
-    """Asks for an end once it was asked ``times`` times whether there is one."""
+    """A stop condition that fires on its ``times``-th call."""
 
     def __init__(self, times: int) -> None:
         self._left = times
@@ -73,7 +73,7 @@ def composed(name: str) -> tuple[Any, Trainer, build.Sizes]:
 
 
 def train(folder: Path, name: str, keeper: Keeper | None = None) -> dict[str, Any]:
-    """One training from the seed on, or from the keeper's checkpoint: all that it leaves."""
+    """Train from the seed or the keeper's checkpoint; return the history and final state."""
     cfg, trainer, sizes = composed(name)
     work = build.work(cfg, sizes, build.model(cfg, sizes), torch.device("cpu"))
     history = History(folder / "history.jsonl")
@@ -92,7 +92,7 @@ def checkpoints(folder: Path, stop_after: int | None = None, every: str = "1 ste
 
 
 def assert_same(found: Any, expected: Any) -> None:
-    """Equal bit for bit, NaN to NaN."""
+    """Bit-identical, with NaN equal to NaN."""
     if isinstance(expected, dict):
         assert found.keys() == expected.keys()
         for key in expected:
@@ -113,10 +113,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     return {name: train(tmp_path_factory.mktemp(name), name) for name in RECIPES}
 
 
-# In the warmup, at its end, in the blend, between epochs, in the main phase, in its last step.
+# In the warmup, at its end, in the blend, between epochs, in the main phase or its last step.
 @pytest.mark.parametrize("stop_after", [3, STEPS + 1, STEPS + 5, 2 * STEPS + 2, 4 * STEPS + 2])
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, whole, name, stop_after) -> None:
+def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, whole, name, stop_after) -> None:
     if stop_after > len(whole[name]["rows"]) * (STEPS + 1):
         stop_after = len(whole[name]["rows"]) * (STEPS + 1)
     with pytest.raises(Stopped):
@@ -124,7 +124,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(tmp_path, whole, name, stop
     assert_same(train(tmp_path, name, checkpoints(tmp_path)), whole[name])
 
 
-def test_a_training_may_be_stopped_many_times(tmp_path, whole) -> None:
+def test_a_run_may_be_stopped_many_times(tmp_path, whole) -> None:
     for _ in range(4):
         with pytest.raises(Stopped):
             train(tmp_path, "blend", checkpoints(tmp_path, 7, every="5 steps"))
@@ -170,7 +170,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_bad_checkpoint_is_refused_and_the_one_before_it_used(
+def test_a_bad_checkpoint_is_refused_and_the_previous_one_used(
     tmp_path, whole, caplog, damage
 ) -> None:
     with pytest.raises(Stopped):
@@ -192,14 +192,14 @@ def test_without_a_good_checkpoint_training_starts_over(tmp_path, whole) -> None
     assert_same(train(tmp_path, "blend", checkpoints(tmp_path)), whole["blend"])
 
 
-def test_a_kill_between_the_two_renames_leaves_the_one_before(tmp_path, whole) -> None:
+def test_a_kill_between_the_two_renames_leaves_the_previous_checkpoint(tmp_path, whole) -> None:
     with pytest.raises(Stopped):
         train(tmp_path, "blend", checkpoints(tmp_path, 2 * STEPS + 5))
     (tmp_path / LAST).unlink()
     assert_same(train(tmp_path, "blend", checkpoints(tmp_path)), whole["blend"])
 
 
-def test_a_full_disk_is_one_warning_and_training_goes_on(
+def test_a_full_disk_gives_one_warning_and_training_continues(
     tmp_path, whole, caplog, monkeypatch
 ) -> None:
     def full(*_: object) -> None:
@@ -212,7 +212,7 @@ def test_a_full_disk_is_one_warning_and_training_goes_on(
     assert "No space left" in said[0]
 
 
-def test_weights_that_are_no_numbers_are_not_kept(tmp_path) -> None:
+def test_non_finite_weights_are_not_checkpointed(tmp_path) -> None:
     model = torch.nn.Linear(1, 1)
     work = type("Work", (), {"model": model})()
     course = Course(work, Selection("any", None), History(tmp_path / "h"), torch.Generator())
@@ -223,12 +223,12 @@ def test_weights_that_are_no_numbers_are_not_kept(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "2", "0 epochs", "epochs", "-1 steps", "1.5 epochs", "never"])
-def test_a_cadence_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_cadence_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected auto"):
         Cadence.parse(text)
 
 
-def test_the_cadence_is_no_part_of_what_a_job_is() -> None:
+def test_the_cadence_is_not_part_of_the_signature() -> None:
     same, _ = compose_train(["trainer.checkpoint_every=9 steps", "trainer.resume=never"])
     assert signature(same) == signature(compose_train([])[0])
     other, _ = compose_train(["trainer.batch_size=99"])

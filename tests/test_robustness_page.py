@@ -1,4 +1,4 @@
-"""The figures of docs/robustness.md are those of the committed measurements."""
+"""The numbers in docs/robustness.md match the committed measurements."""
 
 import csv
 import re
@@ -78,11 +78,11 @@ def load() -> str:
 
 
 @pytest.mark.parametrize("content", [kills, cost, sigterm, load], ids=lambda f: f.__name__)
-def test_a_table_of_the_page_is_what_was_measured(content) -> None:
+def test_a_table_on_the_page_matches_the_measurements(content) -> None:
     assert f"<!-- {content.__name__} -->\n{content()}\n<!-- end -->" in PAGE
 
 
-def test_what_was_measured_is_what_the_page_promises() -> None:
+def test_the_measurements_support_the_claims_of_the_page() -> None:
     killed = rows(RESUME / "result.csv")
     for name in ("toy", "creditcard"):
         runs = [row for row in killed if row["dataset"] == name]
@@ -101,7 +101,7 @@ def test_what_was_measured_is_what_the_page_promises() -> None:
         assert row["sync"].startswith("0 runs ")
 
 
-def test_every_command_of_the_page_names_what_there_is() -> None:
+def test_every_file_in_a_command_on_the_page_exists() -> None:
     commands = re.findall(r"(?:^|`)(python [^`\n]+)", PAGE, flags=re.MULTILINE)
     assert len(commands) >= 9
     for command in commands:

@@ -1,4 +1,4 @@
-"""The whole program, as its users drive it."""
+"""The whole program, used as its users would."""
 
 import json
 import signal
@@ -82,7 +82,7 @@ def test_the_command_trains_and_records_a_run(rarelab, home: Path) -> None:
     assert len(list((directory / "figures").glob("*.png"))) == 5
 
 
-def test_python_runs_what_the_command_runs(home: Path) -> None:
+def test_python_and_the_command_give_the_same_run(home: Path) -> None:
     overrides = [*SMALL, "tracking=none", "seed=3"]
     first, second = package.train(overrides), package.train(overrides)
     assert first.status == "done"
@@ -91,8 +91,8 @@ def test_python_runs_what_the_command_runs(home: Path) -> None:
     assert first.metrics["test/aucpr"] > first.metrics["test/prevalence"]
 
 
-def test_a_password_in_the_address_of_a_server_is_not_recorded(home: Path) -> None:
-    word = "".join(["s3", "cret"])  # the uncommitted diff, this file perhaps in it, is recorded
+def test_a_password_in_a_server_address_is_not_recorded(home: Path) -> None:
+    word = "".join(["s3", "cret"])  # split, as the recorded diff may include this file
     address = f"http://ann:{word}@127.0.0.1:9"
     done = package.train([*SMALL, "tracking=none", f"tracking.uri='{address}'"])
     for path in done.directory.iterdir():
@@ -100,7 +100,7 @@ def test_a_password_in_the_address_of_a_server_is_not_recorded(home: Path) -> No
             assert word.encode() not in path.read_bytes(), path.name
 
 
-def test_predictions_give_the_recorded_metric(home: Path) -> None:
+def test_predictions_reproduce_the_recorded_metric(home: Path) -> None:
     from sklearn.metrics import average_precision_score
 
     done = package.train([*SMALL, "tracking=none", "tracking.figures=false"])
@@ -111,7 +111,7 @@ def test_predictions_give_the_recorded_metric(home: Path) -> None:
     assert again == pytest.approx(done.metrics["test/aucpr"], abs=1e-9)
 
 
-def test_a_run_that_cannot_be_meant_writes_nothing(rarelab, home: Path) -> None:
+def test_an_invalid_run_writes_nothing(rarelab, home: Path) -> None:
     done = rarelab("train", *SMALL, "schedule.warmup_epochs=9")
     assert done.returncode == 2, done.stdout
     assert len(done.stderr.strip().splitlines()) == 1
@@ -121,7 +121,7 @@ def test_a_run_that_cannot_be_meant_writes_nothing(rarelab, home: Path) -> None:
     assert not home.exists()
 
 
-def test_a_csv_never_seen_before_trains(rarelab, tmp_path: Path, home: Path) -> None:
+def test_an_arbitrary_csv_trains(rarelab, tmp_path: Path, home: Path) -> None:
     draw = np.random.default_rng(0)
     amount = draw.lognormal(3, 1, 900)
     frame = pd.DataFrame(
@@ -158,14 +158,14 @@ def test_a_csv_never_seen_before_trains(rarelab, tmp_path: Path, home: Path) -> 
     ],
     ids=lambda overrides: " ".join(overrides),
 )
-def test_data_models_and_losses_go_together(overrides: list[str]) -> None:
+def test_data_models_and_losses_combine(overrides: list[str]) -> None:
     small = ["trainer.max_epochs=2", "trainer.select=any", "tracking=none"]
     done = package.train([*overrides, *small])
     assert done.status == "done"
     assert 0 < done.metrics["test/aucpr"] <= 1
 
 
-def test_the_users_own_loss_trains_from_their_own_folder(rarelab, tmp_path: Path) -> None:
+def test_a_users_own_loss_trains_from_their_folder(rarelab, tmp_path: Path) -> None:
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / "my_losses.py").write_text(
@@ -204,7 +204,7 @@ def test_an_interrupted_run_is_recorded_as_such(home: Path, sent: int, code: int
         [sys.executable, "-m", "rarelab", "train", "trainer.max_epochs=5000"],
         stdout=subprocess.PIPE,
         text=True,
-        # Whoever runs the tests in the background of a shell has them ignore Ctrl-C.
+        # Tests run in the background of a shell inherit an ignored SIGINT.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
@@ -224,7 +224,9 @@ def test_an_interrupted_run_is_recorded_as_such(home: Path, sent: int, code: int
 
 
 @pytest.mark.parametrize("command", [("train", *SMALL), ("data", "list")])
-def test_a_reader_that_leaves_ends_nothing(home: Path, command: tuple[str, ...]) -> None:
+def test_a_closed_output_pipe_does_not_end_the_command(
+    home: Path, command: tuple[str, ...]
+) -> None:
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "rarelab", *command],
         stdout=subprocess.PIPE,
@@ -305,7 +307,7 @@ print("compared")
 """
 
 
-def test_a_program_that_calls_us_finds_its_process_as_it_was(tmp_path: Path) -> None:
+def test_a_calling_program_finds_its_process_unchanged(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", GUEST, *SMALL], cwd=tmp_path, capture_output=True, text=True
     )
@@ -326,7 +328,7 @@ def test_threads_of_one_process_take_turns(home: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["../../x", "/x", "a//b", "", ".", "a/..", "a\0b", "a\nb", "x" * 300], ids=repr
 )
-def test_an_experiment_stays_in_the_home(home: Path, name: str) -> None:
+def test_an_experiment_name_cannot_leave_the_home(home: Path, name: str) -> None:
     for sweep in ([], ["seed=0,1"]):
         cfg = f"tracking.experiment={json.dumps(name)}" if name.isprintable() else None
         with pytest.raises(RequestError, match=r"tracking\.experiment=") as refused:
@@ -338,14 +340,14 @@ def test_an_experiment_stays_in_the_home(home: Path, name: str) -> None:
     assert not home.exists()
 
 
-def test_refusals_come_before_training_through_python_too() -> None:
+def test_python_requests_are_also_refused_before_training() -> None:
     with pytest.raises(RequestError, match=r"trainer\.max_epochs"):
         package.train(["trainer.max_epoch=5"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("turn", range(2))
-def test_four_processes_at_once_on_an_absent_store_all_finish(home: Path, turn: int) -> None:
+def test_four_processes_starting_without_a_store_all_finish(home: Path, turn: int) -> None:
     command = [sys.executable, "-m", "rarelab", "train", *SMALL, f"seed={turn}"]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
     for process in processes:

@@ -1,4 +1,4 @@
-"""Samplers: which rows an epoch's batches hold, and what the loss is told about it."""
+"""Samplers: which rows the batches of an epoch hold, and the correction the loss gets."""
 
 import math
 
@@ -42,7 +42,7 @@ def test_natural_order_is_a_permutation_drawn_in_one_call() -> None:
 
 @pytest.mark.parametrize("sampler", [Natural(), Stratified(2), ClassBalanced()])
 @pytest.mark.parametrize("kinds", [BINARY, LONGTAIL], ids=["binary", "longtail"])
-def test_an_epoch_has_as_many_batches_and_follows_from_the_generator(sampler, kinds) -> None:
+def test_an_epoch_keeps_its_batch_count_and_depends_only_on_the_generator(sampler, kinds) -> None:
     for size in (64, 1000, 5000):
         batches = drawn(sampler, kinds, size)
         assert len(batches) == math.ceil(len(kinds) / size)
@@ -52,7 +52,7 @@ def test_an_epoch_has_as_many_batches_and_follows_from_the_generator(sampler, ki
 
 
 @pytest.mark.parametrize("kinds", [BINARY, LONGTAIL], ids=["binary", "longtail"])
-def test_every_stratified_batch_has_its_positives(kinds: Tensor) -> None:
+def test_every_stratified_batch_has_the_minimum_of_positives(kinds: Tensor) -> None:
     for k in (1, 3):
         for batch in drawn(Stratified(k), kinds, 50):
             counts = torch.bincount(kinds[batch], minlength=int(kinds.max()) + 1)
@@ -68,14 +68,14 @@ def test_stratifying_enough_positives_uses_every_row_once() -> None:
         assert torch.equal(sampler.expected_uses(kinds, 50), torch.ones(1000))
 
 
-def test_scarce_positives_are_gone_through_evenly() -> None:
-    order = Stratified(3).order(BINARY, 50, seeded())  # 63 of them from 10
+def test_scarce_positives_are_used_evenly() -> None:
+    order = Stratified(3).order(BINARY, 50, seeded())  # 63 draws from 10 positives
     uses = torch.bincount(order, minlength=len(BINARY))[BINARY == 1]
     assert uses.sum() == 63
     assert uses.max() - uses.min() <= 1
 
 
-def test_within_a_stratified_batch_no_place_tells_the_class() -> None:
+def test_position_in_a_stratified_batch_does_not_reveal_the_class() -> None:
     places = torch.zeros(50)
     for seed in range(40):
         for batch in drawn(Stratified(5), BINARY, 50, seed):
@@ -84,7 +84,7 @@ def test_within_a_stratified_batch_no_place_tells_the_class() -> None:
 
 
 @pytest.mark.parametrize("kinds", [BINARY, LONGTAIL], ids=["binary", "longtail"])
-def test_balanced_batches_hold_every_class_alike(kinds: Tensor) -> None:
+def test_balanced_batches_hold_every_class_equally(kinds: Tensor) -> None:
     classes = int(kinds.max()) + 1
     for batch in drawn(ClassBalanced(), kinds, 52):
         counts = torch.bincount(kinds[batch], minlength=classes)
@@ -93,7 +93,7 @@ def test_balanced_batches_hold_every_class_alike(kinds: Tensor) -> None:
 
 @pytest.mark.parametrize("sampler", [Natural(), Stratified(2), Stratified(3), ClassBalanced()])
 @pytest.mark.parametrize("kinds", [BINARY, LONGTAIL], ids=["binary", "longtail"])
-def test_expected_uses_are_what_is_drawn_on_average(sampler, kinds) -> None:
+def test_expected_uses_match_the_average_over_draws(sampler, kinds) -> None:
     epochs, classes = 200, int(kinds.max()) + 1
     total = torch.zeros(classes)
     for seed in range(epochs):
@@ -109,14 +109,14 @@ def test_too_many_positives_for_a_batch_are_refused() -> None:
         Stratified(0)
 
 
-def test_a_sequence_is_of_the_kind_of_its_rarest_step() -> None:
+def test_a_sequence_counts_as_the_class_of_its_rarest_step() -> None:
     y = torch.tensor([[0, 0, 1, -100], [0, 0, 0, 0], [2, 0, 1, 1], [-100, -100, -100, -100]])
     assert row_kinds(y).tolist() == [1, 0, 2, 0]
     assert torch.equal(row_kinds(BINARY), BINARY)
 
 
-def test_the_correction_learns_the_natural_rate_from_balanced_batches() -> None:
-    # A constant score is fitted to batches of half positives out of 2 %.
+def test_the_correction_recovers_the_natural_rate_from_balanced_batches() -> None:
+    # Fit a constant score to batches with 50 % positives, where the natural rate is 2 %.
     shift = torch.tensor([0.5 / 0.5]).log() - torch.tensor([0.02 / 0.98]).log()
     for loss, width in ((BinaryCrossEntropy(), 1), (CrossEntropy(2), 2)):
         by_class = shift if width == 1 else torch.tensor([0.5 / 0.98, 0.5 / 0.02]).log()
@@ -136,7 +136,7 @@ def test_the_correction_learns_the_natural_rate_from_balanced_batches() -> None:
         assert torch.sigmoid(log_odds).item() == pytest.approx(0.02, rel=1e-3)
 
 
-def test_only_a_likelihood_is_corrected() -> None:
+def test_only_likelihood_losses_are_corrected() -> None:
     shift = torch.tensor([1.0])
     for loss in (WeightedBinaryCrossEntropy(3.0), SmoothAPLoss(1), nn.BCEWithLogitsLoss()):
         assert corrected(loss, shift) is loss
@@ -151,7 +151,7 @@ def sizes(sampler: Sampler, y: Tensor, batch_size: int = 50) -> build.Sizes:
     return build.Sizes(splits, Trainer(batch_size=batch_size), sampler)
 
 
-def test_the_builder_knows_the_rates_that_batches_show() -> None:
+def test_the_builder_knows_the_class_rates_in_batches() -> None:
     assert sizes(Natural(), BINARY).prior_shift() is None
     assert sizes(Stratified(1), LONGTAIL[:950]).prior_shift() is None
     shift = sizes(ClassBalanced(), BINARY).prior_shift()
@@ -160,7 +160,7 @@ def test_the_builder_knows_the_rates_that_batches_show() -> None:
     assert sizes(ClassBalanced(), BINARY).facts()["pos_weight"] == pytest.approx(1.0)
     assert sizes(Natural(), BINARY).facts()["pos_weight"] == pytest.approx(99.3)
     steps = torch.zeros(200, 4, dtype=torch.int64)
-    steps[:10, 1], steps[:, 3] = 1, -100  # 10 of 200 sequences have one positive among 3 steps
+    steps[:10, 1], steps[:, 3] = 1, -100  # 10 of 200 sequences have one positive step of 3
     shift = sizes(ClassBalanced(), steps).prior_shift()
     assert shift is not None
     assert shift.item() == pytest.approx(math.log((1 / 5) / (10 / 590)))

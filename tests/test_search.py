@@ -1,4 +1,4 @@
-"""A search: its space as Hydra writes it, and the study that chooses, stops and resumes."""
+"""A search: its space in Hydra's syntax, and a study that samples, prunes and resumes."""
 
 import math
 import pickle
@@ -37,7 +37,7 @@ def space(*overrides: str) -> Space:
         ("n=tag(log,int(interval(1,64)))", Numbers("n", 1, 64, log=True)),
     ],
 )
-def test_a_dimension_is_what_hydra_wrote(override: str, dimension: Choice | Numbers) -> None:
+def test_a_dimension_is_read_from_hydras_syntax(override: str, dimension: Choice | Numbers) -> None:
     read = space(override, "dataset=toy", "seed=range(3)")
     assert read == Space((dimension,), ("0", "1", "2"), ("dataset=toy",))
     assert dimension.key in read.distributions()
@@ -55,7 +55,7 @@ def test_a_dimension_is_what_hydra_wrote(override: str, dimension: Choice | Numb
         ("x=range(3,3)", "the range is empty"),
     ],
 )
-def test_what_cannot_be_searched_is_refused_in_one_line(override: str, answer: str) -> None:
+def test_an_invalid_search_space_is_refused_in_one_line(override: str, answer: str) -> None:
     with pytest.raises(RequestError) as caught:
         space(override)
     assert answer in str(caught.value)
@@ -70,7 +70,7 @@ def test_every_choice_and_both_ends_of_every_range_are_among_the_corners() -> No
     assert all(len(corner) == 3 for corner in corners)
 
 
-def test_the_text_of_a_value_is_short_inside_the_space_and_read_back_as_the_value() -> None:
+def test_the_text_of_a_value_is_short_in_range_and_parses_back() -> None:
     read = space("x=tag(log,interval(1e-7,0.123456))", "n=range(1,5)", "y=range(0,1,0.125)")
     texts = read.overrides({"x": 1.2345678901234567e-05, "n": 3, "y": 0.375})
     assert texts == ["x=1.235e-05", "n=3", "y=0.375"]
@@ -98,18 +98,18 @@ def searched(at: StudyAddress, trials: int) -> list[dict]:
     return [trial.params for trial in at.open().get_trials()]
 
 
-def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_stopped_search_resumes_as_if_uninterrupted(tmp_path: Path) -> None:
     whole = searched(address(tmp_path / "a", startup_trials=3), 8)
     searched(address(tmp_path / "b", startup_trials=3), 3)
     stopped = address(tmp_path / "b", startup_trials=3)
-    asked = ask(stopped.open(), stopped.method, SPACE)  # and then the process dies
+    asked = ask(stopped.open(), stopped.method, SPACE)  # then the process dies
     assert unfinished(stopped.open()) == [asked]
     tell(stopped.open(), bowl(asked))
     assert searched(stopped, 4) == whole
     assert unfinished(stopped.open()) == []
 
 
-def test_the_sampler_finds_what_is_better(tmp_path: Path) -> None:
+def test_the_sampler_finds_better_values(tmp_path: Path) -> None:
     at = address(tmp_path, startup_trials=5)
     searched(at, 25)
     best = at.open().best_trial
@@ -138,7 +138,7 @@ def row(epoch: int, value: float) -> dict:
     return {"step": epoch, "time": 0, "metrics": {"val/aucpr": value, "train/loss": 1.0}}
 
 
-def test_a_run_worse_than_the_median_is_stopped_after_its_warmup(tmp_path: Path) -> None:
+def test_a_run_below_the_median_is_pruned_after_its_warmup(tmp_path: Path) -> None:
     at = address(tmp_path, startup_trials=2, pruner_warmup=2)
     for value in (0.5, 0.6):
         asked = ask(at.open(), at.method, SPACE)
@@ -155,7 +155,7 @@ def test_a_run_worse_than_the_median_is_stopped_after_its_warmup(tmp_path: Path)
         report(row(2, 0.1))
 
 
-def test_a_continued_run_may_report_an_epoch_again(tmp_path: Path) -> None:
+def test_a_resumed_run_may_report_an_epoch_again(tmp_path: Path) -> None:
     at = address(tmp_path)
     asked = ask(at.open(), at.method, SPACE)
     PruneReport(at, asked.number)(row(0, 0.4))
@@ -163,7 +163,9 @@ def test_a_continued_run_may_report_an_epoch_again(tmp_path: Path) -> None:
     assert at.open().get_trials()[0].intermediate_values == {0: 0.4}
 
 
-def test_a_lost_study_stops_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_losing_the_study_does_not_stop_a_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     report = PruneReport(address(tmp_path / "nowhere"), 3)
     report(row(0, 0.4))
     report(row(1, 0.4))
@@ -171,12 +173,12 @@ def test_a_lost_study_stops_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert "this run is not pruned" in caplog.text
 
 
-def test_a_storage_that_cannot_be_reached_is_a_wrong_request(tmp_path: Path) -> None:
+def test_an_unreachable_storage_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"hydra\.sweeper\.storage"):
         StudyAddress("postgresql+psycopg://x@127.0.0.1:9/none", "study", Method()).open()
 
 
-def test_what_was_found_is_a_table_a_command_and_a_picture(tmp_path: Path) -> None:
+def test_the_result_is_a_table_a_command_and_a_figure(tmp_path: Path) -> None:
     at = address(tmp_path, startup_trials=3)
     searched(at, 5)
     study = at.open()
@@ -205,7 +207,7 @@ def test_what_was_found_is_a_table_a_command_and_a_picture(tmp_path: Path) -> No
     assert (tmp_path / "figures" / "search.png").stat().st_size > 10_000
 
 
-def test_importance_of_too_little_is_none(tmp_path: Path) -> None:
+def test_importance_from_too_few_trials_is_none(tmp_path: Path) -> None:
     at = address(tmp_path)
     searched(at, 3)
     assert importance(at.open()) == {}

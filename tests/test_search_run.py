@@ -1,4 +1,4 @@
-"""A search as a whole, with a launcher that runs its jobs in this process."""
+"""A complete search, with a launcher that runs its jobs in this process."""
 
 import json
 import math
@@ -30,7 +30,7 @@ SPACE = (*SMALL, "optimizer.lr=tag(log,interval(0.001,0.3))", "seed=0,1")
 
 
 class InThisProcess(JobLauncher):
-    """Runs one job after the other with ``run``; ``before`` is called with each and may raise."""
+    """Runs the jobs in order with ``run``, after calling ``before``, which may raise, with each."""
 
     def __init__(
         self,
@@ -51,8 +51,8 @@ class InThisProcess(JobLauncher):
 
 
 def pretend(job: Job) -> Result:
-    """As if the job had been trained: best at a rate of 0.02, seed 1 luckier than seed 0; two rates
-    fail."""
+    """A made-up result: best at a rate of 0.02, seed 1 better than seed 0; rate 0.3 diverges, 0.18
+    gives NaN."""
     rate = job.config["optimizer"]["lr"]
     value = math.exp(-((math.log(rate) - math.log(0.02)) ** 2)) / 2 + 0.1 * job.config["seed"]
     if rate == 0.3:
@@ -84,7 +84,7 @@ def table(home: Path) -> pd.DataFrame:
     return pd.read_csv(folder(home) / "trials.csv")
 
 
-def test_a_trial_is_worth_the_mean_over_seeds_of_the_best_validation_aucpr(
+def test_the_value_of_a_trial_is_its_mean_best_validation_aucpr_over_seeds(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     launcher = InThisProcess(pretend)
@@ -97,7 +97,7 @@ def test_a_trial_is_worth_the_mean_over_seeds_of_the_best_validation_aucpr(
     found = table(home)
     assert found["value"].tolist() == pytest.approx(values)
     assert (found["status"] == "done").all()
-    # First the seed that the pruner would watch, then the other.
+    # The seed that the pruner watches comes first.
     assert [job.config["seed"] for job in launcher.jobs] == [0, 1] * 4
     best = found.loc[found["value"].idxmax()]
     said = capsys.readouterr().out
@@ -110,7 +110,7 @@ def test_a_trial_is_worth_the_mean_over_seeds_of_the_best_validation_aucpr(
     assert launcher.jobs[2].numbers["trial"] == 1
 
 
-def test_the_same_command_goes_on_after_an_interruption_as_if_there_had_been_none(
+def test_the_same_command_resumes_an_interrupted_search_seamlessly(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"startup_trials": 2, "n_trials": 5}
@@ -137,12 +137,12 @@ def test_the_same_command_goes_on_after_an_interruption_as_if_there_had_been_non
     assert len(table(other)) == 6
 
 
-def test_a_hopeless_trial_is_pruned_and_what_was_trained_is_not_trained_again(home: Path) -> None:
-    """With jobs that are trained for real."""
+def test_a_hopeless_trial_is_pruned_and_finished_jobs_are_reused(home: Path) -> None:
+    """With real training."""
     easy = ("dataset.class_sep=3", "dataset.n_redundant=0", "dataset.n_features=10")
     space = (*SMALL, *easy, "optimizer.lr=0.1,1e-9", "seed=0,1")
     options = {"n_trials": 6, "startup_trials": 2, "pruner_warmup": 0, "sampler": "random"}
-    options["sampler_seed"] = 2  # two good ones, then a hopeless one
+    options["sampler_seed"] = 2  # two good trials, then a hopeless one
     launcher = InThisProcess()
     results = search(*space, launcher=launcher, **options)
     found = table(home)
@@ -158,11 +158,11 @@ def test_a_hopeless_trial_is_pruned_and_what_was_trained_is_not_trained_again(ho
     done = found[found["status"] == "done"]
     assert set(done["optimizer.lr"]) == {0.1}
     assert len(done) > 1
-    # Its two jobs were trained once, for the first of these trials.
+    # The good rate's two jobs were trained once, for its first trial.
     assert [job.config["optimizer"]["lr"] for job in launcher.jobs].count(0.1) == 2
 
 
-def test_a_trial_that_diverges_or_is_nan_is_a_failed_one_and_the_search_goes_on(home: Path) -> None:
+def test_a_diverged_or_nan_trial_fails_and_the_search_continues(home: Path) -> None:
     space = (*SMALL, "optimizer.lr=0.1,0.3,0.18", "seed=0,1")
     results = search(*space, sampler="random", n_trials=8)
     found = table(home)
@@ -183,7 +183,7 @@ def test_a_trial_that_diverges_or_is_nan_is_a_failed_one_and_the_search_goes_on(
         ("sweep.arms=[['loss=bce']]", "not supported in a search"),
     ],
 )
-def test_a_corner_that_cannot_be_meant_stops_the_search_before_anything_is_written(
+def test_an_invalid_corner_stops_the_search_before_anything_is_written(
     home: Path, override: str, answer: str
 ) -> None:
     with pytest.raises(RequestError, match=answer) as caught:
@@ -200,8 +200,8 @@ def test_a_dry_run_shows_the_space_and_writes_nothing(
     assert not home.exists()
 
 
-def test_files_edited_during_a_search_change_nothing(tmp_path: Path, home: Path) -> None:
-    """Also for a combination of choices that comes up for the first time after the edit."""
+def test_files_edited_during_a_search_have_no_effect(tmp_path: Path, home: Path) -> None:
+    """Not even on a combination of choices first sampled after the edit."""
     leaves = tmp_path / "conf" / "optimizer"
     leaves.mkdir(parents=True)
 
@@ -220,7 +220,7 @@ def test_files_edited_during_a_search_change_nothing(tmp_path: Path, home: Path)
     assert {job.config["optimizer"]["lr"] for job in launcher.jobs} == {0.125}
 
 
-def test_two_processes_do_not_search_the_same_at_once(home: Path) -> None:
+def test_two_processes_cannot_run_the_same_search_at_once(home: Path) -> None:
     def start_another(job: Job) -> None:
         with pytest.raises(RequestError, match="already running in another process"):
             search(*SPACE)

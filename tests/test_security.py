@@ -1,4 +1,4 @@
-"""Nothing untrusted is run, unpickled or followed, and no secret is written down."""
+"""Nothing untrusted is executed, unpickled or followed, and no secret is recorded."""
 
 import ast
 import importlib.util
@@ -37,7 +37,7 @@ def audit() -> ModuleType:
     ],
     ids=json.dumps,
 )
-def test_a_target_is_checked_however_deep_it_lies(value) -> None:
+def test_a_target_is_checked_at_any_depth(value) -> None:
     leaf = {"_target_": "rarelab.models.MLP", "hidden": value}
     with pytest.raises(RequestError, match=r"_target_: 'os\.system' is not a model of"):
         check_leaf("model", leaf, allow=[], supplied=frozenset({"in_features", "num_outputs"}))
@@ -57,7 +57,7 @@ def test_a_target_is_checked_however_deep_it_lies(value) -> None:
     ],
     ids=str,
 )
-def test_a_record_names_components_of_its_group_alone(tmp_path, target) -> None:
+def test_a_record_may_only_name_components_of_its_group(tmp_path, target) -> None:
     config = {"dataset": {"_target_": target}, "allow_targets": ["os", "rarelab", "torch"]}
     (tmp_path / "config.yaml").write_text(json.dumps(config))
     with pytest.raises(RequestError, match=r"dataset\._target_.* components of its group"):
@@ -77,14 +77,14 @@ def test_a_record_names_components_of_its_group_alone(tmp_path, target) -> None:
         ("a: [", "is not a run configuration"),
     ],
 )
-def test_a_record_that_is_no_plain_configuration_is_refused(tmp_path, text, answer) -> None:
+def test_a_record_that_is_not_a_plain_configuration_is_refused(tmp_path, text, answer) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(RequestError, match=answer) as refused:
         recorded_config(tmp_path / "config.yaml")
     assert "\n" not in str(refused.value)
 
 
-def test_a_recorded_configuration_trusts_whom_the_reader_trusts(tmp_path) -> None:
+def test_trust_comes_from_the_reader_not_the_recorded_configuration(tmp_path) -> None:
     config = {
         "dataset": {"_target_": "rarelab.data.toy.Toy", "n_samples": 9},
         "loss": {"_target_": "my_losses.Hinge", "key": "***"},
@@ -105,7 +105,7 @@ def _called(path: Path) -> list[tuple[str, dict[str, ast.expr]]]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_nothing_unpickles_or_runs_what_it_reads(path: Path) -> None:
+def test_no_module_unpickles_or_executes_what_it_reads(path: Path) -> None:
     text = path.read_text()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -122,7 +122,7 @@ def test_nothing_unpickles_or_runs_what_it_reads(path: Path) -> None:
         assert not (name.startswith("subprocess.") and "shell" in keywords)
 
 
-def test_the_dashboard_has_no_switch_for_another_address(capsys) -> None:
+def test_the_dashboard_has_no_option_for_another_address(capsys) -> None:
     from rarelab.cli import main
 
     with pytest.raises(SystemExit):
@@ -137,7 +137,7 @@ SECRET, TOKEN = "".join(["hunter2", "hunter2"]), "".join(["tok", "en-9x8y7z"])
 
 @pytest.fixture
 def secrets(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A password in the tracking address, a token in the environment; the address."""
+    """Set a password in the tracking address and a token in the environment; return the address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     address = f"http://ann:{SECRET}@127.0.0.1:{port}"
@@ -163,14 +163,14 @@ SMALL = [
 ]
 
 
-def test_no_secret_is_written_down(secrets, home, capsys, caplog) -> None:
+def test_no_secret_is_recorded(secrets, home, capsys, caplog) -> None:
     rarelab.train([*SMALL, f"tracking.uri='{secrets}'"])
     printed = capsys.readouterr()
     assert "is not recording this run" in printed.out + caplog.text
     assert_nowhere(home, printed.out, printed.err, caplog.text)
 
 
-def test_no_secret_is_in_an_error(secrets, home, capsys, monkeypatch) -> None:
+def test_no_secret_appears_in_an_error(secrets, home, capsys, monkeypatch) -> None:
     from rarelab.cli import main
     from rarelab.training.loop import Trainer
 
@@ -204,7 +204,7 @@ def test_no_secret_is_in_an_error(secrets, home, capsys, monkeypatch) -> None:
         (None, 0, "cannot be reached; NO package was audited"),
     ],
 )
-def test_the_audit_says_how_much_was_looked_up(packages, code, line) -> None:
+def test_the_audit_reports_how_many_packages_were_checked(packages, code, line) -> None:
     stdout = "" if packages is None else json.dumps({"dependencies": packages})
     found, said = audit().verdict(stdout)
     assert found == code

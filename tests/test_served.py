@@ -1,4 +1,4 @@
-"""The model of a recorded run, as MLflow loads and serves it."""
+"""The model of a recorded run, loaded and served by MLflow."""
 
 import json
 import os
@@ -65,7 +65,7 @@ FILES = {
 }
 
 
-def test_a_run_leaves_a_described_model(run: Outcome, home: Path) -> None:
+def test_a_run_leaves_an_mlflow_model(run: Outcome, home: Path) -> None:
     from mlflow.models import Model
 
     assert artifacts(home, run.run_id) == FILES
@@ -96,7 +96,7 @@ def test_the_served_model_gives_the_recorded_scores(run: Outcome, tmp_path: Path
         served.predict(rows.to_numpy())
 
 
-def test_a_run_that_is_in_mlflow_alone_predicts_by_its_id(
+def test_a_run_only_in_mlflow_predicts_by_id(
     run: Outcome, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     shutil.rmtree(home / "runs")
@@ -110,7 +110,7 @@ def test_a_run_that_is_in_mlflow_alone_predicts_by_its_id(
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_what_cannot_be_described_leaves_the_run_finished(
+def test_a_failure_to_describe_the_model_leaves_the_run_finished(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     def broken(*_: object) -> bool:
@@ -122,12 +122,12 @@ def test_what_cannot_be_described_leaves_the_run_finished(
     stored = client(uri(home)).get_run(done.run_id)
     assert stored.info.status == "FINISHED" and not artifacts(home, done.run_id)
     monkeypatch.undo()
-    write_status(done.directory, "done")  # what sync compares with what it has pushed
+    write_status(done.directory, "done")  # makes sync push again
     sync(home)
     assert artifacts(home, done.run_id) == FILES
 
 
-def test_a_model_that_cannot_be_kept_fails_no_run(
+def test_a_failure_to_save_the_model_does_not_fail_the_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     def full(*_: object) -> None:
@@ -139,7 +139,7 @@ def test_a_model_that_cannot_be_kept_fails_no_run(
     assert "no model was saved for `rarelab predict`: disk full" in capsys.readouterr().out
 
 
-def test_a_run_records_at_most_40_keys_besides_its_classes(home: Path) -> None:
+def test_a_run_records_at_most_40_keys_besides_per_class_ones(home: Path) -> None:
     small = ["dataset=longtail_toy", "dataset.n_samples=4000", "loss=cross_entropy"]
     done = package.train([*QUICK, *small])
     keys = client(uri(home)).get_run(done.run_id).data.metrics
@@ -150,14 +150,14 @@ def test_a_run_records_at_most_40_keys_besides_its_classes(home: Path) -> None:
 
 @contextmanager
 def serving(home: Path, run_id: str) -> Iterator[str]:
-    """``mlflow models serve`` on a run's model; its address, once it answers."""
+    """Run ``mlflow models serve`` on a run's model; yield its address once it answers."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = ["-m", "mlflow", "models", "serve", "-m", f"runs:/{run_id}/model"]
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
     process = subprocess.Popen(
         [sys.executable, *command],
-        # MLflow looks for uvicorn on the path, as in an environment that is activated.
+        # MLflow looks for uvicorn on PATH, as in an activated environment.
         env={
             **os.environ,
             "MLFLOW_TRACKING_URI": uri(home),

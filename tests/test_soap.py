@@ -1,4 +1,4 @@
-"""The adapter over libauc: how it is fed, and (slow) with the package itself."""
+"""The adapter over libauc, with the package itself (slow)."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# What the interpreter with libauc beside it has to show, in a process of its own.
+# Runs in a separate interpreter that has libauc.
 SCRIPT = """
 import copy
 import torch

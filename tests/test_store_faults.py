@@ -1,4 +1,4 @@
-"""Whole runs while the store's disk or server fails: every fault at every moment, for real."""
+"""Whole runs while the store's disk or server really fails: every fault at every moment."""
 
 import json
 import sqlite3
@@ -60,7 +60,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, dict[str, float]]]:
-    """The history of the same run, whose store is none."""
+    """The history of the same run without a store."""
     home = tmp_path_factory.mktemp("undisturbed")
     return history(package.train([*SMALL, f"paths.home={home}", "tracking=none"]).directory)
 
@@ -70,7 +70,7 @@ def history(directory: Path) -> list[tuple[int, dict[str, float]]]:
 
 
 def stored(store: Path, experiment: str) -> dict[str, list[tuple]]:
-    """What the store's tables hold of an experiment: its runs, and its points by key and step."""
+    """What the store's tables hold for an experiment: its runs, tags and metric points."""
     where = "FROM {} JOIN runs USING (run_uuid) JOIN experiments USING (experiment_id) WHERE "
     questions = {
         "runs": "SELECT runs.status FROM runs JOIN experiments USING (experiment_id) WHERE ",
@@ -85,7 +85,7 @@ def stored(store: Path, experiment: str) -> dict[str, list[tuple]]:
 
 
 def assert_level(store: Path, experiment: str, directory: Path, parts: int = 4) -> None:
-    """The store holds what the folder does, in ``parts`` of (key, step, value, time), and once."""
+    """The store has each of the folder's points once, by the first ``parts`` of their fields."""
     found = stored(store, experiment)
     assert found["runs"] == [("FINISHED",)]
     assert ("rarelab.status", "done") in found["tags"]
@@ -105,7 +105,7 @@ def assert_level(store: Path, experiment: str, directory: Path, parts: int = 4) 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_run_ends_well_whatever_its_store_does(
+def test_a_run_succeeds_whatever_its_store_does(
     fault: str,
     moment: str,
     request: pytest.FixtureRequest,
@@ -138,7 +138,7 @@ def test_a_run_ends_well_whatever_its_store_does(
 
 
 @pytest.mark.parametrize("moment", ["middle", "end"])
-def test_a_run_whose_own_disk_fills_up_ends_in_a_line_and_goes_on_when_there_is_room(
+def test_a_run_on_a_full_disk_ends_with_one_line_and_resumes_once_there_is_room(
     moment: str, disk: Disk, tmp_path: Path, undisturbed: list
 ) -> None:
     home, log = disk.root / moment, tmp_path / "log"
@@ -153,5 +153,5 @@ def test_a_run_whose_own_disk_fills_up_ends_in_a_line_and_goes_on_when_there_is_
     assert code == 0 and "resuming" in said, said
     (directory,) = (home / "runs" / "rarelab").iterdir()
     assert history(directory) == undisturbed
-    # A row that comes again keeps its first time in the store.
+    # A row pushed again keeps its original time in the store.
     assert_level(home / "mlflow.db", "rarelab", directory, parts=3)

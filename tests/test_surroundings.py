@@ -1,4 +1,4 @@
-"""The tests and ``.ci/run`` depend on nothing that a user has set, cached or recorded."""
+"""The tests and ``.ci/run`` do not depend on anything the user has set, cached or recorded."""
 
 import os
 import subprocess
@@ -31,8 +31,8 @@ def test_a_test_and_its_subprocesses_have_an_empty_home() -> None:
     assert Path(said.stdout.strip()).is_relative_to(EMPTY)
 
 
-def test_what_the_user_has_set_does_not_reach_the_tests(tmp_path: Path) -> None:
-    """A session of its own in surroundings that would break it."""
+def test_user_settings_do_not_reach_the_tests(tmp_path: Path) -> None:
+    """Run a separate pytest session in an environment that would break it."""
     code = "def test():\n import os; assert not {*%r} & set(os.environ) - {'RARELAB_HOME'}"
     (tmp_path / "test_one.py").write_text(code % (tuple(FOREIGN),))
     (tmp_path / "conftest.py").write_text("from tests.conftest import *")
@@ -78,7 +78,9 @@ def test_ci_runs_in_an_empty_home_with_what_pip_needs(settings: bool, tmp_path: 
 
 
 @pytest.mark.as_users_do
-def test_a_marked_test_runs_with_warnings_raised_and_with_warnings_shown(warnings_are: str) -> None:
+def test_a_marked_test_runs_with_warnings_as_errors_and_with_warnings_shown(
+    warnings_are: str,
+) -> None:
     raised = False
     try:
         warnings.warn("one that is meant", UserWarning, stacklevel=1)

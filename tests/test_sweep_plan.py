@@ -1,4 +1,4 @@
-"""The plan: what a request expands to, and what it refuses before anything runs."""
+"""The plan: what a request expands to, and what is refused before anything runs."""
 
 import pickle
 import re
@@ -27,7 +27,7 @@ ARMS = "sweep.arms=[[loss=bce], [loss=smooth_ap, loss.queue_size=8192, model.hid
 
 
 def plan(*arguments: str, keep: Callable[[Sequence[str]], bool] = lambda _: True) -> list[Job]:
-    """The jobs that ``rarelab train -m ARGUMENTS`` would run, of the overrides that are kept."""
+    """The jobs that ``rarelab train -m ARGUMENTS`` would run, filtered by ``keep``."""
     typed = [quoted_arms(argument) for argument in arguments]
     with loader() as found:
         composer = Composer(found)
@@ -54,7 +54,7 @@ def test_a_grid_varies_the_last_key_fastest() -> None:
     assert [job.numbers for job in jobs] == [{"seed": 0.0}, {"seed": 1.0}] * 2
 
 
-def test_an_arm_has_keys_of_its_own_and_multiplies_with_grid_and_zip() -> None:
+def test_an_arm_has_its_own_keys_and_multiplies_with_grid_and_zip() -> None:
     zipped = "sweep.zip={optimizer.lr:[0.1,0.01],trainer.batch_size:[128,512]}"
     jobs = plan(ARMS, zipped, "seed=0,1")
     assert len(jobs) == 8
@@ -67,13 +67,13 @@ def test_an_arm_has_keys_of_its_own_and_multiplies_with_grid_and_zip() -> None:
     assert jobs[-1].name == "loss=smooth_ap hidden=[8,4] lr=0.01 batch_size=512 seed=1"
 
 
-def test_globs_and_choices_are_hydras_own() -> None:
+def test_globs_and_choices_use_hydras_syntax() -> None:
     jobs = plan("optimizer=glob(*, exclude=sgd)", "lr_schedule=choice(constant,cosine)")
     assert {job.choices["optimizer"] for job in jobs} == {"adam", "adamw"}
     assert len(jobs) == 4
 
 
-def test_a_job_is_what_the_command_with_its_overrides_is() -> None:
+def test_a_job_equals_the_command_with_its_overrides() -> None:
     for job in plan(ARMS, "dataset=toy,contested_top", "dataset.pos_rate=0.02"):
         cfg, choices = compose_train(list(job.overrides))
         assert job.signature == signature(cfg)
@@ -91,7 +91,7 @@ def test_equal_jobs_are_planned_once() -> None:
     assert len(plan("seed=1,1,2")) == 2
 
 
-def test_a_model_that_fits_itself_takes_no_part_in_a_sweep_over_losses() -> None:
+def test_a_model_without_a_loss_is_not_multiplied_by_losses() -> None:
     jobs = plan("model=mlp,hist_gradient_boosting", "loss=bce,smooth_ap", "seed=0,1")
     boosting = "model=hist_gradient_boosting"
     assert [job.name for job in jobs if boosting in job.name] == [
@@ -106,7 +106,7 @@ def test_a_model_that_fits_itself_takes_no_part_in_a_sweep_over_losses() -> None
         assert (folder == "toy-hist_gradient_boosting") == fits_itself
 
 
-def test_a_job_travels() -> None:
+def test_a_job_can_be_sent_to_another_process() -> None:
     for job in plan(ARMS):
         assert pickle.loads(pickle.dumps(job)) == job
         assert type(job.config["model"]["hidden"]) is list
@@ -129,7 +129,7 @@ def test_a_job_travels() -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_anywhere_is_refused_in_one_line(
+def test_an_error_in_any_job_is_refused_in_one_line(
     arguments: list[str], answer: str, home: Path
 ) -> None:
     with pytest.raises(RequestError) as caught:
@@ -146,7 +146,7 @@ def test_wrong_anywhere_is_refused_in_one_line(
         *("metrics.reliability", "training.loop"),
     ],
 )
-def test_the_code_of_a_job_is_what_makes_its_numbers(module: str, monkeypatch) -> None:
+def test_a_jobs_code_fingerprint_covers_what_affects_its_numbers(module: str, monkeypatch) -> None:
     read = sweep_signature._source
     before = code_fingerprint(["rarelab.losses.SmoothAPLoss"])
 
@@ -157,7 +157,7 @@ def test_the_code_of_a_job_is_what_makes_its_numbers(module: str, monkeypatch) -
     assert code_fingerprint(["rarelab.losses.SmoothAPLoss"]) != before
 
 
-def test_the_code_of_a_job_is_not_what_shows_stores_or_starts_it() -> None:
+def test_a_jobs_code_fingerprint_leaves_out_display_storage_and_launch() -> None:
     modules = code_modules(["rarelab.losses.SmoothAPLoss"])
     shown = ("runs.console", "runs.summary", "figures", "cli", "compare")
     for name in (*shown, "tracking", "sweep", "predict"):
@@ -168,7 +168,7 @@ def test_the_code_of_a_job_is_not_what_shows_stores_or_starts_it() -> None:
     assert "rarelab.losses.focal" not in modules  # another loss
 
 
-def test_a_class_of_the_script_itself_is_refused(monkeypatch) -> None:
+def test_a_class_defined_in_the_script_itself_is_refused(monkeypatch) -> None:
     import __main__
 
     monkeypatch.setattr(
@@ -183,7 +183,7 @@ SWEPT = [path for path in sorted(STUDIES.glob("*.yaml")) if "# Jobs:" in path.re
 
 @pytest.mark.parametrize("study", SWEPT, ids=lambda path: path.stem)
 def test_a_study_has_as_many_jobs_as_it_says(study: Path) -> None:
-    """Composed are those of one seed, since the others differ in nothing else."""
+    """Only one seed's jobs are composed, since seeds differ in nothing else."""
     seeds: list[str] = []
 
     def of_the_first_seed(overrides: Sequence[str]) -> bool:
@@ -211,7 +211,7 @@ def test_the_command_line_narrows_a_study() -> None:
 
 
 @pytest.mark.parametrize("name", ["t (1).csv", "año.csv", "it's.csv", "a=b.csv", "t [2].csv"])
-def test_a_file_of_any_name_needs_no_quotes_of_hydras(name: str) -> None:
+def test_a_file_of_any_name_needs_no_hydra_quoting(name: str) -> None:
     for typed in (f"dataset.path={name}", f"dataset.target={name}"):
         cfg, _ = compose_train(["dataset=file", quoted_name(typed)])
         assert name in (cfg.dataset.path, cfg.dataset.target)
@@ -219,7 +219,7 @@ def test_a_file_of_any_name_needs_no_quotes_of_hydras(name: str) -> None:
         assert quoted_name(as_it_is) == as_it_is
 
 
-def test_a_name_with_a_comma_is_told_to_be_quoted() -> None:
+def test_a_name_with_a_comma_gets_advice_to_quote_it() -> None:
     with loader() as found, pytest.raises(RequestError, match="commas mean a sweep") as error:
         Composer(found).job(["dataset=file", "dataset.path=a,b.csv"])
     assert "\"dataset.path='a,b.csv'\"" in str(error.value)
@@ -231,14 +231,14 @@ BY_NAME = ["-m", "dataset=kdd_census", "seed=0,1"]
 @pytest.mark.parametrize(
     "request_", [BY_NAME, [*BY_NAME[:2], "hydra/sweeper=optuna", "optimizer.lr=interval(0.1,0.2)"]]
 )
-def test_a_dry_run_needs_no_archive_and_a_run_asks_for_it_before_anything_starts(
+def test_a_dry_run_needs_no_archive_and_a_run_without_it_is_refused_up_front(
     request_: list[str],
     home: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The archive of this set runs a build, so that it is never fetched unasked."""
+    """This data set's archive needs a build step, so it is never fetched implicitly."""
     monkeypatch.setenv("RARELAB_DATA", str(tmp_path / "empty"))
     assert main(["train", *request_, "sweep.dry_run=true"]) == 0
     assert "optuna" in str(request_) or "data fetch kdd_census" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Sweeps as their users drive them: jobs that fail, are killed, are done before or are edited."""
+"""Sweeps used as their users would: jobs that fail, get killed, were done before or are edited."""
 
 import json
 import os
@@ -54,7 +54,7 @@ FOUR = [*FRAGILE, "loss.fails=true,false", "seed=1,2"]
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A user's folder with a loss of their own."""
+    """A user's folder with their own loss."""
     folder = tmp_path / "project"
     (folder / "conf" / "loss").mkdir(parents=True)
     (folder / "my_losses.py").write_text(LOSS, encoding="utf-8")
@@ -65,7 +65,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sweep(rarelab: Callable, project: Path) -> Callable:
-    """Run ``rarelab train -m ARGUMENTS`` from the user's folder."""
+    """Run ``rarelab train -m ARGUMENTS`` in the user's folder."""
     return lambda *arguments: rarelab("train", "-m", *arguments, cwd=project)
 
 
@@ -112,7 +112,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
 
 
 def training(home: Path) -> list[int]:
-    """The processes of the jobs that are in the middle of training."""
+    """The process ids of the jobs that are currently training."""
     owners = [run / "owner.json" for run in runs(home) if (run / "history.jsonl").exists()]
     return [json.loads(o.read_text())["pid"] for o in owners if o.exists()]
 
@@ -137,7 +137,9 @@ def test_a_script_without_a_guard_is_not_run_again_by_its_jobs(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_failing_jobs_stop_hide_and_lose_nothing(sweep: Callable, home: Path) -> None:
+def test_failing_jobs_neither_stop_others_nor_hide_their_errors(
+    sweep: Callable, home: Path
+) -> None:
     done = sweep(*FOUR, "sweep.n_jobs=2")
     assert done.returncode == 1, done.stderr
     assert done.stdout.count("ZeroDivisionError: the fifth step is one too many\n") >= 4
@@ -178,7 +180,7 @@ def test_failing_jobs_stop_hide_and_lose_nothing(sweep: Callable, home: Path) ->
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_one_failed_job_and_goes_on_the_next_time(
+def test_a_killed_worker_is_one_failed_job_that_resumes_next_time(
     started: Callable, sweep: Callable, home: Path
 ) -> None:
     request = [*FRAGILE, "loss.naps=0.2", "trainer.max_epochs=8", "seed=1,2,3"]
@@ -191,7 +193,7 @@ def test_a_killed_worker_is_one_failed_job_and_goes_on_the_next_time(
     assert "3 jobs: 2 ok, 1 failed, 0 skipped" in output
     assert statuses(home) == ["done", "done", "interrupted"]
     assert sorted(run.info.status for run in mlflow_runs(home)) == [
-        "FAILED",  # the sweep's own
+        "FAILED",  # the sweep's record
         "FINISHED",
         "FINISHED",
         "KILLED",
@@ -221,7 +223,7 @@ def test_an_interrupted_sweep_closes_every_record(
 
 
 @pytest.mark.slow
-def test_jobs_leave_when_the_sweep_is_killed(started: Callable, home: Path) -> None:
+def test_jobs_exit_when_the_sweep_is_killed(started: Callable, home: Path) -> None:
     process = started(*FRAGILE, "loss.naps=0.2", "trainer.max_epochs=50", "seed=1,2")
     wait_for(lambda: len(training(home)) == 1)
     process.kill()
@@ -229,7 +231,7 @@ def test_jobs_leave_when_the_sweep_is_killed(started: Callable, home: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_changed_line_runs_the_job_again_and_an_edited_yaml_does_not_touch_a_running_sweep(
+def test_changed_code_reruns_the_job_and_an_edited_yaml_does_not_affect_a_running_sweep(
     started: Callable, sweep: Callable, home: Path, project: Path
 ) -> None:
     request = [*FRAGILE, "loss.naps=0.1", "seed=1,2,3"]
@@ -256,7 +258,7 @@ def test_a_changed_line_runs_the_job_again_and_an_edited_yaml_does_not_touch_a_r
 
 
 @pytest.mark.slow
-def test_the_bits_do_not_depend_on_how_many_run_at_once(home: Path) -> None:
+def test_results_are_bit_identical_however_many_jobs_run_at_once(home: Path) -> None:
     request = ["-m", *SMALL, "loss=bce,smooth_ap", "schedule.warmup_epochs=1", "seed=1,2"]
     alone = package.train([*request, "schedule.blend_epochs=0"])
     together = [*request, "schedule.blend_epochs=0", "sweep.n_jobs=4", "sweep.force=true"]
@@ -271,7 +273,7 @@ def test_the_bits_do_not_depend_on_how_many_run_at_once(home: Path) -> None:
 
 
 def bits(metrics: dict[str, float]) -> set[tuple[str, str]]:
-    """Values to the last bit, in which a NaN equals a NaN."""
+    """Exact values, with NaN equal to NaN."""
     return {(key, float(value).hex()) for key, value in metrics.items()}
 
 
@@ -291,7 +293,7 @@ def test_eight_sweeps_started_at_once_share_no_folder(home: Path, project: Path)
 
 
 @pytest.mark.slow
-def test_stop_starts_no_further_job_and_retries_try_again(sweep: Callable, home: Path) -> None:
+def test_stop_starts_no_further_job_and_retries_rerun_failures(sweep: Callable, home: Path) -> None:
     done = sweep(*FOUR, "sweep.on_error=stop")
     assert done.returncode == 1
     assert "4 jobs: 0 ok, 1 failed, 3 skipped" in done.stdout
@@ -307,7 +309,9 @@ def test_stop_starts_no_further_job_and_retries_try_again(sweep: Callable, home:
     assert done.stdout.count("will be tried again") == 1
 
 
-def test_a_wrong_job_anywhere_exits_with_2_and_writes_nothing(sweep: Callable, home: Path) -> None:
+def test_an_invalid_job_anywhere_exits_with_2_and_writes_nothing(
+    sweep: Callable, home: Path
+) -> None:
     done = sweep(*SMALL, "loss=bce,smooth_ap", "loss.queue_size=512")
     assert done.returncode == 2, done.stdout
     assert "job loss=bce" in done.stderr
@@ -315,13 +319,13 @@ def test_a_wrong_job_anywhere_exits_with_2_and_writes_nothing(sweep: Callable, h
     assert not home.exists()
 
 
-def test_a_plan_without_side_effects_shows_what_is_missing(home: Path) -> None:
+def test_a_dry_run_shows_what_is_missing_without_side_effects(home: Path) -> None:
     request = [*SMALL, "sweep.arms=[[loss=bce],[loss=smooth_ap]]", "sweep.dry_run=true"]
     assert package.train(request) == []
     assert not home.exists()
 
 
-def test_gpus_are_shared_out_by_slots() -> None:
+def test_gpus_are_assigned_by_slots() -> None:
     slots = Slots(n_jobs=5, devices=["0", "3"], jobs_per_device=2)
     assert [slots.take() for _ in range(4)] == ["0", "3", "0", "3"]
     assert not slots.free()
@@ -340,6 +344,6 @@ def test_a_job_of_several_processes_gets_as_many_gpus() -> None:
     assert not slots.free()
     slots.give_back("0,1")
     assert slots.free("cuda", 2)
-    # More than there are is for the job to refuse, not to be waited for.
+    # The job itself refuses a request for too many GPUs; the sweep does not wait for more.
     slots.give_back("2")
     assert slots.take("auto", 4) == "0,1,2"

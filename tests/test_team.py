@@ -1,4 +1,4 @@
-"""Several processes train as one does: loss, weights, queue and history, at every step."""
+"""Several processes train exactly like one: loss, weights, queue and history at every step."""
 
 import copy
 import os
@@ -32,7 +32,7 @@ SCHEDULES: dict[str, Callable[..., nn.Module]] = {
 
 
 class Foreign(nn.Module):
-    """A user's own loss that has everything: a parameter, a memory by row, draws of its own."""
+    """A user's own loss with everything: a parameter, a per-row memory and random draws."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Foreign(nn.Module):
 
 @dataclass(frozen=True)
 class Scenario:
-    """A loss under a schedule; ``steps`` of a sequence (0: rows); 64 or 32 bits."""
+    """A loss under a schedule; ``steps`` per sequence (0: plain rows); 64 or 32 bits."""
 
     case: Case
     schedule: str = "constant"
@@ -67,7 +67,7 @@ class Scenario:
 
     @property
     def epochs(self) -> int:
-        """54 steps; 12 where each is compared by itself."""
+        """54 steps in all; 12 where each step is compared on its own."""
         return 9 if self.bits == 64 else 2
 
     @property
@@ -94,7 +94,7 @@ ALL = [
 
 
 class Net(nn.Module):
-    """Two layers, and one that is never used: it must stay without a gradient."""
+    """Two layers and an unused one, which must stay without a gradient."""
 
     def __init__(self, width: int, dtype: torch.dtype) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class Net(nn.Module):
 
 
 def table(scenario: Scenario, rows: int, draw: torch.Generator) -> Table:
-    """Rare positives, few rows to ignore, weights that differ."""
+    """Rare positives, a few ignored rows, unequal weights."""
     shape = (rows, scenario.steps) if scenario.steps else (rows,)
     x = torch.randn(*shape, FEATURES, generator=draw)
     y = (x[..., 0] + 0.5 * torch.randn(shape, generator=draw) > 1.5).long()
@@ -125,10 +125,10 @@ def work(scenario: Scenario) -> Work:
         nn.init.normal_(parameter, 0, 0.5, generator=draw)
     main = scenario.case.make()
     if isinstance(main, LossWarmupWrapper):
-        loss: nn.Module = main  # the case is a schedule already
+        loss: nn.Module = main  # the case is already a schedule
     else:
         loss = SCHEDULES[scenario.schedule](plain_loss(scenario.case.width), main)
-    # Steps of size 0 leave the weights alone, so that gradients are compared at equal ones.
+    # A learning rate of 0 keeps the weights equal, so that gradients are comparable.
     rate = 0.05 if scenario.bits == 64 else 0.0
     trained = [*net.parameters(), *loss.parameters()]
     optimizer = torch.optim.SGD(trained, rate, momentum=0.5)
@@ -136,7 +136,7 @@ def work(scenario: Scenario) -> Work:
 
 
 def trace(scenario: Scenario, team: Team, folder: Path) -> dict[str, Any]:
-    """What every step of a training gives, and what is left at its end."""
+    """Train; return what every step gives and the final state."""
     losses: list[Tensor] = []
     weights: list[Tensor] = []
     gradients: list[Tensor] = []
@@ -182,7 +182,7 @@ def worker(rank: int, size: int, folder: str, scenarios: list[int], fast: bool) 
 
 
 def traces(size: int, folder: Path, fast: bool) -> list[list[dict[str, Any]]]:
-    """rank -> scenario -> trace."""
+    """Traces indexed by rank, then scenario."""
     scenarios = list(range(len(FAST if fast else ALL)))
     mp.spawn(worker, (size, str(folder), scenarios, fast), nprocs=size)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]

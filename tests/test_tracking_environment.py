@@ -1,4 +1,4 @@
-"""Provenance: what is known of the program and the machine, and what must not be."""
+"""Provenance: what is recorded about the program and the machine, and what must not be."""
 
 import json
 import shlex
@@ -37,7 +37,7 @@ def git(directory: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """The working directory is a work tree with one commit; the package itself is in none."""
+    """Make the working directory a Git work tree with one commit; the package itself is in none."""
     folder = tmp_path / "mine"
     folder.mkdir()
     git(folder, "init", "-q")
@@ -52,7 +52,7 @@ def checkout(tmp_path, monkeypatch):
     return folder
 
 
-def test_the_facts_of_this_process():
+def test_the_recorded_facts_describe_this_process():
     facts = provenance()
     packages = ("torch", "numpy", "scikit-learn", "mlflow", "hydra-core")
     assert all(facts["packages"][name] for name in packages)
@@ -70,7 +70,7 @@ def test_a_clean_checkout_has_a_commit_and_no_diff(checkout):
     assert environment.run_tags()["rarelab.dirty"] == "false"
 
 
-def test_a_dirty_checkout_can_be_made_again_from_commit_and_diff(checkout, tmp_path):
+def test_a_dirty_checkout_can_be_restored_from_commit_and_diff(checkout, tmp_path):
     (checkout / "loss.py").write_text("x = 2\n")
     (checkout / "new.py").write_text("y = 1\n")
     (checkout / "settings.py").write_text("key = 2\n")
@@ -82,7 +82,7 @@ def test_a_dirty_checkout_can_be_made_again_from_commit_and_diff(checkout, tmp_p
     assert (checkout / "loss.py").read_text() == "x = 2\n"
 
 
-def test_a_diff_is_cut_and_holds_no_password(checkout, monkeypatch):
+def test_a_diff_is_truncated_and_holds_no_password(checkout, monkeypatch):
     monkeypatch.setattr(environment, "_MAX_DIFF", 300)
     (checkout / "loss.py").write_text("uri = 'postgresql://me:s3cr3t@host/db'\n" + "y = 1\n" * 500)
     diff = provenance([checkout / "loss.py"])["diff"]
@@ -90,7 +90,7 @@ def test_a_diff_is_cut_and_holds_no_password(checkout, monkeypatch):
     assert len(diff) < 400 and "cut:" in diff
 
 
-def test_only_the_projects_own_changes_are_recorded_whole(checkout, monkeypatch):
+def test_only_the_projects_own_changes_are_recorded_in_full(checkout, monkeypatch):
     (checkout / "settings.py").write_text("key = 2\n")
     (checkout / "new.py").write_text("y = 1\n")
     facts = provenance()
@@ -108,7 +108,7 @@ def test_only_the_projects_own_changes_are_recorded_whole(checkout, monkeypatch)
 
 
 @pytest.mark.parametrize("what", ["clean", "process", "required", "fsmonitor", "textconv", "hook"])
-def test_looking_at_a_repository_runs_none_of_its_commands(checkout, tmp_path, what):
+def test_inspecting_a_repository_runs_none_of_its_commands(checkout, tmp_path, what):
     ran = tmp_path / "ran"
     script = tmp_path / "script.sh"
     script.write_text(f"#!/bin/sh\ntouch {ran}\ncat\n")
@@ -133,7 +133,7 @@ def test_looking_at_a_repository_runs_none_of_its_commands(checkout, tmp_path, w
     assert not ran.exists()
 
 
-def test_a_diff_hides_what_a_file_calls_a_secret():
+def test_a_diff_hides_values_named_as_secrets():
     python = "diff --git a/a.py b/a.py\n"
     kept = "+cls_token = nn.Parameter(x)\n+x = f(token=token)\n+key = 'name'\n"
     assert redact_diff(python + kept) == python + kept
@@ -148,7 +148,7 @@ def test_a_diff_hides_what_a_file_calls_a_secret():
     assert "MIIE" not in redact_diff(python + begin + "+MIIE\n" + end)
 
 
-def test_no_git_no_repository_and_no_commit_are_no_errors(checkout, tmp_path, monkeypatch):
+def test_no_git_no_repository_or_no_commit_is_not_an_error(checkout, tmp_path, monkeypatch):
     empty = tmp_path / "empty"
     empty.mkdir()
     git(empty, "init", "-q")
@@ -161,7 +161,7 @@ def test_no_git_no_repository_and_no_commit_are_no_errors(checkout, tmp_path, mo
     assert provenance()["checkouts"] == [] and provenance()["diff"] == ""
 
 
-def test_a_package_installed_below_a_work_tree_is_not_taken_for_part_of_it(checkout, monkeypatch):
+def test_a_package_installed_inside_a_work_tree_does_not_belong_to_it(checkout, monkeypatch):
     installed = checkout / ".venv" / "rarelab"
     installed.mkdir(parents=True)
     (installed / "__init__.py").touch()
@@ -192,18 +192,18 @@ def test_a_package_installed_below_a_work_tree_is_not_taken_for_part_of_it(check
         ("DRIVER%3Dx%3BPWD%3Dy%3BA%3Db", "DRIVER%3Dx%3BPWD%3D***%3BA%3Db"),
     ],
 )
-def test_passwords_leave_uris(text, expected):
+def test_passwords_are_removed_from_uris(text, expected):
     assert redact_uri(text) == expected
 
 
-def test_settings_whose_name_is_a_secret_lose_their_value():
+def test_settings_with_secret_names_lose_their_value():
     line = "rarelab train model.d_token=192 dataset.api_key='a b' x.password=hunter2,y=1"
     expected = "rarelab train model.d_token=192 dataset.api_key=*** x.password=***,y=1"
     assert redact_command(line) == expected
     assert redact_setting("db.password", "null") == "null"
 
 
-def test_values_of_secret_environment_variables_are_found_anywhere(monkeypatch):
+def test_values_of_secret_environment_variables_are_redacted_anywhere(monkeypatch):
     monkeypatch.setenv("SOME_API_TOKEN", "abcdefgh1234")
     monkeypatch.setenv("SHORT_TOKEN", "on")
     assert redact_text("say abcdefgh1234 on") == "say *** on"
@@ -222,12 +222,12 @@ def test_values_of_secret_environment_variables_are_found_anywhere(monkeypatch):
         ("SSH_KEY", "/home/me/.ssh/id", "/home/me/.ssh/id", "/home/me/.ssh/id"),
     ],
 )
-def test_what_names_a_secret_variable(monkeypatch, name, value, text, expected):
+def test_which_names_mark_a_variable_as_secret(monkeypatch, name, value, text, expected):
     monkeypatch.setenv(name, value)
     assert redact_text(text) == expected
 
 
-def test_a_driver_may_quote_a_part_of_the_stores_password(monkeypatch):
+def test_parts_of_the_stores_password_quoted_by_a_driver_are_redacted(monkeypatch):
     from rarelab.tracking import redact, resolve_uri
 
     monkeypatch.setattr(redact, "_known", set())
@@ -248,14 +248,14 @@ def test_a_driver_may_quote_a_part_of_the_stores_password(monkeypatch):
         ("", "_"),
     ],
 )
-def test_names_become_what_mlflow_takes(name, expected):
+def test_names_become_valid_in_mlflow(name, expected):
     from mlflow.utils.validation import _validate_metric_name
 
     assert clean_name(name) == expected
     _validate_metric_name(expected)
 
 
-def test_long_names_and_names_that_collide_stay_apart():
+def test_long_and_colliding_names_stay_distinct():
     names = Names()
     long = ["k" * 300, "k" * 301, ">50K", "<50K", "_50K"]
     cleaned = [names(name) for name in long]

@@ -1,4 +1,4 @@
-"""Tracking can fail, training cannot: every fault of a store, at every moment of a run."""
+"""Tracking may fail without affecting training: every store fault at every moment of a run."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ FAULTS = [pytest.param("locked", marks=pytest.mark.slow), "full"]
 
 @contextmanager
 def locked(path: Path):
-    """Another process holds the write lock; MLflow waits 20 s for it at each attempt."""
+    """Another process holds the write lock; MLflow waits 20 s for it on each attempt."""
     with closing(sqlite3.connect(path)) as db:
         db.execute("BEGIN EXCLUSIVE")
         yield
@@ -32,7 +32,7 @@ def locked(path: Path):
 
 @contextmanager
 def full(path: Path):
-    """Every write fails, as on a full disk or a read-only one."""
+    """Every write fails, as on a full or read-only disk."""
     tables = ("runs", "metrics", "params", "tags")
     with closing(sqlite3.connect(path)) as db:
         for table in tables:
@@ -55,7 +55,7 @@ broken_by = {"locked": locked, "full": full}
 def train(
     home: Path, at: Callable[[str], None], uri: str | None = None, *, slow: bool = True
 ) -> Path:
-    """A run that calls ``at`` with each moment of it; its directory."""
+    """Record a run, calling ``at`` with each of its moments; return its directory."""
     directory = home / "runs" / "rarelab" / "job"
     directory.mkdir(parents=True)
     at("start")
@@ -96,7 +96,9 @@ def warnings_of(caplog) -> list[str]:
 
 @pytest.mark.parametrize("moment", ["start", "middle", "end"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_one_warning_and_sync_brings_mlflow_level(tmp_path, caplog, fault, moment):
+def test_a_fault_gives_one_warning_and_sync_brings_mlflow_up_to_date(
+    tmp_path, caplog, fault, moment
+):
     uri = sqlite_uri(tmp_path / "mlflow.db")
     ensure_store(uri, tmp_path)
     with ExitStack() as broken:
@@ -114,7 +116,7 @@ def test_a_fault_is_one_warning_and_sync_brings_mlflow_level(tmp_path, caplog, f
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_store_that_comes_back_is_level_at_the_end_without_help(tmp_path, caplog, fault):
+def test_a_store_that_comes_back_is_up_to_date_at_the_end_by_itself(tmp_path, caplog, fault):
     ensure_store(sqlite_uri(tmp_path / "mlflow.db"), tmp_path)
     broken = ExitStack()
     moments = {
@@ -127,7 +129,7 @@ def test_a_store_that_comes_back_is_level_at_the_end_without_help(tmp_path, capl
     assert_level(tmp_path, directory)
 
 
-def test_a_store_that_cannot_be_made_is_one_warning(tmp_path, caplog):
+def test_a_store_that_cannot_be_created_gives_one_warning(tmp_path, caplog):
     (tmp_path / "file").touch()
     impossible = sqlite_uri(tmp_path / "file" / "mlflow.db")
     directory = train(tmp_path, lambda now: None, impossible)
@@ -139,7 +141,7 @@ def test_a_store_that_cannot_be_made_is_one_warning(tmp_path, caplog):
 
 @contextmanager
 def silent_server() -> Iterator[tuple[str, list[socket.socket]]]:
-    """A server that takes connections and never answers; its address and the connections."""
+    """A server that accepts connections but never answers: its address, the connections."""
     taken: list[socket.socket] = []
 
     def take() -> None:
@@ -157,11 +159,11 @@ def silent_server() -> Iterator[tuple[str, list[socket.socket]]]:
         connection.close()
 
 
-def test_a_server_that_hangs_costs_one_timeout_an_attempt(tmp_path, caplog, monkeypatch):
+def test_a_server_that_hangs_costs_one_timeout_per_attempt(tmp_path, caplog, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with silent_server() as (url, taken):
         directory = train(tmp_path, lambda now: None, url.replace("//", "//me:s3cr3t@"), slow=False)
-    # No retries, and none while the timeout is more than a twentieth of the time: start and end.
+    # No retries, and no writes while a timeout exceeds a twentieth of the run: only start and end.
     assert len(taken) == 2
     [warning] = warnings_of(caplog)
     assert "s3cr3t" not in warning + (directory / "record.json").read_text()
@@ -170,7 +172,7 @@ def test_a_server_that_hangs_costs_one_timeout_an_attempt(tmp_path, caplog, monk
     assert_level(tmp_path, directory, uri)
 
 
-def test_a_server_that_is_not_there_is_one_warning(tmp_path, caplog):
+def test_an_unreachable_server_gives_one_warning(tmp_path, caplog):
     with silent_server() as (url, _):
         pass
     directory = train(tmp_path, lambda now: None, url)
@@ -181,7 +183,7 @@ def test_a_server_that_is_not_there_is_one_warning(tmp_path, caplog):
 
 
 def unusable(home: Path, fault: str) -> str:
-    """An address whose store cannot be read, by the way in which it cannot."""
+    """The address of a store that cannot be read because of ``fault``."""
     home.mkdir(parents=True, exist_ok=True)
     file = home / "mlflow.db"
     if fault == "garbage":
@@ -215,14 +217,14 @@ def test_a_sweep_is_planned_without_its_store(home, capsys, fault):
     assert "s3cr3t" not in warning
 
 
-def test_a_sweep_runs_without_its_store_and_sync_brings_it_level(home, capsys):
+def test_a_sweep_runs_without_its_store_and_sync_catches_up(home, capsys):
     uri = unusable(home, "garbage")
     outcomes = package.train([*SWEEP, f"tracking.uri={uri}"])
     assert [outcome.status for outcome in outcomes] == ["done", "done"]
     assert len(said(capsys)) == 1
     again = package.train([*SWEEP, f"tracking.uri={uri}"])
     assert [run.directory for run in again] == [run.directory for run in outcomes]
-    # Somebody else may have run what the sweep had not: its own record then says so, too.
+    # Jobs the sweep lacked may have been run elsewhere; its record is then updated, too.
     [record] = (home / "runs" / "rarelab").glob("sweep-*")
     write_status(record, "error")
     package.train([*SWEEP, f"tracking.uri={uri}"])
@@ -247,7 +249,7 @@ def test_a_command_that_needs_the_store_says_in_one_line_that_it_is_unavailable(
     assert line.startswith("error: ") and "s3cr3t" not in line
 
 
-def test_an_interrupt_is_not_taken_for_a_fault_of_the_store(tmp_path, monkeypatch):
+def test_an_interrupt_is_not_mistaken_for_a_store_fault(tmp_path, monkeypatch):
     def interrupted() -> None:
         raise KeyboardInterrupt
 

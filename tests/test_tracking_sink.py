@@ -1,4 +1,4 @@
-"""The sink and the replay: everything arrives once, and nothing that MLflow does stops a run."""
+"""The sink and sync: everything arrives exactly once, and no MLflow failure stops a run."""
 
 import json
 import math
@@ -28,7 +28,7 @@ def record(home, name="job", **changes) -> RunRecord:
 
 
 def train(home, epochs=4, status="done", name="job", sink=None, **changes) -> str:
-    """A run as the trainer makes it: history first, then files, then the end."""
+    """Record a run like the trainer: history first, then files, then the end."""
     sink = sink or MlflowSink(home=str(home))
     this = record(home, name, **changes)
     run_id = sink.open(this)
@@ -101,7 +101,7 @@ def test_a_finished_run_holds_params_tags_rows_curves_and_files(home):
         ("pruned", "KILLED"),
     ],
 )
-def test_every_status_has_its_ending(home, status, ending):
+def test_every_status_maps_to_an_mlflow_status(home, status, ending):
     train(home, status=status)
     [run] = runs(home)
     assert (run.info.status, run.data.tags["rarelab.status"]) == (ending, status)
@@ -114,7 +114,7 @@ def test_a_child_knows_its_parent(home):
     assert found[child].data.tags["mlflow.parentRunId"] == parent
 
 
-def test_names_values_and_numbers_that_mlflow_would_refuse_or_bend(home):
+def test_names_and_values_that_mlflow_would_refuse_or_alter(home):
     sink = MlflowSink(home=str(home))
     this = record(home, params={"a@b": "x" * 7000, "a=b": "1", "//": "2", "k" * 300: "3"})
     run_id = sink.open(this)
@@ -146,7 +146,7 @@ def test_secrets_reach_neither_the_store_nor_the_run_directory(home, monkeypatch
     assert not [text for text in ("s3cr3t", "abcdef", "hunter2") if text in kept]
 
 
-def test_rows_wait_until_writing_them_is_a_twentieth_of_the_time_at_most(home, monkeypatch):
+def test_rows_are_batched_to_bound_the_share_of_time_spent_writing(home, monkeypatch):
     clock, written = [0.0], []
     sink = MlflowSink(home=str(home))
     sink.open(record(home))
@@ -163,7 +163,7 @@ def test_rows_wait_until_writing_them_is_a_twentieth_of_the_time_at_most(home, m
         clock[0] += 0.1
         sink({"step": step, "time": step, "metrics": {"train/loss": 1.0}})
         spent = 0.5 * len(written)
-        # One write of unforeseen cost is the most that can be over.
+        # The budget can be exceeded by one write at most, whose cost is not known beforehand.
         assert spent <= clock[0] / 25 + 0.5
     assert 14 <= len(written) <= 18 and written[-1] > 190
 
@@ -177,7 +177,7 @@ def test_a_resumed_run_is_the_same_run_without_duplicates_or_conflicts(home):
         history.append(epoch, {"train/loss": float(epoch), "val/aucpr": 0.1})
     first._flush()
     before = points(home, run_id, "train/loss")
-    # Killed: the history goes back to the checkpoint after epoch 0, and epochs 1 and 2 come again.
+    # Killed: the history is cut to the checkpoint after epoch 0; epochs 1 and 2 are repeated.
     path = this.directory / "history.jsonl"
     path.write_text(path.read_text().splitlines(keepends=True)[0])
     time.sleep(0.01)
@@ -196,7 +196,7 @@ def test_a_resumed_run_is_the_same_run_without_duplicates_or_conflicts(home):
     assert after[:3] == before and [step for step, _, _ in after] == [0, 1, 2, 3, 4]
 
 
-def test_a_failed_run_that_is_resumed_reads_running_again(home):
+def test_a_failed_run_is_running_again_once_resumed(home):
     run_id = train(home, epochs=1, status="error")
     sink = MlflowSink(home=str(home))
     assert sink.open(record(home)) == run_id
@@ -205,7 +205,7 @@ def test_a_failed_run_that_is_resumed_reads_running_again(home):
     assert read_status(home / "runs/rarelab/job") is None
 
 
-def test_a_resumed_run_that_was_deleted_in_mlflow_becomes_a_new_one(home):
+def test_a_resumed_run_deleted_in_mlflow_becomes_a_new_one(home):
     run_id = train(home, epochs=2)
     client(sqlite_uri(home / "mlflow.db"), home).delete_run(run_id)
     sink = MlflowSink(home=str(home))
@@ -215,7 +215,7 @@ def test_a_resumed_run_that_was_deleted_in_mlflow_becomes_a_new_one(home):
     is_level(home, new)
 
 
-def test_sync_of_what_is_level_changes_nothing(home):
+def test_sync_changes_nothing_that_is_up_to_date(home):
     run_id = train(home)
     assert sync(home) == "0 runs synced (0 points), 1 up to date"
     is_level(home, run_id)
@@ -235,7 +235,7 @@ def test_sync_into_another_store_brings_parents_and_children(home, tmp_path):
     assert found["sweep"].info.start_time == runs(home)[-1].info.start_time
 
 
-def test_sync_makes_a_run_again_whose_store_was_lost_and_whose_home_was_moved(home, tmp_path):
+def test_sync_recreates_a_run_after_the_store_was_lost_and_the_home_moved(home, tmp_path):
     train(home)
     moved = tmp_path / "moved"
     shutil.copytree(home / "runs", moved / "runs")
@@ -245,7 +245,7 @@ def test_sync_makes_a_run_again_whose_store_was_lost_and_whose_home_was_moved(ho
     assert run.info.status == "FINISHED"
 
 
-def test_sync_leaves_a_running_run_running_and_out_what_was_not_to_be_tracked(home):
+def test_sync_keeps_a_running_run_running_and_skips_untracked_runs(home):
     this = record(home)
     sink = MlflowSink(home=str(home))
     run_id = sink.open(this)
@@ -258,7 +258,7 @@ def test_sync_leaves_a_running_run_running_and_out_what_was_not_to_be_tracked(ho
     is_level(home, run_id)
 
 
-def test_what_another_process_pushes_is_left_to_it(home):
+def test_sync_skips_a_run_that_another_process_is_pushing(home):
     train(home)
     with lock(home / "runs/rarelab/job/.sync.lock"):
         assert sync(home).endswith("0 up to date, 1 being pushed by another process")
@@ -272,7 +272,7 @@ def test_sync_leaves_a_deleted_run_deleted(home):
     assert not runs(home)
 
 
-def test_a_run_whose_creation_was_never_confirmed_is_found_again(home):
+def test_a_run_whose_creation_was_not_confirmed_is_found_again(home):
     run_id = train(home)
     directory = home / "runs/rarelab/job"
     entry = load_entry(directory)
@@ -283,7 +283,7 @@ def test_a_run_whose_creation_was_never_confirmed_is_found_again(home):
     is_level(home, run_id)
 
 
-def test_sync_of_no_run_directory_and_of_an_unreachable_store(home, tmp_path):
+def test_sync_refuses_a_folder_without_a_run_and_an_invalid_store(home, tmp_path):
     with pytest.raises(RequestError, match=r"record\.json"):
         sync_run(tmp_path)
     with pytest.raises(RequestError, match=r"tracking\.uri"):

@@ -1,4 +1,4 @@
-"""The store: one absolute address, and a first start that several processes may make at once."""
+"""The store: one absolute address, and a first start that several processes may race for."""
 
 import os
 import sqlite3
@@ -37,9 +37,7 @@ sink.close("done")
 """
 
 
-def test_the_store_is_chosen_explicitly_then_by_the_environment_then_by_the_home(
-    tmp_path, monkeypatch
-):
+def test_the_store_comes_from_the_setting_then_the_environment_then_the_home(tmp_path, monkeypatch):
     assert resolve_uri(tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert resolve_uri(tmp_path) == "http://127.0.0.1:5000"
@@ -53,7 +51,7 @@ def test_a_relative_path_becomes_absolute(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "htp://host", "sqlite", "http"])
-def test_an_address_that_is_none_is_refused_with_its_origin(tmp_path, monkeypatch, uri):
+def test_an_invalid_address_is_refused_with_its_origin(tmp_path, monkeypatch, uri):
     with pytest.raises(RequestError, match=r"tracking\.uri=.*expected sqlite:///PATH"):
         resolve_uri(tmp_path, uri)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
@@ -62,18 +60,20 @@ def test_an_address_that_is_none_is_refused_with_its_origin(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("folder", ["a?b", "a%20b"])
-def test_a_path_that_a_uri_would_read_otherwise_is_refused(tmp_path, folder):
+def test_a_path_that_a_uri_would_misread_is_refused(tmp_path, folder):
     with pytest.raises(RequestError, match=r"paths\.home="):
         sqlite_uri(tmp_path / folder / "mlflow.db")
 
 
-def test_artifacts_lie_beside_an_sqlite_file_and_with_a_server_where_it_wants(tmp_path):
+def test_artifacts_are_stored_beside_an_sqlite_file_or_where_the_server_decides(tmp_path):
     assert artifact_root("sqlite:////data/mlflow.db", tmp_path) == Path("/data/artifacts")
     assert artifact_root("postgresql://h/db", tmp_path) == tmp_path / "artifacts"
     assert artifact_root("http://h", tmp_path) is None
 
 
-def test_a_store_opens_under_spaces_and_letters_beside_a_stray_mlruns(tmp_path, monkeypatch):
+def test_a_store_opens_in_a_path_with_spaces_and_accents_beside_a_stray_mlruns(
+    tmp_path, monkeypatch
+):
     home = tmp_path / "mes résultats # 100% d'été"
     stray = tmp_path / "mlruns" / "7"
     stray.mkdir(parents=True)
@@ -104,7 +104,7 @@ def test_a_second_call_keeps_the_store_and_its_experiment(tmp_path):
     assert tracker.get_experiment(first).lifecycle_stage == "active"
 
 
-def test_an_experiment_made_elsewhere_gets_the_tag_that_opens_the_right_view(tmp_path):
+def test_an_experiment_created_elsewhere_gets_the_tag_for_the_right_view(tmp_path):
     uri = sqlite_uri(tmp_path / "mlflow.db")
     tracker = client(uri, tmp_path)
     made = tracker.create_experiment("mine")
@@ -123,8 +123,8 @@ def test_an_empty_file_left_by_a_crash_is_replaced_and_foreign_bytes_are_not(tmp
     assert foreign.read_bytes().startswith(b"not a database")
 
 
-def test_the_tables_of_mlflow_are_the_ones_that_are_read(tmp_path, monkeypatch):
-    """Made for MLflow 3.17: a release with other tables is read through its client, only slower."""
+def test_the_tables_of_mlflow_are_the_ones_we_read(tmp_path, monkeypatch):
+    """Written for MLflow 3.17; other tables are read through MLflow's client, more slowly."""
     uri = sqlite_uri(tmp_path / "mlflow.db")
     tracker = client(uri, tmp_path)
     experiment = ensure_experiment(tracker, "mine", uri, tmp_path)
@@ -144,7 +144,7 @@ def test_the_tables_of_mlflow_are_the_ones_that_are_read(tmp_path, monkeypatch):
 
 
 def test_telemetry_is_off_and_no_thread_is_left_behind(tmp_path):
-    # In a process of its own: whoever imports MLflow first decides for the whole process.
+    # In a separate process: whoever imports MLflow first decides for the whole process.
     script = (
         "import os, sys, threading\n"
         "from pathlib import Path\n"
@@ -161,7 +161,7 @@ def test_telemetry_is_off_and_no_thread_is_left_behind(tmp_path):
 
 
 def race(home: Path, processes: int) -> None:
-    """Start processes that meet at an absent store; all of them must record a finished run."""
+    """Start processes that race to create the store; each of them must record a finished run."""
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
     jobs = [
         subprocess.Popen(
@@ -197,12 +197,12 @@ def race(home: Path, processes: int) -> None:
     assert not list(home.glob("*.part"))
 
 
-def test_two_processes_make_one_store(tmp_path):
+def test_two_processes_create_one_store(tmp_path):
     race(tmp_path, 2)
 
 
 @pytest.mark.slow
-def test_eight_processes_make_one_store_three_times_in_a_row(tmp_path):
+def test_eight_processes_create_one_store_three_times_in_a_row(tmp_path):
     for attempt in range(3):
         home = tmp_path / str(attempt)
         home.mkdir()

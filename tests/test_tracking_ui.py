@@ -1,4 +1,4 @@
-"""The dashboard on this machine's address alone, and runs recorded through a real server."""
+"""The dashboard, on loopback only, and runs recorded through a real server."""
 
 import math
 import os
@@ -18,21 +18,21 @@ from rarelab.tracking.ui import free_port
 from rarelab.training.history import History
 
 
-def test_a_port_that_is_taken_is_replaced():
+def test_a_port_in_use_is_replaced():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert free_port("127.0.0.1", port) != port
     assert free_port("127.0.0.1", port) == port
 
 
-def test_records_on_a_server_need_no_server_of_ours(tmp_path, capsys):
+def test_runs_on_a_server_need_no_local_server(tmp_path, capsys):
     assert serve(tmp_path, uri="http://me:pw@host:5000") == 0
     assert "http://***@host:5000/#/experiments" in capsys.readouterr().out
 
 
 @contextmanager
 def dashboard(home: Path, port: int) -> Iterator[tuple[subprocess.Popen[str], str, list[str]]]:
-    """``serve`` in a process of its own, once it is up: the process, its address, what it said."""
+    """Run ``serve`` in a separate process; once it is up: the process, its address, its output."""
     code = f"""
 import sys
 from pathlib import Path
@@ -55,7 +55,7 @@ sys.exit(serve(Path({str(home)!r}), port={port}))
 
 
 def children(pid: int) -> list[int]:
-    """The processes of the server's group, which is not ours."""
+    """All descendants of a process."""
     listed = subprocess.run(
         ["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True
     ).stdout.split()
@@ -81,7 +81,7 @@ def test_the_dashboard_serves_the_records_on_loopback_and_stops_with_its_workers
 
 
 @pytest.mark.slow
-def test_a_run_recorded_through_a_server_that_stops_answering_is_level_after_sync(
+def test_a_run_recorded_through_a_server_that_stops_answering_is_complete_after_sync(
     home, caplog, monkeypatch
 ):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")

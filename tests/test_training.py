@@ -1,4 +1,4 @@
-"""The loop: the same seed gives the same bits, validation chooses, and a broken loss ends it."""
+"""The loop: equal seeds give identical bits, validation selects, and a non-finite loss ends it."""
 
 import copy
 import re
@@ -66,13 +66,13 @@ def test_another_loss_sees_the_same_rows_weights_and_batch_order() -> None:
     assert all(torch.equal(a, b) for a, b in zip(*orders, strict=True))
 
 
-def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
+def test_training_does_not_touch_the_global_generator(tmp_path: Path) -> None:
     before = torch.random.get_rng_state()
     fit(tmp_path, "model.dropout=0.2")
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_rows_carry_the_recorded_keys(tmp_path: Path) -> None:
+def test_history_rows_have_the_documented_keys(tmp_path: Path) -> None:
     rows, *_ = fit(tmp_path)
     assert [row["train/ap_weight"] for row in rows] == [0.0, 0.25, 0.5]
     for row in rows:
@@ -88,9 +88,7 @@ def test_rows_carry_the_recorded_keys(tmp_path: Path) -> None:
         }
 
 
-def test_the_trainer_gives_no_loss_cause_to_warn(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_no_loss_warns_under_the_trainer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for loss in ("smooth_ap", "recall_at_quantile_iqr", "pauc_at_budget"):
         (tmp_path / loss).mkdir()
         fit(tmp_path / loss, f"loss={loss}", "schedule=warmup_blend", "trainer.max_epochs=7")
@@ -105,7 +103,7 @@ def test_only_epochs_at_the_final_weight_are_selected(tmp_path: Path) -> None:
     assert selection.best_epoch == values.index(max(values))
 
 
-def test_selection_restores_the_best_and_patience_never_looks_across_the_switch() -> None:
+def test_selection_keeps_the_best_and_patience_starts_over_at_the_switch() -> None:
     model = nn.Linear(1, 1)
     selection = Selection("main", patience=2)
     for epoch, (value, main) in enumerate(
@@ -125,13 +123,13 @@ def test_selection_restores_the_best_and_patience_never_looks_across_the_switch(
     assert selection.best_state["weight"].item() == 3
 
 
-def test_without_a_warmup_there_is_no_best_of_one() -> None:
+def test_without_a_warmup_there_is_no_best_warmup_metric() -> None:
     selection = Selection("main", patience=None)
     selection.see(0, 0.4, nn.Linear(1, 1), main=True)
     assert selection.metrics() == {"best/val_aucpr": 0.4, "best/epoch": 0.0}
 
 
-def test_a_schedule_that_never_reaches_the_main_weight_is_seen_beforehand() -> None:
+def test_a_schedule_that_never_reaches_the_main_weight_is_detected_beforehand() -> None:
     trainer, work = built("schedule.warmup_epochs=2")
     before = copy.deepcopy(work.loss.state_dict())
     assert not reaches_main(trainer, work)
@@ -150,7 +148,7 @@ class Breaks(nn.Module):
         return logits.mean() * (float("nan") if self.calls == 3 else 1.0)
 
 
-def test_a_loss_that_is_not_finite_ends_training_with_the_facts(tmp_path: Path) -> None:
+def test_a_non_finite_loss_ends_training_with_the_facts(tmp_path: Path) -> None:
     trainer, work = built()
     work.loss = Breaks()
     weights = [p.clone() for p in work.model.parameters()]
@@ -175,7 +173,7 @@ def test_gradients_are_clipped(tmp_path: Path) -> None:
     assert distance[1] < 1e-6 < distance[0]
 
 
-def test_a_batch_larger_than_the_table_is_the_table(tmp_path: Path) -> None:
+def test_a_batch_size_beyond_the_table_gives_one_batch(tmp_path: Path) -> None:
     rows, _, _ = fit(tmp_path, "trainer.batch_size=2147483647", "trainer.max_epochs=2")
     assert len(rows) == 2
     assert rows[0]["train/no_positive_batch_frac"] == 0
@@ -186,7 +184,7 @@ def test_the_learning_rate_follows_its_schedule(tmp_path: Path) -> None:
     assert work.optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
 
 
-def test_half_precision_forward_trains(tmp_path: Path) -> None:
+def test_a_half_precision_forward_pass_trains(tmp_path: Path) -> None:
     rows, *_ = fit(tmp_path, "trainer.precision=bf16")
     assert all(row["train/loss"] < 10 for row in rows)
 
@@ -240,7 +238,9 @@ def test_a_pool_remembers_positives_that_the_batch_lacks(tmp_path: Path) -> None
         (["dataset=sequence_toy"], "model: MLP takes rows"),
     ],
 )
-def test_a_misfit_is_refused_before_training(overrides: list[str], answer: str) -> None:
+def test_an_incompatible_request_is_refused_before_training(
+    overrides: list[str], answer: str
+) -> None:
     with pytest.raises(RequestError, match="(?s).*" + answer.replace("(", r"\(")):
         cfg, _ = compose_train(overrides)
         trainer = build.trainer(cfg)
@@ -248,7 +248,7 @@ def test_a_misfit_is_refused_before_training(overrides: list[str], answer: str) 
         build.work(cfg, sizes, build.model(cfg, sizes), trainer.torch_device())
 
 
-def test_the_data_fills_in_what_leaves_leave_open() -> None:
+def test_the_data_fills_in_what_the_configs_leave_open() -> None:
     _, work = built("loss=weighted_bce")
     labels = work.train.labels()
     assert work.loss.pos_weight == pytest.approx(((labels == 0).sum() / (labels == 1).sum()).item())

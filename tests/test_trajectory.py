@@ -1,4 +1,4 @@
-"""Along a whole training on ``toy`` the kernels' gradients are those of the plain formula."""
+"""Throughout training on ``toy``, the kernels' gradients match those of the plain formula."""
 
 import copy
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ EVERY = 20  # steps
 
 
 def plain_smooth_ap(scores: Tensor, positives: Tensor, tau: float) -> Tensor:
-    """Brown et al., eq. 6 and 7, by torch's own graph over all pairs."""
+    """Brown et al., eq. 6 and 7, over all pairs, differentiated by torch's autograd."""
     step = torch.sigmoid((scores[None] - scores[positives][:, None]) / tau)
     return ((step[:, positives].sum(1) + 0.5) / (step.sum(1) + 0.5)).mean()
 
 
 class PlainSmoothAP(nn.Module):
-    """The published loss as it is usually written, with the last ``queue_size`` rows kept."""
+    """The published loss as usually written, with a queue of the last ``queue_size`` rows."""
 
     def __init__(self, queue_size: int, temperature: float) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class PlainSmoothAP(nn.Module):
 
 @dataclass
 class Moment:
-    """What a step saw: parameters, batch, temperature, and the queue before it."""
+    """The inputs of a step: parameters, batch, temperature, and the queue before it."""
 
     parameters: dict[str, Tensor]
     x: Tensor
@@ -59,7 +59,7 @@ class Moment:
 
 
 def record(work: Work) -> list[Moment]:
-    """Moments of a training that is yet to run, one every ``EVERY`` steps of the ranking loss."""
+    """Hook a training run to record a moment every ``EVERY`` steps of the ranking loss."""
     moments: list[Moment] = []
     seen: dict = {"steps": 0}
     loss: SmoothAPLoss = work.loss.main_loss  # type: ignore[assignment]
@@ -86,16 +86,16 @@ def record(work: Work) -> list[Moment]:
 
 
 def prepared() -> tuple[Trainer, Work]:
-    cfg, _ = compose_train([])  # toy, mlp, smooth_ap behind a warmup, as by default
+    cfg, _ = compose_train([])  # the defaults: toy, mlp, smooth_ap after a warmup
     trainer = build.trainer(cfg)
     sizes = build.Sizes(build.dataset(cfg).splits(stream_seed(cfg.seed, "draw")), trainer)
     return trainer, build.work(cfg, sizes, build.model(cfg, sizes), torch.device("cpu"))
 
 
 def final_val_aucpr(trainer: Trainer, work: Work, path: Path) -> float:
-    """Of the last three epochs, of a training from the same start as any other.
+    """Mean validation AUCPR of the last three epochs; every run starts from the same state.
 
-    One epoch's value rests on 30 positives, and moves by .02 when a sum changes in its last bit.
+    A single epoch's value rests on 30 positives and moves by .02 if a sum changes in its last bit.
     """
     with drawing_from(0, "model"):
         trainer.fit(work, History(path), generator(0, "batches"))
@@ -123,7 +123,7 @@ def assert_equal_gradients(model: nn.Module, moment: Moment) -> None:
 
 
 @pytest.mark.slow
-def test_a_recorded_training_has_the_plain_formulas_gradients_and_result(tmp_path: Path) -> None:
+def test_training_matches_the_plain_formula_in_gradients_and_result(tmp_path: Path) -> None:
     trainer, work = prepared()
     moments = record(work)
     ours = final_val_aucpr(trainer, work, tmp_path / "ours.jsonl")

@@ -1,4 +1,4 @@
-"""A run that was cut short is found, closed honestly, and gone on with in its own folder."""
+"""A run that was cut short is found, marked as interrupted, and resumed in its own folder."""
 
 import errno
 import json
@@ -41,13 +41,13 @@ BENCH = Path(__file__).parent.parent / "experiments" / "bench_resume"
 
 @pytest.fixture(autouse=True)
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are half of a small run's time, and nothing here is about them."""
+    """Figures take half of a small run's time, and no test here needs them."""
     monkeypatch.setattr("rarelab.runs.evaluation.run_figures", lambda *arguments: None)
 
 
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch):
-    """Start a run that Ctrl-C hits in its 20th step; its folder."""
+    """A function that starts a run, interrupts it at its ``at``-th step and returns its folder."""
 
     def start(overrides: list[str], at: int = 20) -> Path:
         steps = [0]
@@ -81,7 +81,7 @@ def rows(directory: Path) -> list[tuple[int, dict[str, float]]]:
 
 
 def pretend_killed(directory: Path) -> None:
-    """What kill -9 leaves: an owner that is gone, and no status."""
+    """Leave what kill -9 leaves: a dead owner and no status."""
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         pass
     fact = {"place": owner._place(), "pid": gone.pid, "started": 1}
@@ -89,7 +89,7 @@ def pretend_killed(directory: Path) -> None:
     (directory / "status.json").unlink()
 
 
-def test_an_interrupted_run_goes_on_in_its_folder_and_its_mlflow_run(interrupted, home) -> None:
+def test_an_interrupted_run_resumes_in_its_folder_and_its_mlflow_run(interrupted, home) -> None:
     whole = rarelab.train([*SMALL, "tracking.experiment=whole"])
     directory = interrupted(SMALL)
     assert read_status(directory)["status"] == "interrupted"
@@ -121,13 +121,13 @@ def test_a_killed_run_is_closed_by_the_next_start(interrupted, home) -> None:
     assert not (directory / owner.OWNER).exists()
     run = tracker.get_run(run_id)
     assert (run.info.status, run.data.tags["rarelab.status"]) == ("KILLED", "interrupted")
-    # The time is that of its last sign of life, not of the discovery.
+    # The end time is its last sign of life, not the time of discovery.
     signs = [directory / "train.log", directory / "history.jsonl"]
     assert run.info.end_time >= max(path.stat().st_mtime for path in signs) * 1000 - 1
     assert rarelab.train(SMALL).directory == directory
 
 
-def test_a_killed_run_goes_on_if_it_is_the_same_job(interrupted, home) -> None:
+def test_a_killed_run_is_resumed_by_the_same_job(interrupted, home) -> None:
     directory = interrupted(UNTRACKED)
     pretend_killed(directory)
     done = rarelab.train(UNTRACKED)
@@ -136,7 +136,7 @@ def test_a_killed_run_goes_on_if_it_is_the_same_job(interrupted, home) -> None:
 
 
 @pytest.mark.parametrize("moment", ["before anything was written", "before the first step"])
-def test_a_run_killed_at_its_start_goes_on(interrupted, home, moment: str) -> None:
+def test_a_run_killed_at_its_start_is_resumed(interrupted, home, moment: str) -> None:
     directory = interrupted(UNTRACKED, at=1)
     pretend_killed(directory)
     if moment == "before anything was written":
@@ -149,7 +149,7 @@ def test_a_run_killed_at_its_start_goes_on(interrupted, home, moment: str) -> No
 
 
 @pytest.mark.parametrize("why", ["never", "alive", "other machine", "other job", "failed"])
-def test_a_run_that_may_not_be_gone_on_with_is_left_alone(interrupted, home, why: str) -> None:
+def test_a_run_that_may_not_be_resumed_is_left_alone(interrupted, home, why: str) -> None:
     directory = interrupted(UNTRACKED)
     before = rows(directory)
     overrides = list(UNTRACKED)
@@ -170,7 +170,7 @@ def test_a_run_that_may_not_be_gone_on_with_is_left_alone(interrupted, home, why
     assert rows(directory) == before
 
 
-def test_a_run_that_is_done_is_trained_anew(home) -> None:
+def test_a_finished_run_is_trained_anew(home) -> None:
     first, second = rarelab.train(UNTRACKED), rarelab.train(UNTRACKED)
     assert first.directory != second.directory
     assert rows(first.directory) == rows(second.directory)
@@ -179,10 +179,10 @@ def test_a_run_that_is_done_is_trained_anew(home) -> None:
 def _claim(folder: str, barrier, answers) -> None:
     barrier.wait()
     answers.put(claim(Path(folder), "job", goes_on=lambda directory: True))
-    barrier.wait()  # nobody may be dead while the others look
+    barrier.wait()  # stay alive while the others look
 
 
-def test_of_several_starts_at_once_only_one_goes_on(tmp_path) -> None:
+def test_of_several_simultaneous_starts_only_one_resumes(tmp_path) -> None:
     (tmp_path / "job-0").mkdir()
     context = multiprocessing.get_context("fork")
     barrier, answers = context.Barrier(4), context.Queue()
@@ -198,13 +198,13 @@ def test_of_several_starts_at_once_only_one_goes_on(tmp_path) -> None:
     assert [directory.name for directory, went_on in found if went_on] == ["job-0"]
 
 
-def test_an_owner_is_alive_while_its_very_process_is(tmp_path) -> None:
+def test_an_owner_is_alive_only_while_its_own_process_is(tmp_path) -> None:
     assert not owner.alive(tmp_path)
     owner.take(tmp_path)
     assert owner.alive(tmp_path)
     path = tmp_path / owner.OWNER
     mine = json.loads(path.read_text())
-    path.write_text(json.dumps(mine | {"started": mine["started"] + 1}))  # the number came again
+    path.write_text(json.dumps(mine | {"started": mine["started"] + 1}))  # the pid was reused
     assert not owner.alive(tmp_path)
     zombie = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
@@ -215,7 +215,9 @@ def test_an_owner_is_alive_while_its_very_process_is(tmp_path) -> None:
     assert not owner.alive(tmp_path)
 
 
-def test_an_owner_elsewhere_is_alive_while_it_gives_signs(tmp_path, monkeypatch) -> None:
+def test_an_owner_on_another_host_is_alive_while_its_heartbeat_continues(
+    tmp_path, monkeypatch
+) -> None:
     owner.take(tmp_path)
     path = tmp_path / owner.OWNER
     path.write_text(path.read_text().replace(owner._place(), "another host"))
@@ -232,7 +234,7 @@ def test_an_owner_elsewhere_is_alive_while_it_gives_signs(tmp_path, monkeypatch)
     assert {path.name for path in tmp_path.iterdir()} == {owner.OWNER}
 
 
-def test_a_renamed_host_still_knows_its_own_processes(tmp_path, monkeypatch) -> None:
+def test_a_renamed_host_still_recognises_its_processes(tmp_path, monkeypatch) -> None:
     owner.take(tmp_path)
     place = f"renamed {owner._place().partition(' ')[2]}"
     monkeypatch.setattr(owner, "_place", lambda: place)
@@ -243,7 +245,7 @@ def test_a_renamed_host_still_knows_its_own_processes(tmp_path, monkeypatch) -> 
 
 
 @pytest.mark.parametrize("lives", [True, False], ids=["lives", "is gone"])
-def test_a_folder_of_another_host_is_gone_on_with_once_its_owner_gives_no_sign(
+def test_a_folder_of_another_host_is_resumed_once_its_heartbeat_stops(
     tmp_path, monkeypatch, lives: bool
 ) -> None:
     monkeypatch.setattr(owner, "STALE", 0.5)
@@ -256,7 +258,9 @@ def test_a_folder_of_another_host_is_gone_on_with_once_its_owner_gives_no_sign(
     assert (found == first, went_on) == (not lives, not lives)
 
 
-def test_no_lock_is_held_while_mlflow_hears_of_a_dead_run(interrupted, home, monkeypatch) -> None:
+def test_no_lock_is_held_while_a_dead_run_is_closed_in_mlflow(
+    interrupted, home, monkeypatch
+) -> None:
     directory = interrupted(UNTRACKED)
     pretend_killed(directory)
     entry = load_entry(directory)
@@ -270,7 +274,7 @@ def test_no_lock_is_held_while_mlflow_hears_of_a_dead_run(interrupted, home, mon
 
     with store.lock(claim_lock(directory.parent)):
         monkeypatch.setattr("rarelab.tracking.dead._PATIENCE", 0)
-        assert close_dead_runs(home) == []  # somebody else looks after that experiment just now
+        assert close_dead_runs(home) == []  # another process holds that experiment
     monkeypatch.setattr("rarelab.tracking.dead.sync_run", slow)
     assert close_dead_runs(home) == told == [directory]
 
@@ -289,12 +293,12 @@ def test_a_record_that_cannot_be_opened_leaves_nothing_open(home, monkeypatch, p
     [directory] = folders(home)
     assert not owner.alive(directory)
     again = rarelab.train(UNTRACKED).directory
-    # Only a run that had been opened is one that failed.
+    # Only a run that had been opened counts as failed.
     assert (again == directory) == (read_status(directory)["status"] == "done")
     assert part != "close_dead_runs" or read_status(directory)["status"] == "error"
 
 
-def test_a_record_whose_end_cannot_be_written_is_left_to_the_next_start(tmp_path) -> None:
+def test_a_record_whose_end_cannot_be_written_is_closed_by_the_next_start(tmp_path) -> None:
     owner.take(tmp_path)
     owner.abandon(tmp_path)
     assert (tmp_path / owner.OWNER).exists()
@@ -302,7 +306,7 @@ def test_a_record_whose_end_cannot_be_written_is_left_to_the_next_start(tmp_path
 
 
 @pytest.mark.parametrize("end", [b"\xff\xfe\x9c\x00", b"\x00" * 40, b'{"step": 1, "ti'], ids=repr)
-def test_a_history_is_read_up_to_what_a_loss_of_power_left_of_it(tmp_path, end: bytes) -> None:
+def test_a_history_damaged_by_a_power_loss_is_read_up_to_the_damage(tmp_path, end: bytes) -> None:
     path = tmp_path / "history.jsonl"
     History(path).append(1, {"a": 0.5})
     path.write_bytes(path.read_bytes() + end)
@@ -313,7 +317,7 @@ def test_a_history_is_read_up_to_what_a_loss_of_power_left_of_it(tmp_path, end: 
     assert [row["step"] for row in read_rows(path)] == [1, 2]
 
 
-def test_the_same_sweep_in_another_process_is_seen(tmp_path) -> None:
+def test_the_same_sweep_in_another_process_is_detected(tmp_path) -> None:
     assert under_way(tmp_path, "0a1b") is None
     directory, _ = claim(tmp_path, "sweep-0a1b")
     assert under_way(tmp_path, "0a1b") == directory
@@ -336,7 +340,7 @@ def test_a_folder_without_a_record_is_closed_too(home) -> None:
 
 
 class Breaking:
-    """A loss that stops being finite in its n-th call, as one of the project's losses."""
+    """Wraps ``Trainer._forward`` so that the loss is NaN in its ``at``-th call."""
 
     def __init__(self, at: int) -> None:
         self._at, self._calls = at, 0
@@ -378,7 +382,7 @@ def test_a_run_that_diverges_at_once_has_nothing_to_score(monkeypatch, home) -> 
 
 
 @pytest.mark.slow
-def test_runs_killed_at_any_moment_end_as_the_one_left_alone() -> None:
+def test_runs_killed_at_any_moment_end_like_an_undisturbed_one() -> None:
     command = [sys.executable, str(BENCH / "run.py"), "--dataset", "toy", "--kills", "8"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr

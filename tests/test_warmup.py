@@ -1,4 +1,4 @@
-"""The way from the plain loss to the ranking loss: phases, weights, clock, queue and arguments."""
+"""The transition from plain to ranking loss: phases, weights, clock, queue and arguments."""
 
 import logging
 from typing import Any
@@ -12,7 +12,7 @@ from rarelab.losses.protocols import EpochAware, Pooled, Queued, Sampling, Sched
 
 
 class Fixed(nn.Module):
-    """A loss of one value that remembers what it was called with."""
+    """A constant loss that records what it was called with."""
 
     def __init__(self, value: float, temperature: float | None = None) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ def at(wrapper: LossWarmupWrapper, epoch: int, step: int) -> LossWarmupWrapper:
 @pytest.mark.parametrize(
     ("final", "weights"), [(1.0, [0, 0, 1 / 3, 2 / 3, 1, 1]), (0.6, [0, 0, 0.2, 0.4, 0.6, 0.6])]
 )
-def test_the_weight_climbs_epoch_by_epoch(final: float, weights: list[float]) -> None:
+def test_the_weight_rises_by_epoch(final: float, weights: list[float]) -> None:
     wrapper = wrapped(warmup_epochs=2, blend_epochs=2, final_main_weight=final)
     for epoch, weight in enumerate(weights):
         at(wrapper, epoch, 100 * epoch)
@@ -82,14 +82,14 @@ def test_every_final_weight_is_reached_exactly_when_the_blend_ends(blend: int) -
         assert max(weights[: 2 + blend]) < final
 
 
-def test_a_final_weight_too_small_to_share_out_is_no_endless_warmup() -> None:
+def test_a_tiny_final_weight_does_not_make_the_warmup_endless() -> None:
     wrapper = wrapped(blend_epochs=2, final_main_weight=5e-324)
     at(wrapper, 0, 0)(LOGITS, TARGETS)
     assert (wrapper.in_warmup, wrapper.in_blend) == (False, True)
     assert len(wrapper.main_loss.calls) == 1
 
 
-def test_the_weight_climbs_step_by_step() -> None:
+def test_the_weight_rises_by_step() -> None:
     wrapper = wrapped(warmup_steps=2, blend_steps=3)
     seen = []
     for step in range(7):
@@ -127,7 +127,7 @@ def test_the_queue_can_be_emptied_every_epoch_after_the_warmup(by: str) -> None:
     length = 2 if by == "epochs" else 4
     wrapper = wrapped(**{f"warmup_{by}": length}, reset_queue_each_epoch=True)
     resets = [at(wrapper, epoch, 2 * epoch).main_loss.resets for epoch in range(5)]
-    # By steps, an epoch that begins with the switch is not yet after it when it starts.
+    # By steps, an epoch that begins at the switch still starts before it.
     assert resets == ([0, 0, 2, 3, 4] if by == "epochs" else [0, 0, 1, 2, 3])
 
 
@@ -138,7 +138,7 @@ def test_no_warmup_starts_at_the_start_temperature() -> None:
     assert at(wrapper, 0, 10).current_temperature == pytest.approx(0.05)
 
 
-def test_a_training_that_starts_over_switches_again() -> None:
+def test_a_training_run_that_starts_over_switches_again() -> None:
     wrapper = wrapped(warmup_epochs=1)
     at(at(wrapper, 0, 0), 1, 50)
     at(at(wrapper, 0, 0), 1, 30)
@@ -146,7 +146,7 @@ def test_a_training_that_starts_over_switches_again() -> None:
     assert wrapper.current_temperature == 0.5
 
 
-def test_the_main_loss_sleeps_through_the_warmup() -> None:
+def test_the_main_loss_is_not_called_during_the_warmup() -> None:
     wrapper = wrapped(warmup_epochs=1)
     at(wrapper, 0, 0)(LOGITS, TARGETS)
     assert wrapper.main_loss.calls == []
@@ -163,7 +163,7 @@ def test_arguments_that_change_the_return_shape_wait_for_the_end_of_the_ramp() -
     assert shapes == [False, False, True]
 
 
-def test_a_permanent_mix_returns_what_the_main_loss_adds() -> None:
+def test_a_permanent_mix_returns_the_main_losss_extra_outputs() -> None:
     wrapper = wrapped(final_main_weight=0.25)
     loss, *rest = at(wrapper, 0, 0)(LOGITS, TARGETS, return_per_class=True)
     assert loss.item() == pytest.approx(0.75 * 2 + 0.25 * 10)
@@ -199,7 +199,7 @@ def test_no_weights_are_no_argument() -> None:
         assert loss.item() == pytest.approx(0.6931472)
 
 
-def test_a_loss_that_passes_its_arguments_on_takes_weights() -> None:
+def test_a_loss_that_forwards_keyword_arguments_takes_weights() -> None:
     class Passing(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -224,7 +224,7 @@ def test_a_main_loss_without_temperature_or_queue() -> None:
     assert wrapper.pool_has_positive is None
 
 
-def test_what_the_main_loss_offers_is_passed_through() -> None:
+def test_attributes_of_the_main_loss_are_passed_through() -> None:
     wrapper = LossWarmupWrapper(BinaryCrossEntropy(), SmoothAPLoss(1), warmup_epochs=1)
     for protocol in (EpochAware, StepAware, Queued, Scheduled, Pooled, Sampling):
         assert isinstance(wrapper, protocol)
@@ -242,7 +242,7 @@ def test_gathering_is_decided_for_the_main_loss(given: bool | None, expected: bo
     assert main.gather_distributed is expected
 
 
-def test_a_reload_in_mid_decay_neither_restarts_the_clock_nor_empties_the_queue() -> None:
+def test_a_reload_mid_decay_neither_restarts_the_clock_nor_empties_the_queue() -> None:
     settings = {"warmup_epochs": 1, "blend_epochs": 2, "temp_decay_steps": 10}
     make = lambda: LossWarmupWrapper(BinaryCrossEntropy(), SmoothAPLoss(1), **settings)  # noqa: E731
     wrapper, logits = make(), torch.randn(3, 1)
@@ -257,7 +257,7 @@ def test_a_reload_in_mid_decay_neither_restarts_the_clock_nor_empties_the_queue(
     assert resumed.current_temperature == pytest.approx(0.05 * 0.1**0.4)
 
 
-def test_a_forgotten_hook_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_forgotten_hook_is_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
     wrapper = wrapped(warmup_epochs=1)
     wrapper.on_train_epoch_start(1)
     with caplog.at_level(logging.WARNING, logger="rarelab"):
@@ -277,7 +277,7 @@ def test_a_forgotten_hook_is_said_once(caplog: pytest.LogCaptureFixture) -> None
         ({"reset_queue_each_epoch": True}, ["on_train_epoch_start", "on_train_batch_start"]),
     ],
 )
-def test_a_loop_that_calls_no_hook_is_told_once_which(
+def test_a_loop_that_calls_no_hooks_gets_one_warning_per_hook(
     options: dict[str, Any], hooks: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     wrapper = wrapped(**options)
@@ -290,18 +290,18 @@ def test_a_loop_that_calls_no_hook_is_told_once_which(
         assert f"the schedule of Fixed stands still: call {hook}(" in record.message
 
 
-def test_a_loop_that_calls_both_hooks_is_told_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_loop_that_calls_both_hooks_gets_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     wrapper = wrapped(warmup_epochs=1, blend_epochs=1, reset_queue_each_epoch=True)
     for epoch in range(3):
         at(wrapper, epoch, epoch)(LOGITS, TARGETS)
     resumed = wrapped(warmup_epochs=1, blend_epochs=1)
     resumed.load_state_dict(wrapper.state_dict())
-    resumed.on_train_batch_start(3)  # within the epoch, which is not told again
+    resumed.on_train_batch_start(3)  # mid-epoch, so the epoch hook is not called again
     resumed(LOGITS, TARGETS)
     assert caplog.records == []
 
 
-def test_settings_that_the_main_loss_cannot_follow_are_said(
+def test_settings_without_effect_on_the_main_loss_are_warned_about(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     parts = nn.BCEWithLogitsLoss(), nn.SoftMarginLoss()

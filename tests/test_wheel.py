@@ -1,4 +1,4 @@
-"""A wheel works where the checkout is not: its configuration travels with it."""
+"""A wheel works without the checkout, because it includes the configuration."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def test_a_wheel_trains_outside_the_checkout(tmp_path: Path) -> None:
     environment = tmp_path / "a clean venv"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     python = environment / "bin" / "python"
-    # The libraries are borrowed; a folder named in a .pth brings no editable install with it.
+    # Borrow the installed libraries; a folder in a .pth does not bring editable installs with it.
     (site,) = (environment / "lib").glob("python*/site-packages")
     (site / "libraries.pth").write_text(sysconfig.get_path("purelib"))
     subprocess.run([python, "-m", "pip", "install", "--no-deps", wheel], check=True)

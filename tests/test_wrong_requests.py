@@ -1,4 +1,4 @@
-"""What can be asked wrongly, and the exact line that answers: exit code 2, and nothing is left."""
+"""Invalid requests and their exact one-line answers: exit code 2, and nothing is written."""
 
 import re
 import shlex
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.as_users_do
 
 TABLE = (Path(__file__).parent / "wrong_requests.txt").read_text(encoding="utf-8")
 REQUESTS = re.findall(r"^\$ rarelab (.+)\n(.+)$", TABLE, flags=re.MULTILINE)
-"""Every request of ``wrong_requests.txt`` with the line that stands under it."""
+"""Every request in ``wrong_requests.txt``, with the line below it."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(("request_", "answer"), REQUESTS, ids=[r for r, _ in REQUESTS])
-def test_a_wrong_request_has_its_answer(
+def test_an_invalid_request_gets_its_exact_answer(
     tables, home, capsys, monkeypatch, request_: str, answer: str
 ) -> None:
     monkeypatch.chdir(tables)
@@ -46,7 +46,7 @@ def test_a_wrong_request_has_its_answer(
     assert sorted(tables.iterdir()) == before
 
 
-def test_the_table_is_long_and_names_nothing_twice() -> None:
+def test_the_table_is_long_and_has_no_duplicates() -> None:
     assert len(REQUESTS) >= 60
     assert len({request for request, _ in REQUESTS}) == len(REQUESTS)
     words = {part.rpartition("=")[2] for request, _ in REQUESTS for part in request.split()}
@@ -65,14 +65,14 @@ def _table(x: np.ndarray) -> Table:
         (-np.inf, "test", "column 'a' has 1 NaN or infinite values in test: replace them"),
     ],
 )
-def test_features_that_are_no_numbers_are_refused(value, where, answer) -> None:
+def test_non_finite_features_are_refused(value, where, answer) -> None:
     tables = {name: _table(np.ones((6, 2))) for name in ("train", "val", "test")}
     tables[where].x[3, 0] = value
     with pytest.raises(RequestError, match=answer):
         Splits(**tables, classes=("0", "1"), features=("a", "b"), digest="", name="mine")
 
 
-def test_several_such_columns_are_counted_in_sequences_too() -> None:
+def test_non_finite_columns_are_counted_in_sequences_too() -> None:
     x = torch.ones(4, 3, 5)
     x[0, 1, 2] = x[1, 2, 2] = x[3, 0, 4] = float("nan")
     bad = Table(x, torch.zeros(4, 3, dtype=torch.int64))
@@ -80,7 +80,7 @@ def test_several_such_columns_are_counted_in_sequences_too() -> None:
         Splits(bad, bad, bad, ("0", "1"), features=tuple("abcde"), digest="", name="mine")
 
 
-def test_the_users_own_data_is_looked_at_too(tmp_path, home, monkeypatch) -> None:
+def test_a_users_own_data_set_is_checked_too(tmp_path, home, monkeypatch) -> None:
     (tmp_path / "my_data.py").write_text(
         "import torch\nfrom rarelab.data.splits import Table, make_splits\n\n\nclass Mine:\n"
         "    def identity(self):\n        return 'mine'\n\n"
@@ -98,7 +98,7 @@ def test_the_users_own_data_is_looked_at_too(tmp_path, home, monkeypatch) -> Non
     assert not home.exists()
 
 
-def test_python_raises_what_the_command_answers(home) -> None:
+def test_python_raises_the_error_that_the_command_prints(home) -> None:
     with pytest.raises(RequestError) as refused:
         rarelab.train(["trainer.max_epochs=0"])
     assert refused.value.exit_code == 2

@@ -1,7 +1,7 @@
-"""docs/tutorial.md as its reader follows it: the commands run, the outputs are what came out.
+"""Run docs/tutorial.md as a reader would, and compare or refresh the outputs it shows.
 
-``python tests/tutorial.py`` writes the outputs anew, from an empty folder. What the prose says of
-them is for a person to read again.
+``python tests/tutorial.py`` rewrites the outputs, starting from an empty folder. Whether the prose
+still fits them is for a person to check.
 """
 
 import os
@@ -22,9 +22,9 @@ NUMBER = re.compile(r"[-+]?\d[\d,.]*")
 
 
 def replayed(page: str, run: Callable[[str], str], folder: Path) -> str:
-    """The page with the numbers of each output as its command gives them in ``folder``.
+    """The page with the numbers in each output replaced by those its command prints in ``folder``.
 
-    AssertionError names a shown line that did not come out.
+    Raises AssertionError naming a shown line that is missing from the output.
     """
     came = ""
 
@@ -43,7 +43,7 @@ def replayed(page: str, run: Callable[[str], str], folder: Path) -> str:
 
 
 def line_of(output: str, shown: str) -> str:
-    """The line of the output that says what ``shown`` says, with its own numbers."""
+    """The line of the output that matches ``shown`` except for its numbers."""
     if shown == "…":
         return shown
     alike = [line for line in output.splitlines() if masked(line) == masked(shown)]
@@ -56,7 +56,7 @@ def masked(line: str) -> str:
 
 
 def run_in(folder: Path, block: str) -> str:
-    """What the commands print, typed into a shell that stands in ``folder``."""
+    """The output of the commands, run by a shell in ``folder``."""
     bin_folder = str(Path(sys.executable).parent)
     search = os.pathsep.join([bin_folder, os.environ.get("PATH", "")])
     known = {**os.environ, "PATH": search, "RARELAB_HOME": str(folder / "outputs")}
@@ -68,7 +68,7 @@ def run_in(folder: Path, block: str) -> str:
 
 
 def environment() -> str:
-    """What the last digits depend on, in the page's words."""
+    """What the last digits depend on, as the page puts it."""
     return f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"
 
 

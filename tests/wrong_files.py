@@ -1,4 +1,4 @@
-"""Tables that cannot be trained on, by name; written by the tests that ask for them."""
+"""Tables that cannot be trained on, by file name, for the tests that need them."""
 
 import gzip
 from pathlib import Path
@@ -7,7 +7,7 @@ HEADER = "a,b,y\n"
 
 
 def rows(n: int = 40, a: str = "{i}", b: str = "{r}", y: str = "{l}") -> str:
-    """``n`` rows; i counts them, r is a number in no order, l is 1 in every fourth row."""
+    """``n`` rows; i is the row number, r an unordered number, l is 1 in every fourth row."""
     return "".join(
         ",".join(cell.format(i=i, r=i * 7 % 11, l=int(i % 4 == 0)) for cell in (a, b, y)) + "\n"
         for i in range(n)
@@ -49,6 +49,6 @@ FILES: dict[str, bytes] = {
 
 
 def write(folder: Path) -> None:
-    """Write all of them into a folder."""
+    """Write all the files into a folder."""
     for name, content in FILES.items():
         (folder / name).write_bytes(content)
