@@ -246,11 +246,11 @@ ADDITIONS: dict[str, tuple[str, dict[str, Callable[[str], str]]]] = {
     "An experiment": ("new_study", {"experiments/NAME.yaml": is_new(STUDY)}),
 }
 NOTICED = {
-    "test_every_public_loss_is_in_the_list": "tests/cases.py",
+    "test_every_public_loss_has_a_case": "tests/cases.py",
     "test_the_pages_name_every_loss_and_only_files_that_exist": "docs/losses.md",
     "test_every_option_of_the_configuration_is_in_the_readme": "README.md",
     "test_evaluate_gives_the_recorded_keys_of_a_binary_run": "tests/test_metrics.py",
-    "test_every_network_is_in_the_list": "tests/test_models.py",
+    "test_every_network_is_tested": "tests/test_models.py",
     "test_every_set_is_there": "tests/test_data_sets.py",
 }
 """The tests that fail if a file is forgotten."""
