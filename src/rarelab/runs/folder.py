@@ -95,7 +95,7 @@ class Record:
         return self
 
     def _start(self, opened: ExitStack) -> None:
-        """Open the record's parts one by one; if one fails, ``opened`` closes those already open."""
+        """Open the parts of the record one by one; if one fails, ``opened`` closes the others."""
         self.directory, self._continued = self._claim()
         opened.callback(lambda: self._let_go(self.directory))
         opened.enter_context(owner.beating(self.directory))
