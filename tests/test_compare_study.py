@@ -85,7 +85,7 @@ def test_a_metric_outside_the_table_is_noted_as_taken_higher_is_better(
     assert contrast.verdict == WORSE
     assert "test/f1: not one of rarelab's own metrics, assuming higher is better" in finding.notes
     paired(home, {"bce": BASE[:8], "smooth_ap": BASE[:8]}, "best/epoch")
-    with pytest.raises(RequestError, match="metric=best/epoch: neither more nor less"):
+    with pytest.raises(RequestError, match="metric=best/epoch: neither higher nor lower"):
         ask(home, baseline="bce", metric="best/epoch")
 
 

@@ -29,13 +29,13 @@ REFUSED = {
     ("weighted_bce", "multi-class"): ONE_LOGIT,
     ("hard_negative_bce", "multi-class"): ONE_LOGIT,
     ("sigmoid_focal", "multi-class"): r"multiclass .*every logit needs its own.*SoftmaxFocalLoss",
-    ("soap", "multi-class"): "APLoss ranks one class",
+    ("soap", "multi-class"): "num_classes is 3: expected 1, since APLoss",
     ("cross_entropy", "binary"): "expected at least 2 .one logit: BinaryCrossEntropy",
     ("cross_entropy", "sequence"): "expected at least 2 .one logit: BinaryCrossEntropy",
     ("softmax_focal", "binary"): "C >= 2 .one logit: SigmoidFocalLoss",
     ("softmax_focal", "sequence"): "C >= 2 .one logit: SigmoidFocalLoss",
 }
-"""Combinations that are refused, with a pattern for the reason. Everything else must train."""
+"""Invalid combinations, with a pattern of the error. All other combinations must train."""
 
 
 @functools.cache

@@ -377,7 +377,7 @@ def test_the_table_says_which_direction_is_better():
     assert not table.is_share("test/expected_cost") and not table.is_share("train/loss")
     assert table.find("test/aucprr") is table.find("test/recall_at_q") is None
     for key in ("best/epoch", "test/prevalence", "train/temperature", "hp/loss/tau"):
-        with pytest.raises(RequestError, match=f"metric={key}: neither more nor less"):
+        with pytest.raises(RequestError, match=f"metric={key}: neither higher nor lower"):
             table.higher_is_better(key)
 
 

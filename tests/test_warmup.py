@@ -184,7 +184,7 @@ def test_weights_that_would_be_dropped_are_refused_by_name() -> None:
     losses = nn.CrossEntropyLoss(), SmoothAPLoss(2)
     wrapper = LossWarmupWrapper(*losses, warmup_epochs=1, blend_epochs=1)
     for epoch in range(2):
-        with pytest.raises(ValueError, match="sample_weight would be dropped: CrossEntropyLoss"):
+        with pytest.raises(ValueError, match="sample_weight would be ignored: CrossEntropyLoss"):
             at(wrapper, epoch, epoch)(logits, targets, sample_weight=WEIGHT)
     assert at(wrapper, 2, 2)(logits, targets, sample_weight=WEIGHT).isfinite()
     late = LossWarmupWrapper(BinaryCrossEntropy(), nn.CrossEntropyLoss(), warmup_epochs=5)
@@ -287,7 +287,7 @@ def test_a_loop_that_calls_no_hooks_gets_one_warning_per_hook(
         wrapper.train()(LOGITS, TARGETS)
     assert len(caplog.records) == len(hooks)
     for record, hook in zip(caplog.records, hooks, strict=True):
-        assert f"the schedule of Fixed stands still: call {hook}(" in record.message
+        assert f"the schedule of Fixed does not advance: call {hook}(" in record.message
 
 
 def test_a_loop_that_calls_both_hooks_gets_no_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -307,9 +307,8 @@ def test_settings_without_effect_on_the_main_loss_are_warned_about(
     parts = nn.BCEWithLogitsLoss(), nn.SoftMarginLoss()
     LossWarmupWrapper(*parts, reset_queue_each_epoch=True)
     assert [record.message for record in caplog.records] == [
-        "SoftMarginLoss has no temperature: temp_start, temp_end and temp_decay_steps change "
-        "nothing",
-        "SoftMarginLoss has no reset_queue(): reset_queue_each_epoch=True changes nothing",
+        "SoftMarginLoss has no temperature: temp_start, temp_end, temp_decay_steps have no effect",
+        "SoftMarginLoss has no reset_queue(): reset_queue_each_epoch=True has no effect",
     ]
 
 

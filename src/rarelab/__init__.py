@@ -5,5 +5,5 @@ from rarelab.version import __version__
 
 __all__ = [
     "__version__",  # the release
-    "train",  # one run, or a sweep, as `rarelab train` runs it
+    "train",  # one run or a sweep, like `rarelab train`
 ]

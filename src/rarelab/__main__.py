@@ -1,4 +1,4 @@
-"""``python -m rarelab`` is the same as ``rarelab``."""
+"""``python -m rarelab``: the same as ``rarelab``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What the command runs, for notebooks: one run, or a sweep."""
+"""The Python interface to ``rarelab train``, for notebooks."""
 
 import logging
 import threading
@@ -7,32 +7,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# Hydra has one state a process: a second thread waits for the first.
+# Hydra's state is global to the process, so threads take turns.
 _AT_WORK = threading.RLock()
 
 
 def train(overrides: Sequence[str], folders: Sequence[str] = ()) -> Any:
-    """Train and record what ``rarelab train`` with the same overrides does.
+    """Train and record, like ``rarelab train`` with the same overrides.
 
-    It is a sweep if ``-m`` is among them or a value is swept (``loss=bce,smooth_ap``), and where
-    ``sweep.arms``, ``sweep.zip``, ``sweep.dry_run`` or a study say so.
+    It is a sweep if the overrides contain ``-m`` or a swept value (``loss=bce,smooth_ap``), or if
+    ``sweep.arms``, ``sweep.zip``, ``sweep.dry_run`` or a study asks for one.
 
-    The process is left as it was found: its logging, environment, signal handlers, random states
-    and number of threads, MLflow's settings and Hydra's. Calls from several threads take turns.
+    The state of the process is restored: logging, environment, signal handlers, random states,
+    number of threads, and the settings of MLflow and Hydra. Calls from several threads take turns.
 
     Args:
         overrides: Hydra overrides, for example ``["dataset=toy", "loss=smooth_ap"]``.
-        folders: the user's own folders of configuration (``--config-dir``).
+        folders: extra configuration folders (``--config-dir``).
 
     Returns:
-        The run's :class:`rarelab.runs.run.Outcome`: MLflow id, status, metrics (by the keys of the
-        record) and folder. For a sweep the list of them in the order of the plan, those that were
-        done before included; empty for a dry run.
+        The run's :class:`rarelab.runs.run.Outcome`: MLflow id, status, metrics (by recorded key)
+        and folder. For a sweep, a list of outcomes in the order of the plan, including jobs
+        completed earlier; empty for a dry run.
 
     Raises:
-        rarelab.errors.RequestError: the request was wrong; nothing ran.
+        rarelab.errors.RequestError: the request was invalid; nothing ran.
         rarelab.errors.RarelabError: the run failed; it is recorded with its status. A sweep does
-            not raise for a job that fails: its status tells.
+            not raise for a failed job; check the job's status.
     """
     from rarelab.request import request
 
@@ -55,7 +55,7 @@ def train(overrides: Sequence[str], folders: Sequence[str] = ()) -> Any:
 
 @contextmanager
 def _console() -> Iterator[None]:
-    """Show progress on standard output, unless the user has set this package's logger up."""
+    """Show progress on standard output, unless the user has configured this package's logger."""
     from rarelab.runs.console import configure_console
 
     log = logging.getLogger("rarelab")

@@ -1,4 +1,4 @@
-"""The command line: thin entry points that import what they need when they need it."""
+"""The command line: thin entry points with lazy imports."""
 
 import argparse
 import atexit
@@ -20,13 +20,13 @@ rarelab: does training on a ranking loss beat cross-entropy on your rare positiv
   rarelab train -m [OVERRIDES]         a sweep: loss=bce,smooth_ap seed=range(5)
   rarelab train experiments=NAME       a named study (experiments/NAME.yaml)
   rarelab compare experiment=NAME      what can be claimed about its runs: tests, figures, a report
-  rarelab data list                    the real data sets, and which are here
+  rarelab data list                    list the real data sets and which are downloaded
   rarelab data fetch NAME...           download them with pinned hashes
-  rarelab data path NAME               where one lies
+  rarelab data path NAME               print where a data set is stored
   rarelab predict RUN_ID FILE          score a CSV or Parquet file; budget=0.005 also alerts
-  rarelab reproduce RUN_ID             train a recorded run again: is every metric equal?
-  rarelab sync                         push to MLflow what is only on disk
-  rarelab ui [EXPERIMENT]              MLflow's dashboard on its runs, on 127.0.0.1
+  rarelab reproduce RUN_ID             train a recorded run again and compare every metric
+  rarelab sync                         push records that are only on disk to MLflow
+  rarelab ui [EXPERIMENT]              MLflow's dashboard of its runs, on 127.0.0.1
 
 `rarelab train --help` lists the groups of the configuration; `rarelab train --cfg job` shows it.
 """
@@ -35,18 +35,18 @@ _PLACE = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
     *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
 )
-"""Errors of a path that cannot be written, which are not bugs of this program: no traceback."""
+"""Errors from a path that cannot be written: not bugs of this program, so no traceback."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; the exit code is 0, 1 (something that ran failed) or 2 (a wrong request)."""
+    """Run a command; return the exit code: 0, 1 (it failed) or 2 (invalid request)."""
     if argv is None:
-        # Freeing object by object what torch and MLflow hold keeps an ending process for 2 s.
+        # Without this, freeing the objects of torch and MLflow delays the exit by 2 s.
         atexit.register(gc.freeze)
     arguments = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an ASCII terminal shows ? for what it lacks
+            stream.reconfigure(errors="replace")  # an ASCII terminal shows ? for other characters
     try:
         code = _run(arguments)
         _flush()
@@ -79,13 +79,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Also torch's ways to say so: a class of its own on a GPU, a sentence on the CPU."""
+    """Includes torch's variants: its own class on a GPU, only a message on the CPU."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or "can't allocate memory" in str(error)
 
 
 def _flush() -> None:
-    """Print what is left while errors can still be answered: nothing is lost with the reader."""
+    """Flush while errors can still be handled; a reader that has gone is not an error."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -138,16 +138,16 @@ def _train(arguments: list[str]) -> int:
 
 
 def _hydra(arguments: list[str]) -> int:
-    """Hydra's own questions: --help, --cfg job, --info, --hydra-help, --shell-completion."""
+    """Hydra's own options: --help, --cfg job, --info, --hydra-help, --shell-completion."""
     import hydra
 
     from rarelab.config.compose import CONFIG_NAME, config_dir, one_line_errors
 
     def job(_: Any) -> None:
-        raise RequestError(f"{' '.join(arguments)}: options that do not go together")
+        raise RequestError(f"{' '.join(arguments)}: these options cannot be combined")
 
     overrides = [item for item in arguments if not item.startswith("-")]
-    # Hydra would print many lines and exit with 1; its documented switch lets errors through.
+    # Hydra would print many lines and exit with 1; this documented switch lets errors through.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with one_line_errors(overrides):
         hydra.main(version_base="1.3", config_path=config_dir(), config_name=CONFIG_NAME)(job)()
@@ -182,10 +182,12 @@ def _compare(arguments: list[str]) -> int:
 def _data(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="rarelab data")
     actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("list", help="the data sets, and which are here")
+    actions.add_parser("list", help="list the data sets and which are downloaded")
     fetch = actions.add_parser("fetch", help="download with pinned hashes")
     fetch.add_argument("names", nargs="+", metavar="NAME")
-    actions.add_parser("path", help="where one lies").add_argument("name", metavar="NAME")
+    actions.add_parser("path", help="print where a data set is stored").add_argument(
+        "name", metavar="NAME"
+    )
     chosen = parser.parse_args(arguments)
 
     from rarelab.data import commands
@@ -210,7 +212,7 @@ def _predict(arguments: list[str]) -> int:
         metavar="KEY=VALUE",
         help="budget=0.005, output=PATH (- for standard output), drop=[COLUMN], allow_targets=[..]",
     )
-    parser.add_argument("--home", help="the records; default: RARELAB_HOME, else outputs/")
+    parser.add_argument("--home", help="records folder; default: RARELAB_HOME, else outputs/")
     parser.add_argument("--uri", help="the MLflow store or server; default: the records' own")
     chosen = parser.parse_args(arguments)
 
@@ -225,10 +227,10 @@ def _predict(arguments: list[str]) -> int:
 
 def _reproduce(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="rarelab reproduce")
-    parser.add_argument("run", metavar="RUN_ID", help="MLflow's id, a beginning of it, or a folder")
+    parser.add_argument("run", metavar="RUN_ID", help="MLflow id, its beginning, or folder name")
     parser.add_argument("settings", nargs="*", metavar="allow_targets=[MODULE]")
-    parser.add_argument("--home", help="the records; default: RARELAB_HOME, else outputs/")
-    parser.add_argument("--uri", help="the MLflow store or server, for a run that is there alone")
+    parser.add_argument("--home", help="records folder; default: RARELAB_HOME, else outputs/")
+    parser.add_argument("--uri", help="the MLflow store or server, for runs not on disk")
     chosen = parser.parse_args(arguments)
 
     from rarelab.paths import home
@@ -242,7 +244,7 @@ def _reproduce(arguments: list[str]) -> int:
 
 def _sync(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="rarelab sync")
-    parser.add_argument("--home", help="the records; default: RARELAB_HOME, else outputs/")
+    parser.add_argument("--home", help="records folder; default: RARELAB_HOME, else outputs/")
     parser.add_argument("--uri", help="the MLflow store or server; default: the records' own")
     chosen = parser.parse_args(arguments)
 
@@ -257,10 +259,10 @@ def _sync(arguments: list[str]) -> int:
 def _ui(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="rarelab ui")
     parser.add_argument("experiment", nargs="?", help="default: the one with the newest run")
-    parser.add_argument("--home", help="the records; default: RARELAB_HOME, else outputs/")
+    parser.add_argument("--home", help="records folder; default: RARELAB_HOME, else outputs/")
     parser.add_argument("--uri", help="the MLflow store or server; default: the records' own")
     parser.add_argument("--port", type=int, default=5000)
-    parser.add_argument("--no-browser", action="store_true", help="open no window")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     chosen = parser.parse_args(arguments)
 
     from rarelab.dashboard.command import ui

@@ -1,20 +1,20 @@
-"""What the program says when something is wrong: one line, and the exit code that goes with it."""
+"""Errors reported to the user: a one-line message and an exit code."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class RarelabError(Exception):
-    """Something that ran has failed (exit code 1)."""
+    """A run or command failed after it had started (exit code 1)."""
 
     exit_code = 1
 
 
 class RequestError(RarelabError, ValueError):
-    """The request was wrong and nothing ran (exit code 2).
+    """The request was invalid and nothing ran (exit code 2).
 
     The message is one line: the key or column, what was found, what was expected, and the nearest
-    valid name where there is one.
+    valid name, if any.
     """
 
     exit_code = 2
@@ -25,17 +25,17 @@ class Pruned(RarelabError):
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived: leave as after Ctrl-C, with the exit code (143) that tells them apart."""
+    """SIGTERM was received: exit as after Ctrl-C, but with exit code 143."""
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception says, in one line; its type where it says nothing."""
+    """An exception's message on one line, or its type if it has none."""
     text = " ".join(str(error).split())
     return text or type(error).__name__
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """A clause naming the valid name closest to ``name``, or the short list of valid ones."""
+    """A clause with the valid name closest to ``name``, or else a short list of valid names."""
     valid = sorted(map(str, valid))
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     if close:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic file writes: a file is complete or absent."""
 
 import os
 import secrets
@@ -7,23 +7,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SCRATCH = ".part"
-"""How the name of a file that is being written ends."""
+"""Suffix of files that are still being written."""
 
 
 @contextmanager
 def written_whole(path: Path, *, replace: bool = True) -> Iterator[Path]:
-    """A scratch path beside ``path``; what the block writes there takes the name at its end.
+    """A scratch path beside ``path``; the file written there is renamed to ``path`` at the end.
 
-    The bytes are on the disk before the rename, so whoever opens ``path``, even after a power cut,
-    finds the old file or the new one. If the block raises, the scratch file is removed and ``path``
-    is as it was; a killed process leaves the scratch file, which stands in nobody's way.
+    The data is flushed to disk before the rename, so a reader of ``path`` sees the old file or the
+    new one, even after a power failure. If the block raises, the scratch file is removed and
+    ``path`` is unchanged; a killed process leaves its scratch file behind, which does no harm.
 
     Args:
-        path: the final name, in a folder that is there.
-        replace: whether a file of that name may be there.
+        path: the final name, in an existing folder.
+        replace: whether to overwrite an existing file.
 
     Raises:
-        FileExistsError: without ``replace``, where one is.
+        FileExistsError: ``path`` exists and ``replace`` is false.
     """
     scratch = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}{SCRATCH}")
     try:
@@ -39,24 +39,24 @@ def written_whole(path: Path, *, replace: bool = True) -> Iterator[Path]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file, in UTF-8, as :func:`written_whole` does."""
+    """Write a UTF-8 text file atomically, like :func:`written_whole`."""
     with written_whole(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
 
 
 def remove_scratch(path: Path) -> None:
-    """Remove what killed writers of ``path`` left; the caller knows that nobody writes it now."""
+    """Remove the scratch files of killed writers; nobody may be writing ``path`` now."""
     for left in path.parent.glob(f".{path.name[:100]}.*{SCRATCH}"):
         left.unlink(missing_ok=True)
 
 
 def _take_free_name(scratch: Path, path: Path) -> None:
-    """A link, unlike a rename, fails where the name is taken; not every file system has links."""
+    """Link, which unlike a rename fails if the name exists; not all file systems have links."""
     try:
         os.link(scratch, path)
     except FileExistsError:
         raise
     except OSError:
         if path.exists():
-            raise FileExistsError(f"{path} is there already") from None
+            raise FileExistsError(f"{path} already exists") from None
         os.replace(scratch, path)

@@ -1,4 +1,4 @@
-"""What was asked for: one run or a sweep, and that done."""
+"""Turn a ``rarelab train`` request into one run or a sweep, and execute it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,21 +27,21 @@ MULTIRUN = ("-m", "--multirun")
 def request(arguments: Sequence[str], folders: Sequence[str] = (), *, shell: bool = True) -> Any:
     """Do what ``rarelab train ARGUMENTS`` does.
 
-    It is a sweep with ``-m``, where the study says so (``hydra.sweeper.params`` or ``hydra.mode``),
-    and with ``sweep.arms``, ``sweep.zip`` or ``sweep.dry_run``. A swept value alone makes it one
-    only if it was not typed into a shell, where a comma may be a slip.
+    It is a sweep with ``-m``, if the study asks for one (``hydra.sweeper.params`` or
+    ``hydra.mode``), or with ``sweep.arms``, ``sweep.zip`` or ``sweep.dry_run``. A swept value by
+    itself makes it a sweep only outside a shell; in a shell a comma may be a typo.
 
     Args:
-        arguments: overrides, ``-m`` among them or not.
-        folders: the user's own folders of configuration (``--config-dir``).
-        shell: whether the arguments were typed into one.
+        arguments: overrides, with or without ``-m``.
+        folders: extra configuration folders (``--config-dir``).
+        shell: whether the arguments were typed into a shell.
 
     Returns:
-        The run's ``Outcome`` (None in the processes that torchrun started beside the first one);
-        for a sweep the ``Result`` of every job of the plan.
+        The run's ``Outcome`` (None in torchrun processes of rank > 0); for a sweep, the ``Result``
+        of every job in the plan.
 
     Raises:
-        RequestError: the request cannot be meant; nothing ran.
+        RequestError: the request is invalid; nothing ran.
     """
     lines = [quoted_arms(quoted_name(a)) for a in arguments if a not in MULTIRUN]
     with loader(folders) as found:
@@ -73,8 +73,8 @@ def _is_sweep(cfg: DictConfig) -> bool:
 def _sweep(cfg: DictConfig, found: ConfigLoader, lines: list[str]) -> Any:
     if Place.of_this_process() is not None:
         raise RequestError(
-            "torchrun starts the processes of one run; a sweep starts those of its jobs itself: "
-            "rarelab train -m ... trainer.devices=N"
+            "torchrun starts the processes of a single run, but a sweep starts its own: "
+            "use rarelab train -m ... trainer.devices=N"
         )
     for part, kind in (("sweeper", Sweeper), ("launcher", Launcher)):
         leaf = OmegaConf.to_container(cfg.hydra[part], resolve=True)
@@ -88,8 +88,8 @@ def _sweep(cfg: DictConfig, found: ConfigLoader, lines: list[str]) -> Any:
 
 
 def _check_plugin(key: str, leaf: Any, kind: type[Plugin]) -> None:
-    """Only an installed plug-in of its kind is built. The values of ours are checked like those of
-    any leaf; another's are its own business."""
+    """Refuse anything but an installed plug-in of this kind. Our plug-ins' values are checked like
+    any leaf; third-party values are not."""
     target = leaf.get("_target_") if isinstance(leaf, dict) else leaf
     found = {f"{cls.__module__}.{cls.__name__}" for cls in Plugins.instance().discover(kind)}
     if target not in found:

@@ -1,4 +1,4 @@
-"""One seed, split into random streams by name, so that no component disturbs another's draws."""
+"""One seed split into named random streams, so components do not affect each other's draws."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ STREAMS = ("draw", "init", "batches", "model", "loss", "bootstrap")
 
 
 def stream_seed(seed: int, name: str) -> int:
-    """The 32-bit seed of the stream ``name`` under ``seed``: a hash, so that neighbours differ."""
+    """The 32-bit seed of the stream ``name`` under ``seed``, hashed to decorrelate neighbours."""
     if name not in STREAMS:
         raise KeyError(f"unknown random stream {name!r}; known: {', '.join(STREAMS)}")
     return _hashed(seed, name)
@@ -24,9 +24,9 @@ def generator(seed: int, name: str) -> torch.Generator:
 
 @contextmanager
 def drawing_from(seed: int, name: str) -> Iterator[None]:
-    """Let torch's global generators draw from the stream ``name``, and put them back afterwards.
+    """Let torch's global generators draw from the stream ``name``, then restore them.
 
-    torch's own initialisers and dropout know the global generator only.
+    torch's initialisers and dropout only use the global generators.
     """
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
@@ -36,8 +36,8 @@ def drawing_from(seed: int, name: str) -> Iterator[None]:
 
 @contextmanager
 def drawing_apart(*where: int) -> Iterator[None]:
-    """Let torch's global generators draw from a stream that ``where`` and their own seed name, and
-    put them back afterwards: on the CPU, and on the GPU that is in use."""
+    """Let torch's global generators (CPU and current GPU) draw from a stream derived from their
+    own seed and ``where``, then restore them."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(_hashed(torch.initial_seed(), *where))
@@ -45,13 +45,13 @@ def drawing_apart(*where: int) -> Iterator[None]:
 
 
 def global_state() -> dict[str, Any]:
-    """The state of torch's global generators, the CPU's and each GPU's, as tensors."""
+    """The state of torch's global generators, of the CPU and every GPU, as tensors."""
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {"cpu": torch.get_rng_state(), "cuda": gpus}
 
 
 def set_global_state(state: dict[str, Any]) -> None:
-    """Put the global generators where :func:`global_state` found them."""
+    """Restore the global generators to a state from :func:`global_state`."""
     torch.set_rng_state(state["cpu"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,3 +1,3 @@
-"""The version of this package, which everything may import."""
+"""The version of this package; safe to import from anywhere."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""The band of false-positive rates that a budget can afford, as thresholds on the scores."""
+"""The band of false-positive rates within a budget, as thresholds on the scores."""
 
 from typing import NamedTuple
 
@@ -10,14 +10,14 @@ from rarelab.functional.order import masked_quantiles
 
 SCALES = ("iqr", "band")
 BASES = ("fpr", "population")
-LEAST_SCALE = 1e-12  # a spread not above this cannot set a temperature
+LEAST_SCALE = 1e-12  # a spread at or below this cannot set a temperature
 
 
 class Band(NamedTuple):
-    """Where a list's band lies, all [...] but ``knots`` [..., K], from the upper edge down.
+    """Where each list's band lies. All [...], except ``knots`` [..., K], from the upper edge down.
 
     ``tau`` is the temperature in units of the scores; ``spread`` is false where the reference
-    scores have no spread to set it by.
+    scores have no spread to derive it from.
     """
 
     knots: Tensor
@@ -60,5 +60,5 @@ def band(
     values = masked_quantiles(scores, reference, levels + quartiles, interpolation=interpolation)
     knots = values[..., :n_knots]
     spread = values[..., -2] - values[..., -1] if quartiles else knots[..., 0] - knots[..., -1]
-    enough = negatives.any(-1) & ~(spread <= LEAST_SCALE)  # a NaN is no lack of spread
+    enough = negatives.any(-1) & ~(spread <= LEAST_SCALE)  # NaN does not count as lack of spread
     return Band(knots, torch.where(enough, tau * spread, 1.0), enough)

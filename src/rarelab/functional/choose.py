@@ -1,4 +1,4 @@
-"""Which way of computing the soft sums of a batch of lists costs least."""
+"""Choose the cheapest way to compute the soft sums of a batch of lists."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -11,18 +11,18 @@ from rarelab.functional.grid import BIN, PER_TAU, Grid
 from rarelab.functional.ranking import Lists, Sources, Sums
 from rarelab.functional.window import Window, reach
 
-# Nanoseconds on one core, roughly: a pair evaluated, a point put in order and in tiles, a point
-# spread and read back, a grid point transformed; and what it takes to start.
+# Rough nanoseconds on one core: to evaluate a pair, to sort and tile a point, to spread a point and
+# read it back, to transform a grid point; and the fixed costs.
 PAIR, ORDERED, SPREAD, GRID_POINT = 2.5, 30.0, 25.0, 60.0
 WINDOW_START, GRID_START = 1e6, 1e6
-FEW = 1 << 18  # pairs that are summed directly whatever is done with the others
-SAMPLE = 128  # positives and points looked at to tell how many pairs are within reach
+FEW = 1 << 18  # up to this many pairs are summed directly, whatever happens to the rest
+SAMPLE = 128  # positives and points sampled to estimate how many pairs are within reach
 
 
 def sums(lists: Lists, path: str, chunk: int, sources: int | None = None) -> Sums:
-    """The soft sums by ``path``, or by the cheapest one for "auto".
+    """The soft sums by ``path``; "auto" takes the cheapest.
 
-    ``sources``: how many points all lists together are summed over; None = all.
+    ``sources``: the number of points summed over, across all lists; None = all.
     """
     grids = lists.tau.dtype == torch.float64
     if path == "auto":
@@ -38,9 +38,9 @@ def sums(lists: Lists, path: str, chunk: int, sources: int | None = None) -> Sum
 
 
 class _Either:
-    """The sums of one list, directly where their pairs are few, by ``many`` where they are not.
+    """The sums of one list: directly where there are few pairs, otherwise by ``many``.
 
-    Few: for the time that ``many`` takes for one more set of sources, or of targets.
+    Few means no slower than one more set of sources or targets in ``many``.
     """
 
     def __init__(self, lists: Lists, many: Sums) -> None:
@@ -58,7 +58,7 @@ class _Either:
 
 
 class _EitherSources:
-    """``count`` points, made ready when the first sum of either kind asks for them."""
+    """``count`` points, prepared when the first sum of either kind needs them."""
 
     def __init__(self, count: int, few: Callable[[], Sources], many: Callable[[], Sources]) -> None:
         self._count, self._few, self._many = count, few, many
@@ -88,7 +88,7 @@ def _cheapest(lists: Lists, chunk: int, grids: bool, sources: int) -> Sums:
     spread = GRID_START + SPREAD * points
     if grids and spread + GRID_POINT * span * PER_TAU * len(lists.scores) < min(window, pairs):
         return Grid(lists)
-    # A long grid may be mostly empty. To close the gaps costs as much as to put in order.
+    # A long grid may be mostly empty. Closing its gaps costs as much as sorting.
     if grids and span > BIN and spread + 2 * ORDERED * points < min(window, pairs):
         grid = Grid(lists)
         if spread + GRID_POINT * grid.cells * len(lists.scores) < min(window, pairs):
@@ -97,7 +97,7 @@ def _cheapest(lists: Lists, chunk: int, grids: bool, sources: int) -> Sums:
 
 
 def _near_and_span(lists: Lists) -> tuple[float, float]:
-    """Share of the pairs within reach, from a sample, and the widest list's range, in τ."""
+    """Share of pairs within reach (sampled), and the range of the widest list, in τ."""
     points = lists.scores.shape[1]
     span = ((lists.high - lists.low) / lists.tau).max()
     at = lists.at[:: max(1, len(lists.at) // SAMPLE)]

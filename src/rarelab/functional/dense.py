@@ -1,6 +1,6 @@
 """Smooth-AP of one list over all (positive, point) pairs: the path for small pools.
 
-Value and gradient come from one sweep over blocks of positives; no block outlives its turn.
+Value and gradient come from one pass over blocks of positives, one block in memory at a time.
 """
 
 from typing import Any
@@ -19,9 +19,9 @@ def single(
     live: int,
     chunk: int,
 ) -> tuple[Tensor, Tensor]:
-    """AP and dAP/ds of one list, in its own precision: NaN and zeros if it cannot be ranked.
+    """AP and dAP/ds of one list, in the scores' precision; NaN and zeros if it cannot be ranked.
 
-    ``scores`` [M]; ``at`` [P], the positives' columns; ``weights`` [M]; the gradient is that of the
+    ``scores`` [M]; ``at`` [P], the positives' columns; ``weights`` [M]. The gradient covers the
     first ``live`` columns.
     """
     if len(at) and bool(scores.amin() == -torch.inf):
@@ -45,7 +45,7 @@ def single(
 def _without_excluded(
     scores: Tensor, at: Tensor, tau: float | Tensor, weights: Tensor | None, live: int, *rest: Any
 ) -> tuple[Tensor, Tensor]:
-    """``single`` of the points that are not at −inf."""
+    """``single`` over the points that are not at −inf."""
     kept = scores != -torch.inf
     at = (kept.cumsum(0) - 1)[at[kept[at]]]
     weights, own = None if weights is None else weights[kept], kept[:live]
@@ -77,7 +77,7 @@ def value_and_gradient(
     for start in range(0, len(at), rows):
         block = slice(start, start + rows)
         step = (scores - centre[block, None]).mul_(inverse).sigmoid_()
-        rank = step.sum(1).add_(0.5)  # a point's tie with itself adds one half, and 1 is due
+        rank = step.sum(1).add_(0.5)  # a point's tie with itself adds 0.5 where 1 is needed
         among = step.index_select(1, at).sum(1).add_(0.5)
         torch.div(among, rank, out=precisions[block])
         if not live:

@@ -1,4 +1,4 @@
-"""Soft sums of one list over all pairs at once: for so few that nothing cleverer pays."""
+"""Soft sums of one list over all pairs at once, for lists too small for anything cleverer."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from rarelab.functional.ranking import Lists
 
 
 class Direct:
-    """The sums of ``lists``, which is one list."""
+    """The sums of ``lists``, which must hold a single list."""
 
     def __init__(self, lists: Lists) -> None:
         self.score, self.tau = lists.scores.flatten().to(lists.tau), lists.tau

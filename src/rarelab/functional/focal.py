@@ -1,4 +1,4 @@
-"""Focal modulation: cross-entropy in which what is already right counts for little."""
+"""Focal modulation: cross-entropy that down-weights well-classified examples."""
 
 import torch
 from torch import Tensor
@@ -6,23 +6,23 @@ from torch.nn import functional
 
 
 def sigmoid_focal(logits: Tensor, targets: Tensor, *, alpha: float, gamma: float) -> Tensor:
-    """Focal loss of independent yes-or-no questions, elementwise.
+    """Focal loss of independent binary targets, elementwise.
 
     ::
 
         p_t = p t + (1 − p)(1 − t),  p = σ(s)          α_t = α t + (1 − α)(1 − t)
         loss = α_t (1 − p_t)^γ · BCE(s, t)
 
-    1 − p_t is computed in logs, so that neither it nor its gradient is lost where p_t rounds to 1.
+    1 − p_t is computed in logs, so neither it nor its gradient is lost where p_t rounds to 1.
 
     Args:
         logits: any shape, floating.
         targets: the same shape and dtype, in [0, 1].
-        alpha: weight of a positive, 1 − alpha that of a negative; below 0: both 1.
+        alpha: weight of positives, with 1 − alpha for negatives; below 0: both 1.
         gamma: γ >= 0; 0 is BCE.
 
     Returns:
-        The shape of the logits, in nats. Nothing is checked: that is the loss's affair.
+        The shape of the logits, in nats. Inputs are not checked; the loss class does that.
 
     Source: Lin, Goyal, Girshick, He, Dollár, ICCV 2017, eq. 5.
     """
@@ -44,7 +44,7 @@ def softmax_focal(
     alpha: Tensor | None = None,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Focal loss of one choice among C classes, per row.
+    """Focal loss over C mutually exclusive classes, per row.
 
     ::
 
@@ -55,13 +55,13 @@ def softmax_focal(
         labels: int64 [M] in {0, .., C − 1}.
         gamma: γ >= 0; 0 is cross-entropy.
         alpha: weight of each class [C]; None: all 1.
-        label_smoothing: share of the target spread evenly over the classes; the modulation stays
-            that of the label itself.
+        label_smoothing: share of the target spread evenly over the classes; the modulating factor
+            still uses the label itself.
 
     Returns:
-        [M], in nats. Nothing is checked: that is the loss's affair.
+        [M], in nats. Inputs are not checked; the loss class does that.
 
-    Source: Lin et al., ICCV 2017, eq. 5, with softmax for the sigmoid.
+    Source: Lin et al., ICCV 2017, eq. 5, with softmax in place of the sigmoid.
     """
     others = logits.scatter(1, labels.unsqueeze(1), -torch.inf)
     missed = others.logsumexp(1) - logits.logsumexp(1)

@@ -1,9 +1,9 @@
 """Soft sums in near-linear time: spread on a uniform grid, convolve by FFT, interpolate back.
 
 σ and σ' are analytic in a strip of half-width π τ, so Lagrange interpolation on 8 points spaced
-τ/4 errs by about 1e-7 of a pair, decaying as the pair does. The work is O(M + G log G) for a range
-of G spacings; positions need float64. The scheme is that of the non-uniform FFT (Dutt & Rokhlin,
-1993) with local polynomials, which need no deconvolution.
+τ/4 has an error of about 1e-7 per pair, decaying with distance as the pair does. The cost is
+O(M + G log G) for a range of G spacings; positions need float64. The scheme is the non-uniform FFT
+(Dutt & Rokhlin, 1993) with local polynomials, which need no deconvolution.
 """
 
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from torch import Tensor
 
 from rarelab.functional.ranking import Lists
 
-PER_TAU = 4  # grid points to a temperature
-POINTS = 8  # grid points to a score, its stencil
-BIN = 48  # temperatures to a bin; two scores with an empty bin between them have σ = 0 or 1
-LONGEST = 1 << 26  # grid points of all lists together
-SHORT, KEPT = 1 << 17, 8  # a grid whose kernels are kept for the next step, and how many of them
-BLOCK = 1 << 16  # points spread at a time, so that they stay in the cache
+PER_TAU = 4  # grid points per temperature
+POINTS = 8  # grid points in a score's stencil
+BIN = 48  # temperatures per bin; scores with an empty bin between them have σ = 0 or 1
+LONGEST = 1 << 26  # grid points at most, all lists together
+SHORT, KEPT = 1 << 17, 8  # longest grid whose kernels are cached, and how many are
+BLOCK = 1 << 16  # points spread at a time, to stay in cache
 
 Block = tuple[Tensor, Tensor, Tensor, Tensor]  # row, cell, offset from its middle and mass [k]
 
@@ -39,8 +39,8 @@ LAGRANGE = _lagrange()
 class Grid:
     """The sums of ``lists``, each on a grid of ``length`` points (of which half stay empty).
 
-    Bins are taken about 0, not about the lowest score, so that an outlier costs the others no
-    digits; runs of empty bins shrink to one where the grid would otherwise be mostly empty.
+    Bins are aligned with 0, not with the lowest score, so an outlier costs the others no
+    precision; runs of empty bins shrink to one where the grid would otherwise be mostly empty.
     """
 
     def __init__(self, lists: Lists) -> None:
@@ -56,7 +56,7 @@ class Grid:
         self.length = _fast_length(2 * (self.cells + POINTS))
 
     def place(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The list of each of ``point`` [k], its grid cell, and where it lies off the middle."""
+        """Of each of ``point`` [k]: its list, grid cell, and offset from the cell's middle."""
         owner = point // self.points
         ratio = self.score.index_select(0, point) / self.width.index_select(0, owner)
         bins = ratio.floor()
@@ -96,7 +96,7 @@ class Grid:
         return _Sources(self, self._spread(blocks(), len(point), sides))
 
     def weights(self, middle: Tensor) -> Tensor:
-        """Lagrange weights [POINTS, k] of points ``middle`` [k] off their stencils' middles."""
+        """Lagrange weights [POINTS, k] at offsets ``middle`` [k] from the stencil's middle."""
         powers = torch.stack([torch.ones_like(middle), *[middle] * (POINTS - 1)]).cumprod(0)
         return LAGRANGE.to(middle.device) @ powers
 
@@ -114,7 +114,7 @@ class Grid:
                 node, weights = row * self.length + cell, self.weights(middle) * mass
                 for offset in range(POINTS):
                     grid.view(-1).scatter_add_(0, node + offset, weights[offset])
-        else:  # many points to a cell: sum their powers first, weigh once for the cell
+        else:  # many points per cell: sum their powers first, then weight once per cell
             moments = self.width.new_zeros(POINTS, rows * self.cells)
             for row, cell, middle, mass in blocks:
                 cell += row * self.cells
@@ -133,7 +133,7 @@ class Grid:
         if key in kept:
             return kept[key]
         kernels = _kernels(*key)
-        # Tracing makes tensors without values, of a class of their own.
+        # Tensors made while tracing hold no values and have a class of their own.
         if self.length <= SHORT and type(kernels) is Tensor:
             if len(kept) >= KEPT:
                 kept.pop(next(iter(kept)))
@@ -186,5 +186,5 @@ def _close_gaps(bins: Tensor) -> Tensor:
 
 
 def _fast_length(least: int) -> int:
-    """An even length ≥ ``least`` that the FFT likes: 2^k times 1, 3, 5, 9 or 15."""
+    """An even length ≥ ``least`` that is fast to transform: 2^k times 1, 3, 5, 9 or 15."""
     return min(m << max(1, -(-least // m) - 1).bit_length() for m in (1, 3, 5, 9, 15))

@@ -1,4 +1,4 @@
-"""What the ranking kernels share: their checks, and values that come with their gradient."""
+"""Shared by the ranking kernels: input checks, and values computed together with gradients."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,13 +14,12 @@ Live = Tensor | int | None
 def apply_once(evaluate: Evaluate, scores: Tensor, arguments: tuple, live: Live = None) -> Tensor:
     """Differentiable ``evaluate(scores, columns, arguments)[0]``.
 
-    ``evaluate`` returns a value [...] and its derivative by the first ``columns`` of ``scores``
-    [..., M], that is [..., columns] (unused if that is 0), each leading index depending on its own
-    scores only. It is called once, without a graph, and not at all for empty scores: the value of
-    an empty list is NaN.
+    ``evaluate`` returns a value [...] and its derivative [..., columns] with respect to the first
+    ``columns`` of ``scores`` [..., M] (unused if 0); each list depends on its own scores only. It
+    is called once, without a graph, and not at all for empty scores: an empty list's value is NaN.
 
-    ``live`` says where the gradient goes: to the first so many columns (None: to all), or to a
-    tensor [..., L] that ``scores`` begins with, which spares a queue behind it the graph.
+    ``live`` says where the gradient goes: to the first ``live`` columns (None: all), or to a tensor
+    [..., L] that ``scores`` begins with, which keeps a queue behind it out of the graph.
     """
     leaf = live if isinstance(live, Tensor) else scores
     columns = leaf.shape[-1] if live is None or leaf is live else min(live, scores.shape[-1])
@@ -35,7 +34,7 @@ def apply_once(evaluate: Evaluate, scores: Tensor, arguments: tuple, live: Live 
 
 
 def check_ranked_lists(name: str, scores: Tensor, positives: Tensor, tau: float | Tensor) -> None:
-    """Refuse what no ranking kernel takes.
+    """Refuse inputs that no ranking kernel accepts.
 
     Raises:
         TypeError: scores are not float32 or float64, or positives are not bool.
@@ -55,7 +54,7 @@ def check_ranked_lists(name: str, scores: Tensor, positives: Tensor, tau: float 
 
 
 def _in_full_precision(evaluate: Evaluate, scores: Tensor, columns: int, arguments: tuple) -> Any:
-    # Autocast rounds float32 products to half precision: ranks would lose all but three digits.
+    # Autocast rounds float32 products to half precision, leaving ranks with about three digits.
     with torch.autocast(scores.device.type, enabled=False):
         return evaluate(scores, columns, arguments)
 
@@ -87,7 +86,7 @@ class _Once(torch.autograd.Function):
 
 
 class _NoSecondDerivative(torch.autograd.Function):
-    """The same product for ``create_graph=True``: an error only once it is differentiated."""
+    """The same product for ``create_graph=True``; raises only when differentiated."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, upstream: Tensor, leaf: Tensor) -> Tensor:

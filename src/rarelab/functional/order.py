@@ -1,4 +1,4 @@
-"""Order statistics over the last dimension by partial selection, all leading indices at once."""
+"""Order statistics over the last dimension by partial selection, batched over the others."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,14 +9,14 @@ from torch import Tensor
 
 INTERPOLATIONS = ("linear", "lower", "higher", "nearest", "midpoint")
 _FLOAT32_COUNTS_TO = 1 << 24
-_WORTH_GROUPS = 1 << 14  # values from which on a selection by groups is faster
+_WORTH_GROUPS = 1 << 14  # number of values above which selection by groups is faster
 
 
 def quantile(x: Tensor, q: float, *, interpolation: str = "linear") -> Tensor:
     """The ``q`` quantile of ``x`` [..., n] over its last dimension, without gradient.
 
-    Bit for bit the value of ``torch.quantile``, whose limits it does not share: half precision
-    and more than 16 M elements are fine, and nothing is sorted. A NaN makes its row's quantile NaN.
+    Bit for bit the value of ``torch.quantile`` but without its limits: half precision and more than
+    16 M elements are fine, and nothing is sorted. A NaN makes its row's quantile NaN.
 
     Raises:
         ValueError: ``x`` is empty, ``q`` is outside [0, 1] or ``interpolation`` is unknown.
@@ -47,10 +47,10 @@ def iqr(x: Tensor) -> Tensor:
 def masked_quantiles(
     x: Tensor, where: Tensor, q: Sequence[float], *, interpolation: str = "linear"
 ) -> Tensor:
-    """The quantiles ``q`` of the entries of ``x`` [..., n] that ``where`` selects: [..., len(q)].
+    """The quantiles ``q`` of the entries of ``x`` [..., n] selected by ``where``: [..., len(q)].
 
-    Equal to ``torch.quantile(x[where], q)`` row by row, whatever the number selected in each;
-    NaN where none is. One selection serves all of ``q``; no gradient.
+    Equal to ``torch.quantile(x[where], q)`` row by row, however many are selected in each;
+    NaN where none are. One selection serves all of ``q``; no gradient.
     """
     x = x.detach().masked_fill(~where, -torch.inf)
     deepest = int((1.0 - min(q)) * (x.shape[-1] - 1)) + 2
@@ -84,9 +84,9 @@ def _ranks(last: int, q: float, interpolation: str, wide: bool) -> tuple[int, in
 
 
 def _neighbours(x: Tensor, below: int, above: int) -> tuple[Tensor, Tensor]:
-    """The values of ascending rank ``below`` and ``above`` (equal, or the next one up)."""
+    """The values of ascending ranks ``below`` and ``above`` (``below`` or ``below + 1``)."""
     count = x.shape[-1]
-    if 2 * below >= count:  # nearer to the top, where a NaN is selected too and amin returns it
+    if 2 * below >= count:  # nearer the top, where NaN is selected too and amin returns it
         top = _extremes(x, count - below, largest=True)
         low = top.amin(-1)
         return low, top if above == below else top.topk(2, largest=False).values[..., 1]
@@ -101,15 +101,15 @@ def _neighbours(x: Tensor, below: int, above: int) -> tuple[Tensor, Tensor]:
 def _extremes(x: Tensor, k: int, largest: bool) -> Tensor:
     """The ``k`` largest (or smallest) values of ``x`` [..., n], in any order: [..., k].
 
-    Split a row into groups. The k groups with the largest maxima hold k values that no other group
-    exceeds, so the k largest of all are among them, and few values need to be selected from. A NaN
-    counts as the largest value, as it does for ``topk``.
+    Each row is split into groups. The k groups with the largest maxima hold k values that no other
+    group exceeds, so they contain the k largest overall, and only they need to be searched. NaN
+    counts as the largest value, as in ``topk``.
     """
     size = int((x.shape[-1] / k) ** 0.5)
     if x.numel() < _WORTH_GROUPS or size < 4:
         return x.topk(k, largest=largest, sorted=False).values
     count = x.shape[-1] // size
-    groups = x[..., : size * count].unflatten(-1, (size, count))  # strided: one group a column
+    groups = x[..., : size * count].unflatten(-1, (size, count))  # strided: one group per column
     best = groups.amax(-2) if largest else groups.amin(-2)
     chosen = best.topk(k, largest=largest, sorted=False).indices.unsqueeze(-2)
     inside = groups.gather(-1, chosen.expand(*chosen.shape[:-2], size, k)).flatten(-2)

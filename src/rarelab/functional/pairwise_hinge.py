@@ -1,4 +1,4 @@
-"""The squared hinge over all pairs of a positive and a negative, in log-linear time."""
+"""Squared hinge over all (positive, negative) pairs, in log-linear time."""
 
 from typing import Any
 
@@ -16,16 +16,16 @@ def all_pairs_squared_hinge(
     weights: Tensor | None = None,
     live: Live = None,
 ) -> Tensor:
-    """Mean squared hinge of the margin by which each positive should beat each negative.
+    """Mean squared hinge on the margin by which each positive should beat each negative.
 
     ::
 
         L = Σ_{i∈P} Σ_{j∈N} w_i w_j max(0, margin − (s_i − s_j))²  /  (Σ_{i∈P} w_i · Σ_{j∈N} w_j)
 
-    With v_i = s_i for positives and v_j = s_j + margin for negatives, the pair counts exactly when
+    With v_i = s_i for positives and v_j = s_j + margin for negatives, a pair counts exactly when
     v_j > v_i. Sorted by v, the sums over "all negatives above" and "all positives below" are
-    running sums of 1, v and v²: O(M log M) in place of |P| · |N|. They are kept in float64 about
-    the middle of the scores, since the squares cancel.
+    running sums of 1, v and v²: O(M log M) instead of |P| · |N|. They are kept in float64 with the
+    scores centred, because the squares cancel.
 
     Args:
         scores: [..., M] float32 or float64; −inf takes a row out of the list.
@@ -35,8 +35,8 @@ def all_pairs_squared_hinge(
         live: as in :func:`rarelab.functional.smooth_ap.smooth_ap`.
 
     Returns:
-        [...], in the scores' precision, at least 0. NaN with zero gradient without a positive or
-        without a negative; NaN where a score is NaN.
+        [...], in the scores' precision, at least 0. NaN with zero gradient without a positive or a
+        negative; NaN where a score is NaN.
 
     Raises:
         TypeError, ValueError: as :func:`rarelab.functional.smooth_ap.smooth_ap`.
@@ -57,7 +57,7 @@ def _evaluate(scores: Tensor, live: int, arguments: tuple) -> tuple[Tensor, Any]
     wide = wide - wide.sum(-1, keepdim=True) / counted.sum(-1, keepdim=True).clamp_min(1)
     up, down = mass * positives, mass * ~positives
     v = torch.where(positives, wide, wide + margin)
-    # A pair at the margin itself adds nothing, so the order among equal v does not matter.
+    # A pair exactly at the margin adds nothing, so the order among equal v does not matter.
     order = v.argsort(-1)
     back = order.argsort(-1)
 

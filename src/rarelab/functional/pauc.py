@@ -1,4 +1,4 @@
-"""Partial AUC over the band of false-positive rates that a budget can afford, and its facts."""
+"""Soft partial AUC over the band of false-positive rates within a budget, and diagnostics."""
 
 from typing import Any, NamedTuple
 
@@ -35,10 +35,10 @@ def pauc_at_budget(
 
     ::
 
-        t(f) = (1 − f) quantile of the reference scores, a constant for the gradient
-        τ'   = tau · spread of the reference scores, a constant too
-        trapezoid:  TPR_k = Σ_i w_i σ((s_i − t(f_k))/τ') / Σ_i w_i  at K even knots f_k;
-                    pAUC  = their trapezoid mean                    (gradient: positives)
+        t(f) = (1 − f) quantile of the reference scores, without gradient
+        τ'   = tau · spread of the reference scores, without gradient
+        trapezoid:  TPR_k = Σ_i w_i σ((s_i − t(f_k))/τ') / Σ_i w_i  at K evenly spaced f_k;
+                    pAUC  = their trapezoid mean                   (gradient: positives)
         pairwise:   pAUC  = mean over the negatives j with t(beta) ≤ s_j ≤ t(alpha) of
                     Σ_i w_i σ((s_i − s_j)/τ') / Σ_i w_i             (gradient: both)
 
@@ -51,19 +51,19 @@ def pauc_at_budget(
         n_knots: K ≥ 2 of the trapezoid, both ends included.
         scale: the spread, "iqr" (inter-quartile range) or "band" (t(alpha) − t(beta)).
         basis: the reference, "fpr" (negatives) or "population" (all rows: an alert budget).
-        iid: rows that the reference may use, [M] or [..., M] bool; None = all.
+        iid: rows allowed in the reference, [M] or [..., M] bool; None = all.
         weights: weights of the positives, [M] or [..., M].
-        numerator: positives that i runs over, [M] or [..., M] bool; None = all positives.
+        numerator: the positives that i runs over, [M] or [..., M] bool; None = all.
         interpolation: as in :func:`rarelab.functional.order.quantile`.
         live: as in :func:`rarelab.functional.smooth_ap.smooth_ap`.
 
     Returns:
-        [...], in the scores' precision. NaN with zero gradient where there is no i (or no weight),
-        no reference negative, no spread, or (pairwise) no negative in the band.
+        [...], in the scores' precision. NaN with zero gradient where no positive (or weight) counts
+        or there is no reference negative, no spread, or (pairwise) no negative in the band.
 
     Raises:
-        TypeError, ValueError: as :func:`rarelab.functional.smooth_ap.smooth_ap`; options out of
-            range.
+        TypeError, ValueError: as :func:`rarelab.functional.smooth_ap.smooth_ap`, or an option is
+            out of range.
         RuntimeError: on a second derivative.
 
     Source: the pAUC-at-budget loss published with imbalanced-losses 0.6.0; partial AUC as in
@@ -115,12 +115,12 @@ def pauc_diagnostics(
     numerator: Tensor | None,
     interpolation: str,
 ) -> dict[str, Tensor]:
-    """Facts of each of C lists, without gradient, for the options of ``pauc_at_budget``.
+    """Diagnostics of C lists under the options of ``pauc_at_budget``, without gradient.
 
-    ``t_alpha``, ``t_beta`` (the band's upper and lower edge) and ``tau_eff``, in units of the
-    scores; ``band_neg_count``, the independent negatives within the band, ends included;
-    ``pauc_var``, the variance over the counted positives of what each adds to pAUC, unweighted.
-    Where a list is not ``valid`` [C] they are NaN, and the count 0.
+    ``t_alpha``, ``t_beta`` (upper and lower edge of the band) and ``tau_eff``, in units of the
+    scores; ``band_neg_count``, the independent negatives within the band, edges included;
+    ``pauc_var``, the unweighted variance of the counted positives' contributions to pAUC. Where a
+    list is not ``valid`` [C] they are NaN, and the count is 0.
 
     Args:
         scores: [C, M] float32 or float64.
@@ -161,7 +161,7 @@ def pauc_diagnostics(
 def _contributions(
     scores: Tensor, positives: Tensor, counted: Tensor, where: Band, surrogate: str
 ) -> tuple[Members, Tensor]:
-    """The counted positives of the lists [C, M], and what each one adds to pAUC before weighing."""
+    """The counted positives of the lists [C, M], and each one's unweighted contribution to pAUC."""
     chosen = Members.of(counted & (scores != -torch.inf))
     if surrogate == "trapezoid":
         return chosen, _rates(chosen, scores, where)[0]
@@ -181,7 +181,7 @@ def _trapezoid(scores: Tensor, live: int, arguments: tuple) -> tuple[Tensor, Any
 
 
 def _rates(chosen: Members, scores: Tensor, where: Band) -> tuple[Tensor, Tensor]:
-    """The trapezoid mean over the knots of σ((s_i − t)/τ'), and its derivative by s_i."""
+    """The trapezoid mean over the knots of σ((s_i − t)/τ'), and its derivative in s_i."""
     parts = where.knots.shape[-1] - 1
     weight = scores.new_tensor([0.5 / parts, *[1.0 / parts] * (parts - 1), 0.5 / parts])
     owner = chosen.place // scores.shape[1]
@@ -190,9 +190,9 @@ def _rates(chosen: Members, scores: Tensor, where: Band) -> tuple[Tensor, Tensor
 
 
 class _Pairs(NamedTuple):
-    """Positives against the band's negatives, ``other`` [n], each of ``mass`` 1/n of its list.
+    """Positives against the band's negatives ``other`` [n], each with ``mass`` 1/n in its list.
 
-    ``won`` [k]: the share of them that each positive beats.
+    ``won`` [k]: the share of those negatives that each positive beats.
     """
 
     lists: ranking.Lists

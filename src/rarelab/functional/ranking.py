@@ -1,8 +1,8 @@
-"""Smooth-AP of a batch of lists, written with the six soft sums that it is made of.
+"""Smooth-AP of a batch of lists, in terms of six soft sums.
 
-How a sum Σ_j mass_j k((s_j − s_i)/τ) is computed is the affair of ``Sums``: on a grid
+Implementations of ``Sums`` decide how a sum Σ_j mass_j k((s_j − s_i)/τ) is computed: on a grid
 (:mod:`rarelab.functional.grid`) or over the pairs within reach (:mod:`rarelab.functional.window`).
-A point is named by its place in the flattened [C, M] scores.
+A point is identified by its position in the flattened [C, M] scores.
 """
 
 from typing import NamedTuple, Protocol
@@ -27,22 +27,22 @@ class Sums(Protocol):
     """Scores and temperatures of C lists of M points."""
 
     def everyone(self) -> Sources:
-        """All points but the excluded ones, with a mass of 1 (q = 1)."""
+        """All points except the excluded ones, each with mass 1 (q = 1)."""
         ...
 
     def sources(self, point: Tensor, mass: Tensor) -> Sources:
-        """The points ``point`` [k] with ``mass`` [q, k]."""
+        """The points ``point`` [k], with ``mass`` [q, k]."""
         ...
 
 
 class Lists(NamedTuple):
     """C lists of M points.
 
-    ``scores`` [C, M], finite; ``present`` [C, M] bool, the points that are not excluded, None if
-    all are; ``chosen`` [C, M] bool, the positives, and ``at`` [P] as places; ``share`` [P],
-    w_i / Σ w of its list, and ``tau`` [C], > 0, in working precision; ``low`` and ``high`` [C], the
-    scores' ends; ``valid`` and ``sane`` [C] bool: there is something to rank, and no score was NaN
-    or +inf.
+    ``scores`` [C, M], finite; ``present`` [C, M] bool, the points not excluded, None if no
+    point is; ``chosen`` [C, M] bool, the positives, and ``at`` [P], their positions; ``share`` [P],
+    w_i / Σ w within the list, and ``tau`` [C], > 0, in working precision; ``low`` and ``high`` [C],
+    the range of the scores; ``valid`` [C] bool: there is something to rank; ``sane`` [C] bool: no
+    score was NaN or +inf.
     """
 
     scores: Tensor
@@ -62,7 +62,7 @@ class Lists(NamedTuple):
 
 
 def precision(device: torch.device) -> torch.dtype:
-    """What ranks are counted in: float64, on devices that have it."""
+    """The dtype ranks are counted in: float64 where the device has it."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
@@ -101,7 +101,7 @@ def value_and_gradient(lists: Lists, sums: Sums, live: int) -> tuple[Tensor, Ten
     at, count = lists.at, len(lists.scores)
     everyone, positives = sums.everyone(), sums.sources(at, torch.ones_like(lists.share)[None])
     (rank,), (among,) = everyone.steps(at), positives.steps(at)
-    rank, among = rank + 0.5, among + 0.5  # a tie with itself adds one half, and 1 is due
+    rank, among = rank + 0.5, among + 0.5  # a tie with itself adds 0.5 where 1 is needed
     average = rank.new_zeros(count).index_add_(0, lists.owner(at), lists.share * among / rank)
     average = torch.where(lists.valid & lists.sane, average, torch.nan)
     if not live:

@@ -24,14 +24,14 @@ def recall_at_quantile(
 
     ::
 
-        θ = (1 − quantile) quantile of all scores, a constant for the gradient
+        θ = (1 − quantile) quantile of all scores, without gradient
         recall = Σ_{i∈P} w_i σ((s_i − θ)/τ)  /  Σ_{i∈P} w_i
 
     Args:
-        scores: [..., M] float32 or float64; −inf ranks below everything (and counts as a row).
+        scores: [..., M] float32 or float64; −inf ranks below everything but still counts as a row.
         positives: [..., M] bool, same shape.
-        quantile: the alerted fraction, in (0, 1). Below the rate of positives, recall cannot
-            exceed quantile / rate.
+        quantile: the fraction alerted on, in (0, 1). Below the positive rate, recall cannot exceed
+            quantile / rate.
         tau: temperature > 0 in units of the scores; a tensor broadcasts to [...].
         interpolation: as in :func:`rarelab.functional.order.quantile`.
         weights: weights of the positives, [M] or [..., M]; θ is unweighted.
@@ -64,15 +64,15 @@ def _evaluate(scores: Tensor, live: int, arguments: tuple) -> tuple[Tensor, Any]
 def _single(
     scores: Tensor, positives: Tensor, threshold: Tensor, tau: float, live: int
 ) -> tuple[Tensor, Any]:
-    """One list without weights, in few operations: on small pools their number is what costs."""
+    """One unweighted list, in few operations: on small pools their number dominates the cost."""
     above = scores.masked_select(positives).sub_(threshold).mul_(1.0 / tau)
     step = above.sigmoid()
-    recall = step.mean().view(threshold.shape)  # NaN of nothing
+    recall = step.mean().view(threshold.shape)  # NaN if empty
     if not live:
         return recall, None
     each = 1.0 / (tau * max(1, len(above)))
     slope = above.neg_().sigmoid_().mul_(step).mul_(each)  # σ' = σ(x) σ(−x), accurate for all x
-    own = positives[..., :live]  # they come first, and so do their slopes
+    own = positives[..., :live]  # these come first, and so do their slopes
     return recall, scores.new_zeros(own.shape).masked_scatter_(own, slope)
 
 
@@ -84,9 +84,9 @@ def _many(
     weights: Tensor | None,
     live: int,
 ) -> tuple[Tensor, Any]:
-    """Any number of lists; only their positives are looked at."""
+    """Any number of lists; only their positives are evaluated."""
     shape, points = scores.shape[:-1], scores.shape[-1]
-    if isinstance(tau, Tensor):  # no temperature: as if there were no positive
+    if isinstance(tau, Tensor):  # no temperature: treated as having no positives
         tau = tau.to(scores.dtype).expand(shape)
         positives, tau = positives & (tau > 0).unsqueeze(-1), torch.where(tau > 0, tau, 1.0)
     chosen = Members.of(positives)

@@ -1,4 +1,4 @@
-"""Smooth-AP, the differentiable average precision of Brown et al. (ECCV 2020)."""
+"""Smooth-AP, a differentiable average precision (Brown et al., ECCV 2020)."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from rarelab.functional.once import Live, apply_once, check_ranked_lists
 
 PATHS = ("auto", "dense", "grid", "window")
 CHUNK = 1 << 18
-SMALL = 1 << 18  # pairs of one list that no other path beats
+SMALL = 1 << 18  # up to this many pairs in one list, no other path is faster
 
 
 def smooth_ap(
@@ -23,7 +23,7 @@ def smooth_ap(
     path: str = "auto",
     chunk: int = CHUNK,
 ) -> Tensor:
-    """Soft average precision of each ranked list; its gradient comes with it, in one pass.
+    """Soft average precision of each ranked list, computed with its gradient in one pass.
 
     ::
 
@@ -32,14 +32,14 @@ def smooth_ap(
         AP  = Σ_{i∈P} w_i B_i / (B_i + N_i)  /  Σ_{i∈P} w_i
 
     Args:
-        scores: [..., M] float32 or float64, any finite value; −inf takes a point out of the list.
+        scores: [..., M] float32 or float64, any finite value; −inf removes a point from the list.
         positives: [..., M] bool, same shape.
         tau: temperature > 0 in units of the scores; a tensor broadcasts to [...].
-        weights: weights of the positives, [M] or [..., M]; ranks are counted unweighted.
+        weights: weights of the positives, [M] or [..., M]; ranks are unweighted.
         live: only the first ``live`` columns get a gradient (the rest is a queue); None = all; or
-            those columns themselves, [..., L], where ``scores`` is without their graph.
+            those columns themselves, [..., L], when ``scores`` is detached.
         path: "dense" (all pairs), "grid" (near-linear), "window" (sorted, for scores far apart
-            in units of τ), or "auto", the one with the least estimated cost.
+            in units of τ), or "auto", the one with the lowest estimated cost.
         chunk: pairs held in memory at a time.
 
     Returns:

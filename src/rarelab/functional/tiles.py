@@ -1,4 +1,4 @@
-"""Points of several lists laid out in rectangular tiles, so that ragged work runs in batches."""
+"""Points of several lists laid out in rectangular tiles, to batch ragged work."""
 
 from typing import NamedTuple
 
@@ -9,9 +9,9 @@ from torch import Tensor
 class Tiles(NamedTuple):
     """Members of C lists cut into tiles of ``size`` slots, list by list, in the order given.
 
-    ``member`` [C, n, size]: a member's place in what was tiled, 0 in an empty slot; ``filled``
-    [C, n, size]: which slots hold a member, None if all do; ``held`` [C, n]: how many do. n is that
-    of the longest list.
+    ``member`` [C, n, size]: a member's index in the tiled input, 0 in an empty slot; ``filled``
+    [C, n, size]: which slots hold a member, None if all do; ``held`` [C, n]: how many do. n is the
+    tile count of the longest list.
     """
 
     member: Tensor
@@ -19,7 +19,7 @@ class Tiles(NamedTuple):
     held: Tensor
 
     def take(self, values: Tensor, empty: float) -> Tensor:
-        """``values`` [k] in the slots, [C, n, size], and ``empty`` in the empty ones."""
+        """``values`` [k] arranged in the slots [C, n, size], with ``empty`` in the empty ones."""
         taken = values.index_select(0, self.member.flatten()).view(self.member.shape)
         return self.fill(taken, empty)
 
@@ -38,7 +38,7 @@ class Tiles(NamedTuple):
 
 
 def tiles(member: Tensor, owner: Tensor, lists: int, size: int) -> Tiles:
-    """Tile ``member`` [k], whose lists ``owner`` [k] ascend and are fewer than ``lists``."""
+    """Tile ``member`` [k], whose list indices ``owner`` [k] ascend and are below ``lists``."""
     counts = owner.bincount(minlength=lists)
     slots = -(-int(counts.max()) // size) * size
     members = member.new_zeros(lists, slots)
@@ -48,7 +48,7 @@ def tiles(member: Tensor, owner: Tensor, lists: int, size: int) -> Tiles:
 
 
 def even_tiles(member: Tensor, lists: int, size: int) -> Tiles:
-    """``tiles`` of lists of one length."""
+    """``tiles`` for lists of equal length."""
     members = member.view(lists, -1)
     counts = torch.full((lists, 1), members.shape[1], device=member.device)
     full = members.shape[1] % size == 0

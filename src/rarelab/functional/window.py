@@ -1,7 +1,7 @@
 """Soft sums over the pairs within reach of each other; farther pairs are counted, not evaluated.
 
-The points are sorted into bins once and cut into tiles. A tile of targets meets the tiles of
-sources whose scores come within reach of its own: σ is 0 below them, and 1 above.
+The points are sorted into bins once and cut into tiles. A tile of targets is paired with the tiles
+of sources whose scores are within reach of its own: σ is 0 below them, and 1 above.
 """
 
 import math
@@ -13,13 +13,13 @@ from rarelab.functional.ranking import Lists
 from rarelab.functional.tiles import Tiles, even_tiles, tiles
 
 BINS_PER_REACH = 8
-TARGETS, SOURCES = 16, 64  # points to a tile, at most
+TARGETS, SOURCES = 16, 64  # points per tile, at most
 
 
 class Window:
     """The sums of ``lists``, about ``chunk`` pairs at a time.
 
-    With ``all_pairs`` the reach is endless and nothing is sorted: the dense sums of a batch.
+    With ``all_pairs`` the reach is unlimited and nothing is sorted: dense sums of a batch.
     """
 
     def __init__(self, lists: Lists, chunk: int, all_pairs: bool = False) -> None:
@@ -45,12 +45,12 @@ class Window:
         return _Sources(self, self.score, None, even_tiles(order, self.count, SOURCES))
 
     def sources(self, point: Tensor, mass: Tensor) -> "_Sources":
-        # As with targets: few lie far apart, and smaller tiles of them are in reach of fewer.
+        # As with targets: a few lie far apart, and smaller tiles are within reach of fewer.
         size = min(SOURCES, max(SOURCES // 4, len(point) // (8 * self.count)))
         return _Sources(self, self.score.index_select(0, point), mass, self.tiles(point, size))
 
     def tiles(self, point: Tensor, size: int) -> Tiles:
-        """``point`` [k] list by list, each in ascending order of score as far as bins tell."""
+        """``point`` [k] list by list, each in ascending order of score up to the bin width."""
         owner = point // self.points
         if self.key is None:
             return tiles(torch.arange(len(point), device=point.device), owner, self.count, size)
@@ -59,14 +59,14 @@ class Window:
 
 
 def reach(points: int) -> float:
-    """Distance in τ at which ``points`` steps σ, or slopes σ', add up to e^−28 = 7e-13 at most."""
+    """Distance in τ beyond which ``points`` steps σ or slopes σ' sum to at most e^−28 = 7e-13."""
     return 28.0 + math.log(points)
 
 
 def order_key(scores: Tensor, width: Tensor) -> Tensor:
-    """Integers [C·M] that ascend with list, then with bins of ``width`` [C] of ``scores`` [C, M].
+    """Integers [C·M] ordered by list, then by the bin of ``width`` [C] of ``scores`` [C, M].
 
-    Integers, because a radix sort of them is several times faster than a sort of the scores.
+    Integers, because their radix sort is several times faster than sorting the scores.
     """
     bins = (scores / width.to(scores.dtype)[:, None]).floor_()
     bins = bins.sub_(bins.amin(-1, keepdim=True)).clamp_(max=float(1 << 40))
@@ -77,7 +77,7 @@ def order_key(scores: Tensor, width: Tensor) -> Tensor:
 
 
 class _Sources:
-    """Scores in tiles [C, m, size]; masses [C, m, q, size], None if all are 1."""
+    """Scores in tiles [C, m, size]; masses [C, m, q, size], or None if all are 1."""
 
     def __init__(self, window: Window, score: Tensor, mass: Tensor | None, cut: Tiles) -> None:
         self.window, working = window, window.tau.dtype
@@ -86,7 +86,7 @@ class _Sources:
         if mass is not None:
             self.mass = torch.stack([cut.take(side, 0.0) for side in mass], 2)
             self.whole = self.mass.sum(-1)
-        # Bins leave a tile's ends out of order by less than a bin: widen them until they ascend.
+        # Tile bounds may be out of order by under a bin: widen until they ascend.
         self.low = self.score.amin(-1).flip(1).cummin(1).values.flip(1)
         self.high = self.score.amax(-1).cummax(1).values
         cut.fill(self.score, -torch.inf)  # below everything: σ and σ' are 0
@@ -99,7 +99,7 @@ class _Sources:
 
     def _sum(self, at: Tensor, slope: bool) -> Tensor:
         window, sides = self.window, self.whole.shape[-1]
-        # Few targets lie far apart: smaller tiles of them span less, and meet fewer sources.
+        # Few targets lie far apart: smaller tiles span less and meet fewer sources.
         targets = window.tiles(at, min(TARGETS, max(1, len(at) // (8 * window.count))))
         centre = targets.take(window.score.index_select(0, at), torch.inf)
         total = centre.new_zeros(*centre.shape, sides, dtype=window.tau.dtype)
@@ -111,7 +111,7 @@ class _Sources:
         return targets.put(total, len(at))
 
     def _within_reach(self, centre: Tensor) -> tuple[Tensor, Tensor]:
-        """First source tile in reach of each target tile [C, n], and the first one above reach."""
+        """First source tile within reach of each target tile [C, n], and the first beyond it."""
         reach = self.window.reach.to(centre.dtype)[:, None]
         lowest = centre.amin(-1)
         highest = centre.masked_fill(centre == torch.inf, -torch.inf).amax(-1)
@@ -129,7 +129,7 @@ class _Sources:
         """Add to ``total`` [C, n, size, q] the pairs of tiles (target, first ≤ source < beyond)."""
         per_list, slots = centre.shape[1:]
         together = max(1, self.window.chunk // (slots * self.score.shape[2]))
-        ends = (beyond - first).flatten().cumsum(0)  # of each target's run of sources
+        ends = (beyond - first).flatten().cumsum(0)  # ends of each target's run of sources
         owner = torch.arange(len(ends), device=ends.device) // per_list
         origin = owner * self.score.shape[1] + beyond.flatten() - ends  # source = origin + rank
         inverse = (1.0 / self.window.tau)[:, None, None]

@@ -1,4 +1,4 @@
-"""Focal losses: cross-entropy that turns away from what is already right."""
+"""Focal losses: cross-entropy that down-weights well-classified examples."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal, final
@@ -24,22 +24,22 @@ PADDING = -100
 class SigmoidFocalLoss(nn.Module):
     """α_t (1 − p_t)^γ · BCE of independent logits (Lin et al., ICCV 2017, eq. 5).
 
-    Every logit is a question of its own: one output, or several labels that may hold together. For
-    classes that exclude each other take `SoftmaxFocalLoss`.
+    Every logit is an independent binary problem: one output, or several labels that may co-occur.
+    For mutually exclusive classes use `SoftmaxFocalLoss`.
 
-    Fails when: labels are noisy (a wrongly labelled row is never "already right" and keeps its full
-    weight); with γ > 0 the scores are no log-odds any more, so probabilities need calibration; α
-    and γ interact, and α = 0.25 *lowers* the weight of positives.
+    Fails when: labels are noisy (a mislabelled row is never well classified and keeps its full
+    weight); scores are read as log-odds, which they are not for γ > 0 (calibrate probabilities); α
+    is set apart from γ: the two interact, and α = 0.25 *lowers* the weight of positives.
 
     Args:
-        alpha: weight of a positive in [0, 1], with 1 − alpha for a negative; −1 weighs both 1.
+        alpha: weight of positives in [0, 1], with 1 − alpha for negatives; −1: both weigh 1.
         gamma: γ >= 0; 0 is (α-weighted) BCE.
         reduction: over elements, 'mean' (by weight), 'sum' or 'none'.
-        gather_distributed: reduce over the rows of all processes: None if there are several.
+        gather_distributed: reduce over the rows of all processes; None: if there are several.
 
     Raises:
-        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
-            no class, or a weight is negative or not finite.
+        ValueError: an argument is out of range; in a call, shapes do not match, a target is not a
+            class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False
@@ -66,8 +66,8 @@ class SigmoidFocalLoss(nn.Module):
 
         Args:
             inputs: raw logits.
-            targets: the same shape (a dimension of 1 at the end may be missing on either side), in
-                [0, 1]; −100 leaves an element out.
+            targets: the same shape (either may lack a trailing dimension of 1), in [0, 1]; elements
+                of −100 are ignored.
             sample_weight: weights [N], or [N, ...] that broadcast against ``inputs``.
         """
         shape, inputs = inputs.shape, floating(inputs)
@@ -80,7 +80,7 @@ class SigmoidFocalLoss(nn.Module):
         goals = targets.to(inputs.dtype)
         keep = goals != PADDING
         _check_goals(goals, keep)
-        # What stands in an element left out must not reach the gradient, not even as NaN · 0.
+        # An ignored element's value must not reach the gradient, not even as NaN · 0.
         inputs, goals = torch.where(keep, inputs, 0), torch.where(keep, goals, 0)
         losses = sigmoid_focal(inputs, goals, alpha=self.alpha, gamma=self.gamma)
         mass = keep.to(losses.dtype) if weights is None else torch.where(keep, weights, 0)
@@ -94,25 +94,24 @@ class SoftmaxFocalLoss(nn.Module):
     """α_y (1 − p_y)^γ · CE of C >= 2 logits, p their softmax (Lin et al., ICCV 2017, eq. 5).
 
     Under 'mean_positive' the sum over all rows is divided by the weight of the rows that are not
-    ``background_class`` (at least 1 when there is none), RetinaNet's way of keeping the scale when
-    nearly everything is background: its value depends on how many positives the batch happens to
-    hold.
+    ``background_class`` (by 1 when there are none). This is how RetinaNet keeps the scale when
+    nearly everything is background; the value then depends on the positives in the batch.
 
-    Fails as `SigmoidFocalLoss` does: noisy labels keep their full weight, and scores lose their
-    calibration with γ > 0.
+    Fails as `SigmoidFocalLoss` does: noisy labels keep their full weight, and scores are
+    uncalibrated for γ > 0.
 
     Args:
-        alpha: weight of each class [C]; None weighs all 1.
+        alpha: weight of each class [C]; None: all 1.
         gamma: γ >= 0; 0 is cross-entropy.
         reduction: over rows, 'mean' (by weight), 'mean_positive', 'sum' or 'none'.
         label_smoothing: share of the target spread evenly over the classes, in [0, 1).
-        ignore_index: target of rows that are left out.
-        background_class: what 'mean_positive' does not count.
-        gather_distributed: reduce over the rows of all processes: None if there are several.
+        ignore_index: target of rows to ignore.
+        background_class: the class that 'mean_positive' does not count.
+        gather_distributed: reduce over the rows of all processes; None: if there are several.
 
     Raises:
-        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
-            no class, or a weight is negative or not finite.
+        ValueError: an argument is out of range; in a call, shapes do not match, a target is not a
+            class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False
@@ -167,7 +166,7 @@ class SoftmaxFocalLoss(nn.Module):
         keep = kept_rows(labels, classes, self.ignore_index)
         if keep is None:
             keep = torch.ones_like(labels, dtype=torch.bool)
-        # What stands in a row left out must not reach the gradient, not even as NaN · 0.
+        # An ignored row's values must not reach the gradient, not even as NaN · 0.
         logits = torch.where(keep.unsqueeze(1), logits, 0)
         labels = torch.where(keep, labels, 0)
         losses = softmax_focal(
@@ -200,10 +199,10 @@ class SoftmaxFocalLoss(nn.Module):
 
 
 def check_gamma(gamma: float) -> float:
-    """γ itself.
+    """Return γ.
 
     Raises:
-        ValueError: when it is negative or not finite.
+        ValueError: γ is negative or not finite.
     """
     if not 0 <= gamma < float("inf"):
         raise ValueError(f"gamma is {gamma}, expected a number of at least 0")
@@ -219,7 +218,7 @@ def _reduced(losses: Tensor, mass: Tensor, reduction: str) -> Tensor:
 
 
 def _alike(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in one shape, without a last dimension of 1 that only one of them has."""
+    """Both in the same shape, dropping a trailing dimension of 1 that only one of them has."""
     if inputs.shape == targets.shape:
         return inputs, targets
     if inputs.shape[-1:] == (1,) and inputs.shape[:-1] == targets.shape:
@@ -233,12 +232,12 @@ def _alike(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         )
     raise ValueError(
         f"logits have shape {list(inputs.shape)} and targets {list(targets.shape)}: every logit "
-        "needs its own target, 0 or 1 (classes that exclude each other: SoftmaxFocalLoss)"
+        "needs its own target, 0 or 1 (for mutually exclusive classes: SoftmaxFocalLoss)"
     )
 
 
 def _broadcast_weights(sample_weight: Tensor | None, inputs: Tensor) -> Tensor | None:
-    """Weights in the shape of the logits; given per row, or in a shape that broadcasts."""
+    """Weights expanded to the shape of the logits, from one per row or any broadcastable shape."""
     if sample_weight is None:
         return None
     weights = finite_weights(sample_weight.detach()).to(inputs)

@@ -1,9 +1,9 @@
 """Gathers whose gradient, after data-parallel averaging, is the single-process gradient.
 
-Every rank evaluates one and the same loss L on the rows of all ranks. Rank r can only reach its own
-parameters' copy through its own rows, and data-parallel training averages what the ranks find:
-(1/W) Σ_r ∂L/∂x_r · ∂x_r/∂θ. The full gradient is that sum without the 1/W, so the backward pass
-hands each rank its slice of ∂L/∂x times the world size W. No communication is needed for it.
+Every rank evaluates the same loss L on the rows of all ranks. Rank r only backpropagates through
+its own rows, and data-parallel training averages over ranks: (1/W) Σ_r ∂L/∂x_r · ∂x_r/∂θ. The full
+gradient is that sum without the 1/W, so the backward pass gives each rank its slice of ∂L/∂x times
+the world size W. This needs no communication.
 """
 
 import torch
@@ -13,7 +13,7 @@ from torch.autograd import Function
 
 
 def should_gather(gather_distributed: bool | None) -> bool:
-    """Whether several processes must share rows: not switched off, and a group of two or more."""
+    """Whether to share rows across processes: not disabled, and a group of two or more."""
     return (
         gather_distributed is not False
         and dist.is_available()
@@ -25,12 +25,12 @@ def should_gather(gather_distributed: bool | None) -> bool:
 def all_gather_with_grad(tensor: Tensor) -> Tensor:
     """Concatenate every rank's rows in rank order, [N_r, ...] -> [Σ N_r, ...], differentiably.
 
-    The row counts N_r may differ, the other dimensions and the dtype may not. The gradient that
-    arrives at ``tensor`` is W times its slice of the gathered gradient, which is exact after
-    averaging over W ranks provided that every rank computes the same loss from the result.
+    The row counts N_r may differ; the other dimensions and the dtype may not. The gradient of
+    ``tensor`` is W times its slice of the gathered gradient, which is exact after averaging over W
+    ranks if every rank computes the same loss from the result.
 
     Raises:
-        RuntimeError: without an initialised process group.
+        RuntimeError: no process group is initialised.
     """
     counts = row_counts(tensor.size(0), device=tensor.device)[:, 0].tolist()
     return gather_rows(tensor, counts)
@@ -39,16 +39,16 @@ def all_gather_with_grad(tensor: Tensor) -> Tensor:
 def all_gather_no_grad(tensor: Tensor) -> Tensor:
     """Concatenate every rank's rows in rank order, [N_r, ...] -> [Σ N_r, ...], detached.
 
-    The row counts may differ, the other dimensions and the dtype may not.
+    The row counts may differ; the other dimensions and the dtype may not.
 
     Raises:
-        RuntimeError: without an initialised process group.
+        RuntimeError: no process group is initialised.
     """
     return all_gather_with_grad(tensor.detach())
 
 
 def row_counts(rows: int, *flags: bool, device: torch.device) -> Tensor:
-    """Every rank's row count, and its flags beside it: int64 [W, 1 + flags], in one collective."""
+    """Every rank's row count and flags, int64 [W, 1 + flags], in one collective call."""
     if not (dist.is_available() and dist.is_initialized()):
         raise RuntimeError(
             "torch.distributed has no process group: call init_process_group before gathering"
@@ -60,7 +60,7 @@ def row_counts(rows: int, *flags: bool, device: torch.device) -> Tensor:
 
 
 def gather_rows(tensor: Tensor, counts: list[int]) -> Tensor:
-    """As `all_gather_with_grad`, for row counts that are known already."""
+    """As `all_gather_with_grad`, with the row counts already known."""
     if len(counts) == 1:
         return tensor
     return _GatherRows.apply(tensor, counts)  # pyright: ignore[reportReturnType]
@@ -69,7 +69,7 @@ def gather_rows(tensor: Tensor, counts: list[int]) -> Tensor:
 class _GatherRows(Function):
     @staticmethod
     def forward(tensor: Tensor, counts: list[int]) -> Tensor:
-        # Collectives want equal shapes and, for booleans, not every back end has a kernel.
+        # Collectives need equal shapes, and not every backend supports booleans.
         sent = tensor.to(torch.uint8) if tensor.dtype == torch.bool else tensor
         padded = sent.new_zeros(max(counts), *sent.shape[1:])
         padded[: sent.size(0)] = sent

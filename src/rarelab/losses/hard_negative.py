@@ -1,4 +1,4 @@
-"""Cross-entropy that looks harder at the negatives which the model takes for positives."""
+"""Cross-entropy with extra weight on the negatives that the model scores highest."""
 
 from typing import ClassVar, Literal, final
 
@@ -17,24 +17,24 @@ class HardNegativeBinaryCrossEntropy(nn.Module):
         loss = −(1/N) Σ_i [ω t_i log σ(s_i) + h_i (1 − t_i) log(1 − σ(s_i))]
         h_i  = hard_weight for the ⌈hard_fraction · n⌉ highest-scored of the n negatives, else 1
 
-    The mining is free of labels: which negative is hard follows from the scores (online hard
-    example mining, Shrivastava et al., CVPR 2016), and moves as the model does.
+    Which negatives are hard follows from the scores alone (online hard example mining, Shrivastava
+    et al., CVPR 2016) and changes as the model does.
 
-    Fails when: some negatives are unlabelled positives, which it then pushes down hardest; the
-    batch is so small that its top negatives are not those of the data; the scores are read as
-    log-odds, which they are no longer.
+    Fails when: some negatives are unlabelled positives, which it pushes down hardest; the batch is
+    too small for its top negatives to represent those of the data; the scores are read as log-odds,
+    which they no longer are.
 
     Args:
         hard_fraction: share of the batch's negatives that are up-weighted, in (0, 1].
         hard_weight: their weight, at least 1.
-        pos_weight: ω, the weight of a positive; None is filled in by the builder with the negatives
-            per positive of the training batches.
+        pos_weight: ω, the weight of a positive; for None the builder fills in the negatives per
+            positive of the training batches.
         reduction: over rows, 'mean', 'sum' or 'none'.
-        ignore_index: target of rows that are left out.
+        ignore_index: target of rows to ignore.
 
     Raises:
-        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
-            no class, or a weight is negative or not finite.
+        ValueError: an argument is out of range; in a call, shapes do not match, a target is not a
+            class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False
@@ -61,7 +61,7 @@ class HardNegativeBinaryCrossEntropy(nn.Module):
     def forward(
         self, logits: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None
     ) -> Tensor:
-        """The loss of logits [N] or [N, 1]; ``sample_weight`` [N] weighs rows on top of h, ω."""
+        """The loss of logits [N] or [N, 1]; ``sample_weight`` [N] further weights rows."""
         losses = self.rows(logits, targets)
         goals = as_column(targets, len(losses), "targets").to(losses.device)
         weights = as_weights(sample_weight, losses.unsqueeze(1))

@@ -1,4 +1,4 @@
-"""Cross-entropy whose logits are moved by class, by its rate or by how few rows it has."""
+"""Cross-entropy with logits shifted per class, by its rate or by its number of rows."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal, final
@@ -18,24 +18,24 @@ class LogitAdjustedCrossEntropy(nn.Module):
 
         loss = −log softmax(s + τ log π)_y,    binary:  BCE(s + τ log(π₁/π₀), y)
 
-    With τ = 1 the scores s rank the classes of a row as balanced accuracy wants them: the rates are
-    divided out. They are no log-rates at the natural prevalence: add τ log π for those.
+    With τ = 1 the scores s rank the classes of a row for balanced accuracy: the rates are divided
+    out. They are not log-rates at the natural prevalence; add τ log π for those.
 
-    Fails when: there is one logit. A constant is then added to every score, which a bias undoes and
-    no ranking of rows sees, so that it finds what BCE finds. Nor does it add anything to batches
-    that are balanced already (π is the rate that the batches show).
+    Fails when: there is one logit. It then adds a constant to every score, which a bias absorbs and
+    no ranking of rows depends on, so it is equivalent to BCE. It also does nothing for batches that
+    are already balanced (π are the rates in the batches).
 
     Args:
         num_classes: columns of the logits; 1 for binary targets in {0, 1}.
-        class_priors: π, [C] (binary: of 0 and of 1), at least 0; the builder fills in the rates of
+        class_priors: π, [C] (binary: of 0 and of 1), at least 0; the builder fills in the rates in
             the training batches.
         tau: τ >= 0; 0 is cross-entropy.
         reduction: over rows, 'mean', 'sum' or 'none'.
-        ignore_index: target of rows that are left out.
+        ignore_index: target of rows to ignore.
 
     Raises:
-        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
-            no class, or a weight is negative or not finite.
+        ValueError: an argument is out of range; in a call, shapes do not match, a target is not a
+            class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False
@@ -62,7 +62,7 @@ class LogitAdjustedCrossEntropy(nn.Module):
     def forward(
         self, logits: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None
     ) -> Tensor:
-        """The loss of logits [N, C] ([N] when binary); ``sample_weight`` [N] weighs rows."""
+        """The loss of logits [N, C] ([N] when binary); ``sample_weight`` [N] weights rows."""
         logits = as_logits(logits, len(self.shift))
         return self.rows(logits + self.shift.to(logits), targets, sample_weight=sample_weight)
 
@@ -74,24 +74,24 @@ class LDAMLoss(nn.Module):
         loss = −log softmax(scale · (s − Δ_y e_y))_y,   Δ_c = max_margin · (n_min / n_c)^(1/4)
 
     Binary, with one logit s = s₁ − s₀: softplus(−scale (s − Δ₁)) for a positive, and
-    softplus(scale (s + Δ₀)) for a negative. n_c are the training rows of class c, each once.
+    softplus(scale (s + Δ₀)) for a negative. n_c counts the training rows of class c, each once.
 
-    Fails when: the logits have no fixed scale. The paper normalises features and weights and takes
-    scale = 30; the heads here do neither, so a margin can be outgrown by larger weights, and with
-    scale = 30 a start at the class rates saturates. Its second half, re-weighting late in training,
-    is not part of the loss.
+    Fails when: the logits have no fixed scale. The paper normalises features and weights and uses
+    scale = 30; the heads here do not normalise, so larger weights can outgrow a margin, and with
+    scale = 30 an initialisation at the class rates saturates. The paper's second part, re-weighting
+    late in training, is not part of the loss.
 
     Args:
         num_classes: columns of the logits; 1 for binary targets in {0, 1}.
-        class_counts: n, [C] (binary: of 0 and of 1); the builder fills in the training rows.
+        class_counts: n, [C] (binary: of 0 and of 1); the builder fills in those of training.
         max_margin: the margin of the rarest class, in units of the logits.
-        scale: factor on the logits after the margin.
+        scale: factor applied to the logits after the margin.
         reduction: over rows, 'mean', 'sum' or 'none'.
-        ignore_index: target of rows that are left out.
+        ignore_index: target of rows to ignore.
 
     Raises:
-        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
-            no class, or a weight is negative or not finite.
+        ValueError: an argument is out of range; in a call, shapes do not match, a target is not a
+            class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False
@@ -122,7 +122,7 @@ class LDAMLoss(nn.Module):
     def forward(
         self, logits: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None
     ) -> Tensor:
-        """The loss of logits [N, C] ([N] when binary); ``sample_weight`` [N] weighs rows."""
+        """The loss of logits [N, C] ([N] when binary); ``sample_weight`` [N] weights rows."""
         logits = as_logits(logits, self.num_classes)
         classes = len(self.margins)
         labels = as_labels(targets, len(logits), classes, self.ignore_index).to(logits.device)

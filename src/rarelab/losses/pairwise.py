@@ -1,4 +1,4 @@
-"""The AUC by a convex stand-in: the squared hinge over all pairs."""
+"""A convex surrogate of AUC: the squared hinge over all pairs."""
 
 from typing import ClassVar, Literal, final
 
@@ -17,26 +17,25 @@ class AllPairsSquaredHingeLoss(PooledLoss):
 
     over a pool of the batch and the last ``queue_size`` rows before it. It bounds 1 − AUROC from
     above (margin = 1), is convex in the scores and needs no warmup. A class needs a positive and a
-    negative in the pool; under 'none' its entry is NaN otherwise, under 'mean' and 'sum' it is left
-    out.
+    negative in the pool; otherwise its entry is NaN under 'none', and 'mean' and 'sum' skip it.
 
-    Fails when: only the top matters. Every pair counts alike, however low both stand, so that the
-    many easy negatives outvote the few at the top; and the square lets outliers and wrong labels
-    dominate. Scores are no log-odds.
+    Fails when: only the top matters. Every pair counts equally, however low it ranks, so the many
+    easy negatives outweigh the few at the top; and the square lets outliers and wrong labels
+    dominate. Scores are not log-odds.
 
     Args:
         num_classes: columns of the logits; 1 for binary targets in {0, 1}.
-        margin: what a positive's lead should be, in logits.
+        margin: the lead a positive should have, in logits.
         queue_size: earlier rows remembered; 0 for none, as published.
         reduction: over classes, 'mean', 'sum' or 'none' ([C]).
-        ignore_index: target of rows that are left out of everything.
+        ignore_index: target of rows to ignore entirely.
         update_queue_in_eval: let batches join the queue in eval mode too.
-        gather_distributed: rank the rows of all processes: None if there are several, False never.
-        max_pool_size: rows of the pool at most, drawn with a minimum per class; None for no limit.
+        gather_distributed: rank the rows of all processes; None: if several exist; False: never.
+        max_pool_size: limit on the pool's rows, sampled with a minimum per class; None: no limit.
 
     Raises:
-        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
-            no class, or a weight is negative or not finite.
+        ValueError: an argument is out of range; in a call, shapes do not match, a target is not a
+            class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False
@@ -77,9 +76,9 @@ class AllPairsSquaredHingeLoss(PooledLoss):
         """The loss of logits [N, C] ([N] when binary) at targets [N] or [N, 1].
 
         Args:
-            iid_mask: which rows are independent draws, [N]; remembered, and of no effect here.
+            iid_mask: which rows are independent draws, [N]; queued, but not used by this loss.
             return_per_class: also return the class losses [C] and which are valid, bool [C].
-            sample_weight: weights [N]; a pair weighs the product of its rows' weights.
+            sample_weight: weights [N]; a pair's weight is the product of its rows' weights.
         """
         done = self.evaluate(logits, targets, iid_mask, sample_weight)
         return done.result(return_per_class)

@@ -1,4 +1,4 @@
-"""Partial area under the ROC curve, over the false-positive rates that a budget allows."""
+"""Partial area under the ROC curve, over the false-positive rates within a budget."""
 
 from typing import Any, Literal, final
 
@@ -25,13 +25,14 @@ class PAUCAtBudgetLoss(TemperedLoss):
 
         t(f) = (1 − f) quantile of the independent negatives, τ' = temperature · their spread,
         both without gradient
-        trapezoid:  TPR_k = (1/|P|) Σ_{i∈P} σ((s_i − t(f_k))/τ'),  over K even f_k in [α, β]
+        trapezoid:  TPR_k = (1/|P|) Σ_{i∈P} σ((s_i − t(f_k))/τ'),  at K even steps f_k in [α, β]
         pairwise:   (1/|P||B|) Σ_{i∈P} Σ_{j∈B} σ((s_i − s_j)/τ'),  B = {j : t(β) ≤ s_j ≤ t(α)}
 
-    α = 0 and β = the budget rank positives against every negative that the budget would alert on.
-    The trapezoid moves positives alone, the pairwise form the band's negatives too. The edges can
-    be read from a pool of well over 1/β negatives only. A class needs a positive, an independent
-    negative and a spread of scores (pairwise: a negative in the band too).
+    With α = 0 and β = the budget, positives are ranked against every negative that the budget would
+    alert on. The trapezoid has gradients only for positives, the pairwise form also for the band's
+    negatives. Estimating the edges takes a pool of well over 1/β negatives. A class needs a
+    positive, an independent negative and a spread of scores (pairwise: also a negative in the
+    band).
 
     As published with imbalanced-losses 0.6.0; partial AUC as in McClish (1989).
 
@@ -42,23 +43,23 @@ class PAUCAtBudgetLoss(TemperedLoss):
         surrogate: 'trapezoid' or 'pairwise'.
         n_knots: K of the trapezoid, at least 2; more for wide bands.
         tau_scale: the spread, 'iqr' (inter-quartile range, with a temperature near 0.1) or 'band'
-            (t(α) − t(β), with one near 1).
+            (t(α) − t(β), with a temperature near 1).
         pos_numerator: P, the positives of the 'pool', or the 'live' ones of the batch: fewer, but
-            the gradient is not thinned out by those remembered.
-        budget_basis: t is read off the negatives ('fpr'), or off all independent rows
+            queued positives do not dilute the gradient.
+        budget_basis: t is a quantile of the negatives ('fpr'), or of all independent rows
             ('population': a budget of alerts; the trapezoid is then close to recall at a quantile).
         queue_size: earlier rows remembered; 0 for none.
-        temperature: in multiples of the spread.
+        temperature: τ, in multiples of the spread.
         reduction: over classes, 'mean', 'sum' or 'none' ([C]).
-        ignore_index: target of rows that are left out of everything.
+        ignore_index: target of rows to ignore entirely.
         update_queue_in_eval: let batches join the queue in eval mode too.
-        gather_distributed: rank the rows of all processes: None if there are several, False never.
-        quantile_interpolation: as `torch.quantile` has it, for edges, knots and quartiles.
-        max_pool_size: rows of the pool at most, drawn with a minimum per class; None for no limit.
+        gather_distributed: rank the rows of all processes; None: if several exist; False: never.
+        quantile_interpolation: as in `torch.quantile`; for edges, knots and quartiles.
+        max_pool_size: limit on the pool's rows, sampled with a minimum per class; None: no limit.
 
     Raises:
-        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
-            no class, or a weight is negative or not finite.
+        ValueError: an argument is out of range; in a call, shapes do not match, a target is not a
+            class, or a weight is negative or not finite.
     """
 
     def __init__(
@@ -116,14 +117,14 @@ class PAUCAtBudgetLoss(TemperedLoss):
         """The loss of logits [N, C] ([N] when binary) at targets [N] or [N, 1].
 
         Args:
-            iid_mask: which rows are independent draws, bool [N]: the edges and the spread are read
-                off these alone. None: all.
+            iid_mask: which rows are independent draws, bool [N]; only these determine the edges and
+                the spread. None: all.
             return_per_class: also return the class losses [C] and which are valid, bool [C].
-            return_diagnostics: also return, last, a dictionary of [C]: ``t_alpha``, ``t_beta``,
-                ``tau_eff``, ``band_neg_count``, ``pauc_var`` as in
+            return_diagnostics: also return, last, a dictionary of tensors [C]: ``t_alpha``,
+                ``t_beta``, ``tau_eff``, ``band_neg_count``, ``pauc_var`` as in
                 :func:`rarelab.functional.pauc.pauc_diagnostics`, and
                 ``grad_pos_count``, the positives of this batch.
-            sample_weight: weights [N]; a positive's weight is its share in the mean over P.
+            sample_weight: weights [N]; a positive's weight is its share of the mean over P.
         """
         done = self.evaluate(logits, targets, iid_mask, sample_weight)
         result = done.result(return_per_class)
@@ -144,7 +145,7 @@ class PAUCAtBudgetLoss(TemperedLoss):
         return 1 - values
 
     def _warn_without_spread(self, rows: Rows, positives: Tensor, options: dict[str, Any]) -> None:
-        """Warn if a class with positives and negatives is left out for want of a spread."""
+        """Warn if a class with positives and negatives is skipped for lack of a spread."""
         reference = ~positives if rows.iid is None else ~positives & rows.iid
         names = ("alpha", "beta", "tau", "n_knots", "scale", "basis", "iid", "interpolation")
         where = band(rows.scores, positives, **{name: options[name] for name in names})

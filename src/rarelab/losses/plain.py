@@ -1,8 +1,8 @@
 """The losses that ranking losses are compared with: cross-entropy, binary and multi-class.
 
-Both leave out rows whose target is ``ignore_index``, weigh rows by ``sample_weight`` and reduce
-alike: 'mean' is the weighted mean over the rows that count, 'sum' their weighted sum, 'none' one
-entry per row with 0 for a row left out. With no row left, 'mean' and 'sum' are a zero that is still
+All ignore rows whose target is ``ignore_index``, weight rows by ``sample_weight`` and reduce in the
+same way: 'mean' is the weighted mean over the remaining rows, 'sum' their weighted sum, 'none' one
+entry per row with 0 for ignored rows. With no rows left, 'mean' and 'sum' give a zero that is still
 attached to the graph.
 """
 
@@ -30,11 +30,11 @@ class BinaryCrossEntropy(nn.Module):
 
     Args:
         reduction: over rows, 'mean', 'sum' or 'none'.
-        ignore_index: target of rows that are left out.
+        ignore_index: target of rows to ignore.
 
     Raises:
-        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
-            no class, or a weight is negative or not finite.
+        ValueError: an argument is out of range; in a call, shapes do not match, a target is not a
+            class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False
@@ -50,7 +50,7 @@ class BinaryCrossEntropy(nn.Module):
     def forward(
         self, logits: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None
     ) -> Tensor:
-        """The loss; ``sample_weight`` [N] weighs rows."""
+        """The loss; ``sample_weight`` [N] weights rows."""
         return _binary(logits, targets, sample_weight, None, self.reduction, self.ignore_index)
 
 
@@ -58,19 +58,19 @@ class BinaryCrossEntropy(nn.Module):
 class WeightedBinaryCrossEntropy(nn.Module):
     """−[ω t log σ(s) + (1 − t) log(1 − σ(s))], with ω the weight of a positive.
 
-    Weighting by class as in Manski & Lerman (Econometrica 45, 1977), in nats.
+    Class weighting as in Manski & Lerman (Econometrica 45, 1977), in nats.
 
-    Fails when: labels are wrong, since a wrong positive weighs ω too; scores are read as log-odds,
-    which they exceed by log ω; ω is so large that a batch with a positive outvotes all others.
+    Fails when: labels are wrong, since a false positive label weighs ω too; scores are read as
+    log-odds, which they exceed by log ω; ω is so large that batches with a positive dominate.
 
     Args:
-        pos_weight: ω; negatives per positive in the training rows makes both sides weigh the same.
+        pos_weight: ω; the training rows' negatives per positive balances the two classes.
         reduction: over rows, 'mean', 'sum' or 'none'.
-        ignore_index: target of rows that are left out.
+        ignore_index: target of rows to ignore.
 
     Raises:
-        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
-            no class, or a weight is negative or not finite.
+        ValueError: an argument is out of range; in a call, shapes do not match, a target is not a
+            class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False
@@ -94,7 +94,7 @@ class WeightedBinaryCrossEntropy(nn.Module):
     def forward(
         self, logits: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None
     ) -> Tensor:
-        """The loss; ``sample_weight`` [N] weighs rows, on top of ω."""
+        """The loss; ``sample_weight`` [N] weights rows on top of ω."""
         return _binary(
             logits, targets, sample_weight, self.pos_weight, self.reduction, self.ignore_index
         )
@@ -110,11 +110,11 @@ class CrossEntropy(nn.Module):
         num_classes: C, at least 2.
         label_smoothing: share of the target spread evenly over the classes, in [0, 1).
         reduction: over rows, 'mean', 'sum' or 'none'.
-        ignore_index: target of rows that are left out.
+        ignore_index: target of rows to ignore.
 
     Raises:
-        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
-            no class, or a weight is negative or not finite.
+        ValueError: an argument is out of range; in a call, shapes do not match, a target is not a
+            class, or a weight is negative or not finite.
     """
 
     needs_warmup: ClassVar[bool] = False
@@ -142,17 +142,17 @@ class CrossEntropy(nn.Module):
     def forward(
         self, logits: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None
     ) -> Tensor:
-        """The loss; ``sample_weight`` [N] weighs rows."""
+        """The loss; ``sample_weight`` [N] weights rows."""
         logits = as_logits(logits, self.num_classes)
         labels = as_labels(targets, logits.size(0), self.num_classes, self.ignore_index)
         weights = as_weights(sample_weight, logits)
         if labels.device.type == "cpu":
             keep = kept_rows(labels, self.num_classes, self.ignore_index)
         else:
-            # On an accelerator a mask costs less than waiting for the answer whether one is needed.
+            # On an accelerator a mask costs less than the sync to find out whether one is needed.
             keep = labels != self.ignore_index
         if keep is not None:
-            # What stands in a row left out must not reach the gradient, not even as NaN · 0.
+            # An ignored row's values must not reach the gradient, not even as NaN · 0.
             logits = torch.where(keep.unsqueeze(1), logits, 0)
             labels = torch.where(keep, labels, 0)
         plain = keep is None and weights is None and labels.numel() > 0
@@ -200,7 +200,7 @@ def _binary(
     keep = _kept_goals(goals, ignore_index)
     scores = logits.squeeze(1)
     if keep is not None:
-        # What stands in a row left out must not reach the gradient, not even as NaN · 0.
+        # An ignored row's values must not reach the gradient, not even as NaN · 0.
         scores, goals = torch.where(keep, scores, 0), torch.where(keep, goals, 0)
     plain = keep is None and weights is None and goals.numel() > 0
     if pos_weight is not None:
@@ -212,11 +212,11 @@ def _binary(
 
 
 def _kept_goals(goals: Tensor, ignore_index: int) -> Tensor | None:
-    """Mask of the rows that count, or None when all do; refuses targets outside [0, 1]."""
+    """Mask of the rows to keep, or None for all; refuses targets outside [0, 1]."""
     if goals.numel() == 0:
         return None
     if goals.device.type != "cpu":
-        # There a mask costs less than waiting for the answer whether one is needed.
+        # On an accelerator a mask costs less than the sync to find out whether one is needed.
         return goals != ignore_index
     low, high = torch.aminmax(goals)
     low, high = float(low), float(high)

@@ -1,4 +1,4 @@
-"""The pool a ranking loss ranks: this batch's rows, then a memory of earlier ones."""
+"""The pool that a ranking loss ranks: the rows of this batch, then a queue of earlier ones."""
 
 from math import isfinite
 from typing import NamedTuple
@@ -18,12 +18,12 @@ SAMPLED = (
 
 
 class Rows(NamedTuple):
-    """Rows with their classes leading, as the kernels take them.
+    """Rows in the class-first layout of the kernels.
 
-    ``scores`` [C, M], without a graph; ``labels`` int64 [M]; ``weights`` [M], or None when all are
-    1; ``iid`` bool [M], or None when all are independent draws; ``live`` [C, L], the scores of this
-    batch, which come first, with their graph. ``broken`` bool [C]: the classes in which a counted
-    score of this batch was NaN or infinite, or None when all were finite; ``scores`` hold 0 there.
+    ``scores`` [C, M], detached; ``labels`` int64 [M]; ``weights`` [M], or None when all are 1;
+    ``iid`` bool [M], or None when all are independent draws; ``live`` [C, L], the scores of this
+    batch, which come first, with their graph. ``broken`` bool [C]: classes with a NaN or infinite
+    score in a kept row of this batch, or None; ``scores`` hold 0 in place of such scores.
     """
 
     scores: Tensor
@@ -34,16 +34,16 @@ class Rows(NamedTuple):
     broken: Tensor | None = None
 
     def select(self, index: Tensor, live: Tensor) -> "Rows":
-        """The rows that a mask [M] or an index selects; ``live`` is what is left of the batch."""
+        """The rows selected by a mask [M] or an index; ``live``: the batch rows that remain."""
         weights = None if self.weights is None else self.weights[index]
         iid = None if self.iid is None else self.iid[index]
         scores, labels = self.scores[:, index].contiguous(), self.labels[index]
         return Rows(scores, labels, weights, iid, live, self.broken)
 
     def without_infinities(self, finite: Tensor, keep: Tensor | None) -> "Rows":
-        """The same rows with 0 where ``finite`` [C, M] is false, and the broken classes marked.
+        """The same rows with 0 where ``finite`` [C, M] is false, and broken classes marked.
 
-        Scores of rows that are not in ``keep`` [M] break nothing.
+        Rows outside ``keep`` [M] do not break a class.
         """
         broken = ~(finite if keep is None else finite | ~keep).all(dim=1)
         scores = torch.where(finite, self.scores, 0)
@@ -51,15 +51,15 @@ class Rows(NamedTuple):
 
 
 class RankingPool(nn.Module):
-    """Merge a batch with the queue of earlier rows, then let the batch join the queue.
+    """Merge a batch with the queue of earlier rows, then add the batch to the queue.
 
     The queue is a ring of ``queue_size`` rows (0: none), filled with detached logits. Rows whose
-    target is ``ignore_index`` take their place in the ring but never stand in a pool. A row with a
-    NaN or an infinite logit breaks the classes it stands in for this step, and never enters the
-    ring. The pool of a step is its own batch and the queue as it was before that batch.
+    target is ``ignore_index`` occupy slots in the ring but never enter a pool. A NaN or infinite
+    logit breaks its class for this step, and its row never enters the ring. The pool of a step is
+    its own batch plus the queue as it was before that batch.
 
-    The whole state travels in ``state_dict``: ring, write position and the generator of the loss's
-    own random stream, which ``max_pool_size`` draws from and nothing else does.
+    The whole state is in ``state_dict``: ring, write position and the generator of the loss's own
+    random stream, used only for ``max_pool_size``.
     """
 
     def __init__(self, num_classes: int, queue_size: int) -> None:
@@ -86,7 +86,7 @@ class RankingPool(nn.Module):
         gather_distributed: bool | None,
         update_queue: bool,
     ) -> tuple[Rows, Tensor]:
-        """The pool of this step and its positives, bool [C, M], one class against the rest."""
+        """The pool of this step and its positives, bool [C, M], one-vs-rest."""
         batch = self._read(logits, targets, iid_mask, sample_weight, ignore_index)
         if should_gather(gather_distributed):
             batch = _gather(batch)
@@ -116,7 +116,7 @@ class RankingPool(nn.Module):
         self.ring.reset()
 
     def seed(self, seed: int) -> None:
-        """Start the stream that `max_pool_size` draws from at ``seed``."""
+        """Seed the random stream that `max_pool_size` draws from."""
         self._generator.manual_seed(seed)
 
     def get_extra_state(self) -> dict:
@@ -170,9 +170,9 @@ class RankingPool(nn.Module):
 def quota_sample(labels: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """Sorted positions [size] of a random subset with a minimum per class.
 
-    Every observed class is first given max(1, size // (2 · classes)) of its rows, or all it has;
-    the rest of ``size`` is drawn uniformly from what remains. When the reserved rows alone exceed
-    ``size``, they are themselves drawn from uniformly. ``labels`` [M] are non-negative, M >= size.
+    Each observed class first gets max(1, size // (2 · classes)) of its rows, or all it has; the
+    rest of ``size`` is drawn uniformly from the remaining rows. If the reserved rows alone exceed
+    ``size``, they are sampled uniformly. ``labels`` [M] are non-negative, M >= size.
     """
     rows = labels.size(0)
     shuffle = torch.randperm(rows, generator=generator).to(labels.device)
@@ -183,15 +183,15 @@ def quota_sample(labels: Tensor, size: int, generator: torch.Generator) -> Tenso
     within_class = within_class - (counts.cumsum(0) - counts)[by_class.values]
     last = torch.ones(rows, dtype=torch.bool, device=labels.device)
     last[shuffle[by_class.indices]] = within_class >= quota
-    # Reserved rows first, then the rest. A second shuffle, since the first one has the rest of a
-    # small class at its end.
+    # Reserved rows first, then the rest. Shuffled again, since by now the rest of a small class is
+    # at the end of its rows.
     shuffle = torch.randperm(rows, generator=generator).to(labels.device)
     return shuffle[torch.sort(last[shuffle], stable=True).indices[:size]].sort().values
 
 
 def _finite(scores: Tensor) -> Tensor | None:
     """Which scores are finite, bool [C, N], or None when all are."""
-    # A finite sum proves it in one pass; an infinite one may also be an overflow.
+    # A finite sum proves it in one pass; an infinite one may be mere overflow.
     if isfinite(scores.sum().item()):
         return None
     finite = scores.isfinite()
@@ -199,12 +199,12 @@ def _finite(scores: Tensor) -> Tensor | None:
 
 
 def _joined(live: Tensor | None, queued: Tensor, rows: int) -> Tensor:
-    """Live values before queued ones; rows that came without any count as 1."""
+    """Live values before queued ones; a batch without values counts as 1."""
     return torch.cat([queued.new_ones(rows) if live is None else live, queued])
 
 
 def _gather(batch: Rows) -> Rows:
-    """The rows of all ranks. A rank without weights or mask joins those that have them."""
+    """The rows of all ranks. If any rank has weights or a mask, the others contribute ones."""
     has = (batch.weights is not None, batch.iid is not None)
     rows = batch.live.size(1)
     facts = row_counts(rows, *has, device=batch.labels.device)

@@ -1,4 +1,4 @@
-"""What all losses over a pool of rows share: parameters, queue, reduction, degenerate classes."""
+"""Shared by all losses over a pool: parameters, queue, reduction, degenerate classes."""
 
 from abc import ABC, abstractmethod
 from math import inf, isnan, nan
@@ -13,15 +13,15 @@ from rarelab.losses.pool import RankingPool, Rows
 from rarelab.losses.rows import check_choice, check_reduction
 
 NO_SPREAD = (
-    "half or more of a class's pooled scores are equal, so that they have no inter-quartile range: "
-    "there the temperature %g is in logits"
+    "half or more of a class's pooled scores are equal, so their inter-quartile range is 0: "
+    "for that class the temperature %g is in logits"
 )
 
 PerClass = tuple[Tensor, Tensor, Tensor]
 
 
 class Evaluated(NamedTuple):
-    """A reduced loss, the class losses [C] it was made of, and the pool they were measured on."""
+    """A reduced loss, the class losses [C] behind it, and the pool they were computed on."""
 
     loss: Tensor
     per_class: Tensor
@@ -36,10 +36,10 @@ class Evaluated(NamedTuple):
 
 
 class PooledLoss(nn.Module, ABC):
-    """One loss per class, one against the rest, measured on batch and queue together.
+    """One loss per class, one-vs-rest, computed on batch and queue together.
 
-    Subclasses give the class losses; NaN there marks a class that cannot be evaluated. A logit that
-    is NaN or infinite makes its class NaN under every reduction, and its row is not remembered.
+    Subclasses compute the class losses; NaN marks a class that cannot be evaluated. A NaN or
+    infinite logit makes its class NaN under every reduction, and its row does not enter the queue.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class PooledLoss(nn.Module, ABC):
 
     @abstractmethod
     def class_losses(self, rows: Rows, positives: Tensor) -> Tensor:
-        """Losses [C] of a pool of at least one row, differentiable in the live rows.
+        """Losses [C] of a non-empty pool, differentiable in the live rows.
 
         NaN where a class is degenerate.
         """
@@ -78,11 +78,11 @@ class PooledLoss(nn.Module, ABC):
         return self.pool.has_positive
 
     def reset_queue(self) -> None:
-        """Forget all earlier rows, as between training and another set of rows."""
+        """Forget all earlier rows, for example between training and another split."""
         self.pool.reset()
 
     def seed(self, seed: int) -> None:
-        """Start this loss's own random stream, which `max_pool_size` draws from."""
+        """Seed this loss's own random stream, which `max_pool_size` draws from."""
         self.pool.seed(seed)
 
     def evaluate(
@@ -92,7 +92,7 @@ class PooledLoss(nn.Module, ABC):
         iid_mask: Tensor | None,
         sample_weight: Tensor | None,
     ) -> Evaluated:
-        """Pool the rows, and measure every class on the pool."""
+        """Pool the rows and evaluate every class on the pool."""
         rows, positives = self.pool(
             logits,
             targets,
@@ -154,15 +154,15 @@ class TemperedLoss(PooledLoss, ABC):
 
 
 def class_loss(values: Tensor, broken: Tensor | None, reduction: str) -> Tensor:
-    """Reduce class losses [C], in which NaN marks a class that cannot be evaluated.
+    """Reduce class losses [C], where NaN marks a class that cannot be evaluated.
 
-    Under 'none' the NaN stays. Under 'mean' and 'sum' such a class is left out; with nothing left
-    the loss is a zero that is still attached to the graph. A class whose scores are not finite
-    (``broken`` bool [C]; None: all are) is not degenerate: its NaN is never left out.
+    'none' keeps the NaN; 'mean' and 'sum' skip such classes, and with none left give a zero that is
+    still attached to the graph. The NaN of a class with non-finite scores (``broken`` bool [C];
+    None: no class) is always kept.
     """
     if reduction == "none":
         return values
-    # Asking the CPU costs less than the arithmetic that would avoid the question.
+    # On the CPU this check costs less than the arithmetic it avoids.
     if broken is None and values.device.type == "cpu":
         if len(values) == 1 and not isnan(values.item()):
             return values.squeeze(0)
@@ -185,10 +185,10 @@ def broken_as_nan(losses: Tensor, rows: Rows) -> Tensor:
 
 
 def check_unit(temperature_unit: str) -> str:
-    """The unit itself.
+    """Return the unit.
 
     Raises:
-        ValueError: when it is neither 'logit' nor 'iqr'.
+        ValueError: it is neither 'logit' nor 'iqr'.
     """
     return check_choice("temperature_unit", temperature_unit, ("logit", "iqr"))
 
@@ -196,11 +196,11 @@ def check_unit(temperature_unit: str) -> str:
 def tau_in(
     unit: str, temperature: float, scores: Tensor, notices: Notices | None = None
 ) -> float | Tensor:
-    """The temperature in units of the logits: itself, or a multiple of the pool's spread, τ [C].
+    """The temperature in logits: unchanged, or scaled by each class's pooled spread, τ [C].
 
     Under 'iqr' the unit is the inter-quartile range of the class's pooled scores [C, M], without
-    gradient. Where that is 0 (half of the scores equal) there is no spread to measure by, and the
-    unit is the logit, of which ``notices`` warns.
+    gradient. Where that is 0 (half of the scores are equal), the unit falls back to the logit, and
+    ``notices`` warns of it.
     """
     if unit == "logit":
         return temperature

@@ -1,4 +1,4 @@
-"""Scores at the natural class rates, learnt from batches in which the rates are others."""
+"""Scores at the natural class rates, learned from batches with other rates."""
 
 from typing import ClassVar, final
 
@@ -10,14 +10,14 @@ from rarelab.losses.protocols import Likelihood
 
 @final
 class PriorCorrected(nn.Module):
-    """A likelihood of logits s + log(π'/π), where batches show the class rates π', nature has π.
+    """A likelihood of logits s + log(π'/π): class rates π' in the batches, π in nature.
 
-    The logits s then fit the natural rates, so that probabilities, validation and everything
-    afterwards need no correction (Elkan 2001, theorem 2; King & Zeng 2001, section 4.1). In the
-    binary case the shift is that of the log-odds.
+    The logits s then fit the natural rates, so probabilities, validation and everything downstream
+    need no correction (Elkan 2001, theorem 2; King & Zeng 2001, section 4.1). In the binary case
+    the shift applies to the log-odds.
 
     Args:
-        loss: a loss whose minimum is the class probabilities themselves.
+        loss: a loss minimised by the true class probabilities.
         shift: log(π'/π), [C], or [1] in the binary case.
     """
 
@@ -34,7 +34,7 @@ class PriorCorrected(nn.Module):
     def forward(
         self, logits: Tensor, targets: Tensor, *, sample_weight: Tensor | None = None
     ) -> Tensor:
-        """The loss at the shifted logits; ``sample_weight`` [N] is handed on."""
+        """The loss at the shifted logits; ``sample_weight`` [N] is passed on."""
         logits = logits + self.shift.to(torch.promote_types(logits.dtype, torch.float32))
         if sample_weight is None:
             return self.loss(logits, targets)
@@ -42,7 +42,7 @@ class PriorCorrected(nn.Module):
 
 
 def corrected(loss: nn.Module, shift: Tensor | None) -> nn.Module:
-    """The loss itself when nothing shifts or when it is no likelihood; else with the correction."""
+    """The loss with the correction; unchanged without a shift or if it is not a likelihood."""
     if shift is None or not (isinstance(loss, Likelihood) and loss.is_likelihood):
         return loss
     return PriorCorrected(loss, shift)

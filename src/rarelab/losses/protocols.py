@@ -1,7 +1,7 @@
-"""What a training loop or a wrapper may ask of a loss that is not its own.
+"""Optional protocols through which a training loop or a wrapper talks to any loss.
 
-Every protocol can be checked at run time: `isinstance(loss, Queued)`. A loss of the user's own
-takes part by having the methods; it need not import anything from here.
+Every protocol can be checked at run time: `isinstance(loss, Queued)`. A custom loss takes part by
+having the methods; it need not import anything from here.
 """
 
 from typing import Protocol, runtime_checkable
@@ -11,24 +11,24 @@ from torch import Tensor
 
 @runtime_checkable
 class EpochAware(Protocol):
-    """Wants to know when a training epoch (counted from 0) begins."""
+    """Is notified when a training epoch (counted from 0) begins."""
 
     def on_train_epoch_start(self, epoch: int) -> None: ...
 
 
 @runtime_checkable
 class StepAware(Protocol):
-    """Wants to know the number of optimiser steps taken before each training batch."""
+    """Is notified of the number of optimiser steps taken before each training batch."""
 
     def on_train_batch_start(self, global_step: int) -> None: ...
 
 
 @runtime_checkable
 class Indexed(Protocol):
-    """Wants to know which training rows it is about to be called on.
+    """Is notified of the training rows that it is about to be called on.
 
-    ``rows`` are positions in the training targets (of sequences: in the flattened ones), int64, one
-    for each row of the logits that follow.
+    ``rows`` are int64 positions in the training targets (flattened for sequences), one for each row
+    of the logits that follow.
     """
 
     def on_train_batch_rows(self, rows: Tensor) -> None: ...
@@ -50,7 +50,7 @@ class Tempered(Protocol):
 
 @runtime_checkable
 class Scheduled(Protocol):
-    """Moves from one loss to another while training goes on."""
+    """Moves from one loss to another during training."""
 
     @property
     def in_warmup(self) -> bool: ...
@@ -70,7 +70,7 @@ class Scheduled(Protocol):
 
 @runtime_checkable
 class Pooled(Protocol):
-    """Ranks a pool: which classes had a positive in the last one, bool [C], or None before it."""
+    """Ranks a pool and reports which classes had a positive in the last one, bool [C] or None."""
 
     @property
     def pool_has_positive(self) -> Tensor | None: ...
@@ -78,13 +78,13 @@ class Pooled(Protocol):
 
 @runtime_checkable
 class Likelihood(Protocol):
-    """Whether the loss is least where the scores are the log-odds (or log-rates) of the classes."""
+    """Says whether it is minimised by the log-odds (or log-rates) of the classes."""
 
     is_likelihood: bool
 
 
 @runtime_checkable
 class Sampling(Protocol):
-    """Draws random numbers from a stream of its own."""
+    """Draws random numbers from its own stream."""
 
     def seed(self, seed: int) -> None: ...

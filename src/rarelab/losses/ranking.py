@@ -1,4 +1,4 @@
-"""Losses that rank: smooth average precision, and recall among the top-scored quantile."""
+"""Ranking losses: smooth average precision, and recall in the top-scored quantile."""
 
 from typing import Literal, final
 
@@ -20,24 +20,24 @@ class SmoothAPLoss(TemperedLoss):
         loss = 1 − (1/|P|) Σ_{i∈P} B_i / A_i
 
     over a pool of the batch and the last ``queue_size`` rows before it. A class needs a positive
-    and a negative in the pool; under 'none' its entry is NaN otherwise, under 'mean' and 'sum' it
-    is left out.
+    and a negative in the pool; otherwise its entry is NaN under 'none', and 'mean' and 'sum' skip
+    it.
 
     Args:
         num_classes: columns of the logits; 1 for binary targets in {0, 1}.
         queue_size: earlier rows remembered; 0 for none.
-        temperature: τ, in units of ``temperature_unit``. Smaller is closer to the exact ranks, with
-            gradients that reach fewer rows.
+        temperature: τ, in units of ``temperature_unit``. Smaller is closer to the exact ranks, but
+            gradients reach fewer rows.
         reduction: over classes, 'mean', 'sum' or 'none' ([C]).
-        ignore_index: target of rows that are left out of everything.
+        ignore_index: target of rows to ignore entirely.
         update_queue_in_eval: let batches join the queue in eval mode too.
-        gather_distributed: rank the rows of all processes: None if there are several, False never.
-        max_pool_size: rows of the pool at most, drawn with a minimum per class; None for no limit.
-        temperature_unit: 'logit', or 'iqr' for multiples of the pool's own inter-quartile range.
+        gather_distributed: rank the rows of all processes; None: if several exist; False: never.
+        max_pool_size: limit on the pool's rows, sampled with a minimum per class; None: no limit.
+        temperature_unit: 'logit', or 'iqr' for multiples of the pool's inter-quartile range.
 
     Raises:
-        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
-            no class, or a weight is negative or not finite.
+        ValueError: an argument is out of range; in a call, shapes do not match, a target is not a
+            class, or a weight is negative or not finite.
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class SmoothAPLoss(TemperedLoss):
         """The loss of logits [N, C] ([N] when binary) at targets [N] or [N, 1].
 
         Args:
-            iid_mask: which rows are independent draws, [N]; remembered, and of no effect here.
+            iid_mask: which rows are independent draws, [N]; queued, but not used by this loss.
             return_per_class: also return the class losses [C] and which are valid, bool [C].
-            sample_weight: weights [N]; a positive's weight is its share in the mean over P.
+            sample_weight: weights [N]; a positive's weight is its share of the mean over P.
         """
         done = self.evaluate(logits, targets, iid_mask, sample_weight)
         return done.result(return_per_class)
@@ -95,29 +95,30 @@ class RecallAtQuantileLoss(TemperedLoss):
 
         θ = quantile(s, 1 − q), without gradient;   loss = 1 − (1/|P|) Σ_{i∈P} σ((s_i − θ)/τ)
 
-    Only positives receive a gradient, and it vanishes for those further than some ten τ from θ:
-    with τ = 0.01 in logits that is nearly every batch, with ``temperature_unit='iqr'`` hardly any.
-    When q is below the positive rate, recall cannot exceed q / rate. A class needs a positive.
+    Only positives receive a gradient, and it vanishes for those further than about ten τ from θ:
+    with τ = 0.01 in logits that means all of them in nearly every batch, with
+    ``temperature_unit='iqr'`` in hardly any. When q is below the positive rate, recall cannot
+    exceed q / rate. A class needs a positive.
 
     As published with imbalanced-losses 0.6.0.
 
     Args:
         num_classes: columns of the logits; 1 for binary targets in {0, 1}.
-        quantile: q, the share of rows that an alert budget allows, in (0, 1).
-        queue_size: earlier rows remembered; 0 for none. A pool of 1/q rows is the least that θ can
-            be read from.
+        quantile: q, the share of rows within the alert budget, in (0, 1).
+        queue_size: earlier rows remembered; 0 for none. Estimating θ takes a pool of at least 1/q
+            rows.
         temperature: τ, in units of ``temperature_unit``.
         reduction: over classes, 'mean', 'sum' or 'none' ([C]).
-        ignore_index: target of rows that are left out of everything.
+        ignore_index: target of rows to ignore entirely.
         update_queue_in_eval: let batches join the queue in eval mode too.
-        gather_distributed: rank the rows of all processes: None if there are several, False never.
-        quantile_interpolation: as `torch.quantile` has it; 'higher' never undershoots the cutoff.
-        max_pool_size: rows of the pool at most, drawn with a minimum per class; None for no limit.
-        temperature_unit: 'logit', or 'iqr' for multiples of the pool's own inter-quartile range.
+        gather_distributed: rank the rows of all processes; None: if several exist; False: never.
+        quantile_interpolation: as in `torch.quantile`; 'higher' never undershoots the cutoff.
+        max_pool_size: limit on the pool's rows, sampled with a minimum per class; None: no limit.
+        temperature_unit: 'logit', or 'iqr' for multiples of the pool's inter-quartile range.
 
     Raises:
-        ValueError: an argument is out of its range; in a call, the shapes do not fit, a target is
-            no class, or a weight is negative or not finite.
+        ValueError: an argument is out of range; in a call, shapes do not match, a target is not a
+            class, or a weight is negative or not finite.
     """
 
     def __init__(
@@ -164,9 +165,9 @@ class RecallAtQuantileLoss(TemperedLoss):
         """The loss of logits [N, C] ([N] when binary) at targets [N] or [N, 1].
 
         Args:
-            iid_mask: which rows are independent draws, [N]; remembered, and of no effect here.
+            iid_mask: which rows are independent draws, [N]; queued, but not used by this loss.
             return_per_class: also return the class losses [C] and which are valid, bool [C].
-            sample_weight: weights [N]; a positive's weight is its share in the mean over P.
+            sample_weight: weights [N]; a positive's weight is its share of the mean over P.
         """
         done = self.evaluate(logits, targets, iid_mask, sample_weight)
         return done.result(return_per_class)
@@ -186,9 +187,9 @@ class RecallAtQuantileLoss(TemperedLoss):
 
 
 def check_interpolation(interpolation: str) -> str:
-    """The interpolation rule itself.
+    """Return the interpolation rule.
 
     Raises:
-        ValueError: when `torch.quantile` has no such rule.
+        ValueError: `torch.quantile` has no such rule.
     """
     return check_choice("quantile_interpolation", interpolation, INTERPOLATIONS)

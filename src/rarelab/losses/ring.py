@@ -1,4 +1,4 @@
-"""A ring buffer of earlier rows, whose bookkeeping never waits for the device."""
+"""A ring buffer of earlier rows with bookkeeping that never synchronises with the device."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 @dataclass
 class Marks:
-    """Where the next row goes, how many are filled, and what kinds of row may be among them.
+    """Where the next row goes, how many slots are filled, and which special rows may be among them.
 
-    Of each kind: how many more rows must be written before the last such row is certainly
-    overwritten. At 0 every slot, filled or not, holds the ordinary value.
+    For each kind of special row: how many more rows must be written before the last one is
+    certainly overwritten. At 0 every slot, filled or not, holds the default value.
     """
 
     position: int = 0
@@ -26,8 +26,8 @@ class Marks:
 class Ring(nn.Module):
     """The last ``size`` rows written, in buffers of fixed size.
 
-    The bookkeeping (`Marks`) is kept in Python integers, so that neither reading nor writing waits
-    for an accelerator. It travels in ``state_dict`` as extra state.
+    The bookkeeping (`Marks`) is kept in Python integers, so reading and writing never wait for an
+    accelerator. It is saved in ``state_dict`` as extra state.
     """
 
     scores: Tensor
@@ -58,17 +58,17 @@ class Ring(nn.Module):
 
     @property
     def has_ignored(self) -> bool:
-        """Whether a stored row may be one to ignore."""
+        """Whether a stored row may have to be ignored."""
         return self._marks.ignored > 0
 
     @property
     def has_weights(self) -> bool:
-        """Whether a stored row may weigh other than 1."""
+        """Whether a stored row may have a weight other than 1."""
         return self._marks.weighted > 0
 
     @property
     def has_iid(self) -> bool:
-        """Whether a stored row may be one that is not an independent draw."""
+        """Whether a stored row may not be an independent draw."""
         return self._marks.dependent > 0
 
     def read(self, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,7 +97,7 @@ class Ring(nn.Module):
         iid: Tensor | None,
         has_ignored: bool,
     ) -> None:
-        """Store rows (scores [C, N]) in place of the oldest; of more than ``size``, the last."""
+        """Overwrite the oldest rows with these (scores [C, N]); only the last ``size`` are kept."""
         rows = labels.size(0)
         if self.size == 0 or rows == 0:
             return
@@ -112,7 +112,7 @@ class Ring(nn.Module):
         self._note(rows, has_ignored, weights is not None, iid is not None)
 
     def _advance(self, rows: int) -> list[tuple[int, int, int]]:
-        """Move on by ``rows``; where they go: (slot, first row, number of rows), at most twice."""
+        """Advance by ``rows``; return one or two spans (slot, first row, number of rows)."""
         skipped = max(0, rows - self.size)
         start = 0 if skipped else self._marks.position
         first = min(rows - skipped, self.size - start)
@@ -144,7 +144,7 @@ class Ring(nn.Module):
 
 
 def _as_saved(ring: nn.Module, state_dict: Mapping[str, Any], prefix: str, *_: Any) -> None:
-    """Take the saved precision: a ring that has met float64 logits holds float64, unrounded."""
+    """Adopt the saved precision: a ring that was given float64 logits holds float64."""
     saved = state_dict.get(prefix + "scores")
     if saved is not None:
         ring.to(saved.dtype)

@@ -1,7 +1,7 @@
-"""How a batch's rows are read, checked and weighted, alike for every loss.
+"""How every loss reads, checks and weights the rows of a batch.
 
 Logits are [N, C], or [N] when C = 1. Targets are [N] or [N, 1], of any integer, floating or boolean
-type. Half precision is taken up to float32; float64 is kept.
+type. Half precision is converted to float32; float64 is kept.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def as_logits(logits: Tensor, width: int) -> Tensor:
     """Logits as float32 or float64 [N, width].
 
     Raises:
-        ValueError: on another shape, or on a dtype that is not floating.
+        ValueError: the shape is wrong, or the dtype is not floating.
     """
     if logits.ndim == 1 and width == 1:
         logits = logits.unsqueeze(1)
@@ -30,7 +30,7 @@ def floating(logits: Tensor) -> Tensor:
     """Logits of any shape as float32 or float64.
 
     Raises:
-        ValueError: on a dtype that is not floating.
+        ValueError: the dtype is not floating.
     """
     if logits.dtype in (torch.float32, torch.float64):
         return logits
@@ -43,7 +43,7 @@ def as_column(values: Tensor, rows: int, name: str) -> Tensor:
     """One value per row, [N] or [N, 1], as [N].
 
     Raises:
-        ValueError: naming the argument, when the shape does not fit the logits.
+        ValueError: the shape does not match the logits; names the argument.
     """
     if values.ndim == 2 and values.size(1) == 1:
         values = values.squeeze(1)
@@ -57,7 +57,7 @@ def as_labels(targets: Tensor, rows: int, classes: int, ignore_index: int) -> Te
     """Targets as int64 labels [N] in {0, .., classes - 1} or ``ignore_index``.
 
     Raises:
-        ValueError: on any other value, fractions and NaN included.
+        ValueError: on a fraction or NaN.
     """
     targets = as_column(targets, rows, "targets")
     if targets.dtype == torch.int64:
@@ -70,9 +70,9 @@ def as_labels(targets: Tensor, rows: int, classes: int, ignore_index: int) -> Te
 
 
 def kept_rows(labels: Tensor, classes: int, ignore_index: int) -> Tensor | None:
-    """Mask [N] of the rows that count, or None when all do.
+    """Mask [N] of the rows to keep, or None for all.
 
-    One pass over the labels settles both the range and whether a row is ignored at all.
+    One pass over the labels checks both their range and whether any row is ignored.
 
     Raises:
         ValueError: on a label outside {0, .., classes - 1} that is not ``ignore_index``.
@@ -97,7 +97,7 @@ def as_weights(sample_weight: Tensor | None, like: Tensor) -> Tensor | None:
     """Per-sample weights [N], detached, in the dtype of the logits ``like`` [N, C].
 
     Raises:
-        ValueError: on a wrong shape, or on a weight that is negative, infinite or NaN.
+        ValueError: the shape is wrong, or a weight is negative, infinite or NaN.
     """
     if sample_weight is None:
         return None
@@ -106,15 +106,15 @@ def as_weights(sample_weight: Tensor | None, like: Tensor) -> Tensor | None:
 
 
 def finite_weights(weights: Tensor) -> Tensor:
-    """The weights themselves, of any shape.
+    """Return the weights, of any shape.
 
     Raises:
-        ValueError: on a weight that is negative, infinite or NaN.
+        ValueError: a weight is negative, infinite or NaN.
     """
     if weights.numel():
         low, high = torch.aminmax(weights)
         low, high = float(low), float(high)
-        # Written so that NaN, for which every comparison is false, is refused too.
+        # Phrased so that NaN, which fails every comparison, is refused too.
         if not (low >= 0 and high < float("inf")):
             raise ValueError(
                 f"sample_weight spans [{low}, {high}], expected finite values of at least 0"
@@ -123,19 +123,19 @@ def finite_weights(weights: Tensor) -> Tensor:
 
 
 def check_reduction(reduction: str, also: tuple[str, ...] = ()) -> str:
-    """The reduction itself.
+    """Return the reduction.
 
     Raises:
-        ValueError: when it is none of 'mean', 'sum', 'none', nor one of those ``also`` allowed.
+        ValueError: it is not 'mean', 'sum', 'none' or one of ``also``.
     """
     return check_choice("reduction", reduction, (*REDUCTIONS, *also))
 
 
 def check_choice(name: str, value: str, valid: Sequence[str]) -> str:
-    """The value itself.
+    """Return the value.
 
     Raises:
-        ValueError: naming the argument, when it is none of ``valid``.
+        ValueError: it is not one of ``valid``; names the argument.
     """
     if value not in valid:
         raise ValueError(f"{name} is {value!r}, expected one of {', '.join(valid)}")

@@ -1,6 +1,6 @@
-"""When a warmup ends, how the main loss is blended in, and how its temperature falls.
+"""When the warmup ends, how the main loss is blended in, and how its temperature decays.
 
-Pure functions of a position (an epoch or a step, counted from 0); a schedule keeps no state.
+Pure functions of a position (an epoch or a step, counted from 0), without state.
 """
 
 from math import inf
@@ -16,7 +16,7 @@ def main_weight(position: int, warmup: int, blend: int, final: float) -> float:
 
 
 def ramp_ended(position: int, warmup: int, blend: int) -> bool:
-    """Whether warmup and blend are over, so that the main loss has its final weight."""
+    """Whether warmup and blend are over and the main loss has its final weight."""
     return position >= warmup + blend
 
 

@@ -1,4 +1,4 @@
-"""Average precision by stochastic optimisation, as the package libauc has it."""
+"""Stochastic optimisation of average precision, by the package libauc."""
 
 from math import nan
 from typing import Any, Literal, final
@@ -18,27 +18,27 @@ class APLoss(nn.Module):
         u_i ← (1 − gamma) u_i + gamma g_i        one running estimate for each positive training row
         gradient = that of  mean_{i∈P} ∇f(u_i)ᵀ g_i,   f(a, b) = −a / b
 
-    ℓ is the squared hinge (or another) of ``margin``. Since u belongs to training rows, the trainer
-    tells the loss which rows each batch holds (`rarelab.losses.protocols.Indexed`). The value is a
-    surrogate whose gradient is meant; it may be negative, and it is no measure of progress. The
-    paper pairs it with its own optimiser; any of ours takes its gradient.
+    ℓ is the squared hinge (or another surrogate) with ``margin``. Since u is kept per training row,
+    the trainer passes the rows of each batch to the loss (`rarelab.losses.protocols.Indexed`). Only
+    the gradient is meaningful: the value may be negative and does not measure progress. The paper
+    pairs the loss with its own optimiser, but any optimiser works.
 
-    Fails when: a batch holds no positive (it is then a zero; take ``sampler=stratified``); a
-    positive comes by once an epoch, so that its u is an epoch old; it starts from random weights
-    (the authors pre-train with cross-entropy: take a schedule with a warmup). Binary, one process
-    and no sample weights alone.
+    Fails when: a batch holds no positive (the loss is then 0; use ``sampler=stratified``); each
+    positive is seen once per epoch, so its u is an epoch old; training starts from random weights
+    (the authors pre-train with cross-entropy: use a schedule with a warmup). Limited to binary
+    targets, one process and no sample weights.
 
     Args:
-        num_classes: 1; anything else is refused.
-        num_rows: training targets, of sequences all steps; the builder fills it in.
+        num_classes: must be 1.
+        num_rows: number of training targets (sequences: all steps); the builder fills it in.
         gamma: weight of the newest estimate, in (0, 1].
-        margin: of the surrogate, in logits.
+        margin: margin of the surrogate, in logits.
         surr_loss: the surrogate ℓ.
-        ignore_index: target of rows that are left out.
+        ignore_index: target of rows to ignore.
 
     Raises:
         RequestError: the package libauc is not installed.
-        ValueError: an argument is out of its range; see ``forward`` for a call.
+        ValueError: an argument is out of range; for a call, see ``forward``.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class APLoss(nn.Module):
     ) -> None:
         super().__init__()
         if num_classes != 1:
-            raise ValueError(f"num_classes is {num_classes}: APLoss ranks one class, it is binary")
+            raise ValueError(f"num_classes is {num_classes}: expected 1, since APLoss is binary")
         if not 0 < gamma <= 1:
             raise ValueError(f"gamma is {gamma}, expected in (0, 1]")
         self.ignore_index = ignore_index
-        # The trainer sets it to False where it hands every process the rows of all.
+        # The trainer sets this to False where it already gives every process all rows.
         self.gather_distributed: bool | None = None
         self.published = _libauc()(
             num_rows, gamma=gamma, margin=margin, surr_loss=surr_loss, device="cpu"
@@ -64,20 +64,20 @@ class APLoss(nn.Module):
         self._rows: Tensor | None = None
 
     def on_train_batch_rows(self, rows: Tensor) -> None:
-        """Take note of the training rows, int64 [N], that the next call is about."""
+        """Record the training rows, int64 [N], of the next call."""
         self._rows = rows
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """The surrogate of logits [N] or [N, 1]; a zero on the graph without a positive.
+        """The surrogate of logits [N] or [N, 1]; without a positive, a zero attached to the graph.
 
-        A logit that is not finite makes it NaN and leaves the estimates as they are.
+        A logit that is not finite makes it NaN and leaves the estimates unchanged.
 
         Raises:
-            ValueError: `on_train_batch_rows` was not called, or with another number of rows; or
+            ValueError: `on_train_batch_rows` was not called or got a different number of rows, or
                 there are several processes.
         """
         if should_gather(self.gather_distributed):
-            raise ValueError("APLoss keeps its estimates in one process, and there are several")
+            raise ValueError("APLoss keeps its estimates in one process, found several")
         logits = as_logits(logits, 1)
         labels = as_labels(targets, len(logits), 2, self.ignore_index).to(logits.device)
         keep = kept_rows(labels, 2, self.ignore_index)
@@ -85,13 +85,13 @@ class APLoss(nn.Module):
         if rows is None or len(rows) != len(logits):
             told = "none" if rows is None else str(len(rows))
             raise ValueError(
-                f"APLoss was told the positions of {told} of {len(logits)} training rows: call "
+                f"APLoss got the positions of {told} of {len(logits)} training rows: call "
                 "on_train_batch_rows(rows) before every batch"
             )
         if keep is not None:
             logits, labels, rows = logits[keep], labels[keep], rows.to(keep.device)[keep]
         if not bool(logits.isfinite().all()):
-            return logits.sum() * nan  # the running estimates must not take it in
+            return logits.sum() * nan  # keep it out of the running estimates
         if len(labels) < 2 or not bool(labels.any()):
             return logits.sum() * 0
         self._move(logits)

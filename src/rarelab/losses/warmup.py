@@ -1,4 +1,4 @@
-"""Train on a plain loss first, then blend a ranking loss in and let its temperature fall."""
+"""Train on a plain loss first, then blend in a ranking loss and decay its temperature."""
 
 import inspect
 
@@ -8,14 +8,15 @@ from rarelab.losses import schedule
 from rarelab.losses.notices import Notices
 from rarelab.losses.protocols import Indexed, Pooled, Queued, Sampling, Tempered
 
-NO_TEMPERATURE = "%s has no temperature: temp_start, temp_end and temp_decay_steps change nothing"
-NO_QUEUE = "%s has no reset_queue(): reset_queue_each_epoch=True changes nothing"
+NO_TEMPERATURE = "%s has no temperature: temp_start, temp_end, temp_decay_steps have no effect"
+NO_QUEUE = "%s has no reset_queue(): reset_queue_each_epoch=True has no effect"
 NO_EPOCHS = (
-    "the schedule of %s stands still: call on_train_epoch_start(epoch) before every training epoch"
+    "the schedule of %s does not advance: call on_train_epoch_start(epoch) before every training "
+    "epoch"
 )
 NO_STEPS = (
-    "the schedule of %s stands still: call on_train_batch_start(global_step) before every training "
-    "batch"
+    "the schedule of %s does not advance: call on_train_batch_start(global_step) before every "
+    "training batch"
 )
 
 
@@ -25,33 +26,33 @@ class LossWarmupWrapper(nn.Module):
         loss = (1 − w) · warmup + w · main,   w = 0 in the warmup, f·k/(B + 1) in the blend, then f
         τ(t) = temp_start · (temp_end / temp_start)^(t / temp_decay_steps)
 
-    The clock t counts optimiser steps from the first step of the blend (or of the main phase when
-    there is no blend); at that step the main loss's queue is emptied. A loss of weight 0 is not
-    evaluated. As published with imbalanced-losses 0.6.0.
+    t counts optimiser steps from the first step of the blend (of the main phase when there is no
+    blend); at that step the main loss's queue is emptied. A loss of weight 0 is not evaluated. As
+    published with imbalanced-losses 0.6.0.
 
-    Phases follow the epochs, or the steps when ``warmup_steps`` is given; either way the
-    training loop must call `on_train_epoch_start` and `on_train_batch_start`, and is warned once
-    where it does not. The position, the clock and the temperature are part of ``state_dict``.
+    Phases are counted in epochs, or in steps when ``warmup_steps`` is given; either way the
+    training loop must call `on_train_epoch_start` and `on_train_batch_start`, and is warned once if
+    it does not. The position, t and the temperature are part of ``state_dict``.
 
     Args:
-        warmup_loss: called as ``(logits, targets)``; here and in the main loss, ``sample_weight``
-            is passed on to a loss that declares it and refused for one that does not.
+        warmup_loss: called as ``(logits, targets)``. For both losses ``sample_weight`` is passed on
+            if the loss declares it and refused otherwise.
         main_loss: called as ``(logits, targets, **kwargs)``. Its ``temperature`` and
             ``reset_queue()`` are used if it has them.
-        warmup_epochs: epochs of the warmup loss alone.
+        warmup_epochs: epochs with only the warmup loss.
         temp_start: τ at the start of the blend.
-        temp_end: τ from ``temp_decay_steps`` steps later on.
+        temp_end: τ after ``temp_decay_steps`` steps, and from then on.
         temp_decay_steps: steps between the two.
         blend_epochs: B, epochs of the blend; 0 switches at once.
-        warmup_steps: as ``warmup_epochs``, in steps; excludes it.
+        warmup_steps: the warmup in steps; excludes ``warmup_epochs``.
         blend_steps: B in steps; needs ``warmup_steps``, excludes ``blend_epochs``.
-        final_main_weight: f in (0, 1], the weight after the blend; 1 leaves the main loss alone.
+        final_main_weight: f in (0, 1], the weight after the blend; at 1 only the main loss is left.
         reset_queue_each_epoch: empty the queue at the start of every epoch after the warmup.
-        gather_distributed: given to the main loss, unless None.
+        gather_distributed: set on the main loss, unless None.
 
     Raises:
-        ValueError: an argument is out of its range, or epochs and steps are mixed; in a call,
-            ``sample_weight`` is given and a loss still to be used does not take it.
+        ValueError: an argument is out of range, or epochs and steps are mixed; in a call,
+            ``sample_weight`` is given but a loss in use does not accept it.
     """
 
     def __init__(
@@ -98,29 +99,29 @@ class LossWarmupWrapper(nn.Module):
         if reset_queue_each_epoch and not isinstance(main_loss, Queued):
             self._notices.warn(NO_QUEUE, self._main_name)
         if not self.in_warmup:
-            # Without a warmup the switch is the start of training.
+            # Without a warmup, the switch happens at the start of training.
             self._switch_step = 0
             self._set_temperature(self.temp_start)
 
     @property
     def in_warmup(self) -> bool:
-        """Whether the warmup loss is used alone."""
+        """Whether only the warmup loss is used."""
         position, warmup, _ = self._phases
         return position < warmup
 
     @property
     def in_blend(self) -> bool:
-        """Whether the main loss's weight is on its way up."""
+        """Whether the main loss's weight is still rising."""
         return not self.in_warmup and not self.at_final_weight
 
     @property
     def ap_weight(self) -> float:
-        """The main loss's weight now, from 0 to ``final_main_weight``."""
+        """The main loss's current weight, from 0 to ``final_main_weight``."""
         return schedule.main_weight(*self._phases, final=self.final_main_weight)
 
     @property
     def main_weight(self) -> float:
-        """The same as `ap_weight`, for main losses that are not average precision."""
+        """Alias of `ap_weight`, for main losses other than average precision."""
         return self.ap_weight
 
     @property
@@ -142,25 +143,25 @@ class LossWarmupWrapper(nn.Module):
 
     @property
     def pool_has_positive(self) -> Tensor | None:
-        """What the main loss says of its last pool; None in the warmup, or when it has no pool."""
+        """The main loss's ``pool_has_positive``; None in the warmup, or when it has no pool."""
         if self.in_warmup or not isinstance(self.main_loss, Pooled):
             return None
         return self.main_loss.pool_has_positive
 
     def on_train_epoch_start(self, epoch: int) -> None:
-        """Take note of the epoch, counted from 0; to be called before its first batch."""
+        """Record the epoch, counted from 0; call before its first batch."""
         self._epoch, self._told_epoch = epoch, True
         if self.reset_queue_each_epoch and not self.in_warmup:
             self.reset_queue()
 
     def on_train_batch_start(self, global_step: int) -> None:
-        """Take note of the optimiser steps done so far, and set the temperature that follows.
+        """Record the optimiser steps done so far and set the temperature accordingly.
 
-        At the first step after the warmup the clock starts and the queue is emptied.
+        At the first step after the warmup, t starts at 0 and the queue is emptied.
         """
         self._step, self._told_step = global_step, True
         if self.in_warmup:
-            # A training that starts over goes through the switch again.
+            # Restarted training goes through the switch again.
             self._switch_step = None
             return
         if self._switch_step is None:
@@ -171,7 +172,7 @@ class LossWarmupWrapper(nn.Module):
         self._set_temperature(schedule.temperature(elapsed, *decay))
 
     def on_train_batch_rows(self, rows: Tensor) -> None:
-        """Tell both losses which training rows the next call is about, if they ask for it."""
+        """Pass the training rows of the next call to the losses that use them."""
         for loss in (self.warmup_loss, self.main_loss):
             if isinstance(loss, Indexed):
                 loss.on_train_batch_rows(rows)
@@ -182,20 +183,20 @@ class LossWarmupWrapper(nn.Module):
             self.main_loss.reset_queue()
 
     def seed(self, seed: int) -> None:
-        """Start the main loss's random stream, if it has one."""
+        """Seed the main loss's random stream, if it has one."""
         if isinstance(self.main_loss, Sampling):
             self.main_loss.seed(seed)
 
     def forward(self, logits: Tensor, targets: Tensor, **kwargs):
         """The loss of the current phase.
 
-        Of the keyword arguments, tensors (``sample_weight``, ``iid_mask``) belong to the rows and
-        reach the main loss in every phase that evaluates it; the others may change what it returns
-        (``return_per_class=True``) and reach it once ``ap_weight`` is final. What it then returns
-        besides the loss is passed through.
+        Keyword arguments that are tensors (``sample_weight``, ``iid_mask``) describe the rows and
+        are passed whenever the main loss is evaluated; others may change what it returns
+        (``return_per_class=True``) and are passed once ``ap_weight`` is final. Anything the main
+        loss then returns besides the loss is passed through.
 
         Raises:
-            ValueError: when ``sample_weight`` is given and a loss still to be used would drop it.
+            ValueError: ``sample_weight`` is given but a loss in use does not accept it.
         """
         self._check_hooks()
         weight = self.ap_weight
@@ -226,11 +227,11 @@ class LossWarmupWrapper(nn.Module):
         ):
             if used and not takes:
                 raise ValueError(
-                    f"sample_weight would be dropped: {type(loss).__name__} does not take it"
+                    f"sample_weight would be ignored: {type(loss).__name__} does not accept it"
                 )
 
     def _check_hooks(self) -> None:
-        """Warn of a training loop that never tells the epoch or the step, where they matter."""
+        """Warn if the training loop never reports the epoch or the step, where they matter."""
         if not self.training:
             return
         by_epochs = self.warmup_steps is None and self.warmup_epochs + self.blend_epochs > 0
@@ -258,7 +259,7 @@ class LossWarmupWrapper(nn.Module):
 
     def set_extra_state(self, state: dict) -> None:
         self._epoch, self._step = state["epoch"], state["step"]
-        self._told_epoch = True  # a training resumed within an epoch is not told again
+        self._told_epoch = True  # training resumed within an epoch gets no further call
         self._switch_step = state["switch_step"]
         if state["temperature"] is not None:
             self._set_temperature(state["temperature"])
@@ -270,7 +271,7 @@ def constant(warmup_loss: nn.Module, main_loss: nn.Module) -> nn.Module:
 
 
 def _declares(loss: nn.Module, name: str) -> bool:
-    """Whether a loss takes a keyword argument, by name or among ``**kwargs``."""
+    """Whether a loss accepts a keyword argument, by name or through ``**kwargs``."""
     called = loss.forward if isinstance(loss, nn.Module) else loss
     parameters = inspect.signature(called).parameters.values()
     return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)

@@ -1,4 +1,4 @@
-"""Exact metrics of scored rows, and what is recorded of them."""
+"""Exact metrics of scored rows, and the set of them that is recorded."""
 
 from rarelab.metrics.exact import (
     auroc,

@@ -1,8 +1,8 @@
-"""How much average precision would move with other test rows: a percentile bootstrap.
+"""How much average precision would vary with other test rows: a percentile bootstrap.
 
-A resample of N rows with replacement gives each row an integer weight. Average precision only looks
-at the rows between one positive tie group and the next, so the weights are drawn for these cells,
-not for rows: the counts of cells under a multinomial over rows are a multinomial over cells.
+A resample of N rows with replacement gives each row an integer weight. Average precision depends
+only on the total weight between one positive tie group and the next, so weights are drawn for these
+cells rather than for rows: cell counts under a multinomial over rows are multinomial over cells.
 """
 
 from collections.abc import Iterator
@@ -14,9 +14,9 @@ from torch import Tensor
 
 from rarelab.metrics.tie_groups import as_array, as_mask
 
-# With fewer rows to a cell, an integer per row is drawn faster than a binomial per cell.
+# With fewer rows per cell, drawing an integer per row is faster than a binomial per cell.
 _ROWS_PER_CELL = 12
-# Small enough to stay in the cache.
+# Small enough to stay in cache.
 _CHUNK_ENTRIES = 100_000
 
 
@@ -31,13 +31,13 @@ def bootstrap_interval(
     """Percentile interval of the average precision over resampled rows (Efron 1979).
 
     scores [N] or [N, C] raw, positives bool of the same shape; with columns, the macro average over
-    the columns that have a positive in the resample, all columns under one set of row weights. The
-    ``(1 ± level)/2`` quantiles of ``n`` multinomial resamples; ties are handled as weighted average
-    precision does (scikit-learn with ``sample_weight``). Resamples without any positive are left
-    out. (NaN, NaN) if none is left or a score is NaN. Depends on ``seed`` alone and draws from its
-    own generator.
+    the columns that have a positive in the resample, all under the same row weights. Returns the
+    ``(1 ± level)/2`` quantiles of ``n`` multinomial resamples; ties are handled as in weighted
+    average precision (scikit-learn with ``sample_weight``). Resamples without positives are
+    dropped; (NaN, NaN) if none remain or a score is NaN. Deterministic given ``seed``, with its own
+    generator.
 
-    Raises ValueError unless n >= 1 and 0 < level < 1, and for positives that are neither 0 nor 1.
+    Raises ValueError unless n >= 1 and 0 < level < 1, and for positives other than 0 and 1.
     """
     if n < 1 or not 0 < level < 1:
         raise ValueError(f"expected n >= 1 and 0 < level < 1, got n={n} and level={level}")
@@ -76,8 +76,8 @@ def resampled_precision(
 
 
 def weighted_precision(positives: NDArray, negatives: NDArray) -> NDArray[np.float64]:
-    """Average precision [B] from the weight of each tie group's positives and of the negatives
-    between the previous group and the end of this one, [B, G] each, best group first."""
+    """Average precision [B] from the weights [B, G], best group first, of each tie group's
+    positives and of the negatives between the previous group and the end of this one."""
     hits = np.cumsum(positives, axis=1)
     rows = np.cumsum(negatives, axis=1) + hits
     precision = hits / np.maximum(rows, 1)
@@ -91,7 +91,7 @@ class Cells:
 
     def __init__(self, scores: NDArray, positives: NDArray) -> None:
         unique = np.unique(scores[positives])
-        # The best group whose score the row reaches: from there on it is counted in the rank.
+        # The best group whose score the row reaches: from there on it counts towards the rank.
         group = len(unique) - np.searchsorted(unique, scores, side="right")
         cell = np.minimum(2 * group + ~positives, 2 * len(unique))
         self.sizes = np.bincount(cell, minlength=2 * len(unique) + 1)
@@ -99,11 +99,11 @@ class Cells:
         self._edges = np.concatenate([[0], np.cumsum(self.sizes)])
 
     def renumber(self) -> None:
-        """Take the rows as numbered by cell. Which row is which matters to several columns only."""
+        """Treat rows as numbered by cell: row identity only matters with several columns."""
         self._order = None
 
     def members(self) -> csr_matrix:
-        """Which rows are in each cell, [cells, N] of ones: times weights [N, B], their counts."""
+        """Indicator [cells, N] of the rows in each cell; times weights [N, B] it gives counts."""
         assert self._order is not None, "renumbered"
         ones = np.ones(len(self._order), dtype=np.float32)
         shape = (len(self.sizes), len(self._order))

@@ -1,7 +1,7 @@
-"""From scores to probabilities: Platt's sigmoid or an isotonic step, fitted on validation rows.
+"""From scores to probabilities: Platt scaling or isotonic regression, fitted on validation rows.
 
-Both keep the order of the scores (isotonic regression may merge neighbours into ties), so ranking
-metrics are those of the raw scores. What was fitted is kept as plain numbers.
+Both preserve the order of the scores (isotonic regression may merge neighbours into ties), so
+ranking metrics use the raw scores. The fit is stored as plain numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ FEWEST = 10
 
 @dataclass(frozen=True)
 class Curve:
-    """One class's probability as a function of its score: through knots, or a sigmoid.
+    """One class's probability as a function of its score: piecewise linear, or a sigmoid.
 
     platt: p = σ(slope · s + intercept). isotonic: linear between knots (x, y), constant outside.
     """
@@ -41,16 +41,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class Calibrator:
-    """Fitted curves, one a column of the logits."""
+    """Fitted curves, one per column of the logits."""
 
     method: Method
     curves: tuple[Curve, ...]
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """Probabilities [N, C] (C = 1: of class 1) of logits [N, C], float64.
+        """Probabilities [N, C] (C = 1: of class 1) for logits [N, C], float64.
 
-        With several classes the curves, each fitted against the rest, are divided by their sum
-        (Zadrozny & Elkan 2002); where all are 0, by the number of classes.
+        With several classes, the one-vs-rest probabilities are divided by their sum (Zadrozny &
+        Elkan 2002); where all are 0, they become 1/C.
         """
         scores = logits.detach().cpu().double().numpy()
         found = np.stack([curve(scores[:, c]) for c, curve in enumerate(self.curves)], axis=1)
@@ -65,7 +65,7 @@ class Calibrator:
 
 
 def restored(state: Mapping[str, Any]) -> Calibrator:
-    """The calibrator that gave ``state()``."""
+    """The calibrator that returned this ``state()``."""
     curves = [
         Curve(c["slope"], c["intercept"], tuple(c["x"]), tuple(c["y"])) for c in state["curves"]
     ]
@@ -75,7 +75,7 @@ def restored(state: Mapping[str, Any]) -> Calibrator:
 def fit(method: Method, logits: Tensor, targets: Tensor) -> Calibrator:
     """Fit on scores [N, C] and class indices [N] of rows that did not train the model.
 
-    A class without a positive or a negative there keeps p = its rate.
+    A class without a positive or a negative there gets a constant p, its rate.
 
     Raises:
         ValueError: ``method`` is neither 'platt' nor 'isotonic'.
@@ -89,7 +89,7 @@ def fit(method: Method, logits: Tensor, targets: Tensor) -> Calibrator:
 
 
 def scarce(targets: Tensor, classes: Sequence[str]) -> list[str]:
-    """The classes with fewer than `FEWEST` rows: a curve fitted to so few is mostly noise."""
+    """The classes with fewer than `FEWEST` rows, too few for more than a noisy fit."""
     counts = torch.bincount(targets, minlength=len(classes)).tolist()
     return [name for name, count in zip(classes, counts, strict=True) if count < FEWEST]
 
@@ -102,7 +102,7 @@ def _constant(positives: NDArray[np.bool_]) -> Curve | None:
 
 
 def _platt(scores: NDArray[np.float64], positives: NDArray[np.bool_]) -> Curve:
-    """Platt 1999: logistic regression on the score, with targets drawn in from 0 and 1."""
+    """Platt 1999: logistic regression on the score, with targets pulled in from 0 and 1."""
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
@@ -110,11 +110,11 @@ def _platt(scores: NDArray[np.float64], positives: NDArray[np.bool_]) -> Curve:
     high = (n_positives + 1) / (n_positives + 2)
     low = 1 / (len(positives) - n_positives + 2)
     goal = np.where(positives, high, low)
-    # The optimiser wants scores of order one; a soft target is a row of each kind, by share.
+    # The optimiser needs scores of order one; a soft target becomes one weighted row of each class.
     centre, spread = scores.mean(), scores.std() or 1.0
     x = ((scores - centre) / spread)[:, None]
     model = LogisticRegression(C=np.inf, solver="newton-cholesky", max_iter=200)
-    # Sums over rows change in their last bits with the number of threads, which the shell sets.
+    # The last bits of sums over rows depend on the number of threads, which the shell may set.
     with threadpool_limits(1, user_api="blas"):
         model.fit(
             np.concatenate([x, x]),
@@ -126,7 +126,7 @@ def _platt(scores: NDArray[np.float64], positives: NDArray[np.bool_]) -> Curve:
 
 
 def _isotonic(scores: NDArray[np.float64], positives: NDArray[np.bool_]) -> Curve:
-    """Zadrozny & Elkan 2002: the non-decreasing step function of least squared error."""
+    """Zadrozny & Elkan 2002: the non-decreasing step function with least squared error."""
     from sklearn.isotonic import IsotonicRegression
 
     model = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")

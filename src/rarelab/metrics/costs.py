@@ -1,4 +1,4 @@
-"""What decisions cost: thresholds chosen on validation, the bill presented on test."""
+"""The cost of decisions: thresholds chosen on validation, cost measured on test."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ def cost_matrix(costs: Sequence[Sequence[float]], classes: Sequence[str]) -> Mat
     """``costs[true class][decision]`` as float64 [K, K]; a gain is a negative cost.
 
     Raises:
-        RequestError: another shape than one row and one column for each class, or no number.
+        RequestError: not one row and one column per class, or an entry is not a finite number.
     """
     k = len(classes)
     try:
@@ -36,24 +36,23 @@ def cheapest_threshold(
 ) -> float:
     """The threshold t whose rule "alert when score >= t" costs least on these rows, [N] each.
 
-    Every rule that scores can make is tried: each distinct score, and infinity (never alert). A
-    group of ties is alerted whole or not at all. Of equally cheap ones the highest, hence the
-    fewest alerts.
+    Every possible rule is tried: each distinct score, and infinity (never alert). Tied rows are
+    alerted together or not at all. Among equally cheap thresholds the highest wins (fewest alerts).
     """
     values, mask = as_array(scores), as_mask(positives)
     weights = np.ones(len(values)) if sample_weight is None else sample_weight.double().numpy()
-    # What alerting a row adds to its bill.
+    # What alerting on a row adds to its cost.
     change = np.where(mask, costs[1, 1] - costs[1, 0], costs[0, 1] - costs[0, 0]) * weights
     unique, group = np.unique(values, return_inverse=True)
     by_score = np.bincount(group, weights=change, minlength=len(unique))[::-1]
     bills = np.concatenate([[0.0], np.cumsum(by_score)])
-    # Sums of the same costs in another order are equal, whatever their last bits say.
+    # Sums of the same costs in a different order count as equal despite rounding.
     best = int(np.argmin(np.round(bills / max(np.abs(change).max(initial=0.0), 1e-300), 9)))
     return float("inf") if best == 0 else float(unique[::-1][best - 1])
 
 
 def cheapest_decisions(probabilities: Tensor, costs: Matrix) -> NDArray[np.int64]:
-    """For each row the decision of least expected cost, Σ_c p_c costs[c][d] (Elkan 2001), [N]."""
+    """The decision with least expected cost, Σ_c p_c costs[c][d] (Elkan 2001), per row: [N]."""
     return np.argmin(probabilities.double().numpy() @ costs, axis=1)
 
 
@@ -64,7 +63,7 @@ def mean_cost(
     *,
     sample_weight: Tensor | None = None,
 ) -> float:
-    """Mean of costs[true class][decision] over rows, [N] each; NaN without a row."""
+    """Mean of costs[true class][decision] over rows, [N] each; NaN without rows."""
     bills = costs[targets.cpu().numpy(), decisions]
     if not len(bills):
         return float("nan")
@@ -75,10 +74,10 @@ def mean_cost(
 def expected_cost(
     val: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], probabilities: Tensor, costs: Matrix
 ) -> tuple[float, float | None]:
-    """Mean cost of a test row, and the threshold of the rule in the binary case.
+    """Mean cost per test row, and in the binary case the threshold.
 
     Binary: the rule "alert when score >= t" with the threshold that is cheapest on validation.
-    Multi-class: the decision of least expected cost under ``probabilities`` [N, C] of the test
+    Multi-class: the decision with least expected cost under ``probabilities`` [N, C] of the test
     rows. ``val`` and ``test`` are scores [N, C] and class indices [N].
     """
     scores, targets = test

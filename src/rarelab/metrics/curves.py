@@ -1,4 +1,4 @@
-"""The two curves an alert budget is read from: recall by quantile, precision by recall.
+"""The two curves for choosing an alert budget: recall by quantile, precision by recall.
 
 Curves with an integer x go to the metrics store point by point (x is the step); the exact
 operating points, one per tie group that holds a positive, go to ``curves.json``.
@@ -17,9 +17,9 @@ from rarelab.metrics import tie_groups as ties
 from rarelab.metrics.exact import one_vs_rest
 from rarelab.metrics.tie_groups import TieGroups, tie_groups
 
-# Basis points: all of the first per cent, then every fifth up to 10 %: 280 points.
+# In basis points: every one up to 1 %, then every fifth up to 10 %; 280 points.
 QUANTILE_STEPS = (*range(1, 101), *range(105, 1001, 5))
-# Thousandths: 200 points.
+# In thousandths: 200 points.
 RECALL_STEPS = tuple(range(5, 1001, 5))
 
 
@@ -33,13 +33,13 @@ def curves(
     can reach) and ``chance`` (⌈qN⌉ / N, a random scorer).
     ``precision_at_recall``: ``steps`` (recall in thousandths), ``values`` (precision at the highest
     threshold "score >= t" whose recall is at least r) and ``chance`` (the prevalence).
-    Multi-class values are averaged over the classes present, one against the rest.
+    Multi-class values are one-vs-rest, averaged over the classes present.
     ``exact``: by class name (binary: the name of class 1), the operating points of the thresholds
     "score >= t", t the scores of the positives: ``threshold``, ``recall``, ``precision``, ``fpr``,
     ``selected`` (rows at or above t), highest threshold first.
 
-    Values are NaN without a positive or with a NaN score. Raises ValueError as
-    ``one_vs_rest`` does.
+    Values are NaN without a positive or with a NaN score. Raises ValueError like
+    ``one_vs_rest``.
     """
     scores, positives = one_vs_rest(logits, targets)
     groups = [tie_groups(scores[:, c], positives[:, c]) for c in range(scores.shape[1])]

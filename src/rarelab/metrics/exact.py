@@ -1,12 +1,12 @@
-"""Exact ranking metrics on raw scores, with ties, and the calibration errors beside them.
+"""Exact ranking metrics on raw scores, with ties, and calibration errors.
 
-Scores are logits: nothing here but the calibration errors passes them through a sigmoid or softmax,
-since float32 probabilities tie where large logits do not. Rows to be ignored (padding) are removed
-by the caller. A NaN score makes every metric of its class NaN. ``sample_weight`` [N] weighs rows;
-the top ``quantile`` is then that share of the weight.
+Scores are logits: only the calibration errors use a sigmoid or softmax, since float32 probabilities
+tie where large logits do not. The caller removes rows to ignore (padding). A NaN score makes every
+metric of its class NaN. ``sample_weight`` [N] weights rows; the top ``quantile`` is then that share
+of the total weight.
 
-Multi-class metrics are one against the rest on ``logits[:, c]`` and averaged over the classes that
-are present (macro); a class without a row in ``targets`` has no say in them.
+Multi-class metrics are one-vs-rest on ``logits[:, c]``, averaged over the classes present in
+``targets`` (macro).
 """
 
 import math
@@ -43,8 +43,8 @@ def recall_at_quantile(
 ) -> float:
     """Share of the positives among the top ⌈qN⌉ rows, expected over random order among ties.
 
-    Coverage at the budget q, in the words of those who send alerts. It cannot exceed ⌈qN⌉ / P, so
-    it stays below 1 when q is below the positive rate. NaN without a positive. Raises ValueError
+    Also known as coverage at the budget q. It cannot exceed ⌈qN⌉ / P, so it stays below 1 when q is
+    below the positive rate. NaN without a positive. Raises ValueError
     unless 0 < quantile <= 1.
     """
     return ties.recall_in_top(tie_groups(scores, positives, sample_weight), quantile)
@@ -55,7 +55,7 @@ def precision_at_quantile(
 ) -> float:
     """Share of positives in the top ⌈qN⌉ rows, expected over random order among ties.
 
-    0 without a positive, NaN without a row. Raises ValueError unless 0 < quantile <= 1.
+    0 without a positive, NaN without rows. Raises ValueError unless 0 < quantile <= 1.
     """
     return ties.precision_in_top(tie_groups(scores, positives, sample_weight), quantile)
 
@@ -65,8 +65,8 @@ def recall_at_fpr(
 ) -> float:
     """Largest recall over the thresholds "score >= t" with false-positive rate at most ``fpr``.
 
-    No interpolation: a group of ties is taken whole or left out. NaN without a positive or without
-    a negative.
+    No interpolation: a tie group is included entirely or not at all. NaN without a positive or a
+    negative.
     """
     return ties.recall_at_fpr(tie_groups(scores, positives, sample_weight), fpr)
 
@@ -86,11 +86,11 @@ def precision_at_recall(
 def partial_auroc(
     scores: Tensor, positives: Tensor, *, fpr: float, sample_weight: Tensor | None = None
 ) -> float:
-    """Mean recall over false-positive rates from 0 to ``fpr`` (normalised partial AUC; 1: perfect).
+    """Mean recall over false-positive rates from 0 to ``fpr`` (normalised partial AUC; perfect: 1).
 
-    A random scorer has fpr / 2. McClish's standardised value (Medical Decision Making 1989), as
+    A random scorer has fpr / 2. McClish's standardised value (Medical Decision Making 1989), as in
     scikit-learn's ``roc_auc_score(max_fpr=)``, is ½ (1 + (p − fpr/2) / (1 − fpr/2)). NaN without a
-    positive or without a negative. Raises ValueError unless 0 < fpr <= 1.
+    positive or a negative. Raises ValueError unless 0 < fpr <= 1.
     """
     if not 0 < fpr <= 1:
         raise ValueError(f"fpr must lie in (0, 1], got {fpr}")
@@ -98,7 +98,7 @@ def partial_auroc(
 
 
 def brier(probabilities: Tensor, positives: Tensor) -> float:
-    """Mean of (p − y)² over rows, [N] each (Brier 1950, for one class). NaN without a row."""
+    """Mean of (p − y)² over rows, [N] each (Brier 1950, for one class). NaN without rows."""
     error = probabilities.detach().cpu().double() - torch.from_numpy(as_mask(positives)).double()
     return float(error.square().mean()) if len(error) else math.nan
 
@@ -109,9 +109,9 @@ def expected_calibration_error(
     """Σ_b (n_b / N) · |mean p − mean y| over ``bins`` equal-width bins of p in [0, 1].
 
     p is the probability of the class itself, not of the top label (Naeini et al. 2015 in the binary
-    case; classwise, Kull et al. 2019). Bin b holds b/bins <= p < (b+1)/bins, the last one p = 1
-    too. With rare positives nearly all rows share the first bin, so read it beside the prevalence.
-    NaN without a row or with a NaN probability.
+    case; classwise, Kull et al. 2019). Bin b holds b/bins <= p < (b+1)/bins, the last one also
+    p = 1. With rare positives nearly all rows share the first bin, so compare it with the
+    prevalence. NaN without rows or with a NaN probability.
     """
     p, y = probabilities.detach().cpu().double(), torch.from_numpy(as_mask(positives)).double()
     if len(p) == 0 or bool(p.isnan().any()):
@@ -122,10 +122,10 @@ def expected_calibration_error(
 
 
 def one_vs_rest(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores [N, C] and positives [N, C] bool: one ranking problem a column, on the CPU.
+    """Scores [N, C] and positives [N, C] bool: one ranking problem per column, on the CPU.
 
     C = 1 (or logits [N]) is the binary case, where the positives are the rows with target 1.
-    Raises ValueError for other shapes and for targets that are no class (padding not removed).
+    Raises ValueError for other shapes and for targets that are not a class (such as padding).
     """
     logits, targets = logits.detach().cpu(), targets.detach().cpu()
     scores = logits.unsqueeze(1) if logits.ndim == 1 else logits
@@ -149,11 +149,11 @@ def one_vs_rest(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def safe_names(names: Sequence[str]) -> list[str]:
-    """Class names as parts of a metric key, in order and pairwise different.
+    """Class names made safe and unique as parts of a metric key, in order.
 
-    MLflow takes letters, digits, ``_ - . : /`` and space, 250 characters a key. Other characters
-    (and ``/``, which would nest the key) become ``_``; names are cut to 200 characters, and those
-    that would then collide are told apart by ``:2``, ``:3``, ...
+    MLflow accepts letters, digits, ``_ - . : /`` and space, up to 250 characters per key. Other
+    characters (and ``/``, which would nest the key) become ``_``; names are cut to 200 characters,
+    and collisions get a suffix ``:2``, ``:3``, ...
     """
     taken: set[str] = set()
     safe = []
@@ -169,6 +169,6 @@ def safe_names(names: Sequence[str]) -> list[str]:
 
 
 def probabilities_of(scores: Tensor) -> Tensor:
-    """What scores [N, C] say when read as log-odds (C = 1) or log-rates: float64 [N, C]."""
+    """Probabilities of scores [N, C] read as log-odds (C = 1) or log-rates: float64 [N, C]."""
     wide = scores.double()
     return wide.sigmoid() if scores.shape[1] == 1 else wide.softmax(dim=1)

@@ -1,4 +1,4 @@
-"""What is recorded of scored rows: every metric of the table that has a function."""
+"""The metrics recorded for scored rows: every row of the table that has a function."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -13,9 +13,9 @@ from rarelab.metrics.tie_groups import TieGroups, tie_groups
 
 
 def validation_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
-    """``val/...``: the table's metrics of an epoch, of logits [N, C] (or [N]) and targets [N].
+    """The table's ``val/...`` metrics of one epoch, from logits [N, C] (or [N]) and targets [N].
 
-    One sort per class serves them all. Class indices in ``targets``; with C = 1 they are 0 or 1.
+    One sort per class serves them all. ``targets`` are class indices, with C = 1 they are 0 or 1.
     """
     groups = _groups_of_classes(logits, targets)
     return {f"val/{name}": _macro(groups, metric) for name, metric in rankings("val")}
@@ -33,11 +33,11 @@ def evaluate(
     """Every recorded metric of logits [N, C] (or [N]) and targets [N], keyed ``prefix/...``.
 
     ``classes`` are the names by index (two names in the binary case, C = 1). Multi-class values are
-    macro averages over the classes present, with ``prefix/class/<name>/aucpr`` beside them, where
-    ``aucpr_lo`` and ``aucpr_hi`` bound the average. ``prevalence`` is the average precision of a
-    random scorer. ``bootstrap_samples=0`` leaves the interval out.
+    macro averages over the classes present, plus ``prefix/class/<name>/aucpr``; ``aucpr_lo``
+    and ``aucpr_hi`` bound the average. ``prevalence`` is the average precision of a
+    random scorer. ``bootstrap_samples=0`` skips the interval.
 
-    Raises ValueError when the shapes or the number of names do not fit, or a target is no class.
+    Raises ValueError if the shapes or the number of names do not match, or a target is not a class.
     """
     scores, positives = one_vs_rest(logits, targets)
     if scores.shape[1] > 1 and len(classes) != scores.shape[1]:
@@ -56,8 +56,8 @@ def evaluate(
 
 
 def calibration_errors(probabilities: Tensor, positives: Tensor) -> dict[str, float]:
-    """The table's metrics of probabilities and positives [N, C], ``brier`` and ``ece``: macro
-    averages over the classes present."""
+    """The table's metrics of probabilities, ``brier`` and ``ece``: macro averages over the classes
+    present, from probabilities and positives [N, C]."""
     classes = range(probabilities.shape[1])
     present = [c for c in classes if bool(positives[:, c].any())]
     columns = [(probabilities[:, c], positives[:, c]) for c in present or classes]

@@ -1,4 +1,4 @@
-"""Do rows of probability p come true a share p of the time? Points for the reliability figure."""
+"""Points for the reliability figure: are rows with probability p positive a share p of the time?"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,9 @@ def reliability(probabilities: Tensor, positives: Tensor) -> dict[str, list[floa
     """Rows [N, C] binned by probability, all columns together; lists over the bins, highest first.
 
     ``predicted`` (mean p), ``rate`` (share of positives), ``low`` and ``high`` (its 95 % Wilson
-    interval), ``rows``. Bins hold equally many positives, at least five if there are, and equal
-    probabilities share a bin: with rare positives, bins even in p would put nearly every row into
-    the first. Empty without a positive.
+    interval), ``rows``. Bins hold equal numbers of positives, at least five if available, and equal
+    probabilities share a bin: with rare positives, equal-width bins would put nearly every row
+    into the first. Empty without a positive.
     """
     p = probabilities.double().numpy().ravel()
     y = as_mask(positives).ravel()
@@ -26,7 +26,7 @@ def reliability(probabilities: Tensor, positives: Tensor) -> dict[str, list[floa
     p, y = p[order], y[order]
     total = int(y.sum())
     bins = max(1, min(MOST_BINS, total // FEWEST_POSITIVES))
-    # The place of every (total / bins)-th positive, moved down to the end of its ties.
+    # The position of every (total / bins)-th positive, moved to the end of its ties.
     marks = np.flatnonzero(y)[np.arange(1, bins) * total // bins - 1] if total else np.empty(0, int)
     ends = np.unique(np.searchsorted(-p, -p[marks], side="right"))
     edges = np.unique([0, *ends, len(p)]) if total else np.empty(0, int)
@@ -39,7 +39,7 @@ def reliability(probabilities: Tensor, positives: Tensor) -> dict[str, list[floa
 
 
 def _wilson(rate: NDArray, n: NDArray) -> tuple[NDArray, NDArray]:
-    """Wilson's interval. statsmodels' differs in the last bit, and these numbers are recorded."""
+    """Wilson's interval; not from statsmodels, whose last bits differ from recorded values."""
     centre = (rate + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z * np.sqrt(rate * (1 - rate) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
     return np.maximum(centre - half, 0), np.minimum(centre + half, 1)

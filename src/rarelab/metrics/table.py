@@ -1,9 +1,8 @@
-"""Every recorded metric, once: how it is computed, which way is good, where it is shown.
+"""The registry of recorded metrics: how each is computed, which way is better, where it is shown.
 
-A new metric is one function and one row of `TABLE`. Whoever records, judges or shows metrics asks
-this table: :mod:`rarelab.metrics.recorded` computes the rows that have a function, the comparison
-asks which way is good, and the run's table, the sweep's, the dashboard and the ledger ask for the
-keys that they show.
+A new metric is one function and one row of `TABLE`. :mod:`rarelab.metrics.recorded` computes the
+rows that have a function, the comparison looks up which way is better, and the run's and sweep's
+tables, the dashboard and the ledger look up the keys that they show.
 """
 
 import re
@@ -19,14 +18,14 @@ from rarelab.metrics import tie_groups as ties
 
 LEVELS = (0.001, 0.005, 0.01, 0.05)
 RECALL, FPR = 0.8, 0.01
-"""Where ``precision_at_recall`` and ``pauc_at_fpr`` are recorded."""
+"""The levels at which ``precision_at_recall`` and ``pauc_at_fpr`` are recorded."""
 
 
 class Place(Enum):
     """Where a metric can be shown."""
 
-    RUN = "the table that a run ends with"
-    SWEEP = "the table that a sweep ends with"
+    RUN = "the table at the end of a run"
+    SWEEP = "the table at the end of a sweep"
     COLUMN = "a column of the dashboard"
     CHART = "a chart of the dashboard"
     LEDGER = "the CSV of a committed study"
@@ -41,12 +40,12 @@ class Metric:
 
     Args:
         key: as recorded; a metric with levels is recorded as ``key/level``.
-        higher: whether higher is better; None where neither way is good.
+        higher: whether higher is better; None if neither is.
         share: whether every value lies in [0, 1].
         ranking: computes it from the tie groups of one class (and the level, if it has levels).
         probability: computes it from probabilities [N] and positives [N] of one class.
-        levels: at which it is recorded.
-        shown: where it is shown, and at which of the levels.
+        levels: those at which it is recorded.
+        shown: where it is shown, and at which levels.
         label: its name in the run's table.
     """
 
@@ -107,7 +106,7 @@ TABLE = (
         shown={RUN: LEVELS, SWEEP: (0.005,), COLUMN: (0.005, 0.01), LEDGER: LEVELS},
         label="recall",
     ),
-    # Left out of the ledger: recall and prevalence give it.
+    # Not in the ledger: it follows from recall and prevalence.
     Metric(
         "test/precision_at_q",
         HIGHER,
@@ -183,10 +182,10 @@ _OTHER_VIEW = re.compile(r"^test/(calibrated|class/[^/]+)/")
 
 
 def find(key: str) -> Metric | None:
-    """The row of a recorded key, at whatever level; None if the table does not have it.
+    """The row of a recorded key, at any level; None if it is not in the table.
 
-    ``test/calibrated/...`` is ``test/...`` of other probabilities, ``test/class/<name>/...`` of one
-    class; ``hp/...`` are swept numbers.
+    ``test/calibrated/...`` is ``test/...`` with calibrated probabilities, ``test/class/<name>/...``
+    is ``test/...`` of one class; ``hp/...`` are swept numbers.
     """
     if key.startswith("hp/"):
         return _SWEPT
@@ -201,10 +200,10 @@ def find(key: str) -> Metric | None:
 
 
 def higher_is_better(key: str) -> bool:
-    """Whether a higher value is the better one; of a key that the table does not have, yes.
+    """Whether higher is better; True for keys that are not in the table.
 
     Raises:
-        RequestError: neither way is good.
+        RequestError: neither direction is better.
     """
     row = find(key)
     if row is None:
@@ -212,26 +211,25 @@ def higher_is_better(key: str) -> bool:
     if row.higher is None:
         known = [k for other in TABLE if other.higher is not None for k in other.keys(other.levels)]
         raise RequestError(
-            f"metric={key}: neither more nor less of it is better, so it cannot be compared; "
+            f"metric={key}: neither higher nor lower is better, so it cannot be compared; "
             f"{nearest(key, known)}"
         )
     return row.higher
 
 
 def is_share(key: str) -> bool:
-    """Whether every value lies in [0, 1]; of a key that the table does not have, not known: no."""
+    """Whether every value lies in [0, 1]; False for keys that are not in the table."""
     row = find(key)
     return row is not None and row.share
 
 
 def shown(place: Place) -> list[str]:
-    """The keys that a place shows, in order."""
+    """The keys shown at a place, in order."""
     return [key for row in TABLE if place in row.shown for key in row.keys(row.shown[place])]
 
 
 def in_ledger(key: str) -> bool:
-    """Whether the CSV of a study keeps it: results that the table does not have too, single classes
-    not."""
+    """Whether a study's CSV keeps it: also results not in the table, but no single classes."""
     row = find(key)
     if row is None:
         return key.startswith(("best/", "test/"))
@@ -239,7 +237,7 @@ def in_ledger(key: str) -> bool:
 
 
 def rankings(split: str) -> Iterator[tuple[str, Callable[[ties.TieGroups], float]]]:
-    """Name and function of each metric that is computed from the ranking of the rows of a split.
+    """Name and function of each ranking metric of a split.
 
     Those without levels come first, then level by level: the order in which they are recorded.
     """
@@ -256,7 +254,7 @@ def rankings(split: str) -> Iterator[tuple[str, Callable[[ties.TieGroups], float
 
 
 def errors() -> Iterator[tuple[str, Callable[..., float]]]:
-    """Name and function of each metric that is computed from the probabilities of the test rows."""
+    """Name and function of each metric computed from the probabilities of the test rows."""
     return ((row.name, row.probability) for row in TABLE if row.probability)
 
 

@@ -1,7 +1,7 @@
-"""What a ranking metric needs to know of N scores: the groups of tied rows that hold a positive.
+"""Ranking metrics of N scores, from the groups of tied rows that hold a positive.
 
-Every metric of a ranked list of which only P rows are positive follows from at most P numbers per
-column, so one sort of the values (no argsort) serves them all, however rare the positives are.
+Every metric of a ranked list with P positives follows from at most P tie groups, so one sort of the
+values (no argsort) serves all metrics, however rare the positives are.
 """
 
 import math
@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Counts = NDArray[Any]  # int64, or float64 when rows are weighed
+Counts = NDArray[Any]  # int64, or float64 when rows are weighted
 
 
 @dataclass(frozen=True)
 class TieGroups:
     """Tie groups that hold at least one positive, highest score first; arrays are [G], G <= P.
 
-    "Rows" are counted, or, when weights were given, weighed (all float64).
+    Rows are counted or, with weights, summed by weight (all float64).
     """
 
     score: NDArray
@@ -47,16 +47,16 @@ class TieGroups:
         return np.maximum(self.reached - self.hits, 0)
 
     def top(self, quantile: float) -> int | float:
-        """How many rows the top ``quantile`` has: ⌈qN⌉, or the share q of the weight."""
+        """The size of the top ``quantile``: ⌈qN⌉ rows, or the share q of the weight."""
         return top_size(quantile, self.rows) if isinstance(self.rows, int) else quantile * self.rows
 
 
 def tie_groups(scores: Tensor, positives: Tensor, weights: Tensor | None = None) -> TieGroups:
     """Groups of ``scores`` [N] (any float dtype) under the mask ``positives`` [N].
 
-    A NaN among the scores leaves no groups and sets ``has_nan``: it has no place in a ranking.
-    Rows of weight 0 are as if they were not there. Raises ValueError when the shapes differ or are
-    not one-dimensional, a mark is neither 0 nor 1, or a weight is negative or not finite.
+    NaN scores cannot be ranked: they leave no groups and set ``has_nan``. Rows of weight 0 are
+    dropped. Raises ValueError if the shapes differ or are not one-dimensional, a mark is neither 0
+    nor 1, or a weight is negative or not finite.
     """
     if scores.ndim != 1 or scores.shape != positives.shape:
         raise ValueError(
@@ -103,10 +103,10 @@ def as_array(scores: Tensor) -> NDArray:
 
 
 def as_mask(positives: Tensor) -> NDArray[np.bool_]:
-    """Which rows are positive, as a numpy mask: bool, or numbers that are 0 and 1.
+    """The positives as a numpy mask, from booleans or from the numbers 0 and 1.
 
-    Labels of another kind (-1 and 1, an ignored -100) are refused: every one of them but 0 would
-    count as positive. Raises ValueError.
+    Raises ValueError for other labels (-1 and 1, an ignored -100), since all of them except 0 would
+    count as positive.
     """
     marks = positives.detach().cpu()
     if marks.dtype != torch.bool:
@@ -120,12 +120,12 @@ def as_mask(positives: Tensor) -> NDArray[np.bool_]:
 
 
 def top_size(quantile: float, rows: int) -> int:
-    """⌈qN⌉ of the decimal that was written: 0.07 · 100 is 7, though in binary it is just above."""
+    """⌈qN⌉ with q as the decimal written: 0.07 · 100 is 7, though in binary it is slightly more."""
     return math.ceil(Fraction(repr(float(quantile))) * rows)
 
 
 def average_precision(groups: TieGroups) -> float:
-    """Σ_g (positives_g / P) · precision at the end of group g, as scikit-learn's. NaN if P = 0."""
+    """Σ_g (positives_g / P) · precision at the end of group g, as in scikit-learn. NaN if P = 0."""
     if groups.n_positives == 0:
         return math.nan
     precision = groups.hits / groups.reached
@@ -133,7 +133,7 @@ def average_precision(groups: TieGroups) -> float:
 
 
 def auroc(groups: TieGroups) -> float:
-    """P(s⁺ > s⁻) + ½ P(s⁺ = s⁻) (Mann-Whitney). NaN without a positive or without a negative."""
+    """P(s⁺ > s⁻) + ½ P(s⁺ = s⁻) (Mann-Whitney). NaN without a positive or a negative."""
     n_positives = groups.n_positives
     n_negatives = groups.rows - n_positives
     if n_positives == 0 or n_negatives == 0:
@@ -145,9 +145,9 @@ def auroc(groups: TieGroups) -> float:
 
 
 def hits_in_top(groups: TieGroups, sizes: Counts) -> NDArray[np.float64]:
-    """Expected positives among the top k rows under random order within ties, for each k [K].
+    """Expected positives among the top k rows with ties in random order, for each k [K].
 
-    NaN if the scores hold one.
+    NaN if a score is NaN.
     """
     if groups.has_nan:
         return np.full(len(sizes), math.nan)
@@ -172,7 +172,7 @@ def recall_in_top(groups: TieGroups, quantile: float) -> float:
 def precision_in_top(groups: TieGroups, quantile: float) -> float:
     """Share of positives in the top ⌈qN⌉ rows, expected over random order among ties.
 
-    NaN without a row. Raises ValueError unless 0 < quantile <= 1.
+    NaN without rows. Raises ValueError unless 0 < quantile <= 1.
     """
     found = _hits(groups, quantile)
     return found / groups.top(quantile) if groups.rows else math.nan
@@ -185,15 +185,15 @@ def _hits(groups: TieGroups, quantile: float) -> float:
 
 
 def prevalence(groups: TieGroups) -> float:
-    """P / N: the average precision of a random scorer. NaN without a row."""
+    """P / N: the average precision of a random scorer. NaN without rows."""
     return groups.n_positives / groups.rows if groups.rows else math.nan
 
 
 def recall_at_fpr(groups: TieGroups, fpr: float) -> float:
     """Largest TPR over the thresholds "score >= t" whose FPR is at most ``fpr``.
 
-    No interpolation between thresholds: a tie group is taken whole or left out, so this is what a
-    deterministic rule can reach. NaN without a positive or without a negative.
+    No interpolation between thresholds: a tie group is included entirely or not at all, so this is
+    what a deterministic rule can reach. NaN without a positive or a negative.
     """
     n_positives = groups.n_positives
     n_negatives = groups.rows - n_positives
@@ -202,7 +202,7 @@ def recall_at_fpr(groups: TieGroups, fpr: float) -> float:
     if isinstance(groups.rows, int):
         allowed = math.floor(Fraction(repr(float(fpr))) * n_negatives)
     else:
-        allowed = fpr * n_negatives * (1 + 1e-12)  # the weights' sums are rounded
+        allowed = fpr * n_negatives * (1 + 1e-12)  # sums of weights are rounded
     within = np.searchsorted(groups.false_positives, allowed, side="right")
     return float(groups.hits[within - 1] / n_positives) if within else 0.0
 
@@ -218,16 +218,16 @@ def precision_at_recall(groups: TieGroups, recall: float) -> float:
     if isinstance(groups.rows, int):
         needed = math.ceil(Fraction(repr(float(recall))) * n_positives)
     else:
-        needed = recall * n_positives * (1 - 1e-12)  # the weights' sums are rounded
+        needed = recall * n_positives * (1 - 1e-12)  # sums of weights are rounded
     g = min(int(np.searchsorted(groups.hits, needed, side="left")), len(groups.hits) - 1)
     return float(groups.hits[g] / groups.reached[g])
 
 
 def partial_auroc(groups: TieGroups, fpr: float) -> float:
-    """Mean true-positive rate over false-positive rates from 0 to ``fpr``: 1 is perfect.
+    """Mean true-positive rate over false-positive rates from 0 to ``fpr``; 1 is perfect.
 
-    The ROC curve is a straight line across a group of ties, as in `auroc`, which this is at
-    ``fpr=1``; at the edge of the band the line is cut. NaN without a positive or a negative.
+    The ROC curve is linear across a tie group and cut at the edge of the band; at ``fpr=1`` this
+    equals `auroc`. NaN without a positive or a negative.
     """
     n_positives = groups.n_positives
     n_negatives = groups.rows - n_positives
@@ -235,7 +235,7 @@ def partial_auroc(groups: TieGroups, fpr: float) -> float:
         return math.nan
     end = groups.false_positives / n_negatives
     tied = np.maximum(groups.reached - groups.above - groups.positives, 0) / n_negatives
-    reach = np.maximum(fpr - (end - tied), 0)  # of the band, from where the group begins
+    reach = np.maximum(fpr - (end - tied), 0)  # of the band, from the start of the group
     cut = reach < tied
     rising = np.divide(reach**2, 2 * tied, out=np.zeros_like(reach), where=cut)
     area = np.where(cut, rising, reach - tied / 2)

@@ -1,4 +1,4 @@
-"""Models: torch modules from inputs to raw logits, and estimators that fit themselves."""
+"""Models: torch modules that map inputs to raw logits, and estimators with their own fit."""
 
 from rarelab.models.boosting import HistGradientBoosting
 from rarelab.models.estimator import Estimator, Portable

@@ -1,4 +1,4 @@
-"""Histogram gradient boosting: the line that a network on a table has to beat."""
+"""Histogram gradient boosting: the baseline for neural networks on tabular data."""
 
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ from rarelab.models.estimator import Rows
 from rarelab.models.shapes import check_input, check_sizes
 from rarelab.models.trees import PlainTrees
 
-# The score of a class without a training row, which the booster cannot know: odds of e⁻³⁰.
+# Score of a class without training rows, which the booster does not know: odds of e⁻³⁰.
 _ABSENT = -30.0
 
 
@@ -20,15 +20,14 @@ class HistGradientBoosting:
 
     in_features: F; num_outputs: 1 for two classes, else C; learning_rate, max_iter (trees, per
     class), max_leaf_nodes, min_samples_leaf, l2_regularization and max_features (share of the
-    features per split) as there; n_iter_no_change: stop after so many trees without a lower
-    validation log-loss (0: never). scikit-learn's own defaults are unstable on rare positives
+    features per split) as in scikit-learn; n_iter_no_change: stop after this many trees without a
+    lower validation log-loss (0: never). scikit-learn's own defaults are unstable on rare positives
     (creditcard, three splits: average precision 0.47, 0.70, 0.52 against 0.85, 0.89, 0.88 for
-    these). Columns with missing values need no imputation.
+    these). Missing values need no imputation.
 
     Satisfies ``Estimator`` and ``Portable``. ``scores`` are log-odds [N, 1], or class scores
-    [N, C]. The thread count is torch's, so that the trainer's setting holds for it too. Raises
-    RequestError for values out of range or another input shape, RarelabError for scores before the
-    fit.
+    [N, C]. Uses torch's thread count, so the trainer's setting applies. Raises RequestError for
+    values out of range or a wrong input shape, RarelabError for scores before the fit.
 
     Source: Ke et al., LightGBM, NeurIPS 2017; scikit-learn's user guide.
     """
@@ -68,8 +67,8 @@ class HistGradientBoosting:
         self.booster: Any = None
 
     def fit(self, train: Rows, val: Rows, seed: int) -> None:
-        """Fit on train [N, F]; val decides how many trees are kept growing. Seeds the draws."""
-        # Slow to import, and only this model needs them.
+        """Fit on train [N, F]; val only stops it early. ``seed`` fixes the random draws."""
+        # Slow to import and only needed by this model.
         from sklearn.ensemble import HistGradientBoostingClassifier
         from threadpoolctl import threadpool_limits
 
@@ -95,7 +94,7 @@ class HistGradientBoosting:
         from threadpoolctl import threadpool_limits
 
         if self.booster is None:
-            raise RarelabError("model hist_gradient_boosting: scores were asked for before the fit")
+            raise RarelabError("model hist_gradient_boosting: scores were requested before the fit")
         self._check_shape(x)
         with threadpool_limits(torch.get_num_threads(), user_api="openmp"):
             raw = np.asarray(self.booster.decision_function(_array(x)), dtype=np.float32)
@@ -106,9 +105,9 @@ class HistGradientBoosting:
         return PlainTrees.of(self.booster).arrays()
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take the trees that :meth:`state` gave; the scores are the same, bit for bit.
+        """Load the trees from :meth:`state`; the scores are the same, bit for bit.
 
-        Raises ValueError for trees that are not of this model."""
+        Raises ValueError for trees that do not belong to this model."""
         trees = PlainTrees.restored(arrays)
         if not set(trees.classes_.tolist()) <= set(range(max(2, self.num_outputs))):
             raise ValueError(f"the trees score the classes {trees.classes_.tolist()[:9]}")
@@ -118,7 +117,7 @@ class HistGradientBoosting:
         known = self.booster.classes_
         if self.num_outputs == 1:
             return raw[:, None]
-        # Of two classes the booster gives the log-odds of the second.
+        # For two classes the booster returns the log-odds of the second.
         present = np.stack([-raw / 2, raw / 2], axis=1) if raw.ndim == 1 else raw
         full = np.full((len(raw), self.num_outputs), _ABSENT, dtype=np.float32)
         full[:, known] = present

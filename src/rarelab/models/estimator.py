@@ -1,4 +1,4 @@
-"""What the project asks of a model that is not trained by gradient steps."""
+"""The interface of a model that is not trained by gradient steps."""
 
 from typing import Protocol, runtime_checkable
 
@@ -21,10 +21,10 @@ class Rows(Protocol):
 
 @runtime_checkable
 class Estimator(Protocol):
-    """A reference line: fits itself and gives raw scores, comparable with a network's logits."""
+    """A baseline with its own fit, whose raw scores are comparable with a network's logits."""
 
     def fit(self, train: Rows, val: Rows, seed: int) -> None:
-        """Fit on train; val may stop the fit early, no more. The same seed gives the same fit."""
+        """Fit on train; val may only stop the fit early. The same seed gives the same fit."""
         ...
 
     def scores(self, x: Tensor) -> Tensor:
@@ -34,12 +34,12 @@ class Estimator(Protocol):
 
 @runtime_checkable
 class Portable(Protocol):
-    """An estimator whose fit is plain arrays, so that it can be kept and used without pickle."""
+    """An estimator whose fitted state is plain arrays, so it can be saved without pickle."""
 
     def state(self) -> dict[str, NDArray]:
-        """What the fit learnt, by name."""
+        """The fitted state: arrays by name."""
         ...
 
     def load_state(self, arrays: dict[str, NDArray]) -> None:
-        """Take what :meth:`state` gave, instead of a fit."""
+        """Load what :meth:`state` returned, instead of fitting."""
         ...

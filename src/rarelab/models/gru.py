@@ -1,4 +1,4 @@
-"""Gated recurrent unit over padded sequences, one prediction a step."""
+"""Gated recurrent unit over padded sequences, one prediction per step."""
 
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ from rarelab.models.shapes import check_dropout, check_input, check_sizes
 
 
 class GRU(nn.Module):
-    """Gated recurrent unit (Cho et al. 2014) and a linear head at every step.
+    """Gated recurrent unit (Cho et al. 2014) with a linear head at every step.
 
     in_features: F; num_outputs: 1 for two classes, else C; hidden_size: width of each direction;
     num_layers: stacked layers; dropout: rate between layers and before the head; bidirectional: a
@@ -16,9 +16,9 @@ class GRU(nn.Module):
     head's bias from the class frequencies. Forward takes x [B, T, F] and returns logits
     [B, T, num_outputs].
 
-    Padding is at the tail and its outputs are left out by the loss. The forward direction never
-    sees it before a real step; the backward direction reads it first, as the rows it is given.
-    Raises RequestError for another input shape or for values out of range.
+    Padding is at the end, and the loss ignores its outputs. The forward direction never sees it
+    before a real step; the backward direction reads it first, like any other step.
+    Raises RequestError for a wrong input shape or for values out of range.
     """
 
     input_ndim: ClassVar[int] = 3
@@ -42,7 +42,7 @@ class GRU(nn.Module):
             in_features,
             hidden_size,
             num_layers=num_layers,
-            # One layer has nothing between layers, and torch warns of a rate given for it.
+            # With one layer there is nothing in between, and torch warns about a rate.
             dropout=dropout if num_layers > 1 else 0.0,
             bidirectional=bidirectional,
             batch_first=True,

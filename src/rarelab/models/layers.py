@@ -1,4 +1,4 @@
-"""Layers by which a row's score depends on more than the row and the weights."""
+"""Find layers that make a row's score depend on more than the row and the weights."""
 
 from collections.abc import Iterator
 
@@ -16,17 +16,17 @@ DROPOUTS = (
 
 
 def mixing_rows(model: nn.Module) -> Iterator[str]:
-    """The layers whose output or state depends on which rows are scored together, by name."""
+    """Names of the layers whose output or state depends on which rows are scored together."""
     for name, layer in model.named_modules():
         if isinstance(layer, nn.SyncBatchNorm):
             continue
-        # Other normalisations, also those that torch does not ship, remember rows if they say so.
+        # Other normalisations, including third-party ones, keep state if they declare it.
         if isinstance(layer, BATCH_NORMS) or getattr(layer, "track_running_stats", False):
             yield f"{name} ({type(layer).__name__})"
 
 
 def drawing(model: nn.Module) -> Iterator[str]:
-    """The layers that draw random numbers in training, by name."""
+    """Names of the layers that draw random numbers in training."""
     for name, layer in model.named_modules():
         rate = getattr(layer, "p", 0.0) if isinstance(layer, DROPOUTS) else 0.0
         if isinstance(layer, nn.RNNBase | nn.MultiheadAttention):

@@ -17,7 +17,7 @@ class Linear(nn.Module):
 
     in_features: F; num_outputs: 1 for two classes, else C; prior_bias: the builder sets b from the
     class frequencies. Forward takes x [N, F] and returns logits [N, num_outputs]. Raises
-    RequestError for another input shape.
+    RequestError for a wrong input shape.
     """
 
     input_ndim: ClassVar[int] = 2
@@ -40,7 +40,7 @@ class MLP(nn.Module):
     in_features: F; num_outputs: 1 for two classes, else C; hidden: widths of the hidden layers
     (empty: a linear model); dropout: rate in [0, 1); activation: relu, gelu, silu or tanh;
     prior_bias: the builder sets the head's bias from the class frequencies. Forward takes x [N, F]
-    and returns logits [N, num_outputs]. Raises RequestError for another input shape or for values
+    and returns logits [N, num_outputs]. Raises RequestError for a wrong input shape or for values
     out of range.
     """
 

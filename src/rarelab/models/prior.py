@@ -1,11 +1,11 @@
-"""Start a network at the class frequencies, so that training need not first find them."""
+"""Initialise a network at the class frequencies, so training need not learn them first."""
 
 import torch
 from torch import Tensor, nn
 
 from rarelab.errors import RequestError
 
-# An absent class starts at odds of one in a hundred million instead of a bias of minus infinity.
+# An absent class starts at odds of one in a hundred million, not at a bias of minus infinity.
 _SMALLEST = 1e-8
 
 
@@ -14,10 +14,10 @@ def set_output_prior(model: object, prior: Tensor) -> bool:
 
     Binary: b = log(p / (1 − p)) with prior [1 − p, p]; multi-class: b_c = log p_c, prior [C]. With
     zero weights the model then predicts the prior exactly (Lin et al. 2017, section 3.3, for rare
-    positives). Returns False, and changes nothing, for a model without a ``head`` that is a
-    Linear with bias, or with ``prior_bias`` false.
+    positives). Returns False and changes nothing unless ``head`` is a Linear with bias and
+    ``prior_bias`` is true.
 
-    Raises RequestError when the number of frequencies does not fit the head, or they are no
+    Raises RequestError if the number of frequencies does not match the head, or they are not a
     distribution.
     """
     head = getattr(model, "head", None)

@@ -1,4 +1,4 @@
-"""What a model says when it is given rows of another shape than it was built for."""
+"""Input and size checks shared by the models."""
 
 from torch import Tensor
 

@@ -1,7 +1,7 @@
-"""Residual network and transformer for tables, as published (Gorishniy et al. 2021).
+"""Residual network and transformer for tabular data, as published (Gorishniy et al. 2021).
 
-Thin shells over ``rtdl_revisiting_models``, the authors' own package: one interface for the sizes,
-one error for a wrong shape, and the output layer under the name ``head``.
+Thin wrappers around ``rtdl_revisiting_models``, the authors' own package: uniform size arguments,
+uniform errors for a wrong shape, and the output layer under the name ``head``.
 """
 
 from typing import ClassVar, cast
@@ -17,11 +17,11 @@ class TabularResNet(nn.Module):
     """Residual network: x + dropout(linear(dropout(relu(linear(batchnorm(x)))))) per block.
 
     in_features: F; num_outputs: 1 for two classes, else C; n_blocks: residual blocks; d_block:
-    width of the residual stream; d_hidden_multiplier: hidden width of a block over d_block;
+    width of the residual stream; d_hidden_multiplier: hidden width of a block divided by d_block;
     dropout1: after the activation; dropout2: on the residual; prior_bias: the builder sets the
     head's bias from the class frequencies. Forward takes x [N, F] and returns logits
-    [N, num_outputs]. A training batch of one row has no batch statistics, so there the running
-    ones are used. Raises RequestError for another input shape or for values out of range.
+    [N, num_outputs]. A training batch of one row has no batch statistics, so the running ones are
+    used. Raises RequestError for a wrong input shape or for values out of range.
 
     Source: Gorishniy et al., Revisiting Deep Learning Models for Tabular Data, NeurIPS 2021, 3.2.
     """
@@ -76,16 +76,16 @@ class TabularResNet(nn.Module):
 
 
 class FTTransformer(nn.Module):
-    """Feature-tokenizer transformer: one token per feature and a class token, attention over them.
+    """Feature-tokenizer transformer: attention over one token per feature and a class token.
 
     in_features: F; num_outputs: 1 for two classes, else C; n_blocks: transformer blocks; d_block:
     token width, a multiple of attention_n_heads; ffn_d_hidden_multiplier: hidden width of the
-    ReGLU feed-forward part over d_block; the three dropouts act on the attention map, the hidden
-    layer and the residual branches; prior_bias: the builder sets the head's bias from the class
-    frequencies. The defaults are the authors' for two blocks (for three: width 192, dropouts 0.2
-    and 0.1). Every column is read as a number, one-hot columns too. Cost per row grows with F².
-    Forward takes x [N, F] and returns logits [N, num_outputs]. Raises RequestError for another
-    input shape or for values out of range.
+    ReGLU feed-forward part divided by d_block; the three dropouts act on the attention map, the
+    hidden layer and the residual branches; prior_bias: the builder sets the head's bias from the
+    class frequencies. The defaults are the authors' for two blocks (for three: width 192, dropouts
+    0.2 and 0.1). All columns, including one-hot ones, are treated as numeric. Cost per row grows
+    with F². Forward takes x [N, F] and returns logits [N, num_outputs]. Raises RequestError for a
+    wrong input shape or for values out of range.
 
     Source: Gorishniy et al., Revisiting Deep Learning Models for Tabular Data, NeurIPS 2021, 3.3.
     """

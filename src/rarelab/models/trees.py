@@ -1,4 +1,4 @@
-"""A fitted histogram booster as plain arrays, which need no pickle and no scikit-learn."""
+"""A fitted histogram booster as plain arrays, without pickle or scikit-learn."""
 
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from rarelab.errors import RarelabError
 
 MADE_FOR = ("1.9",)
-"""The scikit-learn releases whose private trees are known to be read right here."""
+"""The scikit-learn releases whose private tree format is known to be read correctly."""
 
-# Rows walked down all trees at once: what fits in the cache beside the nodes.
+# Rows walked down all trees at once: what fits in cache beside the nodes.
 _ROWS = 512
 _LISTS = ("roots", "depth", "baseline", "classes_")
 _OF_A_NODE = ("feature", "threshold", "missing_left", "left", "right", "value")
@@ -20,12 +20,12 @@ _OF_A_NODE = ("feature", "threshold", "missing_left", "left", "right", "value")
 
 @dataclass(frozen=True)
 class PlainTrees:
-    """The trees of a HistGradientBoostingClassifier on number columns.
+    """The trees of a HistGradientBoostingClassifier on numeric columns.
 
-    One entry a node, all trees after one another; ``left`` and ``right`` are positions in the same
-    arrays, of a leaf its own. ``roots`` [T]: where each tree starts, iteration by iteration and
-    class by class within. ``baseline`` [K]: the score before the first tree, K = 1 for two classes.
-    ``classes_`` are the classes that had training rows. Scores are the booster's, bit for bit.
+    One entry per node, trees concatenated; ``left`` and ``right`` are positions in the same arrays
+    (a leaf points to itself). ``roots`` [T]: where each tree starts, by iteration, then by class.
+    ``baseline`` [K]: the score before the first tree, K = 1 for two classes. ``classes_`` are the
+    classes that had training rows. Scores equal the booster's bit for bit.
     """
 
     feature: NDArray[np.int64]
@@ -41,17 +41,17 @@ class PlainTrees:
 
     @classmethod
     def of(cls, booster: Any) -> Self:
-        """Read the trees of a fitted booster; they are in no public attribute of scikit-learn.
+        """Read the trees of a fitted booster; scikit-learn has no public attribute for them.
 
         Raises:
-            RarelabError: this scikit-learn keeps its trees in another way.
+            RarelabError: this scikit-learn stores its trees differently.
         """
         try:
             return cls._read(booster)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise RarelabError(
                 f"scikit-learn {version('scikit-learn')}: expected its trees as release "
-                f"{', '.join(MADE_FOR)} keeps them, found {type(error).__name__}: {error}"
+                f"{', '.join(MADE_FOR)} stores them, found {type(error).__name__}: {error}"
             ) from error
 
     @classmethod
@@ -77,7 +77,7 @@ class PlainTrees:
 
     @classmethod
     def restored(cls, arrays: dict[str, NDArray]) -> Self:
-        """The trees that :meth:`arrays` gave. Raises ValueError where they cannot be walked."""
+        """The trees from :meth:`arrays`. Raises ValueError if they cannot be walked."""
         trees = cls(**{field.name: arrays[field.name] for field in fields(cls)})
         n_nodes, n_trees = len(trees.feature), len(trees.roots)
         if any(getattr(trees, name).shape != (n_nodes,) for name in _OF_A_NODE):
@@ -89,7 +89,7 @@ class PlainTrees:
             if ((place < 0) | (place >= n_nodes)).any():
                 raise ValueError(f"{name} of the trees points outside their {n_nodes} nodes")
         if not 0 <= int(trees.depth[0]) <= n_nodes or n_trees % max(1, len(trees.baseline)):
-            raise ValueError("the depth or the number of the trees does not fit their nodes")
+            raise ValueError("the depth or the number of trees does not match their nodes")
         finite = np.isfinite(trees.value).all() and np.isfinite(trees.baseline).all()
         if not finite or np.isnan(trees.threshold).any():
             raise ValueError("the trees hold values that are NaN or infinite")
@@ -99,7 +99,7 @@ class PlainTrees:
         return asdict(self)
 
     def decision_function(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Scores [N], or [N, K] of K > 2 classes, of rows [N, F]."""
+        """Scores of rows [N, F]: [N], or [N, K] for K > 2 classes."""
         scores = np.concatenate([self._walk(rows) for rows in _chunks(x)])
         return scores[:, 0] if len(self.baseline) == 1 else scores
 
@@ -113,7 +113,7 @@ class PlainTrees:
             node = np.where(goes_left, self.left[node], self.right[node])
         steps = self.value[node].reshape(len(x), -1, len(self.baseline))
         first = np.broadcast_to(self.baseline, (len(x), 1, len(self.baseline)))
-        # A running sum adds tree after tree, as the booster does; a plain sum would add in pairs.
+        # cumsum adds tree by tree, as the booster does; a plain sum would add pairwise.
         return np.concatenate([first, steps], axis=1).cumsum(axis=1)[:, -1]
 
 
