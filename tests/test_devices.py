@@ -328,7 +328,7 @@ def under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "answer"),
     [
         (["-m", "seed=1,2"], "torchrun starts the processes of a single run, but a sweep"),
-        (["trainer.devices=3"], "trainer.devices=3: torchrun has started 2 processes; leave it"),
+        (["trainer.devices=3"], "trainer.devices=3: torchrun started 2 processes; leave it"),
         (["model=hist_gradient_boosting"], "trainer.devices=2: HistGradientBoosting fits all rows"),
     ],
 )
