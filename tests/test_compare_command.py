@@ -132,7 +132,7 @@ def test_the_report_needs_nothing_but_itself(reported) -> None:
 def test_the_report_has_verdict_tables_pictures_commands_and_digests_in_order(reported) -> None:
     text = (reported[1] / "report.html").read_text(encoding="utf-8")
     parts = [
-        'class="headline"', "Per month", "Numbers", 'data-name="numbers"', "Pictures",
+        'class="headline"', "Per month", "Numbers", 'data-name="numbers"', "Figures",
         'data-name="runs"', "Reproduce every number", "rarelab compare paths.home=",
         "rarelab reproduce RUN_ID", "rarelab train -m loss=bce,smooth_ap   # 32 runs",
         "Environment and data", "creditcard(sha256=abc)",

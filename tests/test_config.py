@@ -50,7 +50,7 @@ def test_a_missing_key_is_refused(key: str) -> None:
     plain = OmegaConf.to_container(compose_train([])[0])
     assert isinstance(plain, dict)
     del plain[key]
-    with pytest.raises(RequestError, match=f"{key}: this key is needed"):
+    with pytest.raises(RequestError, match=f"{key}: this key is required"):
         build.check(OmegaConf.create(plain))
 
 
@@ -169,7 +169,7 @@ def test_the_users_own_module_is_allowed_by_name(tmp_path: Path, monkeypatch) ->
     (tmp_path / "mine_a.py").write_text("class Loss:\n    def __init__(self, a: int): pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     check_leaf("loss", {"_target_": "mine_a.Loss", "a": 1}, allow=["mine_a"])
-    with pytest.raises(RequestError, match="needs it"):
+    with pytest.raises(RequestError, match="required by"):
         check_leaf("loss", {"_target_": "mine_a.Loss"}, allow=["mine_a"])
     with pytest.raises(RequestError, match="allow_targets"):
         check_leaf("loss", {"_target_": "mine_a.Loss", "a": 1}, allow=[])

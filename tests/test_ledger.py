@@ -119,7 +119,7 @@ def test_a_header_defines_the_comparisons(tmp_path: Path) -> None:
 
 def test_differences_from_the_committed_runs_are_reported(home: Path) -> None:
     text = runs_csv.as_csv(lines(home, seeds=2))
-    assert "the same values in another form" in rerun.differing(text, text)
+    assert "the same values as committed" in rerun.differing(text, text)
     value = "0.5103092783505154"
     assert text.count(value) == 2
     assert "test/aucpr by up to 8.35e-09" in rerun.differing(text, text.replace(value, value[:10]))

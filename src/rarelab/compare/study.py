@@ -180,5 +180,5 @@ def as_number(name: str, value: Any) -> float | None:
     except (TypeError, ValueError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number) or number < 0:
-        raise RequestError(f"{name}={value}: expected a non-negative number")
+        raise RequestError(f"{name}={value}: expected a number, 0 or more")
     return number
