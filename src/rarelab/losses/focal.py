@@ -29,7 +29,7 @@ class SigmoidFocalLoss(nn.Module):
 
     Fails when: labels are noisy (a mislabelled row is never well classified and keeps its full
     weight); scores are read as log-odds, which they are not for γ > 0 (calibrate probabilities); α
-    is set apart from γ: the two interact, and α = 0.25 *lowers* the weight of positives.
+    is tuned separately from γ: they interact, and α = 0.25 *lowers* the weight of positives.
 
     Args:
         alpha: weight of positives in [0, 1], with 1 − alpha for negatives; −1: both weigh 1.

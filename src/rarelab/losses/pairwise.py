@@ -13,7 +13,7 @@ from rarelab.losses.pooled import PerClass, PooledLoss
 class AllPairsSquaredHingeLoss(PooledLoss):
     """Mean squared hinge over all pairs, in log-linear time (Rust & Hocking 2023, algorithm 2).
 
-        loss = mean_{i∈P, j∈N} max(0, margin − (s_i − s_j))²      one class against the rest
+        loss = mean_{i∈P, j∈N} max(0, margin − (s_i − s_j))²      one-vs-rest
 
     over a pool of the batch and the last ``queue_size`` rows before it. It bounds 1 − AUROC from
     above (margin = 1), is convex in the scores and needs no warmup. A class needs a positive and a

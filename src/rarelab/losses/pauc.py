@@ -21,11 +21,11 @@ NUMERATORS = ("pool", "live")
 
 @final
 class PAUCAtBudgetLoss(TemperedLoss):
-    """1 − soft partial AUC over false-positive rates from α to β, one class against the rest.
+    """1 − soft partial AUC over false-positive rates from α to β, one-vs-rest.
 
         t(f) = (1 − f) quantile of the independent negatives, τ' = temperature · their spread,
         both without gradient
-        trapezoid:  TPR_k = (1/|P|) Σ_{i∈P} σ((s_i − t(f_k))/τ'),  at K even steps f_k in [α, β]
+        trapezoid:  TPR_k = (1/|P|) Σ_{i∈P} σ((s_i − t(f_k))/τ'),  at K evenly spaced f_k ∈ [α, β]
         pairwise:   (1/|P||B|) Σ_{i∈P} Σ_{j∈B} σ((s_i − s_j)/τ'),  B = {j : t(β) ≤ s_j ≤ t(α)}
 
     With α = 0 and β = the budget, positives are ranked against every negative that the budget would

@@ -14,7 +14,7 @@ from rarelab.losses.rows import check_choice
 
 @final
 class SmoothAPLoss(TemperedLoss):
-    """1 − smooth average precision (Brown et al., ECCV 2020, eq. 5–7), one class against the rest.
+    """1 − smooth average precision (Brown et al., ECCV 2020, eq. 5–7), one-vs-rest.
 
         A_i = 1 + Σ_{j≠i} σ((s_j − s_i)/τ),   B_i = 1 + Σ_{j≠i, j∈P} σ((s_j − s_i)/τ)
         loss = 1 − (1/|P|) Σ_{i∈P} B_i / A_i
@@ -91,7 +91,7 @@ class SmoothAPLoss(TemperedLoss):
 
 @final
 class RecallAtQuantileLoss(TemperedLoss):
-    """1 − soft recall among the top ``quantile`` of the pooled scores, one class against the rest.
+    """1 − soft recall among the top ``quantile`` of the pooled scores, one-vs-rest.
 
         θ = quantile(s, 1 − q), without gradient;   loss = 1 − (1/|P|) Σ_{i∈P} σ((s_i − θ)/τ)
 
