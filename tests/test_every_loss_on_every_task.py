@@ -29,7 +29,7 @@ REFUSED = {
     ("weighted_bce", "multi-class"): ONE_LOGIT,
     ("hard_negative_bce", "multi-class"): ONE_LOGIT,
     ("sigmoid_focal", "multi-class"): r"multiclass .*every logit needs its own.*SoftmaxFocalLoss",
-    ("soap", "multi-class"): "num_classes is 3: expected 1, since APLoss",
+    ("soap", "multi-class"): "expected 1, since APLoss is binary",
     ("cross_entropy", "binary"): "expected at least 2 .one logit: BinaryCrossEntropy",
     ("cross_entropy", "sequence"): "expected at least 2 .one logit: BinaryCrossEntropy",
     ("softmax_focal", "binary"): "C >= 2 .one logit: SigmoidFocalLoss",
