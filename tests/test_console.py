@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 
 import pytest
 import torch
 
 from rarelab import cli
-from rarelab.runs.console import configure_console
+from rarelab.runs.console import RunLog, configure_console
 from rarelab.sweep.display import Progress, show
 from rarelab.sweep.job import Job, Result
 
@@ -88,3 +89,15 @@ def test_an_error_of_the_machine_is_one_line(error: Exception, monkeypatch, caps
     assert cli.main(["sync"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(("error: out of memory: ", "error: Permission denied: /records/runs"))
+
+
+def test_the_log_of_a_run_that_never_closed_does_not_silence_the_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = logging.getLogger("rarelab")
+    left = RunLog(tmp_path / "train.log")
+    monkeypatch.setattr(log, "handlers", [left])
+    configure_console()
+    log.info("epoch 1")
+    left.close()
+    assert capsys.readouterr().out == "epoch 1\n"

@@ -136,13 +136,16 @@ def mean_interval(
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's (1979) adjusted p-values: controls the family-wise error under any dependence.
 
-    In ascending order, p̃_(i) = max over j <= i of min(1, (m − j + 1) p_(j)); from statsmodels.
+    In ascending order, p̃_(i) = max over j <= i of min(1, (m − j + 1) p_(j)). The tests hold it
+    to statsmodels, whose own function runs the garbage collector on every call: two thirds of the
+    time of a report.
     """
-    from statsmodels.stats.multitest import multipletests  # takes a second to import
-
-    if not len(p_values):
-        return []
-    return np.asarray(multipletests(p_values, method="holm")[1]).tolist()
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    stepped = np.minimum(1.0, p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.maximum.accumulate(stepped)
+    return adjusted.tolist()
 
 
 def standardised(differences: Sequence[float] | NDArray) -> float:

@@ -78,7 +78,7 @@ def nobody_reads() -> None:
 def configure_console() -> None:
     """Send this package's messages to standard output, unless logging is already set up."""
     log = logging.getLogger("rarelab")
-    if log.handlers:
+    if any(not isinstance(handler, RunLog) for handler in log.handlers):
         return
     handler = _Console()
     handler.setFormatter(_WithoutTraceback())
