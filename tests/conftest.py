@@ -6,6 +6,7 @@ pytest-xdist workers too), and the home folder is replaced by an empty one.
 """
 
 import atexit
+import logging
 import os
 import shutil
 import subprocess
@@ -80,6 +81,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield path
     cache = EMPTY / ".cache" / "rarelab"
     assert not cache.exists(), f"a test fetched {[p.name for p in cache.rglob('*')]}: use `data`"
+
+
+@pytest.fixture(autouse=True)
+def logger() -> Iterator[logging.Logger]:
+    """The package's logger as Python makes it: a command run in-process sets it up for good."""
+    log = logging.getLogger("rarelab")
+    log.handlers, log.propagate = [], True
+    log.setLevel(logging.NOTSET)
+    yield log
+    for handler in log.handlers:
+        handler.close()
 
 
 @pytest.fixture
