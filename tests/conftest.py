@@ -85,10 +85,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def logger() -> Iterator[logging.Logger]:
-    """The package's logger as Python makes it: a command run in-process sets it up for good."""
+    """The package's logger, heard from WARNING on, whatever earlier tests or libraries set up."""
     log = logging.getLogger("rarelab")
     log.handlers, log.propagate = [], True
-    log.setLevel(logging.NOTSET)
+    log.setLevel(logging.WARNING)
+    log.disabled = False
+    logging.disable(logging.NOTSET)
     yield log
     for handler in log.handlers:
         handler.close()
