@@ -137,28 +137,25 @@ def test_columns_unfit_as_features_are_named_with_the_option_to_drop_them(tmp_pa
 def test_a_stray_text_among_numbers_is_named(tmp_path: Path) -> None:
     path = tmp_path / "stray.csv"
     frame = claims()[["amount", "customer", "fraud"]].astype({"amount": object})
-    frame.loc[6, "amount"] = "n.a."
+    frame.loc[6, "amount"] = "lots"
     frame.to_csv(path, index=False)
     (note, *others) = dataset(path, drop=[]).splits(0).notes
     assert note.startswith(
-        "column 'amount' is all numbers, but one row holds text ('n.a.' in row 7)"
+        "column 'amount' is all numbers, but one row holds text ('lots' in row 7)"
     )
     assert not any("amount" in other for other in others)
-    frame["amount"] = ["?" if i % 3 else str(i) for i in range(400)]
+    frame["amount"] = ["lots" if i % 3 else str(i) for i in range(400)]
     frame.loc[1::3, "amount"] = [str(i) + ".5" for i in range(133)]
     frame.to_csv(path, index=False)
-    assert "133 of 400 rows hold text ('?' in row 3)" in dataset(path, drop=[]).splits(0).notes[0]
-    frame["amount"] = [f"{i % 90 / 7:.2f} %".replace(".", ",") for i in range(400)]
-    frame.to_csv(path, index=False)
-    assert "numbers with extra characters" in dataset(path, drop=[]).splits(0).notes[0]
+    assert "133 of 400 rows hold text ('lots' in row 3)" in dataset(path, drop=[]).splits(0).notes[0]
 
 
 def test_the_stray_text_is_named_if_no_feature_varies(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": [f"{i / 7}" for i in range(400)], "fraud": claims()["fraud"]})
-    frame.loc[3, "a"] = "n.a."
+    frame.loc[3, "a"] = "lots"
     frame.to_csv(tmp_path / "one.csv", index=False)
     message = refusal(tmp_path / "one.csv", drop=[])
-    assert "no feature varies" in message and "'n.a.' in row 4" in message
+    assert "no feature varies" in message and "'lots' in row 4" in message
 
 
 def test_more_than_two_values_are_classes(csv: Path) -> None:
@@ -245,8 +242,6 @@ def test_a_wrong_request_is_refused_in_one_line(csv: Path, arguments, message: s
         ('a,b,fraud\n1,"x\ny",no\n3\n', "bad.csv, line 4: 1 field, but the header has 3"),
         ("a,fraud\nr1,1,no\nr2,2,yes\n", "if the first column holds row names, give it a name"),
         ("a,fraud\n1,no,x\n2,yes\n", "bad.csv, line 2: 3 fields, but the header has 2"),
-        ("a;fraud\n1,5;no\n2,5;yes\n", "separates its columns with semicolons (';')"),
-        ("a\tfraud\n1\tno\n", "separates its columns with tabs"),
         ('a,b,fraud\n1,"open,no\n2,3,yes\n', "bad.csv, line 2: 2 fields"),
     ],
 )
@@ -283,7 +278,9 @@ def test_an_infinite_value_is_refused_in_any_row(tmp_path: Path) -> None:
 def test_a_missing_file_suggests_the_nearest_name(csv: Path, tmp_path: Path) -> None:
     assert "did you mean 'my claims.csv'?" in refusal(tmp_path / "my_claims.csv")
     assert "there is no folder" in refusal(tmp_path / "nowhere" / "x.csv")
+    (tmp_path / "x.xls").write_bytes(b"")
+    assert "expected a name ending in .csv" in refusal(tmp_path / "x.xls")
     (tmp_path / "x.xlsx").write_bytes(b"")
-    assert "expected a name ending in .csv" in refusal(tmp_path / "x.xlsx")
+    assert "cannot be read as excel" in refusal(tmp_path / "x.xlsx")
     (tmp_path / "x.parquet").write_bytes(b"no parquet")
     assert "cannot be read as parquet" in refusal(tmp_path / "x.parquet")

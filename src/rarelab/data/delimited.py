@@ -1,54 +1,90 @@
-"""Checks that every row of a CSV or TSV file has as many fields as the header.
+"""Reads a delimited text file as columns of text, and checks the number of fields in each row.
 
-pandas takes surplus leading fields as row labels and pads short rows, so a file whose first column
-has no name would be read one column to the right.
+Readers of CSV take surplus leading fields as row labels and pad short rows, so a file whose first
+column has no name would be read one column to the right.
 """
 
 import csv
-import gzip
+import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
-from pathlib import Path
-from typing import TextIO
+from itertools import chain, islice
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
+from rarelab.data.dialect import SEPARATORS, Csv, encoding_of, separator_of
 from rarelab.errors import RequestError
 
-_SEPARATORS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "pipes"}
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-Line = tuple[int, list[str]]
-"""The number of a row's first line, counted from 1, and the row's fields."""
+Line = tuple[int, int, list[str]]
+"""The number of a row's first line, counted from 1, that of the next row, and the row's fields."""
+
+_SAMPLED = 100
 
 
-def header_and_width(path: Path, separator: str) -> tuple[list[str], int]:
-    """The column names, and the number of fields in each row.
+def read_delimited(
+    opened: Callable[[], IO[bytes]], name: str, usual: str, said: Csv
+) -> "tuple[pa.Table, str, str]":
+    """The cells as columns of text, null where empty; the separator and the encoding.
 
-    The width exceeds the number of names only if every row ends in the same number of empty fields,
-    as trailing separators leave them.
+    ``opened`` opens the file's bytes, uncompressed; ``usual`` is the separator that its name tells.
 
     Raises:
-        RequestError: the file is empty, is not UTF-8, uses another separator, or has a row wider or
-            narrower than the header (with its line number).
+        RequestError: the file is empty, its encoding is unknown, or a row is wider or narrower than
+            the header (with its line number).
     """
+    with opened() as file:
+        encoding = encoding_of(file, name, said.encoding)
+    with _text(opened(), encoding) as text:
+        separator = said.sep or separator_of([*islice(text, _SAMPLED)], usual)
     try:
-        with _opened(path) as file, _fields_of_any_length():
-            lines = _lines(file, separator)
-            _, names = next(lines, (0, []))
+        with _text(opened(), encoding) as text, _fields_of_any_length():
+            lines = _lines(text, separator)
+            _, skipped, names = next(lines, (0, 0, []))
             if not names:
-                raise RequestError(f"{path.name} is empty: expected a header and rows")
-            _refuse_another_separator(path.name, names, separator)
-            return names, _width(path.name, len(names), lines)
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise RequestError(
-            f"{path.name} is not UTF-8 text (it contains the byte {byte:#x}): save it as UTF-8"
-        ) from None
+                raise RequestError(f"{name} is empty: expected a header and rows")
+            if said.sep is not None:
+                _refuse_another_separator(name, names, separator)
+            width = _width(name, len(names), lines)
+    except csv.Error as error:
+        raise RequestError(f"{name} cannot be read as text: {error}") from None
+    with opened() as file:
+        table = _columns(file, encoding, separator, width, skipped - 1)
+    return table.select(range(len(names))).rename_columns(names), separator, encoding
+
+
+def _columns(file: IO[bytes], encoding: str, separator: str, width: int, skipped: int) -> "Any":
+    import pyarrow as pa
+    from pyarrow import csv as arrow
+
+    # Positions as names: the header's may be repeated or empty, or fewer than the fields.
+    names = [str(i) for i in range(width)]
+    reading = arrow.ReadOptions(
+        column_names=names, skip_rows=skipped, encoding=encoding, block_size=1 << 24
+    )
+    parsing = arrow.ParseOptions(
+        delimiter=separator, newlines_in_values=True, invalid_row_handler=_skip_blank
+    )
+    converting = arrow.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
+    )
+    return arrow.read_csv(file, reading, parsing, converting)
+
+
+def _skip_blank(row: Any) -> str:
+    return "error" if row.text.strip() else "skip"
+
+
+def _text(file: IO[bytes], encoding: str) -> TextIO:
+    codec = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+    return io.TextIOWrapper(file, encoding=codec, newline="")
 
 
 def _width(name: str, expected: int, lines: Iterator[Line]) -> int:
     width = None
-    for number, fields in lines:
+    for number, _, fields in lines:
         surplus = fields[expected:]
         if len(fields) < expected or any(surplus) or len(fields) != (width or len(fields)):
             why = _mismatch(name, number, len(fields), expected, first=width is None)
@@ -71,33 +107,27 @@ def _mismatch(name: str, line: int, found: int, expected: int, *, first: bool) -
 
 
 def _refuse_another_separator(name: str, names: list[str], separator: str) -> None:
-    used = next((s for s in _SEPARATORS if len(names) == 1 and s in names[0]), None)
+    used = next((s for s in SEPARATORS if len(names) == 1 and s in names[0]), None)
     if used is not None and used != separator:
         raise RequestError(
-            f"{name} separates its columns with {_SEPARATORS[used]} ({used!r}): save it with"
-            f" {_SEPARATORS[separator]} ({separator!r}) and decimal points"
+            f"dataset.csv.sep={separator}: {name} separates its columns with"
+            f" {SEPARATORS[used]} ({used!r})"
         )
 
 
 def _lines(file: TextIO, separator: str) -> Iterator[Line]:
-    """The non-blank rows; pandas skips blank ones too."""
+    """The non-blank rows."""
     number = 1
     for line in file:
         if '"' in line:
             # Quotes are rare, and csv.reader is four times slower than split.
             reader = csv.reader(chain([line], file), delimiter=separator)
-            fields, ended = next(reader), number + reader.line_num
+            fields, after = next(reader), number + reader.line_num
         else:
-            fields, ended = line.rstrip("\r\n").split(separator), number + 1
+            fields, after = line.rstrip("\r\n").split(separator), number + 1
         if len(fields) > 1 or fields[0].strip():
-            yield number, fields
-        number = ended
-
-
-def _opened(path: Path) -> TextIO:
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+            yield number, after, fields
+        number = after
 
 
 @contextmanager

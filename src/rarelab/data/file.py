@@ -1,13 +1,12 @@
-"""The user's own table: CSV, TSV or Parquet."""
+"""The user's own table: a file, its parts, an address, or the result of a query."""
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from rarelab.data.arguments import one_of
-from rarelab.data.reading import find, read_table
+from rarelab.data.dialect import Csv
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits
 from rarelab.data.tables.recipe import Numeric, Recipe
@@ -18,9 +17,12 @@ SPLITS = ("auto", "stratified", "grouped", "time")
 
 @dataclass(frozen=True)
 class TableFile:
-    """A table on disk with a header and one row per case.
+    """A table with a header and one row per case.
 
-    path: a .csv, .tsv (optionally .gz) or .parquet file. target: the label column.
+    path: a .csv, .tsv, .txt (optionally .gz, .zip, .zst), .parquet, .feather or .xlsx file, a
+    folder or pattern of such files, or an address (``s3://``, ``gs://``, ``https://``). sql, uri: a
+    query instead, and SQLAlchemy's address of its database; without one DuckDB answers it. csv:
+    how text is written, where that is not recognised (:class:`rarelab.data.dialect.Csv`). target: the label column.
     positive_label: the value that counts as positive; required unless the target is 0/1, boolean or
     has more than two values. drop: columns not to use as features, such as identifiers.
     categorical: numeric columns that are codes. group, time: the column to split by; split "auto"
@@ -30,24 +32,33 @@ class TableFile:
     """
 
     path: str | None = None
-    target: str | None = None
+    target: str | int | None = None
     positive_label: str | int | float | bool | None = None
-    drop: Sequence[str] = ()
-    categorical: Sequence[str] = ()
-    group: str | None = None
-    time: str | None = None
-    sample_weight: str | None = None
+    drop: Sequence[str | int] = ()
+    categorical: Sequence[str | int] = ()
+    group: str | int | None = None
+    time: str | int | None = None
+    sample_weight: str | int | None = None
     split: Literal["auto", "stratified", "grouped", "time"] = "auto"
     split_seed: int = 0
     numeric: Numeric = "quantile"
     max_categories: int = 32
     deduplicate: bool = False
+    sql: str | None = None
+    uri: str | None = None
+    csv: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         one_of("dataset.split", self.split, SPLITS)
-        for key in ("path", "target"):
-            if getattr(self, key) is None:
-                raise RequestError(f"dataset=file needs dataset.{key}=…")
+        if self.path is None and self.sql is None:
+            raise RequestError("dataset=file needs dataset.path=…, or dataset.sql=…")
+        if self.path is not None and self.sql is not None:
+            raise RequestError("dataset.path and dataset.sql are both given: give one")
+        if self.uri is not None and self.sql is None:
+            raise RequestError("dataset.uri is the address of a database: give dataset.sql=… too")
+        if self.target is None:
+            raise RequestError("dataset=file needs dataset.target=…")
+        Csv.of(self.csv)
         if self.split == "auto" and self.group and self.time:
             raise RequestError(
                 "dataset.group and dataset.time are both given: set dataset.split=grouped or time"
@@ -60,11 +71,11 @@ class TableFile:
         return Roles(
             target=str(self.target),
             positive=None if label is None else str(label),
-            drop=tuple(self.drop),
-            categorical=tuple(self.categorical),
-            group=self.group,
-            time=self.time,
-            sample_weight=self.sample_weight,
+            drop=tuple(map(str, self.drop)),
+            categorical=tuple(map(str, self.categorical)),
+            group=_name(self.group),
+            time=_name(self.time),
+            sample_weight=_name(self.sample_weight),
         )
 
     @cached_property
@@ -74,16 +85,32 @@ class TableFile:
         return Recipe(split, self.split_seed, self.numeric, self.max_categories, self.deduplicate)
 
     def identity(self) -> str:
-        """The sha256 of the file's bytes, independent of its path."""
-        with open(find(str(self.path)), "rb") as stream:
-            return f"file(sha256={hashlib.file_digest(stream, 'sha256').hexdigest()})"
+        """The sha256 of the bytes of the file or its parts, independent of their path, or of the
+        rows that the query gives."""
+        from rarelab.data import places, sql
+
+        if self.sql is not None:
+            return sql.identity(sql.query(self.sql, self.uri))
+        return places.locate(str(self.path)).identity()
 
     def splits(self, seed: int) -> Splits:
         """The splits; they depend on ``split_seed``, not on ``seed``."""
+        from rarelab.data import places, reading, sql
         from rarelab.data.tables.suspects import suspect_columns
         from rarelab.data.tables.tabular import prepare
 
-        path = find(str(self.path))
-        frame = read_table(path)
-        notes = suspect_columns(frame, self.roles, self.max_categories)
-        return prepare(frame, self.roles, self.recipe, name=path.name, notes=notes)
+        if self.sql is None:
+            place = places.locate(str(self.path))
+            name = place.name
+        else:
+            place, name = sql.query(self.sql, self.uri), "the query"
+        frame, understood, note = reading.read(place, Csv.of(self.csv), drop=self.roles.drop)
+        suspects = suspect_columns(frame, self.roles, self.max_categories)
+        notes = [*([note] if note else []), *suspects]
+        splits = prepare(frame, self.roles, self.recipe, name=name, notes=notes)
+        splits.preprocessor.remember(understood)
+        return splits
+
+
+def _name(column: str | int | None) -> str | None:
+    return None if column is None else str(column)

@@ -1,83 +1,118 @@
-"""Read a CSV, TSV or Parquet file as a raw frame, with its column names as written."""
+"""Reads a table as a frame, from wherever it is and however it is written."""
 
-import zlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rarelab.data.delimited import header_and_width
+import pyarrow as pa
+
+from rarelab.data.columns import Columns, Reading, as_text, note
+from rarelab.data.dialect import Csv
+from rarelab.data.formats import READ_AS, Content, ending_of, read_file
+from rarelab.data.places import Place, find, locate
 from rarelab.errors import RequestError, nearest
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-READ_AS = {
-    **dict.fromkeys((".csv", ".csv.gz"), "csv"),
-    **dict.fromkeys((".tsv", ".tsv.gz", ".tab"), "tsv"),
-    **dict.fromkeys((".parquet", ".pq"), "parquet"),
-}
+    from rarelab.data.tables.preprocess import Preprocessor
+
+__all__ = ["READ_AS", "ending_of", "find", "locate", "read", "read_like", "read_table"]
 
 
-def find(name: str, key: str = "dataset.path") -> Path:
-    """The path of an existing file; else RequestError with the nearest file name in its folder.
+def read(
+    place: Place | pa.Table,
+    said: Csv | None = None,
+    *,
+    drop: Collection[str] = (),
+    like: Reading | None = None,
+) -> "tuple[DataFrame, Reading, str]":
+    """The frame, how it was read, and a note on what was understood (empty if all is plain).
 
-    ``key`` is the setting that the message names.
+    ``drop``: columns that nobody needs. ``like``: read every column as it was read before.
+
+    Raises:
+        RequestError: a file cannot be read, or a column cannot be a feature.
     """
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    folder = path.parent
-    if not folder.is_dir():
-        raise RequestError(f"{key}={name}: there is no folder {folder}")
-    tables = [file.name for file in folder.iterdir() if ending_of(file.name)]
-    raise RequestError(f"{key}={name}: there is no such file: {nearest(path.name, tables)}")
+    said = said or Csv()
+    if like is not None and said == Csv():
+        said = Csv(thousands=like.thousands, na_values=like.na_values)
+    content = _content(place, said)
+    for name in said.dtypes or ():
+        if name not in content.columns:
+            raise RequestError(
+                f"dataset.csv.dtypes.{name} is not a column: {nearest(name, content.columns)}"
+            )
+    unnamed = _unnamed(content.columns, like)
+    if unnamed is not None:
+        del content.columns[unnamed]
+        content.left_out = "the first column, which has no name and numbers or names the rows, is left out"
+    needed = set(content.columns if like is None else like.columns) - set(drop)
+    for name in content.columns:
+        content.columns[name] = as_text(content.columns[name], name, refuse=name in needed)
+    columns = Columns(said, content.sep, like)
+    frame, found = columns.frame(content.columns)
+    extra = [content.left_out] if content.left_out else []
+    reading = Reading(
+        found,
+        content.sep,
+        content.encoding,
+        said.thousands,
+        None if said.na_values is None else [*said.na_values],
+    )
+    return frame, reading, note(columns, content.sep, content.encoding, extra)
 
 
-def ending_of(name: str) -> str | None:
-    """The suffix that decides how a file is read (a key of ``READ_AS``), or None."""
-    return next((end for end in READ_AS if name.lower().endswith(end)), None)
+def read_like(place: Place | pa.Table, fitted: "Preprocessor") -> "DataFrame":
+    """The frame of new rows, read as those were that the preprocessing was fitted on."""
+    known = fitted.reading
+    like = Reading.restored(known) if known else Reading.before(fitted.columns)
+    return read(place, like=like)[0]
 
 
 def read_table(path: Path, text: Collection[str] = ()) -> "DataFrame":
-    """The frame of a CSV, TSV or Parquet file; RequestError if it cannot be read.
+    """The frame of one file, with its columns as they look; those in ``text`` as text."""
+    like = Reading.before(dict.fromkeys(text, "text")) if text else None
+    return read(locate(str(path)), like=like)[0]
 
-    ``text`` names columns to read as text even if they look like numbers.
-    """
-    import pandas as pd
 
-    ending = ending_of(path.name)
-    if ending is None:
-        raise RequestError(f"{path.name}: expected a name ending in {', '.join(READ_AS)}")
-    kind = READ_AS[ending]
+def _content(place: Place | pa.Table, said: Csv) -> Content:
+    if isinstance(place, pa.Table):
+        return Content(dict(zip(place.column_names, place.columns, strict=True)))
+    parts = [read_file(file, said) for file in place.files]
+    for part, keys in zip(parts, place.keys, strict=True):
+        rows = len(next(iter(part.columns.values())))
+        part.columns |= {key: pa.array([value] * rows, pa.string()) for key, value in keys}
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    for file, part in zip(place.files, parts, strict=True):
+        _refuse_other_columns(place.files[0].name, file.name, first, part)
+    tables = [pa.table({n: part.columns[n] for n in first.columns}) for part in parts]
     try:
-        if kind == "parquet":
-            frame = pd.read_parquet(path)
-            frame.columns = [str(name).strip() for name in frame.columns]
-            return frame
-        return _read_delimited(path, "\t" if kind == "tsv" else ",", text)
-    except RequestError:
-        raise
-    except (ValueError, OSError, EOFError, zlib.error) as error:
-        first = str(error).strip().splitlines()[0]
-        raise RequestError(f"{path.name} cannot be read as {kind}: {first}") from None
+        whole = pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise RequestError(f"the parts of {place.name} do not fit together: {error}") from None
+    first.columns = dict(zip(whole.column_names, whole.columns, strict=True))
+    return first
 
 
-def _read_delimited(path: Path, separator: str, text: Collection[str]) -> "DataFrame":
-    import pandas as pd
+def _refuse_other_columns(first: str, name: str, expected: Content, found: Content) -> None:
+    odd = sorted(expected.columns.keys() ^ found.columns.keys())
+    if odd:
+        where, other = (first, name) if odd[0] in expected.columns else (name, first)
+        raise RequestError(f"the parts differ: {where} has a column {odd[0]!r}, {other} has none")
 
-    header, width = header_and_width(path, separator)
-    # Positions as names while pandas reads, or it would rename duplicates and shift columns.
-    names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(header)]
-    as_text: Any = {i: str for i, name in enumerate(names) if name in text}
-    frame = pd.read_csv(
-        path,
-        sep=separator,
-        header=0,
-        names=list(range(width)),
-        index_col=False,
-        dtype=as_text,
-        low_memory=False,
-    )
-    frame = frame.iloc[:, : len(names)]
-    frame.columns = names
-    return frame
+
+def _unnamed(columns: dict[str, Any], like: Reading | None) -> str | None:
+    """The first column if it has no name and another value in every row: row names or numbers, as
+    pandas and R write them."""
+    import pyarrow.compute as pc
+
+    name = next(iter(columns), None)
+    if name != "Unnamed: 0" or len(columns) < 2 or (like is not None and name in like.columns):
+        return None
+    if like is not None:
+        return name
+    values = columns[name]
+    return name if len(values) > 1 and len(pc.unique(values)) == len(values) else None

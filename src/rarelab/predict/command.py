@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from rarelab.data.arguments import between
-from rarelab.data.reading import READ_AS, ending_of, find, read_table
+from rarelab.data.reading import READ_AS, ending_of, find, locate, read_like
 from rarelab.errors import RarelabError, RequestError, nearest
 from rarelab.files import written_whole
 from rarelab.predict.bundle import FOLDER, read_model
@@ -91,8 +91,7 @@ def predict(request: Request, home: Path, uri: str | None = None) -> str:
         name = read_facts(folder)["run"]
         scorer = read_model(folder, request.allow_targets)
     threshold = None if request.budget is None else scorer.threshold(request.budget)
-    kinds = scorer.preprocessor.columns
-    frame = read_table(path, text=[column for column, kind in kinds.items() if kind == "text"])
+    frame = read_like(locate(request.file, key="FILE"), scorer.preprocessor)
     check_columns(frame, scorer.preprocessor, request.drop)
     table = scorer.table(frame, request.budget)
     table.insert(0, "row", range(len(table)))

@@ -1,12 +1,14 @@
 """Raw columns to float32 features: impute, scale, one-hot; fitted on the training rows only."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rarelab.data.columns import Reading
 from rarelab.data.tables.levels import MISSING, TextColumns
 from rarelab.data.tables.numbers import NumberColumns, number_values
 from rarelab.data.tables.recipe import Numeric
@@ -26,7 +28,7 @@ class Preprocessor:
     ``max_categories`` levels.
 
     ``columns`` are the raw columns with their kinds, ``feature_names`` the columns of the output,
-    ``others`` the non-feature columns of the training data.
+    ``others`` the non-feature columns of the training data, ``reading`` how its file was read.
     """
 
     def __init__(
@@ -41,6 +43,12 @@ class Preprocessor:
         self.columns: dict[str, Kind] = {}
         self.others: tuple[str, ...] = ()
         self.feature_names: tuple[str, ...] = ()
+        self.reading: dict[str, Any] | None = None
+
+    def remember(self, reading: Reading) -> None:
+        """Keep how the file was read, to read new rows in the same way."""
+        columns = {name: reading.columns[name] for name in self.columns}
+        self.reading = replace(reading, columns=columns).facts()
 
     def fit_transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         """Fit medians, scales and levels on the training rows; return their features [N, F]."""
@@ -96,6 +104,7 @@ class Preprocessor:
             "others": list(self.others),
             "feature_names": list(self.feature_names),
             "texts": self.texts.facts(),
+            "reading": self.reading,
         }
         return facts, self.scaled.arrays() if self.numbers else {}
 
@@ -105,6 +114,7 @@ class Preprocessor:
         made = cls(facts["numeric"], facts["max_categories"], facts["categorical"])
         made.columns = facts["columns"]
         made.others = tuple(facts["others"])
+        made.reading = facts.get("reading")
         made.feature_names = tuple(facts["feature_names"])
         made.numbers = [name for name, kind in made.columns.items() if kind == "number"]
         if made.numbers:

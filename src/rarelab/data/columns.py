@@ -1,0 +1,355 @@
+"""From the columns of a file to a frame: what each column is, the same for every kind of file."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rarelab.data import written
+from rarelab.data.dialect import Csv
+from rarelab.errors import RequestError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_EXACT = 2**53
+"""Doubles hold every integer up to here."""
+
+_NESTED = (
+    *(pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_struct),
+    *(pa.types.is_map, pa.types.is_union, pa.types.is_binary, pa.types.is_large_binary),
+    pa.types.is_fixed_size_binary,
+)
+_BEFORE = ("#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
+"""What runs recorded before readings were, read as missing in a column of text."""
+
+
+@dataclass
+class Column:
+    """What a column was read as. ``missing``: the texts that mean missing, besides blanks, if it is
+    text; ``decimal``: the decimal separator, if it is numbers."""
+
+    kind: Literal["number", "truth", "text"]
+    decimal: str = "."
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Reading:
+    """How a file was read: what it takes to read another one in the same way."""
+
+    columns: dict[str, Column] = field(default_factory=dict)
+    sep: str | None = None
+    encoding: str | None = None
+    thousands: str | None = None
+    na_values: list[str] | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """The reading as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def restored(cls, facts: Mapping[str, Any]) -> Self:
+        """The reading that :meth:`facts` describes."""
+        columns = {name: Column(**column) for name, column in facts["columns"].items()}
+        return cls(**{**facts, "columns": columns})
+
+    @classmethod
+    def before(cls, kinds: Mapping[str, str]) -> Self:
+        """That of a run recorded before readings were, by the kinds of its columns."""
+        return cls(
+            {
+                name: Column("text", missing=[*_BEFORE]) if kind == "text" else Column("number")
+                for name, kind in kinds.items()
+            }
+        )
+
+    @property
+    def decimal(self) -> str | None:
+        """The decimal separator of a column that needed it; None if there is no such column."""
+        found = {column.decimal for column in self.columns.values()}
+        return "," if "," in found else None
+
+
+def as_text(array: Any, name: str, *, refuse: bool) -> Any:
+    """A column with dates, times, durations, decimals and dictionaries as text, written as pandas
+    writes them in a CSV file; nested values are refused, or emptied if nobody needs them."""
+    kind = array.type
+    if isinstance(kind, pa.ExtensionType):
+        array, kind = pc.cast(array, kind.storage_type), kind.storage_type
+    if pa.types.is_dictionary(kind):
+        return _level_texts(pc.cast(array, kind.value_type))
+    if any(is_kind(kind) for is_kind in _NESTED):
+        if refuse:
+            raise RequestError(
+                f"column {name!r} holds values of type {kind}: expected one number or text in each"
+                f" row; leave it out with 'dataset.drop=[\"{name}\"]'"
+            )
+        return pa.nulls(len(array), pa.string())
+    if pa.types.is_decimal(kind) or pa.types.is_date(kind) or pa.types.is_large_string(kind):
+        return pc.cast(array, pa.string())
+    if pa.types.is_timestamp(kind) or pa.types.is_duration(kind):
+        series = array.to_pandas()
+        return pa.array(series.astype(str).where(series.notna(), None), pa.string())
+    if pa.types.is_time(kind):
+        return pa.array([None if v is None else str(v) for v in array.to_pylist()], pa.string())
+    return array if str(kind) != "string_view" else pc.cast(array, pa.string())
+
+
+def _level_texts(array: Any) -> Any:
+    """A categorical column stays one, also if its levels are numbers."""
+    if pa.types.is_string(array.type):
+        return array
+    values = pc.unique(array).to_pylist()
+    texts = [None if v is None else str(int(v) if v == v // 1 else v) for v in values]
+    return pc.take(pa.array(texts, pa.string()), pc.index_in(array, value_set=pc.unique(array)))
+
+
+class Columns:
+    """Decides what the columns of a file are.
+
+    ``said``: the user's settings. ``like``: read as another file was. ``text``: columns that are
+    text whatever they hold.
+    """
+
+    def __init__(self, said: Csv, sep: str | None, like: Reading | None) -> None:
+        self.said, self.like, self.sep = said, like, sep
+        self.own = None if said.na_values is None else pa.array([*said.na_values], pa.string())
+        self.used: dict[str, list[str]] = {}
+        self.signs: dict[str, str] = {}
+        self.codes: list[str] = []
+        self.kept: dict[str, list[str]] = {}
+
+    def frame(self, arrays: dict[str, Any]) -> "tuple[DataFrame, dict[str, Column]]":
+        """The frame of the columns, which are removed from ``arrays`` one by one, to save memory."""
+        import pandas as pd
+
+        texts = [name for name, array in arrays.items() if pa.types.is_string(array.type)]
+        options = {name: self._options(name, arrays[name]) for name in texts}
+        decimals = self._decimals(options)
+        found: dict[str, Column] = {}
+        made: dict[str, Any] = {}
+        for name in [*arrays]:
+            array = arrays.pop(name)
+            if name not in options:
+                found[name], made[name] = self._typed(name, array)
+            elif options[name]:
+                found[name], made[name] = self._numbers(name, array, decimals[name])
+            else:
+                found[name], made[name] = self._text(name, array)
+        return pd.DataFrame(made, copy=False), found
+
+    def _asked(self, name: str) -> str | None:
+        """The kind that the settings or the other file give to a column."""
+        if self.like is not None:
+            column = self.like.columns.get(name)
+            return "text" if column is None else column.kind
+        return (self.said.dtypes or {}).get(name)
+
+    def _values(self, array: Any) -> tuple[Any, list[str]]:
+        """The different texts of a column that do not mean missing among numbers, and those that
+        do."""
+        different = pc.unique(array).drop_null()
+        missing = self._are_missing(different)
+        marks = different.filter(missing).to_pylist()
+        return different.filter(pc.invert(missing)), [m for m in marks if m.strip()]
+
+    def _are_missing(self, texts: Any) -> Any:
+        if self.own is None:
+            return written.missing_markers(texts)
+        trimmed = pc.utf8_trim_whitespace(texts)
+        blank = pc.equal(trimmed, "")
+        return pc.or_(blank, pc.or_(pc.is_in(texts, self.own), pc.is_in(trimmed, self.own)))
+
+    def _options(self, name: str, array: Any) -> str:
+        """The ways in which a column can be numbers: decimal separators, ``t`` for true and false;
+        empty if it is text."""
+        asked = self._asked(name)
+        if asked == "text":
+            return ""
+        values, marks = self._values(array)
+        if asked != "number" and written.truths(values) is not None:
+            self.used[name] = marks
+            return "t"
+        found = "".join(
+            point for point in ".," if written.fits(values, point, self.said.thousands)
+        )
+        if written.is_plain(values) and "." not in found:
+            found = f".{found}"
+        if self.said.decimal and self.said.decimal in found:
+            found = self.said.decimal
+        if self.like is not None:
+            return found or ".,"
+        if asked == "number":
+            if not found and len(values):
+                self._refuse(name, values)
+            return found or "."
+        if found and len(values) and (written.is_padded(values) or _merge(values)):
+            self.codes.append(name)
+            return ""
+        if found or not len(values):
+            self.used[name] = marks
+        return found if len(values) else "."
+
+    def _refuse(self, name: str, values: Any) -> None:
+        bad = next(v for v in values if not any(written.fits(pa.array([v.as_py()]), p) for p in ".,"))
+        raise RequestError(f"dataset.csv.dtypes.{name}=number, but the column holds {bad.as_py()!r}")
+
+    def _decimals(self, options: dict[str, str]) -> dict[str, str]:
+        """The decimal separator of each column: its own where only one is possible, else that of
+        the other columns, else that of the file read before, else the usual one beside ``sep``."""
+        sure = {found for found in options.values() if found in (".", ",")}
+        if len(sure) == 1:
+            usual = sure.pop()
+        else:
+            learnt = self.like.decimal if self.like is not None else None
+            usual = learnt or ("," if self.sep == ";" and not sure else ".")
+        usual = self.said.decimal or usual
+        return {
+            name: found if found == "t" or (found in ".," and usual not in found) else usual
+            for name, found in options.items()
+        }
+
+    def _numbers(self, name: str, array: Any, decimal: str) -> tuple[Column, Any]:
+        import pandas as pd
+
+        array = pc.if_else(self._are_missing(array), pa.scalar(None, pa.string()), array)
+        kept = array.drop_null()
+        if decimal == "t":
+            true = pc.equal(pc.utf8_lower(pc.utf8_trim_whitespace(array)), "true")
+            return Column("truth"), true.to_pandas()
+        if self.like is not None and not written.fits(kept, decimal, self.said.thousands):
+            return Column("number", decimal), pd.Series(self._mixed(array, decimal), dtype=object)
+        if decimal == "." and (not len(kept) or written.is_plain(kept)):
+            values = written.plain_numbers(array)
+            whole = len(kept) == len(array) and written.are_whole(array)
+            return Column("number"), _integers(array, values) if whole else values.to_pandas()
+        values = written.numbers(array, decimal, self.said.thousands)
+        first = next((v.as_py() for v in kept if not written.is_plain(pa.array([v.as_py()]))), None)
+        if first is not None or decimal == ",":
+            shown = kept[0].as_py() if first is None else first
+            value = written.numbers(pa.array([shown]), decimal, self.said.thousands)[0].as_py()
+            self.signs[name] = f"{shown!r} = {value:g}"
+        return Column("number", decimal), values.to_pandas()
+
+    def _mixed(self, array: Any, decimal: str) -> list[Any]:
+        """Numbers, True and False where the texts are such, else the texts, for the message that
+        names them."""
+        different = pc.unique(array)
+        meant: dict[str | None, Any] = {None: None}
+        for text in different.drop_null().to_pylist():
+            one, thousands = pa.array([text]), self.said.thousands
+            truth = written.truths(one)
+            if truth is not None:
+                meant[text] = truth[0].as_py()
+            elif written.fits(one, decimal, thousands):
+                meant[text] = written.numbers(one, decimal, thousands)[0].as_py()
+            elif written.is_plain(one):
+                meant[text] = written.plain_numbers(one)[0].as_py()
+            else:
+                meant[text] = text
+        return [meant[text] for text in array.to_pylist()]
+
+    def _text(self, name: str, array: Any) -> tuple[Column, Any]:
+        missing = self._missing_levels(name, array)
+        blank = pc.equal(pc.utf8_trim_whitespace(array), "")
+        gone = pc.or_(blank, pc.is_in(array, pa.array(missing, pa.string())))
+        array = pc.if_else(gone, pa.scalar(None, pa.string()), array)
+        return Column("text", missing=missing), array.to_pandas()
+
+    def _missing_levels(self, name: str, array: Any) -> list[str]:
+        if self.like is not None:
+            column = self.like.columns.get(name)
+            return [] if column is None else column.missing
+        different = pc.unique(array)
+        _, marks = self._values(different)
+        if self.own is not None or not marks:
+            return marks
+        levels = [level for level in different.to_pylist() if level is not None]
+        blanks = different.null_count > 0 or any(not level.strip() for level in levels)
+        words = {mark for marks in self.used.values() for mark in marks}
+        missing = written.markers_among_texts(levels, words, blanks)
+        if left := [mark for mark in marks if mark not in missing]:
+            self.kept[name] = left
+        if missing:
+            self.used[name] = missing
+        return missing
+
+    def _typed(self, name: str, array: Any) -> tuple[Column, Any]:
+        """A column that the file itself says are numbers, or true and false."""
+        if pa.types.is_boolean(array.type):
+            return Column("truth"), array.to_pandas()
+        if pa.types.is_null(array.type):
+            return Column("number"), pc.cast(array, pa.float64()).to_pandas()
+        asked = self._asked(name)
+        if pa.types.is_integer(array.type) and self.like is None and asked != "number":
+            texts = pc.cast(pc.unique(array).drop_null(), pa.string())
+            if asked == "text" or (len(texts) and _merge(texts)):
+                self.codes += [name] if asked is None else []
+                return Column("text"), pc.cast(array, pa.string()).to_pandas()
+        if pa.types.is_float16(array.type):
+            array = pc.cast(array, pa.float32())
+        return Column("number"), array.to_pandas()
+
+
+def _integers(texts: Any, values: Any) -> Any:
+    """Whole numbers without gaps as integers, as pandas has them; beyond 64 bits as doubles."""
+    try:
+        plain = pc.replace_substring(pc.utf8_trim_whitespace(texts), "+", "")
+        return pc.cast(plain, pa.int64()).to_pandas()
+    except pa.ArrowInvalid:
+        return values.to_pandas()
+
+
+def _merge(texts: Any) -> bool:
+    """Whether different whole numbers would be the same as doubles."""
+    if not written.are_whole(texts):
+        return False
+    values = written.plain_numbers(texts)
+    largest = pc.max(pc.abs(values)).as_py()
+    return largest > _EXACT and len(pc.unique(values)) < len(pc.unique(texts))
+
+
+def note(columns: Columns, sep: str | None, encoding: str | None, extra: Collection[str]) -> str:
+    """What was understood, in one line; empty if there is nothing to say."""
+    from rarelab.data.dialect import SEPARATORS
+
+    said: list[str] = []
+    if sep not in (None, ",", "\t"):
+        said.append(f"columns separated by {SEPARATORS.get(sep, repr(sep))}")
+    if encoding not in (None, "utf-8", "ascii"):
+        said.append(f"text in {encoding}")
+    if columns.signs:
+        said.append(f"numbers written {_named(columns.signs)}")
+    marks = {name: ", ".join(map(repr, marks)) for name, marks in columns.used.items() if marks}
+    if marks:
+        said.append(f"missing {_named(marks)}")
+    if columns.kept:
+        kept = {name: ", ".join(map(repr, marks)) for name, marks in columns.kept.items()}
+        said.append(f"kept as a level, not missing, {_named(kept)}")
+    if columns.codes:
+        names = ", ".join(map(repr, columns.codes[:_SHOWN]))
+        more = f" and {len(columns.codes) - _SHOWN} more" if len(columns.codes) > _SHOWN else ""
+        said.append(f"codes with leading zeros or more digits than a number holds: {names}{more}")
+    said += extra
+    if not said:
+        return ""
+    return f"read as: {'; '.join(said)} (dataset.csv.* changes it)"
+
+
+_SHOWN = 4
+
+
+def _named(found: Mapping[str, str]) -> str:
+    """``'?' in 'age', 'sex' and 2 more; '-' in 'b'``: the columns of each text."""
+    columns: dict[str, list[str]] = {}
+    for name, text in found.items():
+        columns.setdefault(text, []).append(repr(name))
+    shown = []
+    for text, names in [*columns.items()][:_SHOWN]:
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        shown.append(f"{text} in {', '.join(names[:_SHOWN])}{more}")
+    more = f" and {len(columns) - _SHOWN} more ways" if len(columns) > _SHOWN else ""
+    return ", ".join(shown) + more

@@ -1,0 +1,166 @@
+"""Reads one file of any supported kind as columns: text if the file has only text, else typed."""
+
+import io
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+
+from rarelab.data.delimited import read_delimited
+from rarelab.data.dialect import Csv
+from rarelab.errors import RequestError, one_line
+
+_PACKED = (".gz", ".zip", ".zst", ".bz2")
+_TEXT = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": ","}
+_TYPED = {
+    **dict.fromkeys((".parquet", ".pq"), "parquet"),
+    **dict.fromkeys((".feather", ".arrow"), "feather"),
+    ".xlsx": "excel",
+}
+READ_AS = {
+    **{
+        f"{end}{packed}": "tsv" if sep == "\t" else "csv"
+        for end, sep in _TEXT.items()
+        for packed in ("", *_PACKED)
+    },
+    **dict.fromkeys(_PACKED, "csv"),
+    **_TYPED,
+}
+"""The ending of a file's name -> how it is read. A bare ``.gz`` or ``.zip`` holds CSV."""
+
+_INDEX = "__index_level_0__"
+
+
+@dataclass
+class Content:
+    """The columns of a file, with the separator and encoding of text. ``left_out`` says which
+    column was not one of the table's."""
+
+    columns: dict[str, Any]
+    sep: str | None = None
+    encoding: str | None = None
+    left_out: str = ""
+
+
+def ending_of(name: str) -> str | None:
+    """The ending that decides how a file is read (a key of ``READ_AS``, the longest), or None."""
+    found = [end for end in READ_AS if name.lower().endswith(end)]
+    return max(found, key=len, default=None)
+
+
+def read_file(path: Path, said: Csv) -> Content:
+    """The columns of a file; RequestError if it cannot be read."""
+    ending = ending_of(path.name)
+    if ending is None:
+        raise RequestError(f"{path.name}: expected a name ending in {', '.join(READ_AS)}")
+    kind = READ_AS[ending]
+    try:
+        if kind == "parquet":
+            from pyarrow import parquet
+
+            return _named(parquet.read_table(path, partitioning=None))
+        if kind == "feather":
+            from pyarrow import feather
+
+            return _named(feather.read_table(path))
+        if kind == "excel":
+            return _named(_excel(path))
+        usual = "\t" if kind == "tsv" else said.sep or ","
+        table, sep, encoding = read_delimited(lambda: _unpacked(path), path.name, usual, said)
+        return Content(_distinct(table), sep, encoding)
+    except RequestError:
+        raise
+    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile, KeyError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise RequestError(f"{path.name} cannot be read as {kind}: {first}") from None
+
+
+def _unpacked(path: Path) -> IO[bytes]:
+    """The bytes of a file, uncompressed."""
+    lower = path.name.lower()
+    if lower.endswith(".zip"):
+        archive = zipfile.ZipFile(path)
+        tables = [n for n in archive.namelist() if not n.endswith("/") and "__MACOSX" not in n]
+        if len(tables) != 1:
+            raise RequestError(
+                f"{path.name} holds {len(tables)} files, expected one table: unpack it and give a"
+                " folder or a file"
+            )
+        return archive.open(tables[0])
+    packed = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}.get(lower[lower.rfind(".") :])
+    if packed == "gzip":
+        import gzip
+
+        return gzip.open(path)
+    file: Any = pa.input_stream(str(path), compression=packed)
+    return io.BufferedReader(file)
+
+
+def _distinct(table: pa.Table) -> dict[str, Any]:
+    """The columns by name; nameless ones are called as pandas calls them."""
+    names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(table.column_names)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RequestError(
+            f"the column name {twice[0]!r} occurs more than once: rename one of them"
+        )
+    return dict(zip(names, table.columns, strict=True))
+
+
+def _named(table: pa.Table) -> Content:
+    columns = _distinct(table)
+    if columns.pop(_INDEX, None) is not None:
+        return Content(columns, left_out="the index without a name is left out")
+    return Content(columns)
+
+
+def _excel(path: Path) -> pa.Table:
+    """The first sheet; its first row that is not empty is the header."""
+    try:
+        from openpyxl import load_workbook
+        from openpyxl.utils.exceptions import InvalidFileException
+    except ImportError:
+        raise RequestError(f"{path.name}: pip install 'rarelab[excel]' for .xlsx files") from None
+    try:
+        book = load_workbook(path, read_only=True, data_only=True)
+    except (InvalidFileException, KeyError) as error:
+        raise ValueError(one_line(error)) from None
+    try:
+        rows = (row for row in book.worksheets[0].iter_rows(values_only=True) if any(
+            cell is not None for cell in row
+        ))
+        header = next(rows, None)
+        if header is None:
+            raise RequestError(f"{path.name} is empty: expected a header and rows")
+        used = max(i for i, cell in enumerate(header) if cell is not None) + 1
+        names = ["" if cell is None else str(cell) for cell in header[:used]]
+        cells: list[list[Any]] = [[] for _ in names]
+        for number, row in enumerate(rows, 2):
+            if any(cell is not None for cell in row[used:]):
+                raise RequestError(
+                    f"{path.name}, row {number}: more cells than the header, which has {used}"
+                )
+            for column, cell in zip(cells, (*row, *[None] * used), strict=False):
+                column.append(cell)
+    finally:
+        book.close()
+    return pa.Table.from_arrays([typed(column) for column in cells], names=names)
+
+
+def typed(values: Sequence[Any]) -> Any:
+    """A column of Python values; as text if they are of several types."""
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) > 1 and not kinds <= {int, float}:
+        return pa.array([None if v is None else _text(v) for v in values], pa.string())
+    try:
+        return pa.array(values, pa.float64() if float in kinds else None)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        return pa.array([None if v is None else _text(v) for v in values], pa.string())
+
+
+def _text(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
