@@ -147,7 +147,9 @@ def test_a_stray_text_among_numbers_is_named(tmp_path: Path) -> None:
     frame["amount"] = ["lots" if i % 3 else str(i) for i in range(400)]
     frame.loc[1::3, "amount"] = [str(i) + ".5" for i in range(133)]
     frame.to_csv(path, index=False)
-    assert "133 of 400 rows hold text ('lots' in row 3)" in dataset(path, drop=[]).splits(0).notes[0]
+    assert (
+        "133 of 400 rows hold text ('lots' in row 3)" in dataset(path, drop=[]).splits(0).notes[0]
+    )
 
 
 def test_the_stray_text_is_named_if_no_feature_varies(tmp_path: Path) -> None:

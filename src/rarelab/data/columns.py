@@ -1,5 +1,6 @@
 """From the columns of a file to a frame: what each column is, the same for every kind of file."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -22,7 +23,20 @@ _NESTED = (
     *(pa.types.is_map, pa.types.is_union, pa.types.is_binary, pa.types.is_large_binary),
     pa.types.is_fixed_size_binary,
 )
-_BEFORE = ("#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
+_BEFORE = (
+    "#N/A",
+    "#N/A N/A",
+    "#NA",
+    "<NA>",
+    "N/A",
+    "NA",
+    "NULL",
+    "NaN",
+    "None",
+    "n/a",
+    "nan",
+    "null",
+)
 """What runs recorded before readings were, read as missing in a column of text."""
 
 
@@ -118,7 +132,7 @@ class Columns:
         self.said, self.like, self.sep = said, like, sep
         self.own = None if said.na_values is None else pa.array([*said.na_values], pa.string())
         self.used: dict[str, list[str]] = {}
-        self.signs: dict[str, str] = {}
+        self.signs: dict[str, tuple[str, float]] = {}
         self.codes: list[str] = []
         self.kept: dict[str, list[str]] = {}
 
@@ -173,9 +187,7 @@ class Columns:
         if asked != "number" and written.truths(values) is not None:
             self.used[name] = marks
             return "t"
-        found = "".join(
-            point for point in ".," if written.fits(values, point, self.said.thousands)
-        )
+        found = "".join(point for point in ".," if written.fits(values, point, self.said.thousands))
         if written.is_plain(values) and "." not in found:
             found = f".{found}"
         if self.said.decimal and self.said.decimal in found:
@@ -194,8 +206,12 @@ class Columns:
         return found if len(values) else "."
 
     def _refuse(self, name: str, values: Any) -> None:
-        bad = next(v for v in values if not any(written.fits(pa.array([v.as_py()]), p) for p in ".,"))
-        raise RequestError(f"dataset.csv.dtypes.{name}=number, but the column holds {bad.as_py()!r}")
+        bad = next(
+            v for v in values if not any(written.fits(pa.array([v.as_py()]), p) for p in ".,")
+        )
+        raise RequestError(
+            f"dataset.csv.dtypes.{name}=number, but the column holds {bad.as_py()!r}"
+        )
 
     def _decimals(self, options: dict[str, str]) -> dict[str, str]:
         """The decimal separator of each column: its own where only one is possible, else that of
@@ -222,16 +238,17 @@ class Columns:
             return Column("truth"), true.to_pandas()
         if self.like is not None and not written.fits(kept, decimal, self.said.thousands):
             return Column("number", decimal), pd.Series(self._mixed(array, decimal), dtype=object)
-        if decimal == "." and (not len(kept) or written.is_plain(kept)):
+        if decimal == "." and (not len(kept) or written.is_plain(kept)) or written.are_whole(kept):
             values = written.plain_numbers(array)
             whole = len(kept) == len(array) and written.are_whole(array)
             return Column("number"), _integers(array, values) if whole else values.to_pandas()
         values = written.numbers(array, decimal, self.said.thousands)
-        first = next((v.as_py() for v in kept if not written.is_plain(pa.array([v.as_py()]))), None)
-        if first is not None or decimal == ",":
-            shown = kept[0].as_py() if first is None else first
-            value = written.numbers(pa.array([shown]), decimal, self.said.thousands)[0].as_py()
-            self.signs[name] = f"{shown!r} = {value:g}"
+        odd = next(
+            (v.as_py() for v in kept if not written.is_plain(pa.array([v.as_py()]))), kept[0]
+        )
+        shown = str(odd)
+        value = written.numbers(pa.array([shown]), decimal, self.said.thousands)[0].as_py()
+        self.signs[name] = shown, value
         return Column("number", decimal), values.to_pandas()
 
     def _mixed(self, array: Any, decimal: str) -> list[Any]:
@@ -322,7 +339,7 @@ def note(columns: Columns, sep: str | None, encoding: str | None, extra: Collect
     if encoding not in (None, "utf-8", "ascii"):
         said.append(f"text in {encoding}")
     if columns.signs:
-        said.append(f"numbers written {_named(columns.signs)}")
+        said.append(f"numbers written as {_named(_examples(columns.signs))}")
     marks = {name: ", ".join(map(repr, marks)) for name, marks in columns.used.items() if marks}
     if marks:
         said.append(f"missing {_named(marks)}")
@@ -340,6 +357,15 @@ def note(columns: Columns, sep: str | None, encoding: str | None, extra: Collect
 
 
 _SHOWN = 4
+
+
+def _examples(signs: Mapping[str, tuple[str, float]]) -> dict[str, str]:
+    """For each column the first example of numbers that are written with the same signs."""
+    first: dict[str, str] = {}
+    return {
+        name: first.setdefault(re.sub(r"\d+", "0", text), f"{text!r} ({value:.10g})")
+        for name, (text, value) in signs.items()
+    }
 
 
 def _named(found: Mapping[str, str]) -> str:

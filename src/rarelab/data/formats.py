@@ -130,9 +130,11 @@ def _excel(path: Path) -> pa.Table:
     except (InvalidFileException, KeyError) as error:
         raise ValueError(one_line(error)) from None
     try:
-        rows = (row for row in book.worksheets[0].iter_rows(values_only=True) if any(
-            cell is not None for cell in row
-        ))
+        rows = (
+            row
+            for row in book.worksheets[0].iter_rows(values_only=True)
+            if any(cell is not None for cell in row)
+        )
         header = next(rows, None)
         if header is None:
             raise RequestError(f"{path.name} is empty: expected a header and rows")

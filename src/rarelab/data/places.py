@@ -71,8 +71,11 @@ def find(name: str, key: str = "dataset.path") -> Path:
 def _parts(folder: Path, found: list[Path], where: str) -> Place:
     inside = {path: path.relative_to(folder).parts for path in found if path.is_file()}
     files = sorted(
-        (path for path, parts in inside.items()
-         if ending_of(path.name) and not any(part[0] in "._" for part in parts)),
+        (
+            path
+            for path, parts in inside.items()
+            if ending_of(path.name) and not any(part[0] in "._" for part in parts)
+        ),
         key=lambda path: inside[path],
     )
     if not files:
@@ -106,7 +109,9 @@ def _fetched(address: str, key: str) -> Path:
     try:
         import fsspec
     except ImportError:
-        raise RequestError(f"{key}={address}: pip install 'rarelab[remote]' for addresses") from None
+        raise RequestError(
+            f"{key}={address}: pip install 'rarelab[remote]' for addresses"
+        ) from None
     copy = _scratch() / hashlib.sha256(address.encode()).hexdigest()[:16] / _last(address)
     copy.parent.mkdir(exist_ok=True)
     try:
