@@ -23,20 +23,7 @@ _NESTED = (
     *(pa.types.is_map, pa.types.is_union, pa.types.is_binary, pa.types.is_large_binary),
     pa.types.is_fixed_size_binary,
 )
-_BEFORE = (
-    "#N/A",
-    "#N/A N/A",
-    "#NA",
-    "<NA>",
-    "N/A",
-    "NA",
-    "NULL",
-    "NaN",
-    "None",
-    "n/a",
-    "nan",
-    "null",
-)
+_BEFORE = "#N/A,#N/A N/A,#NA,<NA>,N/A,NA,NULL,NaN,None,n/a,nan,null".split(",")
 """What runs recorded before readings were, read as missing in a column of text."""
 
 
@@ -137,7 +124,7 @@ class Columns:
         self.kept: dict[str, list[str]] = {}
 
     def frame(self, arrays: dict[str, Any]) -> "tuple[DataFrame, dict[str, Column]]":
-        """The frame of the columns, which are removed from ``arrays`` one by one, to save memory."""
+        """The frame of the columns; they leave ``arrays`` one by one, to save memory."""
         import pandas as pd
 
         texts = [name for name, array in arrays.items() if pa.types.is_string(array.type)]
@@ -206,12 +193,10 @@ class Columns:
         return found if len(values) else "."
 
     def _refuse(self, name: str, values: Any) -> None:
-        bad = next(
-            v for v in values if not any(written.fits(pa.array([v.as_py()]), p) for p in ".,")
-        )
-        raise RequestError(
-            f"dataset.csv.dtypes.{name}=number, but the column holds {bad.as_py()!r}"
-        )
+        texts = values.to_pylist()
+        bad = [t for t in texts if not any(written.fits(pa.array([t]), point) for point in ".,")]
+        shown = (bad or texts)[0]
+        raise RequestError(f"dataset.csv.dtypes.{name}=number, but the column holds {shown!r}")
 
     def _decimals(self, options: dict[str, str]) -> dict[str, str]:
         """The decimal separator of each column: its own where only one is possible, else that of
@@ -238,17 +223,17 @@ class Columns:
             return Column("truth"), true.to_pandas()
         if self.like is not None and not written.fits(kept, decimal, self.said.thousands):
             return Column("number", decimal), pd.Series(self._mixed(array, decimal), dtype=object)
-        if decimal == "." and (not len(kept) or written.is_plain(kept)) or written.are_whole(kept):
+        whole = written.are_whole(kept)
+        if not len(kept) or whole or (decimal == "." and written.is_plain(kept)):
             values = written.plain_numbers(array)
-            whole = len(kept) == len(array) and written.are_whole(array)
-            return Column("number"), _integers(array, values) if whole else values.to_pandas()
+            exact = whole and len(kept) == len(array)
+            return Column("number"), _integers(array, values) if exact else values.to_pandas()
         values = written.numbers(array, decimal, self.said.thousands)
-        odd = next(
-            (v.as_py() for v in kept if not written.is_plain(pa.array([v.as_py()]))), kept[0]
-        )
-        shown = str(odd)
-        value = written.numbers(pa.array([shown]), decimal, self.said.thousands)[0].as_py()
-        self.signs[name] = shown, value
+        texts = pc.unique(kept)
+        odd = texts.filter(pc.invert(written.plain_texts(texts)))
+        shown = (odd if len(odd) else texts).slice(0, 1)
+        value = written.numbers(shown, decimal, self.said.thousands)[0].as_py()
+        self.signs[name] = shown[0].as_py(), value
         return Column("number", decimal), values.to_pandas()
 
     def _mixed(self, array: Any, decimal: str) -> list[Any]:

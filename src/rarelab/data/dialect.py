@@ -60,9 +60,7 @@ class Csv:
         for key in ("sep", "thousands"):
             value = getattr(self, key)
             if value is not None and (len(value) != 1 or value in '"\r\n' or value.isalnum()):
-                raise RequestError(
-                    f"dataset.csv.{key}={value}: expected one character, not a digit"
-                )
+                raise RequestError(f"dataset.csv.{key}={value}: expected one character")
         if self.decimal not in (None, ".", ","):
             raise RequestError(f"dataset.csv.decimal={self.decimal}: expected . or ','")
         if self.decimal is not None and self.decimal == self.thousands:

@@ -109,9 +109,7 @@ def _fetched(address: str, key: str) -> Path:
     try:
         import fsspec
     except ImportError:
-        raise RequestError(
-            f"{key}={address}: pip install 'rarelab[remote]' for addresses"
-        ) from None
+        raise RequestError(f"{key}={address}: needs pip install 'rarelab[remote]'") from None
     copy = _scratch() / hashlib.sha256(address.encode()).hexdigest()[:16] / _last(address)
     copy.parent.mkdir(exist_ok=True)
     try:

@@ -46,9 +46,7 @@ def read(
     unnamed = _unnamed(content.columns, like)
     if unnamed is not None:
         del content.columns[unnamed]
-        content.left_out = (
-            "the first column, which has no name and numbers or names the rows, is left out"
-        )
+        content.left_out = "the first column is left out: it has no name and numbers the rows"
     needed = set(content.columns if like is None else like.columns) - set(drop)
     for name in content.columns:
         content.columns[name] = as_text(content.columns[name], name, refuse=name in needed)

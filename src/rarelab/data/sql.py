@@ -66,7 +66,7 @@ def _sqlalchemy(sql: str, uri: str) -> pa.Table:
     try:
         with engine.connect() as connection:
             found = connection.execute(sqlalchemy.text(sql))
-            names = [str(name) for name in found.keys()]
+            names = [str(name) for name in found.keys()]  # noqa: SIM118
             columns: list[list[Any]] = [[] for _ in names]
             while rows := found.fetchmany(10_000):
                 for column, values in zip(columns, zip(*rows, strict=True), strict=True):

@@ -43,25 +43,25 @@ def markers_among_texts(levels: Sequence[str], used: Iterable[str], blanks: bool
     ``blanks``, and it is not one of many codes of two capitals, as a country's.
     """
     codes = sum(len(level) == 2 and level.isupper() for level in levels)
-    found = []
-    for level in levels:
-        if level.strip().lower() not in _MISSING or (level == "-" and "+" in levels):
-            continue
-        if level.strip().lower() not in _WORDS:
-            found.append(level)
-        elif level in used and not blanks and 2 * (codes - 1) < len(levels) - 1:
-            found.append(level)
-    return found
+    country = 2 * (codes - 1) >= len(levels) - 1
 
+    def means_missing(level: str) -> bool:
+        text = level.strip().lower()
+        if text not in _MISSING or (level == "-" and "+" in levels):
+            return False
+        return text not in _WORDS or (level in used and not blanks and not country)
 
-def words_kept(levels: Iterable[str]) -> list[str]:
-    """The levels that would mean missing among numbers."""
-    return [level for level in levels if level.strip().lower() in _MISSING]
+    return [level for level in levels if means_missing(level)]
 
 
 def is_plain(texts: Texts) -> bool:
     """Whether all texts are numbers with a decimal point, as a program writes them."""
-    return all_match(pc.utf8_trim_whitespace(texts), _PLAIN)
+    return bool(len(texts)) and bool(pc.all(plain_texts(texts)).as_py())
+
+
+def plain_texts(texts: Texts) -> Texts:
+    """Which texts are such numbers."""
+    return pc.match_substring_regex(pc.utf8_trim_whitespace(texts), _PLAIN)
 
 
 def is_padded(texts: Texts) -> bool:
