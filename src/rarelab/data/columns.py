@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from rarelab.data import written
-from rarelab.data.dialect import Csv
+from rarelab.data.dialect import SEPARATORS, Csv
+from rarelab.data.written import pc
 from rarelab.errors import RequestError
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ _NESTED = (
     *(pa.types.is_map, pa.types.is_union, pa.types.is_binary, pa.types.is_large_binary),
     pa.types.is_fixed_size_binary,
 )
-_BEFORE = "#N/A,#N/A N/A,#NA,<NA>,N/A,NA,NULL,NaN,None,n/a,nan,null".split(",")
+_BEFORE = (
+    *("#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
+)
 """What runs recorded before readings were, read as missing in a column of text."""
 
 
@@ -316,8 +318,6 @@ def _merge(texts: Any) -> bool:
 
 def note(columns: Columns, sep: str | None, encoding: str | None, extra: Collection[str]) -> str:
     """What was understood, in one line; empty if there is nothing to say."""
-    from rarelab.data.dialect import SEPARATORS
-
     said: list[str] = []
     if sep not in (None, ",", "\t"):
         said.append(f"columns separated by {SEPARATORS.get(sep, repr(sep))}")

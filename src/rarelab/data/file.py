@@ -25,7 +25,8 @@ class TableFile:
     how text is written, where that is not recognised (:class:`rarelab.data.dialect.Csv`).
 
     target: the label column. positive_label: the value that counts as positive; required unless the
-    target is 0/1, boolean or has more than two values. drop: columns not to use as features, such as identifiers.
+    target is 0/1, boolean or has more than two values. drop: columns not to use as features, such
+    as identifiers.
     categorical: numeric columns that are codes. group, time: the column to split by; split "auto"
     uses whichever is set, else stratifies by class. sample_weight: a column of row weights. The
     other parameters are those of :class:`rarelab.data.tables.recipe.Recipe`. Text columns are

@@ -62,7 +62,7 @@ def read_file(path: Path, said: Csv) -> Content:
         if kind == "parquet":
             from pyarrow import parquet
 
-            return _named(parquet.read_table(path, partitioning=None))
+            return _named(parquet.ParquetFile(path).read())
         if kind == "feather":
             from pyarrow import feather
 
@@ -95,7 +95,8 @@ def _unpacked(path: Path) -> IO[bytes]:
     if packed == "gzip":
         import gzip
 
-        return gzip.open(path)
+        unzipped: Any = gzip.open(path)
+        return unzipped
     file: Any = pa.input_stream(str(path), compression=packed)
     return io.BufferedReader(file)
 

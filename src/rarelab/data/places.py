@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from rarelab.data.formats import READ_AS, ending_of
@@ -63,9 +64,10 @@ def locate(name: str, key: str = "dataset.path") -> Place:
 
 
 def find(name: str, key: str = "dataset.path") -> Path:
-    """The path of an existing file or folder, or of an address's copy, as :func:`locate`."""
+    """The path of a file or folder, checked by :func:`locate`; of a pattern or an address, its name
+    in the working directory."""
     place, path = locate(name, key), Path(name).expanduser()
-    return path if path.exists() else place.files[0]
+    return path if path.exists() else Path(place.name)
 
 
 def _parts(folder: Path, found: list[Path], where: str) -> Place:
@@ -113,7 +115,8 @@ def _fetched(address: str, key: str) -> Path:
     copy = _scratch() / hashlib.sha256(address.encode()).hexdigest()[:16] / _last(address)
     copy.parent.mkdir(exist_ok=True)
     try:
-        with fsspec.open(address, "rb") as source, copy.open("wb") as target:
+        opened: Any = fsspec.open(address, "rb")
+        with opened as source, copy.open("wb") as target:
             shutil.copyfileobj(source, target, 1 << 20)
     except ImportError as error:  # fsspec names the package that a protocol needs
         raise RequestError(

@@ -77,7 +77,7 @@ def read_table(path: Path, text: Collection[str] = ()) -> "DataFrame":
 
 
 def _content(place: Place | pa.Table, said: Csv) -> Content:
-    if isinstance(place, pa.Table):
+    if not isinstance(place, Place):
         return Content(dict(zip(place.column_names, place.columns, strict=True)))
     parts = [read_file(file, said) for file in place.files]
     for part, keys in zip(parts, place.keys, strict=True):
@@ -107,12 +107,10 @@ def _refuse_other_columns(first: str, name: str, expected: Content, found: Conte
 def _unnamed(columns: dict[str, Any], like: Reading | None) -> str | None:
     """The first column if it has no name and another value in every row: row names or numbers, as
     pandas and R write them."""
-    import pyarrow.compute as pc
-
     name = next(iter(columns), None)
     if name != "Unnamed: 0" or len(columns) < 2 or (like is not None and name in like.columns):
         return None
     if like is not None:
         return name
     values = columns[name]
-    return name if len(values) > 1 and len(pc.unique(values)) == len(values) else None
+    return name if len(values) > 1 and len(values.unique()) == len(values) else None

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+from pyarrow import compute
+
+pc: Any = compute  # pyarrow makes its functions at run time
 
 Texts = Any
 """A pyarrow array of strings."""

@@ -20,14 +20,17 @@ from rarelab.predict.scorer import Threshold
 from rarelab.predict.spreadsheet import inert
 from rarelab.records.find import fetch_model, find_run
 
+WRITTEN = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".tab", ".parquet", ".pq")
+"""The endings of a file of scores."""
+
 
 @dataclass(frozen=True)
 class Request:
     """What to score, with which run, and where to write the scores.
 
-    run: MLflow id, a prefix of it, or folder name. file: CSV, TSV or Parquet. budget: share of rows
-    that may alert. output: a new file, ``-`` for standard output, None for a file next to the
-    input. drop: columns of the file to ignore. allow_targets: the user's own modules that the model
+    run: MLflow id, a prefix of it, or folder name. file: a table, named as by ``dataset.path``.
+    budget: share of rows that may alert. output: a new file, ``-`` for standard output, None for a
+    file next to the input. drop: columns of the file to ignore. allow_targets: the user's own modules that the model
     may come from.
     """
 
@@ -103,11 +106,12 @@ def _output(asked: str | None, path: Path) -> Path | None:
     """The file to write the scores to, None for standard output."""
     if asked == "-":
         return None
-    ending = ending_of(path.name) or ".csv"
-    beside = path.with_name(f"{path.name[: -len(ending)]}.scores{ending}")
+    ending = ending_of(path.name) or ""
+    stem = path.name.removesuffix(path.name[len(path.name) - len(ending) :])
+    beside = path.with_name(f"{stem}.scores{ending if ending in WRITTEN else '.csv'}")
     output = Path(asked).expanduser() if asked else beside
-    if ending_of(output.name) is None:
-        raise RequestError(f"output={output}: expected a name ending in {', '.join(READ_AS)}")
+    if ending_of(output.name) not in WRITTEN:
+        raise RequestError(f"output={output}: expected a name ending in {', '.join(WRITTEN)}")
     if not output.parent.is_dir():
         raise RequestError(f"output={output}: there is no folder {output.parent}")
     if output.exists():
