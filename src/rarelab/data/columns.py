@@ -117,8 +117,10 @@ class Columns:
     text whatever they hold.
     """
 
-    def __init__(self, said: Csv, sep: str | None, like: Reading | None) -> None:
-        self.said, self.like, self.sep = said, like, sep
+    def __init__(
+        self, said: Csv, sep: str | None, like: Reading | None, text: Collection[str] = ()
+    ) -> None:
+        self.said, self.like, self.sep, self.text = said, like, sep, text
         self.own = None if said.na_values is None else pa.array([*said.na_values], pa.string())
         self.used: dict[str, list[str]] = {}
         self.signs: dict[str, tuple[str, float]] = {}
@@ -149,7 +151,7 @@ class Columns:
         if self.like is not None:
             column = self.like.columns.get(name)
             return "text" if column is None else column.kind
-        return (self.said.dtypes or {}).get(name)
+        return (self.said.dtypes or {}).get(name, "text" if name in self.text else None)
 
     def _values(self, array: Any) -> tuple[Any, list[str]]:
         """The different texts of a column that do not mean missing among numbers, and those that
@@ -313,7 +315,7 @@ def _merge(texts: Any) -> bool:
         return False
     values = written.plain_numbers(texts)
     largest = pc.max(pc.abs(values)).as_py()
-    return largest > _EXACT and len(pc.unique(values)) < len(pc.unique(texts))
+    return largest >= _EXACT and len(pc.unique(values)) < len(pc.unique(texts))
 
 
 def note(columns: Columns, sep: str | None, encoding: str | None, extra: Collection[str]) -> str:

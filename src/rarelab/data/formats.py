@@ -1,5 +1,6 @@
 """Reads one file of any supported kind as columns: text if the file has only text, else typed."""
 
+import gzip
 import io
 import zipfile
 import zlib
@@ -93,9 +94,7 @@ def _unpacked(path: Path) -> IO[bytes]:
         return archive.open(tables[0])
     packed = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}.get(lower[lower.rfind(".") :])
     if packed == "gzip":
-        import gzip
-
-        unzipped: Any = gzip.open(path)
+        unzipped: Any = gzip.open(path)  # noqa: SIM115
         return unzipped
     file: Any = pa.input_stream(str(path), compression=packed)
     return io.BufferedReader(file)

@@ -47,10 +47,11 @@ def read(
     if unnamed is not None:
         del content.columns[unnamed]
         content.left_out = "the first column is left out: it has no name and numbers the rows"
+    levels = [n for n, array in content.columns.items() if pa.types.is_dictionary(array.type)]
     needed = set(content.columns if like is None else like.columns) - set(drop)
     for name in content.columns:
         content.columns[name] = as_text(content.columns[name], name, refuse=name in needed)
-    columns = Columns(said, content.sep, like)
+    columns = Columns(said, content.sep, like, levels)
     frame, found = columns.frame(content.columns)
     extra = [content.left_out] if content.left_out else []
     reading = Reading(

@@ -4,7 +4,9 @@ import hashlib
 from typing import Any
 
 import pyarrow as pa
+from pyarrow import csv
 
+from rarelab.data.columns import as_text
 from rarelab.data.formats import typed
 from rarelab.errors import RequestError, one_line
 
@@ -33,21 +35,15 @@ def query(sql: str, uri: str | None) -> pa.Table:
 
 
 def identity(table: pa.Table) -> str:
-    """The sha256 of the rows: their values, order, and the columns' names and types."""
-    digest = hashlib.sha256()
-
-    class Sink:
-        closed = False
-
-        def write(self, block: Any) -> int:
-            digest.update(block)
-            return len(block)
-
-        def flush(self) -> None: ...
-        def close(self) -> None: ...
-
-    with pa.PythonFile(Sink(), mode="w") as sink, pa.ipc.new_stream(sink, table.schema) as stream:
-        stream.write_table(table.combine_chunks().replace_schema_metadata(None), 100_000)
+    """The sha256 of the rows as CSV: their values and order, and the columns' names and types."""
+    columns = {
+        name: as_text(column, name, refuse=False)
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }
+    written = pa.BufferOutputStream()
+    csv.write_csv(pa.table(columns), written)
+    digest = hashlib.sha256(str([*map(str, table.schema)]).encode())
+    digest.update(written.getvalue())
     return f"sql(sha256={digest.hexdigest()})"
 
 

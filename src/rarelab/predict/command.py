@@ -30,8 +30,8 @@ class Request:
 
     run: MLflow id, a prefix of it, or folder name. file: a table, named as by ``dataset.path``.
     budget: share of rows that may alert. output: a new file, ``-`` for standard output, None for a
-    file next to the input. drop: columns of the file to ignore. allow_targets: the user's own modules that the model
-    may come from.
+    file next to the input. drop: columns of the file to ignore. allow_targets: the user's own
+    modules that the model may come from.
     """
 
     run: str
