@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from pyarrow import parquet
 
 import rarelab as package
@@ -21,6 +22,7 @@ from rarelab.data.places import locate
 from rarelab.data.reading import Reading, read
 from rarelab.errors import RequestError
 from rarelab.predict import read_model
+from rarelab.sweep.overrides import quoted_name
 
 QUICK = ["model=linear", "loss=bce", "schedule=constant", "trainer.max_epochs=2", "tracking=none"]
 
@@ -30,7 +32,9 @@ def thyroid(n: int = 300) -> pd.DataFrame:
     draw = np.random.default_rng(0)
 
     def cells(values: object, share: float) -> list[str]:
-        return ["?" if gone else str(v) for v, gone in zip(values, draw.random(n) < share, strict=True)]
+        return [
+            "?" if gone else str(v) for v, gone in zip(values, draw.random(n) < share, strict=True)
+        ]
 
     sick = draw.random(n) < 0.2
     return pd.DataFrame(
@@ -318,3 +322,14 @@ def test_a_folder_is_scored_and_its_run_reproduced(tmp_path: Path) -> None:
     assert main(["reproduce", run.directory.name]) == 0
     assert main(["predict", f"rarelab/{run.directory.name}", str(parts)]) == 0
     assert len(pd.read_csv(parts.with_name("parts.scores.csv"))) == 300
+
+
+def test_a_query_and_a_comma_need_no_quotes_for_hydra() -> None:
+    for override, value in {
+        "dataset.sql=SELECT a, b FROM t": "SELECT a, b FROM t",
+        "dataset.csv.decimal=,": ",",
+        "dataset.csv.sep=;": ";",
+        "dataset.uri=sqlite:///a b.db": "sqlite:///a b.db",
+    }.items():
+        parsed = OverridesParser.create().parse_override(quoted_name(override))
+        assert parsed.value() == value and not parsed.is_sweep_override()

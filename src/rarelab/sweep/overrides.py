@@ -15,7 +15,11 @@ from rarelab.sweep.settings import Settings
 ARMS = "sweep.arms="
 
 _COLUMNS = ("target", "positive_label", "group", "time", "sample_weight")
-_NAMES = {"dataset.path", "tracking.experiment", "paths.home", *(f"dataset.{c}" for c in _COLUMNS)}
+_SIGNS = ("csv.sep", "csv.decimal", "csv.thousands", "sql", "uri")
+_NAMES = {
+    *("dataset.path", "tracking.experiment", "paths.home"),
+    *(f"dataset.{key}" for key in (*_COLUMNS, *_SIGNS)),
+}
 
 
 def quoted_arms(override: str) -> str:
@@ -40,7 +44,9 @@ def quoted_name(override: str) -> str:
     if key not in _NAMES or not value:
         return override
     try:
-        OverridesParser.create().parse_override(override)
+        parsed = OverridesParser.create().parse_override(override)
+        if key == "dataset.sql" and parsed.is_sweep_override():  # the commas are the query's
+            raise HydraException
     except HydraException:
         return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
     return override
