@@ -61,7 +61,7 @@ def split(path: Path) -> object:
         return str(error)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tables(), st.sampled_from([",", ";", "\t"]), st.sampled_from(["utf-8", "utf-16"]))
 def test_a_table_is_read_alike_from_csv_and_parquet(table, sep: str, encoding: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
@@ -79,8 +79,9 @@ def test_a_table_is_read_alike_from_csv_and_parquet(table, sep: str, encoding: s
     assert found.digest == typed.digest or sep == ";"
 
 
+@pytest.mark.slow
 @settings(
-    max_examples=4,
+    max_examples=10,
     deadline=None,
     suppress_health_check=[*HealthCheck],
     phases=[Phase.explicit, Phase.generate],  # a failure is reported as found: shrinking trains

@@ -315,13 +315,17 @@ def test_a_query_is_read_as_a_file_and_identified_by_its_rows(tmp_path: Path) ->
         assert "\n" not in str(error.value)
 
 
-def test_a_folder_is_scored_and_its_run_reproduced(tmp_path: Path) -> None:
+def test_a_folder_or_a_query_is_scored_and_a_folders_run_reproduced(tmp_path: Path) -> None:
     parts = write(thyroid(), tmp_path)["parts"]
     asked = [f"dataset.path={parts}", "dataset.target=y", "dataset.positive_label=krank"]
     run = package.train(["dataset=file", *asked, *QUICK])
     assert main(["reproduce", run.directory.name]) == 0
     assert main(["predict", f"rarelab/{run.directory.name}", str(parts)]) == 0
-    assert len(pd.read_csv(parts.with_name("parts.scores.csv"))) == 300
+    scores = pd.read_csv(parts.with_name("parts.scores.csv"))
+    query = f"SELECT * FROM read_csv('{parts}/*.csv', all_varchar=true)"
+    output = tmp_path / "again.csv"
+    assert main(["predict", f"rarelab/{run.directory.name}", query, f"output={output}"]) == 0
+    assert len(scores) == 300 and scores.equals(pd.read_csv(output))
 
 
 def test_a_query_and_a_comma_need_no_quotes_for_hydra() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from rarelab.data.formats import READ_AS, ending_of
+from rarelab.data.sql import is_query
 from rarelab.errors import RequestError, nearest, one_line
 
 
@@ -64,8 +65,10 @@ def locate(name: str, key: str = "dataset.path") -> Place:
 
 
 def find(name: str, key: str = "dataset.path") -> Path:
-    """The path of a file or folder, checked by :func:`locate`; of a pattern or an address, its name
-    in the working directory."""
+    """The path of a file or folder, checked by :func:`locate`; of a pattern, an address or a query,
+    a name in the working directory."""
+    if is_query(name):
+        return Path("query")
     place, path = locate(name, key), Path(name).expanduser()
     return path if path.exists() else Path(place.name)
 

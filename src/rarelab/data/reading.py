@@ -10,6 +10,7 @@ from rarelab.data.columns import Columns, Reading, as_text, note
 from rarelab.data.dialect import Csv
 from rarelab.data.formats import READ_AS, Content, ending_of, read_file
 from rarelab.data.places import Place, find, locate
+from rarelab.data.sql import is_query, query
 from rarelab.errors import RequestError, nearest
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from rarelab.data.tables.preprocess import Preprocessor
 
-__all__ = ["READ_AS", "ending_of", "find", "locate", "read", "read_like", "read_table"]
+__all__ = ["READ_AS", "ending_of", "find", "locate", "opened", "read", "read_like", "read_table"]
 
 
 def read(
@@ -69,6 +70,13 @@ def read_like(place: Place | pa.Table, fitted: "Preprocessor") -> "DataFrame":
     known = fitted.reading
     like = Reading.restored(known) if known else Reading.before(fitted.columns)
     return read(place, like=like)[0]
+
+
+def opened(name: str, uri: str | None = None, key: str = "dataset.path") -> Place | pa.Table:
+    """The place of a table, or the rows of a query (``SELECT ...``) of the database at ``uri``."""
+    if uri is None and not is_query(name):
+        return locate(name, key)
+    return query(name, uri, key)
 
 
 def read_table(path: Path, text: Collection[str] = ()) -> "DataFrame":

@@ -13,7 +13,12 @@ from rarelab.errors import RequestError, one_line
 _DUCKDB = ("duckdb:///", "duckdb:")
 
 
-def query(sql: str, uri: str | None) -> pa.Table:
+def is_query(name: str) -> bool:
+    """Whether this is a query rather than the name of a table."""
+    return name.lstrip("( \n").lower().startswith(("select ", "select\n", "with ", "from "))
+
+
+def query(sql: str, uri: str | None, key: str = "dataset.sql") -> pa.Table:
     """The rows of a query, in the order in which the database gives them.
 
     ``uri`` is SQLAlchemy's (``postgresql://...``), or ``duckdb:///FILE``; without it DuckDB reads
@@ -28,10 +33,10 @@ def query(sql: str, uri: str | None) -> pa.Table:
         return _sqlalchemy(sql, uri)
     except ImportError as error:
         raise RequestError(
-            f"dataset.sql: {one_line(error)}: pip install 'rarelab[sql]' and the database's driver"
+            f"{key}: {one_line(error)}: pip install 'rarelab[sql]' and the database's driver"
         ) from None
     except Exception as error:  # every driver has errors of its own
-        raise RequestError(f"dataset.sql cannot be run: {one_line(error)[:300]}") from None
+        raise RequestError(f"{key} cannot be run: {one_line(error)[:300]}") from None
 
 
 def identity(table: pa.Table) -> str:

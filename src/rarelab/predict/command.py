@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from rarelab.data.arguments import between
-from rarelab.data.reading import READ_AS, ending_of, find, locate, read_like
+from rarelab.data.reading import READ_AS, ending_of, find, opened, read_like
 from rarelab.errors import RarelabError, RequestError, nearest
 from rarelab.files import written_whole
 from rarelab.predict.bundle import FOLDER, read_model
@@ -28,7 +28,8 @@ WRITTEN = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".tab", ".parquet", ".pq")
 class Request:
     """What to score, with which run, and where to write the scores.
 
-    run: MLflow id, a prefix of it, or folder name. file: a table, named as by ``dataset.path``.
+    run: MLflow id, a prefix of it, or folder name. file: a table, named as by ``dataset.path``,
+    or a query (``SELECT ...``) of the database at ``uri``.
     budget: share of rows that may alert. output: a new file, ``-`` for standard output, None for a
     file next to the input. drop: columns of the file to ignore. allow_targets: the user's own
     modules that the model may come from.
@@ -40,6 +41,7 @@ class Request:
     output: str | None = None
     drop: Sequence[str] = ()
     allow_targets: Sequence[str] = ()
+    uri: str | None = None
 
 
 def request(run: str, file: str, settings: Sequence[str]) -> Request:
@@ -48,7 +50,7 @@ def request(run: str, file: str, settings: Sequence[str]) -> Request:
     Raises:
         RequestError: an unknown key or an invalid value.
     """
-    known = {"budget": _share, "output": str, "drop": _names, "allow_targets": _names}
+    known = {"budget": _share, "output": str, "uri": str, "drop": _names, "allow_targets": _names}
     given: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -94,7 +96,8 @@ def predict(request: Request, home: Path, uri: str | None = None) -> str:
         name = read_facts(folder)["run"]
         scorer = read_model(folder, request.allow_targets)
     threshold = None if request.budget is None else scorer.threshold(request.budget)
-    frame = read_like(locate(request.file, key="FILE"), scorer.preprocessor)
+    rows = opened(request.file, request.uri, key="FILE")
+    frame = read_like(rows, scorer.preprocessor)
     check_columns(frame, scorer.preprocessor, request.drop)
     table = scorer.table(frame, request.budget)
     table.insert(0, "row", range(len(table)))
