@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rarelab.data.archives import real
+from rarelab.data.positives import Rule
 from rarelab.data.source import Archive, Member, Roles, Source
 
 MEMBER = "tiny_data/raw/tiny.csv"
@@ -73,7 +74,8 @@ def leave_drawn_rows(source: Source, home: Path, *, rows: int = 3000) -> None:
     columns = {f"x{place}": values for place, values in enumerate(x.T)}
     columns |= {name: draw.integers(0, 5, rows) for name in roles.categorical}
     positive = x[:, 0] + draw.normal(size=rows) > 2
-    label = positive if roles.positive is None else np.where(positive, roles.positive, "another")
+    assert not isinstance(roles.positive, Rule)
+    label = np.where(positive, roles.positive[0], "another") if roles.positive else positive
     columns |= {roles.target: label}
     columns |= {name: draw.integers(0, 150, rows) for name in (roles.group, roles.time) if name}
     columns |= {roles.official: draw.random(rows) < 0.3} if roles.official else {}

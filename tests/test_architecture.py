@@ -24,7 +24,7 @@ LAYERS = (
     {"training"},
     {"losses", "metrics", "data", "models"},
     {"functional", "figures"},
-    {"errors", "files", "paths", "streams", "version"},
+    {"errors", "files", "paths", "quoting", "streams", "version"},
 )
 # A library -> the only parts of the package that may import it.
 HOMES = {
@@ -123,5 +123,5 @@ def test_the_root_holds_only_entry_points_and_base_modules() -> None:
     loose = {path.stem for path in (SOURCE / "rarelab").glob("*.py")}
     assert loose == {
         *("__init__", "__main__", "api", "cli", "request"),
-        *("errors", "files", "paths", "streams", "version"),
+        *("errors", "files", "paths", "quoting", "streams", "version"),
     }

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from rarelab.data.file import TableFile
+from rarelab.data.positives import chosen
 from rarelab.data.tables.targets import encode
 from rarelab.errors import RequestError
 from tables import claims
@@ -188,7 +189,7 @@ def test_more_than_two_values_are_classes(csv: Path) -> None:
     ],
 )
 def test_targets_are_encoded_as_classes(values, positive, classes, y) -> None:
-    codes, names = encode(pd.Series(values, name="t"), positive)
+    codes, names = encode(pd.Series(values, name="t"), chosen(positive, None))
     assert names == classes and codes.tolist() == y
 
 
@@ -199,7 +200,7 @@ def test_a_text_target_needs_its_positive_label(csv: Path) -> None:
 
 def test_numbers_that_are_not_0_and_1_need_it_too() -> None:
     with pytest.raises(RequestError, match=r"'-1', '1'.*dataset.positive_label"):
-        encode(pd.Series([-1, 1, -1], name="t"), None)
+        encode(pd.Series([-1, 1, -1], name="t"))
 
 
 @pytest.mark.parametrize(

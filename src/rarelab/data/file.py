@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from rarelab.data.arguments import one_of
 from rarelab.data.dialect import Csv
+from rarelab.data.positives import UNLABELLED, Label, Unlabelled, chosen
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits
 from rarelab.data.tables.recipe import Numeric, Recipe
@@ -24,9 +25,12 @@ class TableFile:
     query instead, and SQLAlchemy's address of its database; without one DuckDB answers it. csv:
     how text is written, where that is not recognised (:class:`rarelab.data.dialect.Csv`).
 
-    target: the label column. positive_label: the value that counts as positive; required unless the
-    target is 0/1, boolean or has more than two values. drop: columns not to use as features, such
-    as identifiers.
+    target: the label column. positive_label: the value, or a list of the values, that counts as
+    positive; required unless the target is 0/1, boolean or has more than two values. positive_if:
+    instead, a comparison of a numeric target with a number, ``>0``. unlabelled: "drop" leaves out
+    the rows without a label, which are otherwise refused. drop: columns not to use as features,
+    such as identifiers.
+
     categorical: numeric columns that are codes. group, time: the column to split by; split "auto"
     uses whichever is set, else stratifies by class. sample_weight: a column of row weights. The
     other parameters are those of :class:`rarelab.data.tables.recipe.Recipe`. Text columns are
@@ -35,7 +39,9 @@ class TableFile:
 
     path: str | None = None
     target: str | int | None = None
-    positive_label: str | int | float | bool | None = None
+    positive_label: Label | Sequence[Label] | None = None
+    positive_if: str | None = None
+    unlabelled: Unlabelled = "refuse"
     drop: Sequence[str | int] = ()
     categorical: Sequence[str | int] = ()
     group: str | int | None = None
@@ -52,6 +58,7 @@ class TableFile:
 
     def __post_init__(self) -> None:
         one_of("dataset.split", self.split, SPLITS)
+        one_of("dataset.unlabelled", self.unlabelled, UNLABELLED)
         if self.path is None and self.sql is None:
             raise RequestError("dataset=file needs dataset.path=…, or dataset.sql=…")
         if self.path is not None and self.sql is not None:
@@ -69,10 +76,10 @@ class TableFile:
 
     @cached_property
     def roles(self) -> Roles:
-        label = self.positive_label
         return Roles(
             target=str(self.target),
-            positive=None if label is None else str(label),
+            positive=chosen(self.positive_label, self.positive_if),
+            unlabelled=self.unlabelled,
             drop=tuple(map(str, self.drop)),
             categorical=tuple(map(str, self.categorical)),
             group=_name(self.group),
@@ -109,7 +116,7 @@ class TableFile:
         frame, understood, note = reading.read(place, Csv.of(self.csv), drop=self.roles.drop)
         suspects = suspect_columns(frame, self.roles, self.max_categories)
         notes = [*([note] if note else []), *suspects]
-        splits = prepare(frame, self.roles, self.recipe, name=name, notes=notes)
+        splits = prepare(frame, self.roles, self.recipe, name=name, notes=notes, alarms=True)
         splits.preprocessor.remember(understood)
         return splits
 

@@ -6,6 +6,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rarelab.data.archives.fetch import data_home
+from rarelab.data.arguments import one_of
+from rarelab.data.positives import UNLABELLED, Label, Unlabelled, chosen
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits
 from rarelab.data.tables.recipe import Numeric, Recipe
@@ -20,16 +22,18 @@ class OpenML:
     """An OpenML data set (Vanschoren et al. 2014, SIGKDD Explorations 15(2)), cached on disk.
 
     Give ``data_id``, or ``name`` and ``version``. target: the label column, null for the set's
-    default target. positive_label: as for a file. The other parameters are those of
-    :class:`rarelab.data.tables.recipe.Recipe`. Columns that OpenML marks as categorical are one-hot
-    encoded.
+    default target. positive_label, positive_if, unlabelled: as for a file. The other parameters are
+    those of :class:`rarelab.data.tables.recipe.Recipe`. Columns that OpenML marks as categorical
+    are one-hot encoded.
     """
 
     data_id: int | None = None
     name: str | None = None
     version: int = 1
     target: str | None = None
-    positive_label: str | int | float | bool | None = None
+    positive_label: Label | Sequence[Label] | None = None
+    positive_if: str | None = None
+    unlabelled: Unlabelled = "refuse"
     drop: Sequence[str] = ()
     split_seed: int = 0
     numeric: Numeric = "quantile"
@@ -39,7 +43,8 @@ class OpenML:
     def __post_init__(self) -> None:
         if (self.data_id is None) == (self.name is None):
             raise RequestError("dataset=openml needs dataset.data_id=NUMBER or dataset.name=NAME")
-        self.recipe.check(Roles(target=""))
+        one_of("dataset.unlabelled", self.unlabelled, UNLABELLED)
+        self.recipe.check(Roles(target="", positive=chosen(self.positive_label, self.positive_if)))
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -57,14 +62,14 @@ class OpenML:
         from rarelab.data.tables.tabular import prepare
 
         frame, target, categorical = self._fetch()
-        label = self.positive_label
         roles = Roles(
             target=self.target or target,
-            positive=None if label is None else str(label),
+            positive=chosen(self.positive_label, self.positive_if),
+            unlabelled=self.unlabelled,
             drop=tuple(self.drop),
             categorical=tuple(name for name in categorical if name != (self.target or target)),
         )
-        return prepare(frame, roles, self.recipe, name=self.identity())
+        return prepare(frame, roles, self.recipe, name=self.identity(), alarms=True)
 
     def _fetch(self) -> "tuple[DataFrame, str, list[str]]":
         """The frame, its default target and its categorical columns, from the cache or the web."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rarelab.data.positives import Rule, Unlabelled
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -44,14 +46,16 @@ class Member:
 class Roles:
     """The roles of a frame's columns; every column not named here is a feature.
 
-    target: the label column. positive: the label that counts as positive, None if the label is
-    0/1, boolean, or has more than two values. drop: columns not to use as features (identifiers,
+    target: the label column. positive: the labels that count as positive, or a rule on a number;
+    none if the label is 0/1, boolean, or has more than two values. unlabelled: what to do with rows
+    that have no label. drop: columns not to use as features (identifiers,
     leaks). categorical: numeric columns that are codes. group, time: columns to split by (not used
     as features). sample_weight: a column of row weights. official: a boolean column, True = test.
     """
 
     target: str
-    positive: str | None = None
+    positive: tuple[str, ...] | Rule = ()
+    unlabelled: Unlabelled = "refuse"
     drop: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     group: str | None = None

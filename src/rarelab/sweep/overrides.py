@@ -14,7 +14,7 @@ from rarelab.sweep.settings import Settings
 
 ARMS = "sweep.arms="
 
-_COLUMNS = ("target", "positive_label", "group", "time", "sample_weight")
+_COLUMNS = ("target", "positive_label", "positive_if", "group", "time", "sample_weight")
 _SIGNS = ("csv.sep", "csv.decimal", "csv.thousands", "sql", "uri")
 _NAMES = {
     *("dataset.path", "tracking.experiment", "paths.home"),

@@ -28,7 +28,7 @@ def read(table: "Path") -> "DataFrame":
 SOURCE = Source(
     name="abalone19",
     title="measurements of abalone shells; positive = 19 rings; only 32 positives, very noisy",
-    roles=Roles(target="Class", positive="positive"),
+    roles=Roles(target="Class", positive=("positive",)),
     read=read,
     rows=4_174,
     features=8,

@@ -23,7 +23,7 @@ def read(csv: "Path") -> "DataFrame":
 SOURCE = Source(
     name="bank_marketing",
     title="phone calls by a bank, without duration (a leak); positive = term deposit sold",
-    roles=Roles(target="y", positive="yes"),
+    roles=Roles(target="y", positive=("yes",)),
     read=read,
     rows=45_211,
     features=15,

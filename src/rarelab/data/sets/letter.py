@@ -28,7 +28,7 @@ def read(table: "Path") -> "DataFrame":
 SOURCE = Source(
     name="letter",
     title="shape statistics of printed letters; positive = Z",
-    roles=Roles(target="letter", positive="Z"),
+    roles=Roles(target="letter", positive=("Z",)),
     read=read,
     rows=20_000,
     features=16,

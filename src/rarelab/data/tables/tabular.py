@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits, Table, make_splits
 from rarelab.data.tables import divide
+from rarelab.data.tables.giveaways import hidden_repeats, separating_columns
 from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.data.tables.recipe import Recipe
-from rarelab.data.tables.targets import encode
+from rarelab.data.tables.targets import common_positives, encode, labelled
 from rarelab.errors import RequestError, nearest
 
 SELECTION_NOISE = 100
@@ -30,25 +31,35 @@ class Labelled:
     y: NDArray[np.int64]
     classes: tuple[str, ...]
     twins: NDArray[np.uint64]
+    notes: tuple[str, ...] = ()
 
 
 def prepare(
-    frame: pd.DataFrame, roles: Roles, recipe: Recipe, *, name: str, notes: Iterable[str] = ()
+    frame: pd.DataFrame,
+    roles: Roles,
+    recipe: Recipe,
+    *,
+    name: str,
+    notes: Iterable[str] = (),
+    alarms: bool = False,
 ) -> Splits:
     """Splits of a raw frame, with the column ``roles`` and the options of ``recipe``.
 
-    The preprocessing is fitted on the training rows only. ``notes`` come before those added here.
-    RequestError if the frame or the target cannot be used.
+    The preprocessing is fitted on the training rows only. ``notes`` come before those added here;
+    ``alarms`` adds those of :mod:`rarelab.data.tables.giveaways`. RequestError if
+    the frame or the target cannot be used.
     """
     data = _labelled(frame, roles)
     of_the_columns = [*notes]
-    notes = [*of_the_columns]
+    notes = [*of_the_columns, *data.notes]
     if recipe.deduplicate:
         data, note = _deduplicated(data)
         notes.append(note)
     rows = _divided(data, roles, recipe)
     _refuse_empty(data, rows, recipe.split)
     notes += [*_twin_notes(data, rows, recipe), *_time_notes(data, rows, recipe.split)]
+    if alarms:
+        notes += _alarms(data, rows, roles)
     preprocessor = Preprocessor(recipe.numeric, recipe.max_categories, roles.categorical)
     train = preprocessor.fit_transform(data.features.iloc[rows[0]])
     if (train == train[0]).all():
@@ -59,6 +70,7 @@ def prepare(
     preprocessor.others = tuple(name for name in frame.columns if name not in data.features)
     others = [preprocessor.transform(data.features.iloc[part]) for part in rows[1:]]
     tables = [_table(data, part, x, roles) for part, x in zip(rows, (train, *others), strict=True)]
+    _refuse_zero_weights(tables, data.classes, roles.sample_weight)
     return make_splits(
         *tables,
         classes=data.classes,
@@ -71,13 +83,18 @@ def prepare(
 
 def _labelled(frame: pd.DataFrame, roles: Roles) -> Labelled:
     _refuse_columns(frame, roles)
-    column: Any = frame[roles.target]
-    y, classes = encode(column, roles.positive)
+    there = labelled(frame[roles.target], roles.unlabelled)
+    notes = []
+    if not there.all():
+        notes = [f"{(~there).sum():,} of {len(there):,} rows have no label and were left out"]
+        frame = frame.loc[there]
+    y, classes = encode(frame[roles.target], roles.positive)
+    notes += common_positives(roles.target, y, classes)
     others = {roles.group, roles.time, roles.sample_weight, roles.official, roles.target}
     features = frame.drop(columns=[*roles.drop, *(others - {None} - set(roles.drop))])
     if not len(features.columns):
         raise RequestError(f"no feature column is left besides the target {roles.target!r}")
-    return Labelled(frame, features, y, classes, _row_hashes(features))
+    return Labelled(frame, features, y, classes, _row_hashes(features), tuple(notes))
 
 
 def _refuse_columns(frame: pd.DataFrame, roles: Roles) -> None:
@@ -222,11 +239,38 @@ def _time_notes(data: Labelled, rows: divide.Indices, split: str) -> Iterable[st
         )
 
 
+def _alarms(data: Labelled, rows: divide.Indices, roles: Roles) -> Iterable[str]:
+    # Of several classes the rarest: a column that tells them all apart tells it from the rest.
+    y = data.y[rows[0]]
+    rare = int(np.bincount(y).argmin())
+    yield from separating_columns(data.features, rows[0], y == rare, data.classes[rare], roles.drop)
+    yield from hidden_repeats(data.features, data.y, rows, roles.drop)
+
+
 def _table(data: Labelled, rows: NDArray, x: NDArray, roles: Roles) -> Table:
     weight = None
     if roles.sample_weight:
         weight = torch.from_numpy(_weights(data.frame.iloc[rows], roles.sample_weight))
     return Table(torch.from_numpy(x), torch.from_numpy(data.y[rows]), weight)
+
+
+def _refuse_zero_weights(tables: list[Table], classes: tuple[str, ...], name: str | None) -> None:
+    """Refuse weights that leave a split, or a class of the training rows, without any weight."""
+    for where, table in zip(("train", "validation", "test"), tables, strict=True):
+        weight = table.sample_weight
+        if weight is None:
+            return
+        weighed = torch.bincount(table.y, weights=weight, minlength=len(classes)) > 0
+        if not weighed.any():
+            raise RequestError(
+                f"dataset.sample_weight={name}: every weight in {where} is 0; expected some above 0"
+            )
+        if where == "train" and not weighed.all():
+            lost = classes[int(weighed.int().argmin())]
+            raise RequestError(
+                f"dataset.sample_weight={name}: every row of class {lost!r} in train weighs 0, so"
+                " training would never see it; expected some above 0"
+            )
 
 
 def _weights(frame: pd.DataFrame, name: str) -> NDArray[np.float32]:
