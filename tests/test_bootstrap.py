@@ -9,6 +9,7 @@ from scipy.stats import ks_2samp
 from sklearn.metrics import average_precision_score
 
 from rarelab.metrics.bootstrap import (
+    FEWEST_POSITIVES,
     Cells,
     bootstrap_interval,
     resampled_precision,
@@ -123,8 +124,21 @@ def test_undefined_intervals_are_nan():
 
 
 def test_resamples_without_a_positive_are_left_out():
-    scores, positives = torch.arange(5.0), torch.arange(5) == 4
-    assert bootstrap_interval(scores, positives, seed=0) == (1.0, 1.0)
+    scores, positives = np.arange(5.0)[:, None], np.arange(5)[:, None] == 4
+    found = resampled_precision(scores, positives, np.random.default_rng(0), 200)
+    assert 40 < np.isnan(found).sum() < 90  # 0.8^5 of them
+    assert np.nanmin(found) == 1.0
+
+
+@pytest.mark.parametrize("count", [1, FEWEST_POSITIVES - 1, FEWEST_POSITIVES])
+def test_too_few_positives_have_no_interval(count):
+    """Of several columns the rarest that occurs decides."""
+    scores = torch.from_numpy(np.random.default_rng(0).normal(size=(60, 3)))
+    positives = torch.zeros(60, 3, dtype=torch.bool)
+    positives[:count, 0], positives[30:, 1] = True, True
+    for several in (scores, positives), (scores[:, 0], positives[:, 0]):
+        low, high = bootstrap_interval(*several, seed=0, n=100)
+        assert (low < high) if count == FEWEST_POSITIVES else math.isnan(low) and math.isnan(high)
 
 
 @pytest.mark.parametrize("options", [{"n": 0}, {"level": 0.0}, {"level": 1.0}])

@@ -187,6 +187,12 @@ def _arm(label: str, runs: Sequence[Run], metric: str, notes: list[str]) -> Arm:
     if len(codes) > 1:
         notes.append(f"{label}: its runs were trained with {len(codes)} versions of the code")
     chosen = {unit: usable[unit][-1] for unit in sorted(usable, key=_sortable)}
+    last = sum(map(_best_at_the_end, chosen.values()))
+    if 2 * last > len(chosen):
+        notes.append(
+            f"{label}: perhaps trained too short: the best epoch was the last one in {last} of "
+            f"{len(chosen)} runs; raise trainer.max_epochs"
+        )
     return Arm(label, runs[0].arm, chosen)
 
 
@@ -198,6 +204,14 @@ def _unusable(run: Run, metric: str) -> str:
     if metric not in run.metrics:
         return f"no {metric}"
     return "" if math.isfinite(run.metrics[metric]) else f"{metric} is not finite"
+
+
+def _best_at_the_end(run: Run) -> bool:
+    """Whether validation chose the last of several epochs."""
+    epochs = run.params.get("trainer.max_epochs", "")
+    if not epochs.isdecimal() or int(epochs) == 1:
+        return False
+    return run.metrics.get("best/epoch") == int(epochs) - 1  # counted from 0
 
 
 def _unit(run: Run) -> Unit:

@@ -39,6 +39,11 @@ class TestRows:
     scores: NDArray[np.float64]
     targets: NDArray[np.int64]
 
+    @property
+    def fewest_positives(self) -> int:
+        """The positives, or the rows of the rarest class that occurs."""
+        return min(int(positives.sum()) for _, positives in self.columns())
+
     def columns(self) -> Iterator[tuple[NDArray, NDArray]]:
         """Scores and positives, one class against the rest; only class 1 in the binary case."""
         if self.scores.shape[1] == 1:

@@ -4,6 +4,7 @@ from rarelab.compare.contrast import BETTER, NO_DIFFERENCE, WORSE
 from rarelab.compare.rows import can_be_resampled, read_test_rows, resample, row_noise
 from rarelab.compare.words import number, p_value, percent
 from rarelab.errors import RequestError, nearest
+from rarelab.metrics.bootstrap import FEWEST_POSITIVES
 from rarelab.metrics.table import higher_is_better
 from rarelab.records.load import Records, Run
 from rarelab.records.names import labels, printable
@@ -28,6 +29,11 @@ def compare_pair(records: Records, first: Run, second: Run, metric: str, level: 
         if path is None:
             raise RequestError(f"{run.run_id}: it has no predictions.parquet to compare")
         rows.append(read_test_rows(path))
+    if rows[0].fewest_positives < FEWEST_POSITIVES:
+        raise RequestError(
+            f"runs: their test rows have {rows[0].fewest_positives} positives, but resampling takes"
+            f" at least {FEWEST_POSITIVES}"
+        )
     try:
         values = resample(rows, metric)
     except ValueError as error:

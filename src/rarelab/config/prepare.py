@@ -8,8 +8,10 @@ import torch
 from torch import nn
 
 from rarelab.config.sizes import Sizes
+from rarelab.data.splits import Splits
 from rarelab.errors import RequestError
 from rarelab.losses.prior import PriorCorrected
+from rarelab.metrics.bootstrap import FEWEST_POSITIVES
 from rarelab.models import Estimator
 from rarelab.models.layers import drawing, mixing_rows
 from rarelab.training import Trainer, Work
@@ -49,9 +51,27 @@ def warn_before(sizes: Sizes, work: Work | None) -> None:
     """Log warnings about foreseeable problems."""
     for note in sizes.splits.notes:
         log.warning("note: %s", note)
+    _warn_of_the_interval(sizes.splits)
     if work is not None:
         _warn_of_batches(sizes, work)
         _warn_of_draws(sizes.trainer, work)
+
+
+def _warn_of_the_interval(splits: Splits) -> None:
+    """Warn if test has too few positives for the interval of the average precision."""
+    counts = torch.bincount(splits.test.labels(), minlength=len(splits.classes)).tolist()
+    rare = {name: n for name, n in zip(splits.classes, counts, strict=True) if n}
+    if splits.task == "binary":
+        rare.pop(splits.classes[0], None)
+    name = min(rare, key=rare.__getitem__, default=None)
+    if name is not None and rare[name] < FEWEST_POSITIVES:
+        log.warning(
+            "note: test has %d rows of class %s: fewer than %d are too few for an interval of the "
+            "AUCPR, so none will be given",
+            rare[name],
+            name,
+            FEWEST_POSITIVES,
+        )
 
 
 def _warn_of_draws(trainer: Trainer, work: Work) -> None:

@@ -20,7 +20,7 @@ from rarelab.processes.start import company_of
 from rarelab.runs.evaluation import evaluate_and_write
 from rarelab.runs.folder import Record
 from rarelab.runs.interruption import Interruption
-from rarelab.runs.summary import test_table
+from rarelab.runs.summary import test_table, trained_too_short
 from rarelab.streams import drawing_from, generator, stream_seed
 from rarelab.tracking.naming import experiment_name
 from rarelab.training import Diverged, Trainer, Work
@@ -105,7 +105,8 @@ def run(
             _leave_model(cfg, splits, model, record)
             if diverged is not None:
                 raise diverged
-    log.info("\n%s\n%s", test_table(metrics, splits), record.whereabouts())
+    note = trained_too_short(record.metrics, trainer.max_epochs)
+    log.info("\n%s\n%s%s", test_table(metrics, splits), note, record.whereabouts())
     return Outcome(record.run_id, record.status, record.metrics, record.directory)
 
 

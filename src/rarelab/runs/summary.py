@@ -1,8 +1,10 @@
 """The table printed at the end of a run: the metrics marked for it in ``metrics.table``."""
 
+import math
 from collections.abc import Mapping
 
 from rarelab.data.splits import Splits
+from rarelab.metrics.bootstrap import FEWEST_POSITIVES
 from rarelab.metrics.table import LEVELS, TABLE, Metric, Place
 
 _ROWS = [row for row in TABLE if Place.RUN in row.shown]
@@ -27,6 +29,16 @@ def test_table(metrics: Mapping[str, float], splits: Splits) -> str:
     return "\n".join([*lines, *(_line(row, metrics) for row in others)])
 
 
+def trained_too_short(metrics: Mapping[str, float], epochs: int) -> str:
+    """A note if the best epoch was the last of several, else nothing."""
+    if epochs == 1 or metrics.get("best/epoch") != epochs - 1:  # counted from 0
+        return ""
+    return (
+        f"note: the best epoch was the last one ({epochs} of {epochs}), so this was perhaps trained"
+        " too short: raise trainer.max_epochs\n"
+    )
+
+
 def _line(row: Metric, metrics: Mapping[str, float]) -> str:
     value = metrics[row.key]
     shown = f"{value:.4f}" if row.share else f"{value:.6g}"
@@ -35,8 +47,11 @@ def _line(row: Metric, metrics: Mapping[str, float]) -> str:
 
 def _remark(key: str, metrics: Mapping[str, float]) -> str:
     if key == "test/aucpr":
-        interval = f"[{metrics['test/aucpr_lo']:.4f}, {metrics['test/aucpr_hi']:.4f}]"
-        return f"  {interval} 95 % over test rows;  chance {metrics['test/prevalence']:.4f}"
+        low, high = metrics["test/aucpr_lo"], metrics["test/aucpr_hi"]
+        interval = f"[{low:.4f}, {high:.4f}] 95 % over test rows"
+        if math.isnan(low):
+            interval = f"no interval: fewer than {FEWEST_POSITIVES} positives in test"
+        return f"  {interval};  chance {metrics['test/prevalence']:.4f}"
     return " a row" if key == "test/expected_cost" else ""
 
 
