@@ -1,5 +1,6 @@
 """A config leaf may name only the components of its group, no other callable."""
 
+import importlib
 import inspect
 import re
 import typing
@@ -7,6 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import sklearn
+from sklearn.base import ClassifierMixin
+from sklearn.utils import all_estimators
 from torch import nn, optim
 
 from rarelab.config.check import check_leaf
@@ -19,6 +23,8 @@ from rarelab.sweep.settings import Settings
 from rarelab.tracking import MlflowSink, NoSink
 from rarelab.training import Trainer
 
+CLASSIFIERS = {made for _, made in all_estimators(type_filter="classifier")}
+SOME_CLASSIFIERS = ("sklearn.svm.SVC", "sklearn.ensemble._forest.RandomForestClassifier")
 PACKAGES = ("rarelab", "torch.nn", "torch.optim", "sklearn", "hydra_plugins")
 
 
@@ -33,7 +39,7 @@ def makes_a_dataset(target) -> bool:
 
 KIND = {
     "dataset": makes_a_dataset,
-    "model": lambda target: subclass(nn.Module)(target) or subclass(Estimator)(target),
+    "model": subclass(nn.Module, Estimator, ClassifierMixin),
     "loss": lambda target: subclass(nn.Module)(target) or target is plain_loss,
     "warmup_loss": lambda target: subclass(nn.Module)(target) or target is plain_loss,
     "schedule": lambda target: target in (LossWarmupWrapper, constant),
@@ -72,7 +78,24 @@ def test_a_group_accepts_only_its_components_of_all_names_in_our_libraries(
     for path in accepted:
         target = load_target("_target_", path, group)
         assert KIND[group](target), path
-        assert target.__module__.startswith(("rarelab.", "torch.nn.modules.", "torch.optim"))
+        allowed = ("rarelab.", "torch.nn.modules.", "torch.optim")
+        assert target.__module__.startswith(allowed) or target in CLASSIFIERS, path
+
+
+def test_every_classifier_of_scikit_learn_is_a_model_and_none_of_its_other_callables_is() -> None:
+    """By the name under which it is public; the walk above covers every other name."""
+    public = set()
+    for module in sorted(module for module in dir(sklearn) + sklearn.__all__ if module[0] != "_"):
+        if find_spec(f"sklearn.{module}") is None:
+            continue
+        found = importlib.import_module(f"sklearn.{module}")
+        for name in [name for name in dir(found) if callable(getattr(found, name))]:
+            if is_component(f"sklearn.{module}.{name}", "model"):
+                public.add(getattr(found, name))
+                assert getattr(found, name) in CLASSIFIERS, f"sklearn.{module}.{name}"
+    assert public == CLASSIFIERS
+    for group in set(KIND) - {"model"}:
+        assert not any(is_component(path, group) for path in SOME_CLASSIFIERS)
 
 
 def test_every_group_is_tested() -> None:
@@ -84,7 +107,13 @@ def test_every_group_is_tested() -> None:
     ("group", "path"),
     [
         ("model", "sklearn.utils._testing.assert_run_python_script_without_output"),
-        ("model", "sklearn.linear_model.LogisticRegression"),
+        ("model", "sklearn.linear_model.LinearRegression"),
+        ("model", "sklearn.base.ClassifierMixin"),
+        ("model", "sklearn.calibration.LinearSVC"),
+        ("model", "sklearn.pipeline.Pipeline"),
+        ("model", "sklearn.model_selection.GridSearchCV"),
+        ("model", "sklearn.linear_model.LogisticRegression.fit"),
+        ("loss", "sklearn.linear_model.LogisticRegression"),
         ("model", "rarelab.cli.main"),
         ("model", "rarelab.__main__.main"),
         ("model", "rarelab.losses.SmoothAPLoss"),
@@ -114,13 +143,14 @@ def test_a_target_that_is_not_a_component_is_refused_by_name(group: str, path) -
     [
         ("model", "torch.nn.Linear"),
         ("model", "torch.nn.modules.linear.Linear"),
+        *(("model", path) for path in SOME_CLASSIFIERS),
         ("loss", "torch.nn.BCEWithLogitsLoss"),
         ("warmup_loss", "rarelab.losses.SigmoidFocalLoss"),
         ("optimizer", "torch.optim.RMSprop"),
         ("lr_schedule", "torch.optim.lr_scheduler.OneCycleLR"),
     ],
 )
-def test_a_torch_class_needs_no_leaf(group: str, path: str) -> None:
+def test_a_class_of_a_library_needs_no_leaf(group: str, path: str) -> None:
     assert load_target("_target_", path, group).__name__ == path.rpartition(".")[2]
 
 

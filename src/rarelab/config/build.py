@@ -23,7 +23,7 @@ from rarelab.errors import RequestError, nearest
 from rarelab.losses.prior import corrected
 from rarelab.losses.protocols import Indexed, Sampling
 from rarelab.metrics.costs import Matrix, cost_matrix
-from rarelab.models import Estimator, set_output_prior
+from rarelab.models import Estimator, adapted, set_output_prior
 from rarelab.streams import drawing_from, stream_seed
 from rarelab.training.loop import Trainer, Work, reaches_main
 from rarelab.training.sampling import Natural, Sampler
@@ -34,6 +34,7 @@ FROM_BUILDER = frozenset({"warmup_loss", "main_loss", "params", "optimizer"})
 FROM_DATA = frozenset(
     {
         "in_features",
+        "input_shape",
         "num_outputs",
         "num_classes",
         "num_rows",
@@ -180,23 +181,86 @@ def model(cfg: DictConfig, sizes: Sizes) -> nn.Module | Estimator:
     training prior."""
     splits = sizes.splits
     with drawing_from(cfg.seed, "init"):
-        built = instantiate(cfg, "model", sizes.facts())
-    if isinstance(built, Estimator) and not isinstance(sizes.sampler, Natural):
-        raise RequestError(
-            f"sampler: {type(built).__name__} fits all rows at once and draws no batches; "
-            "use sampler=natural"
-        )
-    if isinstance(built, nn.Module):
-        expected = getattr(built, "input_ndim", splits.train.x.ndim)
-        if expected != splits.train.x.ndim:
-            kinds = {2: "rows [N, F]", 3: "sequences [N, T, F]"}
+        built = unfitted(cfg, sizes.facts())
+        _check_dimensions(built, splits)
+        if isinstance(built, nn.Module):
+            _try_network(built, splits)
+    if isinstance(built, Estimator):
+        if not isinstance(sizes.sampler, Natural):
             raise RequestError(
-                f"model: {type(built).__name__} takes {kinds[expected]}, data set "
-                f"{splits.name!r} has {kinds[splits.train.x.ndim]}"
+                f"sampler: {type(built).__name__} fits all rows at once and draws no batches; "
+                "use sampler=natural"
             )
+        if splits.train.y.ndim != 1:
+            raise RequestError(
+                f"model: {cfg.model._target_} scores rows, data set {splits.name!r} has a target "
+                "at every step of a sequence; choose a model for sequences: gru"
+            )
+    if isinstance(built, nn.Module):
         counts = sizes.class_counts().double()
         set_output_prior(built, counts / counts.sum())
     return built
+
+
+def unfitted(cfg: DictConfig, facts: Mapping[str, Any]) -> Any:
+    """The model of a configuration, before training; a classifier of scikit-learn as an estimator.
+
+    Raises:
+        RequestError: it is neither a torch module nor an estimator.
+    """
+    built = adapted(instantiate(cfg, "model", facts), facts["num_outputs"])
+    if not isinstance(built, nn.Module | Estimator):
+        raise RequestError(
+            f"model._target_: {cfg.model._target_} returns a {type(built).__name__}, expected a "
+            "torch module, a classifier of scikit-learn, or fit(train, val, seed) and scores(x); "
+            "see rarelab.models.Estimator"
+        )
+    return built
+
+
+_SHAPES = {2: "rows [N, F]", 3: "sequences [N, T, F]", 4: "images [N, C, H, W]"}
+
+
+def _check_dimensions(built: nn.Module | Estimator, splits: Splits) -> None:
+    expected, found = getattr(built, "input_ndim", None), splits.train.x.ndim
+    if expected not in (None, found):
+        takes, has = (_SHAPES.get(n, f"rows of {n - 1} dimensions") for n in (expected, found))
+        raise RequestError(
+            f"model: {type(built).__name__} takes {takes}, data set {splits.name!r} has {has}"
+        )
+
+
+def _try_network(network: nn.Module, splits: Splits) -> None:
+    """Score two rows, so that a shape that does not fit shows before training. Lazy layers take
+    their sizes here."""
+    rows, targets = splits.train.x[:2], splits.train.y[:2]
+    name, training = type(network).__name__, network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            scores = network(rows)
+    except RequestError:
+        raise
+    except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        shape = ["N", *splits.input_shape]
+        raise RequestError(
+            f"model: {name} cannot score rows {_listed(shape)} of data set {splits.name!r}: "
+            f"{_first_line(error)}"
+        ) from error
+    network.train(training)
+    found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+    allowed = [(*targets.shape, splits.num_outputs)]
+    allowed += [(len(targets),)] if splits.num_outputs == 1 and targets.ndim == 1 else []
+    if found not in allowed:
+        gave = _listed(["N", *found[1:]]) if isinstance(found, tuple) else f"a {found}"
+        raise RequestError(
+            f"model: {name} gives {gave} for rows {_listed(['N', *splits.input_shape])}, expected "
+            f"logits {' or '.join(_listed(['N', *shape[1:]]) for shape in allowed)}"
+        )
+
+
+def _listed(shape: list[Any]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
 
 
 def loss(cfg: DictConfig, sizes: Sizes) -> nn.Module:

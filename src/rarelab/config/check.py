@@ -15,6 +15,8 @@ from rarelab.config.components import load_target
 from rarelab.errors import RequestError, nearest
 
 _HYDRA_KEYS = {"_target_", "_convert_", "_recursive_", "_partial_"}
+_OWN_RULES = "_parameter_constraints"
+"""Where a scikit-learn class lists the values it takes; its signature has no types."""
 
 
 def check_leaf(
@@ -57,6 +59,22 @@ def check_leaf(
         if not (value is None and name in supplied):
             check_value(f"{key}.{name}", value, _expected(known[name], hints.get(name)))
     _check_required(key, leaf, known, supplied)
+    if hasattr(target, _OWN_RULES):
+        _check_by_own_rules(key, leaf, target)
+
+
+def _check_by_own_rules(key: str, leaf: Mapping[str, Any], target: Any) -> None:
+    from rarelab.models.classifier import wrong_option
+
+    plain = {
+        name: value
+        for name, value in leaf.items()
+        if name not in _HYDRA_KEYS and not any("_target_" in k for k, _ in leaves(value, name))
+    }
+    wrong = wrong_option(target, plain)
+    if wrong is not None:
+        name, expected = wrong
+        raise RequestError(f"{key}.{name}={_shown(leaf[name])}: expected {expected}")
 
 
 def _check_inside(key: str, value: Any, **how: Any) -> None:
@@ -103,6 +121,8 @@ def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
+    if hasattr(target, _OWN_RULES):
+        return dict.fromkeys(parameters(target), Any)
     function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(function)

@@ -1,9 +1,9 @@
 """Which classes and functions each configuration group may name in a ``_target_``.
 
 A leaf may come from a record, a model folder or a server, so its author may not be trusted. A group
-accepts the targets of its own shipped leaves, the torch classes in :data:`LIBRARIES`, and anything
-from modules that the user trusts (``allow_targets``). Anything else is refused by name, before its
-module is imported.
+accepts the targets of its own shipped leaves, the classes of torch and scikit-learn in
+:data:`LIBRARIES`, and anything from modules that the user trusts (``allow_targets``). Anything else
+is refused by name, before its module is imported.
 """
 
 import difflib
@@ -28,14 +28,30 @@ class Library(NamedTuple):
     base: str
     home: str
 
+    def may_hold(self, path: str) -> bool:
+        """Whether the path is below this library, whose module may then be imported to look."""
+        return path.startswith((f"{self.module}.", f"{self.home}."))
 
-_LAYERS = Library("torch.nn", "Module", home="torch.nn.modules")
-_CRITERIA = Library("torch.nn", "Module", home="torch.nn.modules.loss")
-_OPTIMIZERS = Library("torch.optim", "Optimizer", home="torch.optim")
-_LR_SCHEDULES = Library("torch.optim.lr_scheduler", "LRScheduler", home="torch.optim.lr_scheduler")
+
+_LAYERS = Library("torch.nn", "torch.nn.Module", home="torch.nn.modules")
+_CRITERIA = Library("torch.nn", "torch.nn.Module", home="torch.nn.modules.loss")
+_OPTIMIZERS = Library("torch.optim", "torch.optim.Optimizer", home="torch.optim")
+_LR_SCHEDULES = Library(
+    "torch.optim.lr_scheduler",
+    "torch.optim.lr_scheduler.LRScheduler",
+    home="torch.optim.lr_scheduler",
+)
+_CLASSIFIERS = tuple(
+    Library(f"sklearn.{name}", "sklearn.base.ClassifierMixin", home=f"sklearn.{name}")
+    for name in (
+        *("calibration", "discriminant_analysis", "dummy", "ensemble", "gaussian_process"),
+        *("linear_model", "model_selection", "multiclass", "multioutput", "naive_bayes"),
+        *("neighbors", "neural_network", "semi_supervised", "svm", "tree"),
+    )
+)
 
 LIBRARIES: dict[str, tuple[Library, ...]] = {
-    "model": (_LAYERS,),
+    "model": (_LAYERS, *_CLASSIFIERS),
     "loss": (_CRITERIA,),
     "warmup_loss": (_CRITERIA,),
     "optimizer": (_OPTIMIZERS,),
@@ -57,15 +73,17 @@ def components(group: str) -> frozenset[str]:
     """The dotted paths that the group's leaves may name; empty for an unknown group."""
     if group not in _GROUPS:
         return frozenset()
-    folders = _LEAVES.get(group, (group,))
-    found = [path for folder in folders for path in _shipped(folder)]
-    found += [path for library in LIBRARIES.get(group, ()) for path in _subclasses(library)]
-    return frozenset(found)
+    return _leaves(group).union(*map(_subclasses, LIBRARIES.get(group, ())))
 
 
 def is_component(path: Any, group: str, allow: Iterable[str] = ()) -> bool:
-    """Whether the group accepts the path, judged by name, without importing anything."""
-    return isinstance(path, str) and (path in components(group) or path.startswith(_own(allow)))
+    """Whether the group accepts the path, judged by name: nothing that the path names is imported,
+    at most the public module of a library."""
+    if not isinstance(path, str) or group not in _GROUPS:
+        return False
+    libraries = [library for library in LIBRARIES.get(group, ()) if library.may_hold(path)]
+    known = path in _leaves(group) or any(path in _subclasses(library) for library in libraries)
+    return known or path.startswith(_own(allow))
 
 
 def load_target(key: str, path: str, group: str, *, allow: Iterable[str] = ()) -> Callable:
@@ -84,7 +102,7 @@ def load_target(key: str, path: str, group: str, *, allow: Iterable[str] = ()) -
     if not is_component(path, group, allow):
         raise _refused(key, path, group)
     target = _locate(key, path)
-    if path not in components(group):
+    if not is_component(path, group):
         home = f"{getattr(target, '__module__', '')}.{getattr(target, '__qualname__', '')}"
         if not callable(target) or not is_component(home, group, allow):
             raise _refused(key, path, group)
@@ -95,6 +113,12 @@ def _own(allow: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"{name.rstrip('.')}." for name in allow if name.strip("."))
 
 
+@functools.cache
+def _leaves(group: str) -> frozenset[str]:
+    folders = _LEAVES.get(group, (group,))
+    return frozenset(path for folder in folders for path in _shipped(folder))
+
+
 def _shipped(group: str) -> list[str]:
     """The targets of the leaves in ``conf/<group>/``."""
     folder = Path(config_root(), "conf", *group.split("."))
@@ -102,17 +126,19 @@ def _shipped(group: str) -> list[str]:
     return [leaf["_target_"] for leaf in leaves if leaf and "_target_" in leaf]
 
 
-def _subclasses(library: Library) -> list[str]:
+@functools.cache
+def _subclasses(library: Library) -> frozenset[str]:
     """Each class under its public name and under its defining module."""
     module = importlib.import_module(library.module)
-    base = getattr(module, library.base)
+    parent, _, name = library.base.rpartition(".")
+    base = getattr(importlib.import_module(parent), name)
     found = []
     for name, value in vars(module).items():
         if name.startswith("_") or not inspect.isclass(value) or value is base:
             continue
         if issubclass(value, base) and f"{value.__module__}.".startswith(f"{library.home}."):
             found += [f"{library.module}.{name}", f"{value.__module__}.{value.__qualname__}"]
-    return found
+    return frozenset(found)
 
 
 def _refused(key: str, path: Any, group: str) -> RequestError:
@@ -121,8 +147,9 @@ def _refused(key: str, path: Any, group: str) -> RequestError:
         return RequestError(f"{key}: {path!r} is not a {group}; {nearest(str(path), names)}")
     close = difflib.get_close_matches(str(path), sorted(names), n=1, cutoff=0.8)
     hint = f"; did you mean {close[0]!r}?" if close else ""
+    owners = "rarelab, torch or scikit-learn" if group == "model" else "rarelab or torch"
     return RequestError(
-        f"{key}: {path!r} is not a {group} of rarelab or torch{hint} "
+        f"{key}: {path!r} is not a {group} of {owners}{hint} "
         "(for one of your own, name its module in allow_targets=[...])"
     )
 

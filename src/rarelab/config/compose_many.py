@@ -53,7 +53,11 @@ class Composer:
             groups = [override for override in parsed if self._is_group(override)]
             values = [override for override in parsed if not self._is_group(override)]
             base, choices = self._base(groups)
-            cfg = copy.deepcopy(base)
+            cfg, choices = copy.deepcopy(base), dict(choices)
+            for group, target in _own_targets(groups, values).items():
+                # The default's parameters belong to another class.
+                cfg[group], choices[group] = {}, target.rpartition(".")[2]
+                OmegaConf.set_struct(cfg[group], False)
             hydra_internals.set_values(cfg, values)
             OmegaConf.to_container(cfg, resolve=True)  # raises for an unresolvable interpolation
             return cfg, choices
@@ -113,6 +117,19 @@ def loader(folders: Sequence[str] = ()) -> Iterator[ConfigLoader]:
                 raise RequestError(f"--config-dir {folder}: there is no such folder")
         hydra_internals.add_folders(found, folders)
         yield found
+
+
+def _own_targets(groups: Sequence[Override], values: Sequence[Override]) -> dict[str, str]:
+    """The groups that get a class of the user's instead of one of the options: ``model._target_=``
+    without ``model=``."""
+    chosen = {override.key_or_group for override in groups}
+    targets = {
+        group: override.value()
+        for override in values
+        for group in ("dataset", "model")
+        if override.key_or_group == f"{group}._target_" and group not in chosen
+    }
+    return {group: target for group, target in targets.items() if isinstance(target, str)}
 
 
 def _is_of_the_sweep(override: Override) -> bool:

@@ -128,8 +128,8 @@ def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
 def _fits_itself(leaf: Any) -> bool:
     if not isinstance(leaf, Mapping) or "_target_" not in leaf:
         return False
-    from rarelab.models import Estimator
+    from rarelab.models import Estimator, is_classifier
 
     module, _, name = str(leaf["_target_"]).rpartition(".")
     target = getattr(importlib.import_module(module), name, None)
-    return isinstance(target, type) and issubclass(target, Estimator)
+    return isinstance(target, type) and (issubclass(target, Estimator) or is_classifier(target))

@@ -61,6 +61,7 @@ class Sizes:
         counts = self.drawn_counts.float()
         return {
             "in_features": self.splits.in_features,
+            "input_shape": list(self.splits.input_shape),
             "num_outputs": self.splits.num_outputs,
             "num_classes": self.splits.num_outputs,
             "num_rows": self.splits.train.y.numel(),

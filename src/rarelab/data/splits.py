@@ -1,6 +1,7 @@
 """What a dataset gives to training: three tables of one task, and what identifies them."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,8 +20,9 @@ FEW_VALIDATION_POSITIVES = 20
 class Table:
     """The rows of one split, in memory.
 
-    x: float32 [N, F], or [N, T, F] for sequences. y: int64 class indices [N] or [N, T]; a padded
-    step is -100. sample_weight: float32 [N], or None for equal weights.
+    x: float32 [N, F], or rows of any other shape such as images [N, C, H, W]; [N, T, F] for
+    sequences. y: int64 class indices [N], or [N, T] for a target at every step of a sequence, with
+    -100 at a padded one. sample_weight: float32 [N], or None for equal weights.
     """
 
     x: Tensor
@@ -33,10 +35,10 @@ class Table:
                 f"a Table holds float32 features and int64 targets, not {self.x.dtype} and"
                 f" {self.y.dtype}"
             )
-        if self.x.shape[:-1] != self.y.shape:
+        if self.x.ndim <= self.y.ndim or self.x.shape[: self.y.ndim] != self.y.shape:
             raise ValueError(
                 f"features {tuple(self.x.shape)} and targets {tuple(self.y.shape)} do not match:"
-                " every target needs one feature vector"
+                " every target needs the features of one row"
             )
         weight = self.sample_weight
         if weight is not None and (
@@ -61,9 +63,9 @@ class Splits:
     """Train, validation and test tables of one task.
 
     ``classes`` are the names of the class indices (binary: negative, positive), ``features`` those
-    of the columns of x. ``digest`` is the sha256 of the arrays. ``notes`` are warnings for the user
-    (few positives, duplicated rows). ``preprocessor``, if any, turns a new frame of raw columns
-    into features: its ``transform(frame)`` returns float32 [N, F].
+    of the columns of x (empty if its rows have none). ``digest`` is the sha256 of the arrays.
+    ``notes`` are warnings for the user (few positives, duplicated rows). ``preprocessor``, if any,
+    turns a new frame of raw columns into features: its ``transform(frame)`` returns float32 [N, F].
     """
 
     train: Table
@@ -83,8 +85,13 @@ class Splits:
                 raise RequestError(self._not_finite(name, bad.flatten(0, -2).sum(0)))
 
     def _not_finite(self, table: str, counts: Tensor) -> str:
+        if len(self.features) != len(counts):
+            return (
+                f"data set {self.name!r}: {int(counts.sum())} NaN or infinite values in {table}: "
+                "replace them with numbers"
+            )
         column = int(counts.argmax())
-        named = self.features[column] if column < len(self.features) else str(column)
+        named = self.features[column]
         others = int((counts > 0).sum()) - 1
         more = f" (and {others} other columns have some too)" if others else ""
         return (
@@ -102,8 +109,14 @@ class Splits:
         return 1 if self.task == "binary" else len(self.classes)
 
     @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one row: [F], [T, F] for a sequence, [C, H, W] for an image."""
+        return tuple(self.train.x.shape[1:])
+
+    @property
     def in_features(self) -> int:
-        return self.train.x.shape[-1]
+        """Numbers per target: F; C · H · W for an image."""
+        return math.prod(self.train.x.shape[self.train.y.ndim :])
 
     @cached_property
     def prevalence(self) -> dict[str, Any]:

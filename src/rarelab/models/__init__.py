@@ -1,7 +1,8 @@
 """Models: torch modules that map inputs to raw logits, and estimators with their own fit."""
 
 from rarelab.models.boosting import HistGradientBoosting
-from rarelab.models.estimator import Estimator, Portable
+from rarelab.models.classifier import Classifier, adapted, is_classifier
+from rarelab.models.estimator import Estimator, Portable, raw_scores
 from rarelab.models.gru import GRU
 from rarelab.models.mlp import MLP, Linear
 from rarelab.models.prior import set_output_prior
@@ -10,11 +11,15 @@ from rarelab.models.tabular import FTTransformer, TabularResNet
 __all__ = [
     "GRU",
     "MLP",
+    "Classifier",
     "Estimator",
     "FTTransformer",
     "HistGradientBoosting",
     "Linear",
     "Portable",
     "TabularResNet",
+    "adapted",
+    "is_classifier",
+    "raw_scores",
     "set_output_prior",
 ]

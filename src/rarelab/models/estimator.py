@@ -2,12 +2,16 @@
 
 from typing import Protocol, runtime_checkable
 
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rarelab.errors import RarelabError
+
 
 class Rows(Protocol):
-    """One split: x float32 [N, F], y int64 [N], sample_weight float32 [N] or None."""
+    """One split: x float32 [N, F] (or [N, ...], as the data set has it), y int64 [N],
+    sample_weight float32 [N] or None."""
 
     @property
     def x(self) -> Tensor: ...
@@ -28,7 +32,8 @@ class Estimator(Protocol):
         ...
 
     def scores(self, x: Tensor) -> Tensor:
-        """Raw scores [N, num_outputs] (log-odds, not probabilities) of rows [N, F]."""
+        """Raw scores [N, num_outputs], or [N] for one output (log-odds, not probabilities), of rows
+        [N, F]."""
         ...
 
 
@@ -37,9 +42,27 @@ class Portable(Protocol):
     """An estimator whose fitted state is plain arrays, so it can be saved without pickle."""
 
     def state(self) -> dict[str, NDArray]:
-        """The fitted state: arrays by name."""
+        """The fitted state: arrays of numbers by name.
+
+        Raises RarelabError if this fit cannot be saved, with the reason."""
         ...
 
     def load_state(self, arrays: dict[str, NDArray]) -> None:
         """Load what :meth:`state` returned, instead of fitting."""
         ...
+
+
+def raw_scores(model: Estimator, x: Tensor, num_outputs: int) -> Tensor:
+    """The estimator's scores as float32 [N, num_outputs].
+
+    Raises RarelabError for scores of another shape.
+    """
+    scores = torch.as_tensor(model.scores(x)).float()
+    if scores.ndim == 1 and num_outputs == 1:
+        scores = scores.unsqueeze(1)
+    if scores.shape != (len(x), num_outputs):
+        raise RarelabError(
+            f"model: {type(model).__name__} gave scores of shape {list(scores.shape)} for "
+            f"{len(x)} rows, expected {[len(x), num_outputs]}"
+        )
+    return scores

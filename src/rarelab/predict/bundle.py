@@ -22,11 +22,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from rarelab.config import build
-from rarelab.config.check import check_leaf, check_plain
+from rarelab.config.check import check_leaf, check_plain, parameters
+from rarelab.config.components import load_target
+from rarelab.config.sizes import Sizes
 from rarelab.data.splits import Splits
 from rarelab.data.tables.preprocess import Preprocessor
-from rarelab.errors import RequestError
+from rarelab.errors import RarelabError, RequestError
 from rarelab.models import Estimator, Portable
+from rarelab.predict.arrays import ArrayRows
 from rarelab.predict.facts import FACTS, FORMAT, damaged, read_facts
 from rarelab.predict.rules import recorded_rules, restored_rules
 from rarelab.predict.scorer import Scorer, score_columns
@@ -43,39 +46,44 @@ _SCORING = ("eval_batch_size", "threads", "precision")
 
 def write_model(
     directory: Path, cfg: DictConfig, splits: Splits, model: nn.Module | Estimator
-) -> None:
+) -> str | None:
     """Write the ``model/`` of a run that has its ``checkpoint.pt`` and ``predictions.parquet``.
 
-    If the run cannot score a table, only ``model.json`` is written, with the reason.
+    If the run cannot score new rows, only ``model.json`` is written, with the reason, which is
+    returned.
     """
     folder = directory / FOLDER
     folder.mkdir(exist_ok=True)
     facts: dict[str, Any] = {"format": FORMAT, "rarelab": __version__, "run": directory.name}
-    reason = _why_not(splits, model)
+    reason, fit = _fit_or_why_not(splits, model)
     if reason is not None:
         _write_facts(folder, facts | {"unavailable": reason})
-        return
-    prepared, arrays = splits.preprocessor.state()
+        return reason
+    rows = ArrayRows(splits.input_shape)
+    prepared, arrays, example = {"shape": list(rows.shape)}, {}, {}
+    if splits.preprocessor is not None:
+        prepared, arrays = splits.preprocessor.state()
+        example = splits.preprocessor.example()
     arrays = {f"preprocessing/{name}": array for name, array in arrays.items()}
     arrays |= _validation(directory / "predictions.parquet", splits)
-    if isinstance(model, Portable):
-        arrays |= {f"model/{name}": array for name, array in model.state().items()}
-    else:
+    arrays |= {f"model/{name}": array for name, array in fit.items()}
+    if isinstance(model, nn.Module):
         _link(directory / WEIGHTS, folder / WEIGHTS)
     np.savez_compressed(folder / ARRAYS, **arrays)
     leaf: Any = OmegaConf.to_container(cfg.model, resolve=True)
     facts |= {
         "data": splits.name,
         "classes": list(splits.classes),
-        "model": leaf | {"in_features": splits.in_features, "num_outputs": splits.num_outputs},
+        "model": _with_sizes(leaf, cfg, splits),
         "scoring": _scoring(cfg.trainer),
         "preprocessing": prepared,
-        "example": splits.preprocessor.example(),
+        "example": example,
         "scores": score_columns(splits.classes),
     }
     rules = recorded_rules(directory)
     facts |= rules | {"columns": restored_rules(rules).kinds(splits.classes)}
     _write_facts(folder, facts)
+    return None
 
 
 def read_model(folder: Path, allow: Iterable[str] = ()) -> Scorer:
@@ -111,7 +119,8 @@ def _restored(folder: Path, facts: dict[str, Any], allowed: list[str]) -> Scorer
     scoring = facts["scoring"]
     trained = {"_target_": "rarelab.training.Trainer", **scoring}
     check_leaf("scoring", trained, allow=(), group="trainer")
-    model = build.instantiate(OmegaConf.create({"model": leaf, "allow_targets": allowed}), "model")
+    made_of = OmegaConf.create({"model": leaf, "allow_targets": allowed})
+    model = build.unfitted(made_of, {"num_outputs": len(score_columns(facts["classes"]))})
     trainer = Trainer(**scoring)
     with (folder / ARRAYS).open("rb") as file, np.load(file, allow_pickle=False) as stored:
         arrays = {name: _number(name, stored[name]) for name in stored.files}
@@ -123,13 +132,17 @@ def _restored(folder: Path, facts: dict[str, Any], allowed: list[str]) -> Scorer
     return Scorer(
         model=model,
         trainer=trainer,
-        preprocessor=Preprocessor.restored(
-            facts["preprocessing"], _below("preprocessing/", arrays)
-        ),
+        preprocessor=_preprocessor(facts["preprocessing"], arrays),
         classes=tuple(facts["classes"]),
         validation=_restored_validation(arrays, facts["classes"]),
         rules=restored_rules(facts),
     )
+
+
+def _preprocessor(prepared: dict[str, Any], arrays: dict[str, NDArray]) -> Preprocessor | ArrayRows:
+    if "shape" in prepared:
+        return ArrayRows(tuple(prepared["shape"]))
+    return Preprocessor.restored(prepared, _below("preprocessing/", arrays))
 
 
 def _number(name: str, array: NDArray) -> NDArray:
@@ -150,7 +163,8 @@ def _weights(path: Path) -> dict[str, torch.Tensor]:
 
 def _try(scorer: Scorer, example: dict[str, Any]) -> None:
     """Score the bundle's own example row, to check that its parts fit together."""
-    frame = pd.DataFrame([example])
+    rows = scorer.preprocessor
+    frame = rows.example() if isinstance(rows, ArrayRows) else pd.DataFrame([example])
     scores = scorer.scores(frame)
     expected = (1, len(score_columns(scorer.classes)))
     if tuple(scores.shape) != expected:
@@ -160,14 +174,34 @@ def _try(scorer: Scorer, example: dict[str, Any]) -> None:
     scorer.table(frame, None if scorer.validation is None else 0.5)
 
 
-def _why_not(splits: Splits, model: nn.Module | Estimator) -> str | None:
-    if splits.train.x.ndim != 2:
-        return "it was trained on sequences, not on rows of a table"
-    if not isinstance(splits.preprocessor, Preprocessor):
-        return f"the data set {splits.name!r} has no preprocessor for raw columns"
-    if not isinstance(model, nn.Module | Portable):
-        return f"{type(model).__name__} has no state() of plain arrays (rarelab.models.Portable)"
-    return None
+def _fit_or_why_not(
+    splits: Splits, model: nn.Module | Estimator
+) -> tuple[str | None, dict[str, NDArray]]:
+    """Why the run cannot score new rows, if so; else the fit of an estimator, by name."""
+    if splits.train.y.ndim != 1:
+        return "it was trained on sequences, not on rows of a table", {}
+    if not isinstance(splits.preprocessor, Preprocessor | None):
+        return f"the data set {splits.name!r} has a preprocessor of its own", {}
+    if isinstance(model, nn.Module):
+        return None, {}
+    if not isinstance(model, Portable):
+        return (
+            f"{type(model).__name__} has no state() of plain arrays (rarelab.models.Portable)",
+            {},
+        )
+    try:
+        return None, model.state()
+    except RarelabError as error:
+        return str(error), {}
+
+
+def _with_sizes(leaf: dict[str, Any], cfg: DictConfig, splits: Splits) -> dict[str, Any]:
+    """The model's configuration with what it left to the data."""
+    path, allowed = leaf["_target_"], list(cfg.allow_targets)
+    takes = parameters(load_target("model._target_", path, "model", allow=allowed))
+    facts = Sizes(splits, build.trainer(cfg)).facts()
+    filled = {n: facts[n] for n in facts if n in takes and leaf.get(n) is None}
+    return leaf | filled
 
 
 def _scoring(trainer: DictConfig) -> dict[str, Any]:

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from numpy.typing import NDArray
 
 from rarelab.data.arguments import between
 from rarelab.data.reading import READ_AS, ending_of, find, opened, read_like
 from rarelab.errors import RarelabError, RequestError, nearest
 from rarelab.files import written_whole
+from rarelab.predict.arrays import ArrayRows
 from rarelab.predict.bundle import FOLDER, read_model
 from rarelab.predict.columns import check_columns
 from rarelab.predict.facts import read_facts
-from rarelab.predict.scorer import Threshold
+from rarelab.predict.scorer import Scorer, Threshold
 from rarelab.predict.spreadsheet import inert
 from rarelab.records.find import fetch_model, find_run
 
@@ -29,10 +31,10 @@ class Request:
     """What to score, with which run, and where to write the scores.
 
     run: MLflow id, a prefix of it, or folder name. file: a table, named as by ``dataset.path``,
-    or a query (``SELECT ...``) of the database at ``uri``.
-    budget: share of rows that may alert. output: a new file, ``-`` for standard output, None for a
-    file next to the input. drop: columns of the file to ignore. allow_targets: the user's own
-    modules that the model may come from.
+    or a query (``SELECT ...``) of the database at ``uri``; .npy or .npz for a run trained on
+    arrays. budget: share of rows that may alert. output: a new file, ``-`` for standard output,
+    None for a file next to the input. drop: columns of the file to ignore. allow_targets: the
+    user's own modules that the model may come from.
     """
 
     run: str
@@ -96,20 +98,26 @@ def predict(request: Request, home: Path, uri: str | None = None) -> str:
         name = read_facts(folder)["run"]
         scorer = read_model(folder, request.allow_targets)
     threshold = None if request.budget is None else scorer.threshold(request.budget)
-    rows = opened(request.file, request.uri, key="FILE")
-    frame = read_like(rows, scorer.preprocessor)
-    check_columns(frame, scorer.preprocessor, request.drop)
-    table = scorer.table(frame, request.budget)
+    table = scorer.table(_read(path, request, scorer), request.budget)
     table.insert(0, "row", range(len(table)))
     _write(table, output)
     return _summary(table, name, path, output, threshold)
+
+
+def _read(path: Path, request: Request, scorer: Scorer) -> pd.DataFrame | NDArray:
+    fitted = scorer.preprocessor
+    if isinstance(fitted, ArrayRows):
+        return fitted.read(path)
+    frame = read_like(opened(request.file, request.uri, key="FILE"), fitted)
+    check_columns(frame, fitted, request.drop)
+    return frame
 
 
 def _output(asked: str | None, path: Path) -> Path | None:
     """The file to write the scores to, None for standard output."""
     if asked == "-":
         return None
-    ending = ending_of(path.name) or ""
+    ending = ending_of(path.name) or path.suffix
     stem = path.name.removesuffix(path.name[len(path.name) - len(ending) :])
     beside = path.with_name(f"{stem}.scores{ending if ending in WRITTEN else '.csv'}")
     output = Path(asked).expanduser() if asked else beside

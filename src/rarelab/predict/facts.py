@@ -43,6 +43,12 @@ class _Preprocessing(_Strict):
     texts: _Texts
 
 
+class _Arrays(_Strict):
+    """Rows that are arrays: the shape of one."""
+
+    shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+
+
 class _Curve(_Strict):
     slope: Finite
     intercept: Finite
@@ -65,7 +71,7 @@ class _Facts(_Header):
     classes: Annotated[list[str], Field(min_length=2)]
     model: dict[str, Any]
     scoring: dict[str, Any]
-    preprocessing: _Preprocessing
+    preprocessing: _Preprocessing | _Arrays
     example: dict[str, Any]
     scores: list[str]
     calibration: _Calibration | None = None

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,8 @@ from rarelab.data.arguments import between
 from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.errors import RequestError
 from rarelab.metrics.tie_groups import top_size
-from rarelab.models import Estimator
+from rarelab.models import Estimator, raw_scores
+from rarelab.predict.arrays import ArrayRows
 from rarelab.predict.rules import Rules
 from rarelab.training import Trainer
 from rarelab.training.threads import limited_threads
@@ -38,7 +40,8 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores frames of raw columns the way the run scored its own test rows.
+    """Scores frames of raw columns, or arrays of rows if the run's data set had no columns, the way
+    the run scored its own test rows.
 
     ``validation`` holds the scores [N] and the positives [N] of the run's validation rows, None
     for more than two classes. Threads, batch size and precision are the trainer's, so the test
@@ -48,26 +51,28 @@ class Scorer:
 
     model: nn.Module | Estimator
     trainer: Trainer
-    preprocessor: Preprocessor
+    preprocessor: Preprocessor | ArrayRows
     classes: tuple[str, ...]
     validation: tuple[NDArray[np.float32], NDArray[np.bool_]] | None
     rules: Rules = field(default_factory=Rules)
 
-    def scores(self, frame: pd.DataFrame) -> Tensor:
+    def scores(self, frame: pd.DataFrame | NDArray) -> Tensor:
         """Raw scores, float32: [N, 1] for two classes, else [N, C].
 
         Raises:
-            RequestError: a column is missing, or not of the type it had in training.
+            RequestError: a column is missing, or not of the type it had in training; or the rows
+                are not of the shape they had.
         """
-        x = torch.from_numpy(self.preprocessor.transform(frame))
+        rows: Any = frame  # the preprocessor refuses what it does not take
+        x = torch.from_numpy(self.preprocessor.transform(rows))
         with limited_threads(self.trainer.threads):
             if isinstance(self.model, Estimator):
-                return self.model.scores(x)
+                return raw_scores(self.model, x, len(score_columns(self.classes)))
             return self.trainer.scores(self.model, x)
 
-    def table(self, frame: pd.DataFrame, budget: float | None = None) -> pd.DataFrame:
-        """A row per row of the frame: ``score`` (or ``score/<class>``), the columns of the run's
-        :class:`Rules` and, with a budget, ``alert``: whether it reaches :meth:`threshold`.
+    def table(self, frame: pd.DataFrame | NDArray, budget: float | None = None) -> pd.DataFrame:
+        """A row per row of the frame or array: ``score`` (or ``score/<class>``), the columns of the
+        run's :class:`Rules` and, with a budget, ``alert``: whether it reaches :meth:`threshold`.
         """
         threshold = None if budget is None else self.threshold(budget)
         raw = self.scores(frame)

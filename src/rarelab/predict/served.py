@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from numpy.typing import NDArray
 
 from rarelab.errors import RequestError
+from rarelab.predict.arrays import ArrayRows
 from rarelab.predict.bundle import read_model
 from rarelab.predict.scorer import Scorer
 
@@ -21,13 +23,17 @@ class ServedModel:
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer
 
-    def predict(self, frame: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Score rows that have the columns of training; other columns are ignored.
+    def predict(
+        self, frame: pd.DataFrame | NDArray, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Score rows that have the columns of training; other columns are ignored. A run trained on
+        arrays takes an array of rows.
 
         Raises:
             RequestError: the input has no named columns, or they do not match training.
         """
-        if not isinstance(frame, pd.DataFrame):
+        arrays = isinstance(self.scorer.preprocessor, ArrayRows)
+        if not arrays and not isinstance(frame, pd.DataFrame):
             raise RequestError(f"expected a table with named columns, got {type(frame).__name__}")
         budget = (params or {}).get("budget")
         return self.scorer.table(frame, float(budget) if budget else None)

@@ -14,7 +14,7 @@ from rarelab.config import build
 from rarelab.config.prepare import warn_before
 from rarelab.data.splits import Splits
 from rarelab.metrics.costs import Matrix
-from rarelab.models import Estimator
+from rarelab.models import Estimator, raw_scores
 from rarelab.predict import write_model
 from rarelab.processes.start import company_of
 from rarelab.runs.evaluation import evaluate_and_write
@@ -149,7 +149,8 @@ def _last_finite(error: Diverged, record: Record) -> tuple[dict[str, Any], dict[
 
 def _fit_estimator(seed: int, model: Estimator, splits: Splits, record: Record) -> None:
     model.fit(splits.train, splits.val, stream_seed(seed, "model"))
-    row = validation_row(model.scores(splits.val.x), splits.val.y)
+    scores = raw_scores(model, splits.val.x, splits.num_outputs)
+    row = validation_row(scores, splits.val.y)
     record.append(0, row)
     log.info("fitted  val AUCPR %.4f", row["val/aucpr"])
     record.append(0, {"best/val_aucpr": row["val/aucpr"], "best/epoch": 0.0})
@@ -164,7 +165,7 @@ def _evaluate(
     costs: Matrix | None,
 ) -> dict[str, float]:
     scored = {
-        name: real_rows(_scores(trainer, model, table.x), table.y)
+        name: real_rows(_scores(trainer, model, table.x, splits.num_outputs), table.y)
         for name, table in (("val", splits.val), ("test", splits.test))
     }
     metrics = evaluate_and_write(
@@ -185,10 +186,14 @@ def _leave_model(
 ) -> None:
     """Save the model for scoring new rows; a failure is logged and does not fail the run."""
     try:
-        write_model(record.directory, cfg, splits, model)
+        reason = write_model(record.directory, cfg, splits, model)
+        if reason is not None and splits.train.y.ndim == 1:
+            log.warning("note: `rarelab predict` will not work on this run: %s", reason)
     except Exception as error:
         log.warning("warning: no model was saved for `rarelab predict`: %s", error)
 
 
-def _scores(trainer: Trainer, model: nn.Module | Estimator, x: Tensor) -> Tensor:
-    return model.scores(x) if isinstance(model, Estimator) else trainer.scores(model, x)
+def _scores(trainer: Trainer, model: nn.Module | Estimator, x: Tensor, num_outputs: int) -> Tensor:
+    if isinstance(model, Estimator):
+        return raw_scores(model, x, num_outputs)
+    return trainer.scores(model, x)

@@ -11,13 +11,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rarelab.tracking.settings import importing_mlflow
 from rarelab.version import __version__
 
 FACTS = "model.json"
 LOADER = "rarelab.predict.served"
 
-_PACKAGES = ("mlflow", "torch", "numpy", "pandas", "scikit-learn", "scipy", "pyarrow")
+_PACKAGES = ("mlflow", "torch", "numpy", "pandas", "scikit-learn", "scipy", "pyarrow", "skops")
 _ENVIRONMENT = "python_env.yaml"
 _REQUIREMENTS = "requirements.txt"
 _EXAMPLE = "input_example.json"
@@ -36,9 +38,7 @@ def describe(folder: Path, run_id: str) -> bool:
         return False
     if "unavailable" in facts:
         return False
-    columns, row = list(facts["example"]), list(facts["example"].values())
-    _write_json(folder / _EXAMPLE, {"columns": columns, "data": [row]})
-    _write_json(folder / _SERVED_EXAMPLE, {"dataframe_split": {"columns": columns, "data": [row]}})
+    kind = _write_example(folder, facts)
     (folder / _REQUIREMENTS).write_text("\n".join(_requirements()) + "\n", encoding="utf-8")
     python = platform.python_version()
     environment = f"python: {python}\ndependencies:\n- -r {_REQUIREMENTS}\n"
@@ -49,9 +49,8 @@ def describe(folder: Path, run_id: str) -> bool:
         signature=ModelSignature(**_signature(facts)),
         saved_input_example_info={
             "artifact_path": _EXAMPLE,
-            "pandas_orient": "split",
             "serving_input_path": _SERVED_EXAMPLE,
-            "type": "dataframe",
+            **kind,
         },
     )
     model.add_flavor(
@@ -65,17 +64,35 @@ def describe(folder: Path, run_id: str) -> bool:
     return True
 
 
+def _write_example(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """Write a row that the model scores; what MLflow has to know to read it."""
+    if "shape" in facts["preprocessing"]:
+        rows = np.zeros((1, *facts["preprocessing"]["shape"])).tolist()
+        for name in (_EXAMPLE, _SERVED_EXAMPLE):
+            _write_json(folder / name, {"inputs": rows})
+        return {"type": "ndarray", "format": "tf-serving"}
+    table = {"columns": list(facts["example"]), "data": [list(facts["example"].values())]}
+    _write_json(folder / _EXAMPLE, table)
+    _write_json(folder / _SERVED_EXAMPLE, {"dataframe_split": table})
+    return {"type": "dataframe", "pandas_orient": "split"}
+
+
 def _signature(facts: dict[str, Any]) -> dict[str, Any]:
     """Columns in, scores out; with two classes, the alert budget is a parameter."""
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 
     # Integers are "double" too: MLflow's "long" refuses columns with missing values.
     types = {"number": "double", "code": "double", "text": "string"}
-    kinds = facts["preprocessing"]["columns"]
+    if "shape" in facts["preprocessing"]:
+        shape = (-1, *facts["preprocessing"]["shape"])
+        inputs = Schema([TensorSpec(np.dtype(np.float32), shape)])
+    else:
+        kinds = facts["preprocessing"]["columns"]
+        inputs = Schema([ColSpec(types[kind], name) for name, kind in kinds.items()])
     budget = ParamSchema([ParamSpec("budget", "double", None)])
     outputs = dict.fromkeys(facts["scores"], "float") | facts.get("columns", {})
     return {
-        "inputs": Schema([ColSpec(types[kind], name) for name, kind in kinds.items()]),
+        "inputs": inputs,
         "outputs": Schema([ColSpec(kind, name) for name, kind in outputs.items()]),
         "params": budget if len(facts["classes"]) == 2 else None,
     }

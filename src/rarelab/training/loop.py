@@ -154,7 +154,7 @@ class Trainer:
         model.eval()
         with torch.inference_mode(), self._autocast():
             parts = [model(rows.to(self.torch_device())) for rows in x.split(self.eval_batch_size)]
-        return torch.cat(parts).float().cpu()
+        return _columns(torch.cat(parts)).float().cpu()
 
     def _validate(self, work: Work) -> Tensor:
         x = work.val.x
@@ -190,7 +190,7 @@ class Trainer:
         self, work: Work, x: Tensor, y: Tensor, weight: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         with self._autocast():
-            logits = work.team.scores(work.model, x, len(y))
+            logits = _columns(work.team.scores(work.model, x, len(y)))
         logits, y = logits.flatten(0, -2), y.flatten()
         logits.retain_grad()
         if weight is None:
@@ -230,6 +230,11 @@ class Trainer:
         if self.precision == "32":
             return nullcontext()
         return torch.autocast(self.torch_device().type, torch.bfloat16)
+
+
+def _columns(logits: Tensor) -> Tensor:
+    """Logits [N] of a model with one output as [N, 1]."""
+    return logits.unsqueeze(1) if logits.ndim == 1 else logits
 
 
 def real_rows(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
