@@ -289,25 +289,26 @@ def test_the_pages_own_models_work_as_written(
     cnn, centres = sorted(path for path in (home / "runs/rarelab").iterdir() if path.is_dir())[::-1]
     if "centres" in cnn.name:
         cnn, centres = centres, cnn
-    for command, run, name, out in [
+    for command, run, placeholder, out in [
         (predict_cnn, cnn, "CNN_RUN", "new_images"),
         (predict_centres, centres, "CENTRES_RUN", "new_embeddings"),
     ]:
-        assert main([part.replace(name, run.name) for part in command]) == 0
+        assert main([part.replace(placeholder, run.name) for part in command]) == 0
         scores = pd.read_csv(f"{out}.scores.csv")["score"].to_numpy(dtype=np.float32)
         recorded = pd.read_parquet(run / "predictions.parquet")["score"].to_numpy()
         assert len(scores) == len(digits()[1])
         assert set(np.round(recorded, 3)) <= set(np.round(scores, 3))
         capsys.readouterr()
         assert main(["reproduce", run.name, "allow_targets=[my_data,my_models]"]) == 0
-        assert main(["predict", run.name, f"{out}.scores.csv", "allow_targets=[my_models]"]) == 2
+        name = f"rarelab/{run.name}"
+        assert main(["predict", name, f"{out}.scores.csv", "allow_targets=[my_models]"]) == 2
         assert "was trained on arrays, not on columns" in capsys.readouterr().err
-        assert main(["predict", run.name, "images.npz", "output=x.csv"]) == 2
+        assert main(["predict", name, "images.npz", "output=x.csv"]) == 2
         assert "is not a model of rarelab, torch or scikit-learn" in capsys.readouterr().err
     np.save("wrong.npy", np.zeros((3, 8, 8)))
     np.save("nan.npy", np.full((2, 1, 8, 8), np.nan))
     for file, said in {"wrong.npy": "expected rows [N, 1, 8, 8]", "nan.npy": "2 rows hold"}.items():
-        assert main(["predict", cnn.name, file, "allow_targets=[my_models]"]) == 2
+        assert main(["predict", f"rarelab/{cnn.name}", file, "allow_targets=[my_models]"]) == 2
         assert said in capsys.readouterr().err
 
 

@@ -24,7 +24,7 @@ _ESTIMATORS = frozenset(
         *("NearestCentroid", "NuSVC", "OneVsOneClassifier", "OneVsRestClassifier"),
         *("PassiveAggressiveClassifier", "Perceptron", "QuadraticDiscriminantAnalysis"),
         *("RandomForestClassifier", "RidgeClassifier", "RidgeClassifierCV", "SGDClassifier"),
-        *("SVC", "StackingClassifier", "VotingClassifier", "_BinMapper"),
+        *("SVC", "StackingClassifier", "VotingClassifier", "_BinMapper", "_SigmoidCalibration"),
         *(
             "LabelBinarizer",
             "LabelEncoder",

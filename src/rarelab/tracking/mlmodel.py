@@ -68,9 +68,9 @@ def _write_example(folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
     """Write a row that the model scores; what MLflow has to know to read it."""
     if "shape" in facts["preprocessing"]:
         rows = np.zeros((1, *facts["preprocessing"]["shape"])).tolist()
-        for name in (_EXAMPLE, _SERVED_EXAMPLE):
-            _write_json(folder / name, {"inputs": rows})
-        return {"type": "ndarray", "format": "tf-serving"}
+        _write_json(folder / _EXAMPLE, rows)
+        _write_json(folder / _SERVED_EXAMPLE, {"inputs": rows})
+        return {"type": "ndarray"}
     table = {"columns": list(facts["example"]), "data": [list(facts["example"].values())]}
     _write_json(folder / _EXAMPLE, table)
     _write_json(folder / _SERVED_EXAMPLE, {"dataframe_split": table})
