@@ -38,6 +38,9 @@ def _leave_home() -> Path:
     for name in list(os.environ):
         if name.startswith(STEERS) or name in LAUNCHED:
             del os.environ[name]
+    # pytest-xdist has a worker per core: more threads of torch or BLAS would only spin, waiting for
+    # each other.
+    os.environ["OMP_NUM_THREADS"] = "1"
     if "PYTEST_XDIST_WORKER" in os.environ:
         return Path(os.environ["HOME"])
     if PIP_SETTINGS.is_file():

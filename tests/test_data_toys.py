@@ -143,7 +143,7 @@ def test_sequence_toy_follows_its_distribution() -> None:
 
 
 def test_a_gru_learns_the_sequences_and_a_memoryless_model_does_not() -> None:
-    splits = SequenceToy().splits(0)
+    splits = SequenceToy(n_sequences=2000).splits(0)
     scores = {}
     for name in ("gru", "step"):
         torch.manual_seed(0)
@@ -155,8 +155,8 @@ def test_a_gru_learns_the_sequences_and_a_memoryless_model_does_not() -> None:
             )
         )
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-        for _ in range(10):
-            for rows in torch.randperm(len(splits.train)).split(128):
+        for _ in range(8):
+            for rows in torch.randperm(len(splits.train)).split(64):
                 logits, y = model(splits.train.x[rows]).flatten(), splits.train.y[rows].flatten()
                 live = y != -100
                 loss = binary_cross_entropy_with_logits(logits[live], y[live].float())
