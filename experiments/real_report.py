@@ -9,6 +9,7 @@ experiments/real_ranks.png.
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 
@@ -56,6 +57,18 @@ def kept(names: Sequence[str]) -> dict[str, KeptStudy]:
     return {name: study for name, study in found.items() if study.has_runs}
 
 
+@cache
+def runs_of(study: KeptStudy) -> list[Run]:
+    """The study's runs, read once: several tables show them."""
+    return study.runs()
+
+
+@cache
+def answers_of(study: KeptStudy) -> list[Study]:
+    """The study's results, computed once."""
+    return study.answers()
+
+
 def arm_of(params: Mapping[str, str]) -> str:
     return BOOSTING if params["model"] == BOOSTING else params["loss"]
 
@@ -67,7 +80,7 @@ def table(metric: str) -> str:
         "|---" * (len(ARMS) + 1) + "|",
     ]
     for name, study in kept([*SETS, *VARIANTS]).items():
-        answers = {answer.question.metric: answer for answer in study.answers()}
+        answers = {answer.question.metric: answer for answer in answers_of(study)}
         cells = _cells(answers[metric])
         lines.append(f"| {name} | " + " | ".join(cells[arm] for arm in ARMS) + " |")
     return "\n".join(lines)
@@ -91,7 +104,7 @@ def data() -> str:
     """The data of each study: rate of positives, training rows, test positives."""
     lines = ["| study | rate of positives | training rows | test positives |", "|---|---|---|---|"]
     for name, study in kept([*SETS, *VARIANTS]).items():
-        run = study.runs()[0]
+        run = runs_of(study)[0]
         train, _, test = map(int, run.tags["rarelab.rows"].split("/"))
         rate = run.metrics["test/prevalence"]
         lines.append(f"| {name} | {rate:.2%} | {train:,} | {round(rate * test):,} |")
@@ -107,7 +120,7 @@ def calibration() -> str:
     for name, study in kept(SETS).items():
         cells = []
         for arm in ARMS:
-            runs = [run for run in study.runs() if arm_of(run.params) == arm]
+            runs = [run for run in runs_of(study) if arm_of(run.params) == arm]
             raw, fitted = (
                 fmean(run.metrics[key] for run in runs)
                 for key in ("test/ece", "test/calibrated/ece")
@@ -119,7 +132,7 @@ def calibration() -> str:
 
 def over_data_sets(metric: str) -> Across | None:
     """Friedman's test and ranks across data sets; an arm is a loss, whatever its tuned settings."""
-    runs = [_bare(name, run) for name, study in kept(SETS).items() for run in study.runs()]
+    runs = [_bare(name, run) for name, study in kept(SETS).items() for run in runs_of(study)]
     return across(group(runs, metric), metric)
 
 
@@ -142,7 +155,7 @@ def verdicts(metric: str) -> list[tuple[str, str, Contrast]]:
     """Study, arm and contrast of every comparison with BCE, alternative splits included."""
     found = []
     for name, study in kept([*SETS, *VARIANTS]).items():
-        answer = next(a for a in study.answers() if a.question.metric == metric)
+        answer = next(a for a in answers_of(study) if a.question.metric == metric)
         names = _arms_by_label(answer)
         found += [(name, names[c.arm.label], c) for c in answer.findings[0].contrasts]
     return found
