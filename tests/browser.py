@@ -96,6 +96,6 @@ def open_page(browser: WebDriver, address: str) -> None:
     browser.get("about:blank")
     browser.get(address)
     close = "button[data-component-id='mlflow.assistant.chat_panel.close']"
-    wait(browser, lambda: texts(browser, "[data-testid=experiment-view-table-run-color]"))
+    wait(browser, lambda: texts(browser, "[role=gridcell] span[title]"))
     for button in browser.find_elements(By.CSS_SELECTOR, close):
         button.click()

@@ -179,6 +179,7 @@ def test_the_sweeps_run_has_words_numbers_and_files_and_keeps_its_own(reported) 
     run = records.run(parent)
     note = run.tags["mlflow.note.content"]
     assert "1 better" in note and note.endswith("mine") and "<b>" not in note
+    assert "3 arms against loss=bce: 1 better" in run.tags["rarelab.verdict"]
     found = {key: value for key, value in run.metrics.items() if key.startswith("verdict/")}
     assert len(found) == 6
     best = json.loads((folder / "table.json").read_text(encoding="utf-8"))["table"][1]

@@ -49,7 +49,7 @@ KEYS = {
         for q in ("0.001", "0.005", "0.01", "0.05")
     ),
     *("test/precision_at_recall/0.8", "test/pauc_at_fpr/0.01"),
-    *("curve/recall_at_q", "curve/precision_at_recall"),
+    *("curve/recall_at_q", "curve/per cent of rows", "curve/precision_at_recall"),
 }
 TAGS = {"signature", "code", "data", "status"}
 
@@ -85,6 +85,8 @@ def test_the_command_trains_and_records_the_run_that_python_gives(rarelab, home:
     curve = client(home).get_metric_history(run.info.run_id, "curve/recall_at_q")
     assert 50 < len(curve) <= 320
     assert (min(point.step for point in curve), max(point.step for point in curve)) == (1, 1000)
+    axis = client(home).get_metric_history(run.info.run_id, "curve/per cent of rows")
+    assert [point.value for point in axis] == [point.step / 100 for point in curve]
     (directory,) = (home / "runs" / "rarelab").iterdir()
     assert {path.name for path in directory.iterdir()} >= FILES
     assert len(list((directory / "figures").glob("*.png"))) == 5

@@ -226,7 +226,7 @@ def test_sync_into_another_store_brings_parents_and_children(home, tmp_path):
     parent = train(home, name="sweep")
     train(home, name="sweep/0", parent=parent)
     other = sqlite_uri(tmp_path / "elsewhere" / "mlflow.db")
-    assert sync(home, other) == "2 runs synced (28 points), 0 up to date"
+    assert sync(home, other) == "2 runs synced (34 points), 0 up to date"
     assert sync(home, other) == "0 runs synced (0 points), 2 up to date"
     found = {run.info.run_name: run for run in runs(home, uri=other)}
     parent_tag = found["sweep/0"].data.tags["mlflow.parentRunId"]
@@ -239,7 +239,7 @@ def test_sync_recreates_a_run_after_the_store_was_lost_and_the_home_moved(home, 
     train(home)
     moved = tmp_path / "moved"
     shutil.copytree(home / "runs", moved / "runs")
-    assert sync(moved) == "1 runs synced (14 points), 0 up to date"
+    assert sync(moved) == "1 runs synced (17 points), 0 up to date"
     [run] = runs(moved)
     is_level(moved, run.info.run_id)
     assert run.info.status == "FINISHED"

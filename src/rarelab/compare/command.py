@@ -113,7 +113,8 @@ def _publish(found: Study, records: Records, folder: Path) -> str:
         return "these runs have no parent sweep run: the report is only in its folder"
     note = tables.as_note(found)
     metrics = published_metrics(found)
-    records.publish(parent, note, metrics, folder)
+    headline = "; ".join(words.headline(finding) for finding in found.findings)
+    records.publish(parent, headline, note, metrics, folder)
     return f"also attached to the sweep's run {parent.run_id} ({printable(parent.name)})"
 
 

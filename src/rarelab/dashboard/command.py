@@ -6,6 +6,7 @@ import time
 import webbrowser
 from pathlib import Path
 
+from rarelab.dashboard.arms import arms, new_tags, sweeps
 from rarelab.dashboard.colours import TAG as COLOUR_TAG
 from rarelab.dashboard.colours import colours
 from rarelab.dashboard.view import TAG, link, tag_value
@@ -41,19 +42,28 @@ def ui(home: Path, experiment: str | None, *, uri: str | None, port: int, browse
 
 
 def publish(records: Records, experiment: str | None = None) -> tuple[str, str]:
-    """Set the view of an experiment (None: the one with the newest run) and its runs' colours;
-    return its name and id.
+    """Set the view of an experiment (None: the one with the newest run) and its runs' arms and
+    colours; return its name and id.
 
     Raises:
         RequestError: there is no such experiment, or no run in it.
     """
+    from mlflow.entities import RunTag
+
     name = experiment or _newest(records)
     runs = records.runs(name)
     experiment_id = records.experiments()[name]
     now = time.time_ns() // 1_000_000
-    records.client.set_experiment_tag(experiment_id, TAG, tag_value(runs, now))
-    for run_id, colour in colours(runs).items():
-        records.client.set_tag(run_id, COLOUR_TAG, colour)
+    parents = records.parents(name)
+    named = arms(runs)
+    view = tag_value(runs, named.values(), now)
+    records.client.set_experiment_tag(experiment_id, TAG, view)
+    painted = {run_id: {COLOUR_TAG: colour} for run_id, colour in colours(runs).items()}
+    tags = new_tags([*runs, *parents], named | sweeps(parents))
+    for run_id in {**painted, **tags}:
+        new = painted.get(run_id, {}) | tags.get(run_id, {})
+        tagged = [RunTag(key, value) for key, value in new.items()]
+        records.client.log_batch(run_id, tags=tagged)
     return name, experiment_id
 
 

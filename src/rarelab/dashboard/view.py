@@ -7,34 +7,40 @@ with a name and the deflated page state; a link with ``viewStateShareKey=<key>``
 import base64
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from rarelab.metrics.table import Place, shown
 from rarelab.records.names import GROUPS, differences
+from rarelab.tracking.writer import PERCENT_OF_ROWS
 
 KEY = "rarelab"
 TAG = f"mlflow.sharedViewState.{KEY}"
 
+ARM = "rarelab.arm"
+"""The tag by which the table and the charts group runs (:mod:`rarelab.dashboard.arms`)."""
+
 METRIC_COLUMNS = shown(Place.COLUMN)
 ORDER = "test/aucpr"
 _CURVE = "curve/"
-_LOGARITHMIC = "curve/recall_at_q"
+_BY_BUDGET = "curve/recall_at_q"
+_BUDGETS = (1, 10)
+"""The charts of recall by alert budget end at these, in per cent of the rows."""
+_NAME = "attributes.`Run Name`"
 _SECTIONS = (
-    ("budget", "At the alert budget", 2),
+    ("budget", "At the alert budget", 3),
     ("swept", "Swept values and results", 1),
     ("training", "Training", 2),
 )
 """Key, title and number of charts per row."""
 
 _SWEPT = "hp/"
+_SEED = "seed"
 _MAX_AXES = 6
 _MAX_CHOICES = 4
+_MAX_COLLAPSED = 60  # a tag of an experiment holds 5000 characters
 _RUNS = 20
-
-# The page truncates tick labels to this length, so longer common prefixes look the same.
-_TICK = 9
 
 
 class Recorded(Protocol):
@@ -47,9 +53,9 @@ class Recorded(Protocol):
     def metrics(self) -> Mapping[str, float]: ...
 
 
-def tag_value(runs: Sequence[Recorded], now: int) -> str:
+def tag_value(runs: Sequence[Recorded], arms: Iterable[str], now: int) -> str:
     """The tag's value for the runs of an experiment; ``now`` in milliseconds since 1970."""
-    packed = base64.b64encode(zlib.compress(json.dumps(state(runs)).encode())).decode()
+    packed = base64.b64encode(zlib.compress(json.dumps(state(runs, arms)).encode())).decode()
     view = {"name": KEY, "createdAt": now, "updatedAt": now, "state": f"deflate;{packed}"}
     return json.dumps(view)
 
@@ -70,31 +76,43 @@ def link(experiment_id: str, mode: str = "TABLE") -> str:
     return f"#/experiments/{experiment_id}/runs?{asked}"
 
 
-def state(runs: Sequence[Recorded]) -> dict[str, Any]:
-    """The page's state: columns for differing parameters and results, sorted by test AUCPR, and
-    charts of the curves, the training and the swept values."""
+def state(runs: Sequence[Recorded], arms: Iterable[str]) -> dict[str, Any]:
+    """The page's state: runs grouped by arm, best mean first, with columns for differing parameters
+    and results, and charts of the curves, the training and the swept values.
+
+    ``arms``: the values of the tag ``ARM`` whose runs are shown on a click.
+    """
     columns = [f"params.`{key}`" for key in choices(runs)]
-    columns += [f"metrics.`{key}`" for key in METRIC_COLUMNS]
+    columns += [f"tags.`{key}`" for key in METRIC_COLUMNS]
+    widths = {f"tags.`{key}`": 40 + 7 * len(key) for key in METRIC_COLUMNS}
+    collapsed = sorted(set(arms), reverse=True)[:_MAX_COLLAPSED]
     drawn = shown(Place.CHART)
     curves = [key for key in drawn if key.startswith(_CURVE)]
     epochs = [key for key in drawn if key not in curves]
     charts = [
-        *(_line(key, "budget", logarithmic=key == _LOGARITHMIC) for key in curves),
-        _parallel(runs),
+        *(_by_budget(runs, most) for most in _BUDGETS),
+        *(_line(key, "budget") for key in curves if key != _BY_BUDGET),
+        *_parallel(runs),
         _chart("BAR", ORDER, "swept") | {"metricKey": ORDER},
         *(_line(key, "training") for key in epochs),
     ]
     return {
         "searchFilter": "",
-        "orderByKey": f"metrics.`{ORDER}`",
+        "orderByKey": f"tags.`{ARM}`",
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
         "selectedColumns": columns,
-        "columnOrder": columns,
-        "columnWidths": {f"metrics.`{key}`": 40 + 7 * len(key) for key in METRIC_COLUMNS},
+        "columnOrder": [_NAME, *columns],
+        "columnWidths": {_NAME: 560, **widths},
+        "groupBy": {
+            "aggregateFunction": "average",
+            "groupByKeys": [{"mode": "tag", "groupByData": ARM}],
+        },
+        "groupsExpanded": {f"tag.{ARM}.{arm}": False for arm in collapsed},
+        "useGroupedValuesInCharts": True,
         "runsHiddenMode": f"FIRST_{_RUNS}_RUNS",
         "isAccordionReordered": True,
         "hideEmptyCharts": True,
@@ -104,80 +122,72 @@ def state(runs: Sequence[Recorded]) -> dict[str, Any]:
 
 
 def choices(runs: Sequence[Recorded]) -> list[str]:
-    """The parameters in which the runs differ, seeds last; at most ``_MAX_CHOICES``."""
+    """The parameters in which the runs differ, at most ``_MAX_CHOICES``, without seeds: these are in
+    the runs' names, and the page would show an arm's mean of them."""
     differing = {key for item in differences([run.params for run in runs]) for key in item}
-    named = [key for key in differing if any(key in run.params for run in runs)]
+    named = [
+        key
+        for key in differing
+        if not key.endswith(_SEED) and any(key in run.params for run in runs)
+    ]
 
-    def place(key: str) -> tuple[bool, int, str]:
+    def place(key: str) -> tuple[int, str]:
         group = key.partition(".")[0]
-        return (
-            key.endswith("seed"),
-            GROUPS.index(group) if group in GROUPS else len(GROUPS),
-            key,
-        )
+        return (GROUPS.index(group) if group in GROUPS else len(GROUPS), key)
 
     return sorted(named, key=place)[:_MAX_CHOICES]
 
 
-def axes(runs: Sequence[Recorded]) -> tuple[list[str], list[str]]:
-    """Parameters and metrics as axes of the parallel coordinates, the result last.
+def axes(runs: Sequence[Recorded]) -> list[str]:
+    """The metrics that are the axes of the parallel coordinates: swept numbers, then the results.
 
-    The page omits runs that lack an axis and truncates long texts. So an axis must exist for every
-    run with a result, and hold numbers or texts that differ in their first characters. Swept
-    numbers use the ``hp/...`` metrics, which need no parsing.
+    A line is an arm, of which the page knows the means of numbers. It omits those that lack an
+    axis, so an axis must exist for every run with a result. Empty if no number was swept.
     """
     done = [run for run in runs if ORDER in run.metrics]
-    swept = sorted({key for run in done for key in run.metrics if key.startswith(_SWEPT)})
+    keys = {key for run in done for key in run.metrics if key.startswith(_SWEPT)}
+    swept = [key for key in sorted(keys) if not key.endswith(_SEED)]
     swept = [key for key in swept if _varies([run.metrics.get(key) for run in done])]
-    as_metric = {key.removeprefix(_SWEPT) for key in swept}
-    params = [
-        key
-        for key in choices(done)
-        if key not in as_metric and _distinct([run.params.get(key) for run in done])
-    ]
     results = [key for key in ("best/val_aucpr", ORDER) if all(key in run.metrics for run in done)]
-    params = params[:_MAX_AXES]
-    return params, [*swept[: _MAX_AXES - len(params)], *results]
+    return [*swept[:_MAX_AXES], *results] if swept else []
 
 
 def _varies(values: Sequence[float | None]) -> bool:
     return None not in values and len(set(values)) > 1
 
 
-def _distinct(values: Sequence[str | None]) -> bool:
-    texts = {value for value in values if value is not None}
-    if None in values or len(texts) < 2:
-        return False
-    return all(map(_is_number, texts)) or len({text[:_TICK] for text in texts}) == len(texts)
+def _by_budget(runs: Sequence[Recorded], most: int) -> dict[str, Any]:
+    """Recall by alert budget, up to ``most`` per cent of the rows.
+
+    Runs recorded before the x axis was have it in hundredths of a per cent, as their step.
+    """
+    drawn = [run for run in runs if _BY_BUDGET in run.metrics]
+    percent = all(PERCENT_OF_ROWS in run.metrics for run in drawn)
+    axis = {"xAxisKey": "metric", "selectedXAxisMetricKey": PERCENT_OF_ROWS} if percent else {}
+    return {
+        **_line(_BY_BUDGET, "budget"),
+        **axis,
+        "uuid": f"{KEY}-LINE-{_BY_BUDGET}-{most}",
+        "range": {"xMin": 0, "xMax": most if percent else 100 * most},
+    }
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _line(key: str, section: str, *, logarithmic: bool = False) -> dict[str, Any]:
+def _line(key: str, section: str) -> dict[str, Any]:
     return _chart("LINE", key, section) | {
         "metricKey": key,
         "selectedMetricKeys": [key],
         "xAxisKey": "step",
-        "xAxisScaleType": "log" if logarithmic else "linear",
+        "xAxisScaleType": "linear",
         "scaleType": "linear",
         "useGlobalXaxisKey": False,
         "lineSmoothness": 0,
     }
 
 
-def _parallel(runs: Sequence[Recorded]) -> dict[str, Any]:
-    params, metrics = axes(runs)
-    return _chart("PARALLEL", "parallel", "swept") | {
-        "selectedParams": params,
-        "selectedMetrics": metrics,
-        "showAllRuns": True,
-    }
+def _parallel(runs: Sequence[Recorded]) -> list[dict[str, Any]]:
+    shown = axes(runs)
+    options = {"selectedParams": [], "selectedMetrics": shown, "showAllRuns": True}
+    return [_chart("PARALLEL", "parallel", "swept") | options] if shown else []
 
 
 def _chart(kind: str, name: str, section: str) -> dict[str, Any]:

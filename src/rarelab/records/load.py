@@ -26,6 +26,9 @@ from rarelab.training.history import read_rows
 PARENT = "sweep"
 """The tag ``rarelab.kind`` of a sweep's parent run, which is not one of its arms."""
 
+VERDICT = "rarelab.verdict"
+"""The tag of a sweep's parent run with the headline of its latest verdict."""
+
 _DATA = "dataset"
 _SPLIT_SEED = "dataset.split_seed"
 _PAGE = 1000
@@ -194,8 +197,11 @@ class Records:
         ]
         return found[-1] if found else None
 
-    def publish(self, run: Run, note: str, metrics: Mapping[str, float], folder: Path) -> None:
-        """Attach a verdict to a run: in its description, as metrics, and a folder as artifacts.
+    def publish(
+        self, run: Run, headline: str, note: str, metrics: Mapping[str, float], folder: Path
+    ) -> None:
+        """Attach a verdict to a run: its headline as a tag, in words in the description, its
+        numbers as metrics, and a folder as artifacts.
 
         An earlier verdict in the description is replaced; the rest of it is kept.
         """
@@ -205,6 +211,7 @@ class Records:
         text = f"{_BEGIN}\n{note}\n{_END}\n{kept}".strip()
         now, names = now_ms(), Names()
         points = [Metric(names(key), metric_value(value), now, 0) for key, value in metrics.items()]
+        self._ask("set_tag", run.run_id, VERDICT, headline[:MAX_TAG])
         self._ask("set_tag", run.run_id, _NOTE, text[:MAX_TAG])
         self._ask("log_batch", run.run_id, metrics=points)
         self._ask("log_artifacts", run.run_id, str(folder), "verdict")

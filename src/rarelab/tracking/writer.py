@@ -29,6 +29,9 @@ ENDINGS = {
 """MLflow's names for our statuses."""
 
 CURVES = ("recall_at_q", "precision_at_recall")
+PERCENT_OF_ROWS = "curve/per cent of rows"
+"""The x axis of ``curve/recall_at_q`` in the dashboard: steps must be integers."""
+
 ARTIFACTS = (
     "config.yaml",
     "environment.json",
@@ -250,14 +253,17 @@ def row_points(row: dict[str, Any]) -> list[Point]:
 
 
 def curve_points(directory: Path, time: int) -> list[Point]:
-    """The run's curves as metrics ``curve/NAME``, with the x value as the integer step."""
+    """The run's curves as metrics ``curve/NAME``, with the x value as the integer step, and the
+    steps of recall by quantile in per cent of the rows, as the dashboard's x axis."""
     path = directory / "curves.json"
     if not path.is_file():
         return []
     curves = json.loads(path.read_text(encoding="utf-8"))
-    return [
+    points = [
         Point(f"curve/{name}", int(step), float("nan") if value is None else value, time)
         for name in CURVES
         if name in curves
         for step, value in zip(curves[name]["steps"], curves[name]["values"], strict=True)
     ]
+    steps = curves.get("recall_at_q", {}).get("steps", ())
+    return points + [Point(PERCENT_OF_ROWS, int(step), step / 100, time) for step in steps]
