@@ -6,9 +6,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,8 @@ from rarelab.errors import RequestError
 from rarelab.predict.served import _load_pyfunc
 from rarelab.runs.run import Outcome
 from rarelab.tracking import client, sync, write_status
+from rarelab.tracking.wheel import NAME as WHEEL
+from rarelab.tracking.wheel import wheel
 
 QUICK = ["trainer.max_epochs=1", "trainer.select=any", "loss=bce"]
 
@@ -60,7 +64,7 @@ FILES = {
     f"model/{name}"
     for name in (
         *("MLmodel", "model.json", "arrays.npz", "checkpoint.pt", "requirements.txt"),
-        *("python_env.yaml", "input_example.json", "serving_input_example.json"),
+        *("python_env.yaml", "input_example.json", "serving_input_example.json", WHEEL),
     )
 }
 
@@ -79,7 +83,8 @@ def test_a_run_leaves_an_mlflow_model(run: Outcome, home: Path) -> None:
     example = described.load_input_example(folder)
     needed = (Path(folder) / "requirements.txt").read_text().splitlines()
     assert f"rarelab=={package.__version__}" in needed
-    assert all("==" in line and "+" not in line for line in needed)
+    assert needed[0] == "--find-links ."  # where the wheel lies
+    assert all("==" in line and "+" not in line for line in needed[1:])
     served = _load_pyfunc(folder)
     assert served.predict(example)["score"].notna().all()
 
@@ -209,3 +214,52 @@ def test_mlflow_serves_the_model_of_a_run(run: Outcome, home: Path, tmp_path: Pa
         assert again == pytest.approx(expected["score"].tolist(), rel=1e-5)
         status, answer = ask(address, b'{"dataframe_records": [{"amount": 1.0, "age": 20}]}')
         assert status == 400 and "country" in answer["message"]
+
+
+def test_the_wheel_beside_the_model_holds_the_package_as_installed(tmp_path: Path) -> None:
+    (tmp_path / WHEEL).write_bytes(wheel())
+    with zipfile.ZipFile(tmp_path / WHEEL) as archive:
+        assert archive.testzip() is None
+        packed = {name: archive.read(name) for name in archive.namelist()}
+    package_folder = Path(package.__file__).parent
+    for path in package_folder.rglob("*.py"):
+        assert packed[f"rarelab/{path.relative_to(package_folder)}"] == path.read_bytes()
+    assert {"rarelab/conf/train.yaml", "rarelab/conf/experiments/losses.yaml"} <= {*packed}
+    (record,) = [content for name, content in packed.items() if name.endswith("/RECORD")]
+    listed = {line.split(",")[0] for line in record.decode().splitlines()}
+    assert listed == {*packed}
+    wheel.cache_clear()
+    assert wheel() == (tmp_path / WHEEL).read_bytes()
+
+
+@pytest.mark.slow
+def test_the_requirements_of_a_model_install_where_no_index_has_the_package(
+    run: Outcome, home: Path, tmp_path: Path
+) -> None:
+    downloaded = Path(client(uri(home)).download_artifacts(run.run_id, "model", str(tmp_path)))
+    folder = downloaded.rename(tmp_path / "a model")
+    environment = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    python = environment / "bin" / "python"
+    # Without the libraries, which are an index's: they are borrowed.
+    needed = folder / "requirements.txt"
+    needed.write_text("\n".join(needed.read_text().splitlines()[:2]) + "\n")
+    install = ["pip", "install", "--no-deps", "--no-index", "-r", needed]
+    subprocess.run([python, "-m", *install], check=True, cwd="/")
+    (site,) = (environment / "lib").glob("python*/site-packages")
+    (site / "libraries.pth").write_text(sysconfig.get_path("purelib"))
+    code = (
+        "import json, sys, mlflow, pandas, rarelab; model = mlflow.pyfunc.load_model(sys.argv[1]);"
+        "rows = pandas.read_csv(sys.argv[2], dtype={'age': float}).drop(columns='fraud');"
+        "found = model.predict(rows);"
+        "print(json.dumps([rarelab.__file__, found['score'].astype(float).tolist()]))"
+    )
+    done = subprocess.run(
+        [python, "-c", code, folder, tmp_path / "new.csv"],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True, text=True, check=True, cwd=tmp_path,
+    )  # fmt: skip
+    where, scores = json.loads(done.stdout.splitlines()[-1])
+    assert str(environment) in where
+    expected = package.load(run.directory).score(tmp_path / "new.csv")["score"]
+    assert scores == expected.astype(float).tolist()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from rarelab.tracking import wheel
 from rarelab.tracking.settings import importing_mlflow
 from rarelab.version import __version__
 
@@ -28,8 +29,8 @@ _SERVED_EXAMPLE = "serving_input_example.json"
 
 @importing_mlflow()
 def describe(folder: Path, run_id: str) -> bool:
-    """Write ``MLmodel``, requirements and an example beside ``model.json``; False if the run has no
-    model that can be served."""
+    """Write ``MLmodel``, the requirements with this package's wheel, and an example beside
+    ``model.json``; False if the run has no model that can be served."""
     from mlflow.models import Model, ModelSignature
 
     try:
@@ -39,6 +40,7 @@ def describe(folder: Path, run_id: str) -> bool:
     if "unavailable" in facts:
         return False
     kind = _write_example(folder, facts)
+    (folder / wheel.NAME).write_bytes(wheel.wheel())
     (folder / _REQUIREMENTS).write_text("\n".join(_requirements()) + "\n", encoding="utf-8")
     python = platform.python_version()
     environment = f"python: {python}\ndependencies:\n- -r {_REQUIREMENTS}\n"
@@ -99,9 +101,11 @@ def _signature(facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _requirements() -> list[str]:
-    """The installed versions, without local build tags (``+cpu``)."""
+    """The installed versions, without local build tags (``+cpu``); this package from the wheel
+    beside the file (pip looks for it relative to the file, and before any index)."""
     versions = {name: metadata.version(name).partition("+")[0] for name in _PACKAGES}
-    return [f"rarelab=={__version__}", *(f"{name}=={v}" for name, v in versions.items())]
+    own = ["--find-links .", f"rarelab=={__version__}"]
+    return [*own, *(f"{name}=={v}" for name, v in versions.items())]
 
 
 def _write_json(path: Path, content: Any) -> None:
