@@ -283,11 +283,11 @@ def test_a_pair_of_runs_is_compared_over_the_test_rows(home: Path) -> None:
     with_rows(home, {"bce": 1.0, "smooth_ap": 2.5}, rows=3000, seeds=1, noise=0.1)
     records = Records(home)
     first, second = sorted(records.runs("study"), key=lambda run: run.name)
-    told = compare_pair(records, first, second, "test/aucpr", 0.95)
+    told = compare_pair(records, first, second, "test/aucpr", 0.95).text()
     assert told.startswith(f"loss=smooth_ap ({second.run_id[:8]}) against loss=bce")
     assert ": better\n" in told and "3,000 test rows (60 positive)" in told
-    assert ": worse\n" in compare_pair(records, second, first, "test/aucpr", 0.95)
-    same = compare_pair(records, first, first, "test/aucpr", 0.95)
+    assert ": worse\n" in compare_pair(records, second, first, "test/aucpr", 0.95).text()
+    same = compare_pair(records, first, first, "test/aucpr", 0.95).text()
     assert ": no difference shown\n" in same and "p = 1.000" in same
     with pytest.raises(RequestError, match=r"did you mean 'test/recall_at_q/0\.005'"):
         compare_pair(records, first, second, "test/recall_at_q", 0.95)

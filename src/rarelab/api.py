@@ -1,11 +1,18 @@
-"""The Python interface to ``rarelab train``, for notebooks."""
+"""The commands as functions, for notebooks and programs."""
 
 import logging
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from rarelab.predict.loaded import LoadedRun
 
 # Hydra's state is global to the process, so threads take turns.
 _AT_WORK = threading.RLock()
@@ -51,6 +58,69 @@ def train(overrides: Sequence[str], folders: Sequence[str] = ()) -> Any:
         )
         for result in results
     ]
+
+
+def load(
+    run: str | os.PathLike[str],
+    *,
+    home: str | os.PathLike[str] | None = None,
+    uri: str | None = None,
+    allow_targets: Sequence[str] = (),
+) -> "LoadedRun":
+    """The model of a recorded run, with its preprocessing, to score new rows.
+
+    ``scorer.score(rows)`` takes a frame of raw columns, or the path of a table, and returns a frame
+    under the same index with the columns that ``rarelab predict`` writes: ``score``, what the run
+    calibrated or decides by, and ``alert`` with ``budget=``. ``scorer.threshold(budget)`` is the
+    score from which a row alerts; ``scorer.columns`` and ``scorer.classes`` are what goes in and
+    what is told apart. The run's test rows, in their order, get the recorded scores bit for bit.
+
+    Args:
+        run: the run's MLflow id, a prefix of it, its folder's name, or the path of its folder.
+        home: the folder of the records; default: ``RARELAB_HOME``, else ``outputs/``.
+        uri: the MLflow store or server of a run that has no folder here.
+        allow_targets: modules of your own that the model's class may come from.
+
+    Raises:
+        rarelab.errors.RequestError: there is no such run, or it left no model.
+        rarelab.errors.RarelabError: its files are damaged, or from a newer version.
+    """
+    from rarelab.paths import home as home_of
+    from rarelab.predict.loaded import load_run
+
+    return load_run(run, home_of(home), uri, allow_targets)
+
+
+class ComparePackage(ModuleType):
+    """The package ``rarelab.compare`` as a function."""
+
+    def __call__(self, overrides: Sequence[str], *, report: bool = False) -> "DataFrame":
+        """Compare recorded runs, like ``rarelab compare`` with the same overrides, as a frame.
+
+        A row per arm (and data set), the baseline first, then by difference, with the unrounded
+        numbers of the command's table: ``arm``, ``runs``, ``mean``, ``difference`` with its
+        interval ``low`` to ``high``, ``p``, ``p_holm``, ``verdict`` and what they rest on. With
+        ``runs=[ID,ID]``, a row per run. Nothing is printed, and nothing written without ``report``.
+
+        Args:
+            overrides: as for the command: ``["experiment=creditcard", "baseline=bce"]``.
+            report: also write the command's report and attach it to the sweep's run; the frame's
+                ``attrs["report"]`` is its path.
+
+        Raises:
+            rarelab.errors.RequestError: the request was invalid.
+            rarelab.errors.RarelabError: the store does not answer.
+        """
+        from rarelab.compare.command import compared
+        from rarelab.config.compose import compose_compare
+
+        with _AT_WORK:
+            return compared(compose_compare(list(overrides)), list(overrides), report=report)
+
+
+def make_callable(package: Any) -> None:
+    """Let ``rarelab.compare`` be called, with the documentation of :class:`ComparePackage`."""
+    package.__class__, package.__doc__ = ComparePackage, ComparePackage.__call__.__doc__
 
 
 @contextmanager

@@ -24,6 +24,8 @@ rarelab: does training on a ranking loss beat cross-entropy on your rare positiv
   rarelab data fetch NAME...           download them with pinned hashes
   rarelab data path NAME               print where a data set is stored
   rarelab predict RUN_ID FILE          score a CSV or Parquet file; budget=0.005 also alerts
+  rarelab export RUN_ID onnx           its preprocessing and model as one ONNX graph, checked
+  rarelab refit RUN_ID                 its configuration once more, on all rows
   rarelab reproduce RUN_ID             train a recorded run again and compare every metric
   rarelab sync                         push records that are only on disk to MLflow
   rarelab ui [EXPERIMENT]              MLflow's dashboard of its runs, on 127.0.0.1
@@ -111,6 +113,8 @@ def _command(name: str) -> Callable[[list[str]], int]:
         "compare": _compare,
         "data": _data,
         "predict": _predict,
+        "export": _export,
+        "refit": _refit,
         "reproduce": _reproduce,
         "sync": _sync,
         "ui": _ui,
@@ -223,6 +227,48 @@ def _predict(arguments: list[str]) -> int:
     done = predict(asked, home(chosen.home), chosen.uri)
     print(done, file=sys.stderr if asked.output == "-" else sys.stdout)
     return 0
+
+
+def _export(arguments: list[str]) -> int:
+    parser = _of_a_run("export")
+    parser.add_argument("form", metavar="onnx", help="the format")
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="output=PATH.onnx, tolerance=1e-5, allow_targets=[..]",
+    )
+    chosen = parser.parse_args(arguments)
+
+    from rarelab.paths import home
+    from rarelab.predict.export import export, request
+
+    asked = request(chosen.run, chosen.form, chosen.settings)
+    print(export(asked, home(chosen.home), chosen.uri))
+    return 0
+
+
+def _refit(arguments: list[str]) -> int:
+    parser = _of_a_run("refit")
+    parser.add_argument("settings", nargs="*", metavar="allow_targets=[MODULE]")
+    chosen = parser.parse_args(arguments)
+
+    from rarelab.paths import home
+    from rarelab.runs.console import configure_console
+    from rarelab.runs.refit import refit
+    from rarelab.runs.reproduce import allowed_modules
+
+    configure_console()
+    refit(chosen.run, home(chosen.home), chosen.uri, allowed_modules(chosen.settings))
+    return 0
+
+
+def _of_a_run(command: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"rarelab {command}")
+    parser.add_argument("run", metavar="RUN_ID", help="MLflow id, its beginning, or folder name")
+    parser.add_argument("--home", help="records folder; default: RARELAB_HOME, else outputs/")
+    parser.add_argument("--uri", help="the MLflow store or server, for runs not on disk")
+    return parser
 
 
 def _reproduce(arguments: list[str]) -> int:

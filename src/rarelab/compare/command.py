@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from rarelab.compare import tables, words
 from rarelab.compare.contrast import by_difference
 from rarelab.compare.costs import Costs
 from rarelab.compare.study import Options, Study, as_number, study
-from rarelab.compare.two_runs import compare_pair
+from rarelab.compare.two_runs import Pair, compare_pair
 from rarelab.errors import RequestError
 from rarelab.records.load import Records
 from rarelab.records.names import printable
@@ -26,18 +28,44 @@ def compare(cfg: Mapping[str, Any], overrides: Sequence[str] = ()) -> Path | Non
     Raises:
         RequestError: for an invalid request; nothing is written then.
     """
+    records, found = _found(cfg)
+    if isinstance(found, Pair):
+        print(found.text())
+        return None
+    print(text(found))
+    report, where = _report(found, records, overrides)
+    print(f"\n{where}\n\nreport: {report}")
+    return report
+
+
+def compared(
+    cfg: Mapping[str, Any], overrides: Sequence[str] = (), *, report: bool = False
+) -> pd.DataFrame:
+    """The comparison of ``conf/compare.yaml`` as a frame, a row per arm; writes the report only if
+    asked to, and prints nothing.
+
+    Raises:
+        RequestError: for an invalid request.
+    """
+    records, found = _found(cfg)
+    if isinstance(found, Pair):
+        if report:
+            raise RequestError("report=True: a pair of runs has no report")
+        return pd.DataFrame(found.flat())
+    frame = pd.DataFrame(tables.flat(found))
+    if report:
+        frame.attrs["report"] = str(_report(found, records, overrides)[0])
+    return frame
+
+
+def _found(cfg: Mapping[str, Any]) -> tuple[Records, Study | Pair]:
     options = options_of(cfg)
     options.check()
     records = Records(options.home, options.uri)
     if options.runs:
         first, second = (records.run(run_id) for run_id in options.runs)
-        print(compare_pair(records, first, second, options.metric, options.level))
-        return None
-    found = study(records, options)
-    print(text(found))
-    report = _report(found, records, overrides)
-    print(f"\nreport: {report}")
-    return report
+        return records, compare_pair(records, first, second, options.metric, options.level)
+    return records, study(records, options)
 
 
 def options_of(cfg: Mapping[str, Any]) -> Options:
@@ -94,7 +122,8 @@ def text(found: Study) -> str:
     return "\n\n".join(parts)
 
 
-def _report(found: Study, records: Records, overrides: Sequence[str]) -> Path:
+def _report(found: Study, records: Records, overrides: Sequence[str]) -> tuple[Path, str]:
+    """Write the report; its path, and a line that says where else it went."""
     # Templates and figures take a second to import, so print the verdict first.
     gallery = importlib.import_module("rarelab.compare.gallery")
     report = importlib.import_module("rarelab.compare.report")
@@ -102,8 +131,7 @@ def _report(found: Study, records: Records, overrides: Sequence[str]) -> Path:
     pictures = gallery.draw(found, records, folder / "figures")
     path = report.write(found, records, pictures, folder, report.command_of(overrides))
     report.point_latest(folder)
-    print(f"\n{_publish(found, records, folder)}")
-    return path
+    return path, _publish(found, records, folder)
 
 
 def _publish(found: Study, records: Records, folder: Path) -> str:

@@ -1,7 +1,10 @@
 """One run against another, over resampled test rows."""
 
+from dataclasses import dataclass
+from typing import Any
+
 from rarelab.compare.contrast import BETTER, NO_DIFFERENCE, WORSE
-from rarelab.compare.rows import can_be_resampled, read_test_rows, resample, row_noise
+from rarelab.compare.rows import RowNoise, can_be_resampled, read_test_rows, resample, row_noise
 from rarelab.compare.words import number, p_value, percent
 from rarelab.errors import RequestError, nearest
 from rarelab.metrics.bootstrap import FEWEST_POSITIVES
@@ -10,7 +13,53 @@ from rarelab.records.load import Records, Run
 from rarelab.records.names import labels, printable
 
 
-def compare_pair(records: Records, first: Run, second: Run, metric: str, level: float) -> str:
+@dataclass(frozen=True)
+class Pair:
+    """The first and the second run's names and values, and the second's difference from the
+    first."""
+
+    runs: tuple[str, str]
+    names: tuple[str, str]
+    values: tuple[float, float]
+    metric: str
+    level: float
+    noise: RowNoise
+    verdict: str
+
+    def flat(self) -> list[dict[str, Any]]:
+        """A flat record per run, unrounded; the first has no difference."""
+        first, second = (
+            {"arm": name, "run": run, "metric": self.metric, "value": value}
+            for name, run, value in zip(self.names, self.runs, self.values, strict=True)
+        )
+        noise = self.noise
+        return [
+            first | {"verdict": "baseline"},
+            second
+            | {"verdict": self.verdict, "difference": noise.difference, "low": noise.low}
+            | {"high": noise.high, "level": self.level, "p": noise.p}
+            | {"test_rows": noise.rows, "resamples": noise.resamples},
+        ]
+
+    def text(self) -> str:
+        """The terminal output."""
+        noise, names = self.noise, [printable(name) for name in self.names]
+        low, high = number(noise.low, signed=True), number(noise.high, signed=True)
+        return "\n".join(
+            [
+                f"{names[1]} against {names[0]}: {self.verdict}",
+                f"  {self.metric}  {number(self.values[1])} against {number(self.values[0])}: "
+                f"{number(noise.difference, signed=True)} [{low}, {high}] "
+                f"({percent(self.level)}), {p_value(noise.p)}",
+                f"  paired bootstrap over {noise.rows:,} test rows ({noise.positives:,} positive), "
+                f"{noise.resamples:,} resamples",
+                "  this is about these two trained models on rows like these; comparing their "
+                "configurations takes several seeds",
+            ]
+        )
+
+
+def compare_pair(records: Records, first: Run, second: Run, metric: str, level: float) -> Pair:
     """Compare ``second`` with ``first`` by a paired bootstrap over test rows.
 
     Raises:
@@ -39,23 +88,19 @@ def compare_pair(records: Records, first: Run, second: Run, metric: str, level: 
     except ValueError as error:
         raise RequestError(f"runs: {error}, so they cannot be paired") from error
     noise = row_noise(values[1:] - values[:1], rows[0].targets, level=level)
-    names = [printable(name) for name in _names(first, second)]
     verdict = NO_DIFFERENCE
     if noise.p <= 1 - level:
         good = (noise.difference > 0) == higher_is_better(metric)
         verdict = BETTER if good else WORSE
-    low, high = number(noise.low, signed=True), number(noise.high, signed=True)
-    return "\n".join(
-        [
-            f"{names[1]} against {names[0]}: {verdict}",
-            f"  {metric}  {number(values[1, 0])} against {number(values[0, 0])}: "
-            f"{number(noise.difference, signed=True)} [{low}, {high}] ({percent(level)}), "
-            f"{p_value(noise.p)}",
-            f"  paired bootstrap over {noise.rows:,} test rows ({noise.positives:,} positive), "
-            f"{noise.resamples:,} resamples",
-            "  this is about these two trained models on rows like these; comparing their "
-            "configurations takes several seeds",
-        ]
+    one, other = _names(first, second)
+    return Pair(
+        runs=(first.run_id, second.run_id),
+        names=(one, other),
+        values=(float(values[0, 0]), float(values[1, 0])),
+        metric=metric,
+        level=level,
+        noise=noise,
+        verdict=verdict,
     )
 
 

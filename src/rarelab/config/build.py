@@ -2,7 +2,7 @@
 
 import copy
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,15 +151,19 @@ class Prepared:
     costs: Matrix | None
 
 
-def prepared(cfg: DictConfig) -> Prepared:
+def prepared(
+    cfg: DictConfig, shared_out: Callable[[Splits], Splits] = lambda splits: splits
+) -> Prepared:
     """Load the data and build everything, without training or writing anything.
+
+    ``shared_out`` may deal the rows out differently (a refit trains on all of them).
 
     Raises:
         RequestError: a constructor refuses a value; parts do not fit each other, the data or
             several processes; or the schedule never reaches an epoch that can be selected.
     """
     chosen, data = trainer(cfg), dataset(cfg)
-    splits = data.splits(stream_seed(cfg.seed, "draw"))
+    splits = shared_out(data.splits(stream_seed(cfg.seed, "draw")))
     costs = None if cfg.costs is None else cost_matrix(cfg.costs, splits.classes)
     sizes = Sizes(splits, chosen, sampler(cfg))
     built, todo = model(cfg, sizes), None

@@ -47,6 +47,16 @@ def compose_train(overrides: list[str]) -> tuple[DictConfig, dict[str, str | Non
         return _compose(overrides)
 
 
+def compose_compare(overrides: list[str]) -> DictConfig:
+    """The configuration of ``rarelab compare`` with these overrides.
+
+    Raises:
+        RequestError: as for :func:`compose_train`.
+    """
+    with one_line_errors(overrides, "compare"):
+        return _compose(quoted(overrides), "compare")[0]
+
+
 def _compose(
     overrides: list[str], config: str = CONFIG_NAME
 ) -> tuple[DictConfig, dict[str, str | None]]:

@@ -120,8 +120,9 @@ class Splits:
 
     @cached_property
     def prevalence(self) -> dict[str, Any]:
-        """Split -> rate of positives; for a multi-class task, split -> {class name: rate}."""
-        return {name: self._rates(table) for name, table in self.tables()}
+        """Split -> rate of positives; for a multi-class task, split -> {class name: rate}. A split
+        without rows is left out."""
+        return {name: self._rates(table) for name, table in self.tables() if len(table)}
 
     def _rates(self, table: Table) -> Any:
         counts = torch.bincount(table.labels(), minlength=len(self.classes)).double()

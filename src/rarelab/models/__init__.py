@@ -2,7 +2,7 @@
 
 from rarelab.models.boosting import HistGradientBoosting
 from rarelab.models.classifier import Classifier, adapted, is_classifier
-from rarelab.models.estimator import Estimator, Portable, raw_scores
+from rarelab.models.estimator import Estimator, Exportable, Portable, Refittable, raw_scores
 from rarelab.models.gru import GRU
 from rarelab.models.mlp import MLP, Linear
 from rarelab.models.prior import set_output_prior
@@ -13,10 +13,12 @@ __all__ = [
     "MLP",
     "Classifier",
     "Estimator",
+    "Exportable",
     "FTTransformer",
     "HistGradientBoosting",
     "Linear",
     "Portable",
+    "Refittable",
     "TabularResNet",
     "adapted",
     "is_classifier",

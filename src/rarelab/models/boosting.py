@@ -25,9 +25,10 @@ class HistGradientBoosting:
     (creditcard, three splits: average precision 0.47, 0.70, 0.52 against 0.85, 0.89, 0.88 for
     these). Missing values need no imputation.
 
-    Satisfies ``Estimator`` and ``Portable``. ``scores`` are log-odds [N, 1], or class scores
-    [N, C]. Uses torch's thread count, so the trainer's setting applies. Raises RequestError for
-    values out of range or a wrong input shape, RarelabError for scores before the fit.
+    Satisfies ``Estimator``, ``Portable``, ``Exportable`` and ``Refittable``. ``scores`` are
+    log-odds [N, 1], or class scores [N, C]. Uses torch's thread count, so the trainer's setting
+    applies. Raises RequestError for values out of range or a wrong input shape, RarelabError for
+    scores before the fit.
 
     Source: Ke et al., LightGBM, NeurIPS 2017; scikit-learn's user guide.
     """
@@ -102,7 +103,7 @@ class HistGradientBoosting:
 
     def state(self) -> dict[str, np.ndarray]:
         """The fitted trees as arrays by name."""
-        return PlainTrees.of(self.booster).arrays()
+        return self._trees().arrays()
 
     def load_state(self, arrays: dict[str, np.ndarray]) -> None:
         """Load the trees from :meth:`state`; the scores are the same, bit for bit.
@@ -112,6 +113,35 @@ class HistGradientBoosting:
         if not set(trees.classes_.tolist()) <= set(range(max(2, self.num_outputs))):
             raise ValueError(f"the trees score the classes {trees.classes_.tolist()[:9]}")
         self.booster = trees
+
+    def kept(self) -> dict[str, Any]:
+        """The parameters that fit as many iterations as this fit has, without stopping early."""
+        trees = self._trees()
+        rounds = len(trees.roots) // len(trees.baseline)
+        return {"max_iter": rounds, "n_iter_no_change": 0}
+
+    def onnx_graph(self) -> Any:
+        """The trees as an ONNX model, from ``features`` [N, F] to ``scores`` [N, num_outputs]."""
+        from rarelab.models.tree_graph import tree_graph
+
+        trees = self._trees()
+        known = [int(label) for label in trees.classes_]
+        if self.num_outputs == 1:
+            return tree_graph(trees, [[(0, 1.0)]], trees.baseline)
+        if len(trees.baseline) == 1:
+            outputs = [[(known[0], -0.5), (known[1], 0.5)]]
+        else:
+            outputs = [[(label, 1.0)] for label in known]
+        base = np.full(self.num_outputs, _ABSENT)
+        base[known] = 0.0
+        for score, columns in zip(trees.baseline, outputs, strict=True):
+            for column, factor in columns:
+                base[column] += factor * score
+        return tree_graph(trees, outputs, base)
+
+    def _trees(self) -> PlainTrees:
+        fitted = self.booster
+        return fitted if isinstance(fitted, PlainTrees) else PlainTrees.of(fitted)
 
     def _columns(self, raw: np.ndarray) -> np.ndarray:
         known = self.booster.classes_

@@ -1,6 +1,6 @@
 """The interface of a model that is not trained by gradient steps."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from numpy.typing import NDArray
@@ -49,6 +49,24 @@ class Portable(Protocol):
 
     def load_state(self, arrays: dict[str, NDArray]) -> None:
         """Load what :meth:`state` returned, instead of fitting."""
+        ...
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """An estimator that can be written as an ONNX graph."""
+
+    def onnx_graph(self) -> Any:
+        """An ``onnx.ModelProto`` from ``features`` float32 [N, F] to ``scores`` [N, C]."""
+        ...
+
+
+@runtime_checkable
+class Refittable(Protocol):
+    """An estimator that may stop early on validation, and can repeat a fit without it."""
+
+    def kept(self) -> dict[str, Any]:
+        """The parameters that fit as many rounds as this fit has, without stopping early."""
         ...
 
 

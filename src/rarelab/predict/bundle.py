@@ -8,6 +8,7 @@ from allowed targets.
 """
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterable
@@ -37,6 +38,8 @@ from rarelab.training import Trainer
 from rarelab.training.keeper import load
 from rarelab.version import __version__
 
+log = logging.getLogger("rarelab")
+
 FOLDER = "model"
 ARRAYS = "arrays.npz"
 WEIGHTS = "checkpoint.pt"
@@ -45,16 +48,22 @@ _SCORING = ("eval_batch_size", "threads", "precision")
 
 
 def write_model(
-    directory: Path, cfg: DictConfig, splits: Splits, model: nn.Module | Estimator
+    directory: Path,
+    cfg: DictConfig,
+    splits: Splits,
+    model: nn.Module | Estimator,
+    refit_of: str | None = None,
 ) -> str | None:
     """Write the ``model/`` of a run that has its ``checkpoint.pt`` and ``predictions.parquet``.
 
     If the run cannot score new rows, only ``model.json`` is written, with the reason, which is
-    returned.
+    returned. ``refit_of`` is the run whose validation rows the thresholds were chosen on, if not
+    its own.
     """
     folder = directory / FOLDER
     folder.mkdir(exist_ok=True)
     facts: dict[str, Any] = {"format": FORMAT, "rarelab": __version__, "run": directory.name}
+    facts |= {} if refit_of is None else {"refit_of": refit_of}
     reason, fit = _fit_or_why_not(splits, model)
     if reason is not None:
         _write_facts(folder, facts | {"unavailable": reason})
@@ -109,6 +118,12 @@ def read_model(folder: Path, allow: Iterable[str] = ()) -> Scorer:
         _try(scorer, facts["example"])
     except Exception as error:
         raise damaged(folder, error) from error
+    if "refit_of" in facts:
+        log.warning(
+            "note: %s was trained on all rows; its threshold is that of %s, unverified",
+            facts["run"],
+            facts["refit_of"],
+        )
     return scorer
 
 

@@ -64,7 +64,10 @@ class Scorer:
                 are not of the shape they had.
         """
         rows: Any = frame  # the preprocessor refuses what it does not take
-        x = torch.from_numpy(self.preprocessor.transform(rows))
+        return self.scores_of(torch.from_numpy(self.preprocessor.transform(rows)))
+
+    def scores_of(self, x: Tensor) -> Tensor:
+        """Raw scores of rows [N, F] that are preprocessed already."""
         with limited_threads(self.trainer.threads):
             if isinstance(self.model, Estimator):
                 return raw_scores(self.model, x, len(score_columns(self.classes)))

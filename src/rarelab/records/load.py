@@ -29,6 +29,9 @@ PARENT = "sweep"
 VERDICT = "rarelab.verdict"
 """The tag of a sweep's parent run with the headline of its latest verdict."""
 
+REFIT = "refit"
+"""The tag ``rarelab.kind`` of a run trained on all rows, which shows nothing: no row tests it."""
+
 _DATA = "dataset"
 _SPLIT_SEED = "dataset.split_seed"
 _PAGE = 1000
@@ -143,12 +146,12 @@ class Records:
         return {found.name: found.experiment_id for found in self._ask("search_experiments")}
 
     def runs(self, experiment: str) -> list[Run]:
-        """The runs of an experiment without its sweeps' parent runs, oldest first.
+        """The runs of an experiment without its sweeps' parent runs and refits, oldest first.
 
         Raises:
             RequestError: there is no such experiment, or it has no runs.
         """
-        found = [run for run in self._all(experiment) if not _is_parent(run)]
+        found = [run for run in self._all(experiment) if not _shows_nothing(run)]
         if not found:
             raise RequestError(f"experiment={experiment}: no run has been recorded in it")
         return found
@@ -280,8 +283,8 @@ _STATUSES = {
 }
 
 
-def _is_parent(run: Run) -> bool:
-    return run.tags.get("rarelab.kind") == PARENT
+def _shows_nothing(run: Run) -> bool:
+    return run.tags.get("rarelab.kind") in (PARENT, REFIT)
 
 
 def _number(text: str | None) -> int | None:

@@ -41,7 +41,8 @@ class Record:
 
     With ``trainer.resume=auto`` an unfinished run of the same job whose process has died is
     resumed: same folder, same MLflow run, from the newest intact checkpoint. ``stop`` is called
-    between steps; training raises the exception it returns, if any.
+    between steps; training raises the exception it returns, if any. ``prefix`` sets the folder and
+    the signature apart from those of a run of the same configuration.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Record:
         parent: str | None = None,
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
+        prefix: str = "",
         stop: Callable[[], BaseException | None] = lambda: None,
     ) -> None:
         self._cfg = cfg
@@ -68,7 +70,7 @@ class Record:
         self._sink = build.instantiate(cfg, "tracking", facts)
         self._modules = code_modules(targets_in(cfg))
         job = {
-            "rarelab.signature": signature(cfg),
+            "rarelab.signature": f"{prefix}{signature(cfg)}",
             "rarelab.code": fingerprint(self._modules),
             "rarelab.data": data,
             "rarelab.data_digest": splits.digest,
@@ -77,13 +79,13 @@ class Record:
         self._claim = partial(
             claim,
             self.home / "runs" / self.experiment,
-            f"{label(cfg, choices)}-{job['rarelab.signature'][:8]}",
+            f"{prefix}{label(cfg, choices)}-{signature(cfg)[:8]}",
             goes_on=lambda directory: resumes and same_job(directory, job),
         )
         rows = "/".join(str(len(table)) for _, table in splits.tables())
         self._tags = {**job, "rarelab.rows": rows, **(tags or {})}
         self._choices = choices
-        self._listeners: list[Callable[[Row], None]] = [self._remember]
+        self.listeners: list[Callable[[Row], None]] = [self._remember]
         self._let_go = owner.release
         self._job, self._stop = job, stop
         self._cadence = Cadence.parse(cfg.trainer.get("checkpoint_every", "auto"))
@@ -100,7 +102,7 @@ class Record:
         opened.callback(lambda: self._let_go(self.directory))
         opened.enter_context(owner.beating(self.directory))
         opened.enter_context(_logging_to(self.directory / "train.log"))
-        self.history = History(self.directory / "history.jsonl", self._listeners)
+        self.history = History(self.directory / "history.jsonl", self.listeners)
         self.checkpoints = Checkpoints(self.directory, self._job, self._cadence, self._stop)
         if self._continued:
             for row in self.history.cut(self.checkpoints.find(len(self.history))):
@@ -155,7 +157,7 @@ class Record:
         return [Path(file) for file in files if file]
 
     def listen(self, listener: Callable[[Row], None]) -> None:
-        self._listeners.append(listener)
+        self.listeners.append(listener)
 
     def append(self, step: int, metrics: dict[str, float]) -> None:
         self.history.append(step, metrics)

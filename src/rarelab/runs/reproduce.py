@@ -47,11 +47,11 @@ def reproduce(name: str, home: Path, uri: str | None = None, allow: Sequence[str
     """
     with tempfile.TemporaryDirectory() as fetched:
         recorded = find_run(home, name) or fetch_record(home, uri, name, Path(fetched))
-        entry, expected = _finished(recorded, name)
-        cfg = _configuration(recorded, home, allow)
+        entry, expected = finished(recorded, name)
+        cfg = configuration(recorded, home, allow)
         for line in _differences(recorded, entry, cfg):
             log.info("differs today: %s", line)
-    found, digest = _train_again(cfg, _choices(entry), home)
+    found, digest = _train_again(cfg, choices(entry), home)
     if digest != entry.tags.get("rarelab.data_digest", digest):
         log.warning("differs today: the rows of the data set (their digest has changed)")
     return _verdict(name, expected, found)
@@ -69,7 +69,7 @@ def allowed_modules(settings: Iterable[str]) -> list[str]:
     return modules
 
 
-def _finished(recorded: Path, name: str) -> tuple[Entry, Rows]:
+def finished(recorded: Path, name: str) -> tuple[Entry, Rows]:
     entry, ending = load_entry(recorded), read_status(recorded)
     if entry is None or not (isinstance(entry.tags, dict) and isinstance(entry.params, dict)):
         raise RequestError(f"{name}: its record cannot be read")
@@ -78,8 +78,8 @@ def _finished(recorded: Path, name: str) -> tuple[Entry, Rows]:
     status = ending["status"] if ending else "running"
     if status not in ("done", "diverged"):
         raise RequestError(f"{name}: its status is {status}; only a finished run can be reproduced")
-    if entry.tags.get("rarelab.kind") == "sweep":
-        raise RequestError(f"{name}: this is a sweep; reproduce its runs instead")
+    if kind := entry.tags.get("rarelab.kind"):
+        raise RequestError(f"{name}: this is a {kind}; name one of the runs it is made of")
     rows = _comparable(recorded / "history.jsonl")
     if not rows:
         raise RequestError(f"{recorded / 'history.jsonl'} holds no values to compare with")
@@ -101,7 +101,7 @@ def _comparable(history: Path) -> Rows:
     return [(step, m) for step, m in rows if not all(key.startswith("hp/") for key in m)]
 
 
-def _configuration(recorded: Path, home: Path, allow: Sequence[str]) -> DictConfig:
+def configuration(recorded: Path, home: Path, allow: Sequence[str]) -> DictConfig:
     path = recorded / "config.yaml"
     plain = recorded_config(path, allow)
     for group in _NEEDED:
@@ -119,7 +119,7 @@ def _configuration(recorded: Path, home: Path, allow: Sequence[str]) -> DictConf
     return cfg
 
 
-def _choices(entry: Entry) -> dict[str, str | None]:
+def choices(entry: Entry) -> dict[str, str | None]:
     return {group: entry.params.get(group) for group in groups.LEAVES}
 
 

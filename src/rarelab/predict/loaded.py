@@ -1,0 +1,96 @@
+"""A recorded run's model in Python: a frame or a file of raw rows in, a frame of scores out."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from rarelab.data.reading import find, read_table
+from rarelab.errors import RequestError
+from rarelab.predict.bundle import FOLDER, read_model
+from rarelab.predict.columns import check_columns
+from rarelab.predict.facts import FACTS, read_facts
+from rarelab.predict.scorer import Scorer, Threshold
+from rarelab.records.find import fetch_model, find_run
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run's model with its preprocessing; ``run`` is the name of the run's folder."""
+
+    run: str
+    scorer: Scorer = field(repr=False)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes; of two, the second is the positive one."""
+        return self.scorer.classes
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The raw columns that it needs, each with its kind: number, text or code."""
+        return dict(self.scorer.preprocessor.columns)
+
+    def score(
+        self,
+        rows: pd.DataFrame | str | os.PathLike[str],
+        budget: float | None = None,
+        drop: Sequence[str] = (),
+    ) -> pd.DataFrame:
+        """The columns that ``rarelab predict`` writes, a row per row, under the index of a frame.
+
+        Args:
+            rows: a frame of raw columns, or the path of a file as for ``rarelab predict``.
+            budget: share of rows that may alert; adds ``alert``.
+            drop: columns to ignore that were not in the training data.
+
+        Raises:
+            RequestError: the file cannot be read, a column does not match training, or the budget
+                is invalid.
+        """
+        kinds = self.scorer.preprocessor.columns
+        if isinstance(rows, str | os.PathLike):
+            path = find(str(rows), key="rows")
+            frame = read_table(path, text=[name for name, kind in kinds.items() if kind == "text"])
+        elif isinstance(rows, pd.DataFrame):
+            frame = rows
+        else:
+            raise RequestError(f"rows: expected a DataFrame or a path, got {type(rows).__name__}")
+        check_columns(frame, self.scorer.preprocessor, drop)
+        return self.scorer.table(frame, budget).set_axis(frame.index)
+
+    def threshold(self, budget: float) -> Threshold:
+        """The score from which a row alerts, chosen on validation (:meth:`Scorer.threshold`)."""
+        return self.scorer.threshold(budget)
+
+
+def load_run(
+    run: str | os.PathLike[str], home: Path, uri: str | None = None, allow: Sequence[str] = ()
+) -> LoadedRun:
+    """The model of the run that :func:`model_folder` finds.
+
+    Raises:
+        RequestError: there is no such run, it left no model, or its class is not allowed.
+    """
+    if allow and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))  # find the user's modules in the working directory
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = model_folder(run, home, uri, Path(scratch))
+        return LoadedRun(read_facts(folder)["run"], read_model(folder, allow))
+
+
+def model_folder(run: str | os.PathLike[str], home: Path, uri: str | None, scratch: Path) -> Path:
+    """The ``model/`` of a run, downloaded into ``scratch`` if it is only in MLflow.
+
+    ``run`` is an MLflow id, a prefix of it, a folder's name, or the path of a run's folder or of a
+    model's.
+    """
+    for path in (Path(run), Path(run) / FOLDER):
+        if (path / FACTS).is_file():
+            return path
+    directory = find_run(home, str(run))
+    return fetch_model(home, uri, str(run), scratch) if directory is None else directory / FOLDER
