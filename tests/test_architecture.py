@@ -22,6 +22,7 @@ LAYERS = (
     {"processes"},
     {"config"},
     {"training"},
+    {"boosting"},
     {"losses", "metrics", "data", "models"},
     {"functional", "figures"},
     {"errors", "files", "paths", "quoting", "streams", "version"},

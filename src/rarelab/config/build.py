@@ -3,7 +3,7 @@
 import copy
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from rarelab.boosting.boosted import Boosted
 from rarelab.config import groups
 from rarelab.config.check import check_leaf, check_value, parameters
 from rarelab.config.components import load_target
@@ -20,12 +21,14 @@ from rarelab.config.prepare import check_shared
 from rarelab.config.sizes import Sizes
 from rarelab.data.splits import Dataset, Splits, Table
 from rarelab.errors import RequestError, nearest
+from rarelab.losses.plain import plain_loss
 from rarelab.losses.prior import corrected
 from rarelab.losses.protocols import Indexed, Sampling
 from rarelab.metrics.costs import Matrix, cost_matrix
 from rarelab.models import Estimator, adapted, set_output_prior
 from rarelab.streams import drawing_from, stream_seed
 from rarelab.training.loop import Trainer, Work, reaches_main
+from rarelab.training.rounds import RoundWork, rounds_reach_main
 from rarelab.training.sampling import Natural, Sampler
 
 FROM_BUILDER = frozenset({"warmup_loss", "main_loss", "params", "optimizer"})
@@ -51,6 +54,8 @@ FROM_DATA = frozenset(
 """Parameters that a leaf may leave null: filled in from the data or from where the run goes."""
 
 SUPPLIED = FROM_BUILDER | FROM_DATA
+
+Model = nn.Module | Estimator | Boosted
 
 
 def check(cfg: DictConfig) -> None:
@@ -146,8 +151,8 @@ class Prepared:
 
     data: str
     sizes: Sizes
-    model: nn.Module | Estimator
-    work: Work | None
+    model: Model
+    work: Work | RoundWork | None
     costs: Matrix | None
 
 
@@ -169,7 +174,10 @@ def prepared(
     built, todo = model(cfg, sizes), None
     if chosen.devices > 1:
         check_shared(chosen, built)
-    if not isinstance(built, Estimator):
+    if isinstance(built, Boosted):
+        sizes = replace(sizes, rounds=built.rounds)
+        todo = round_work(cfg, sizes, built)
+    elif isinstance(built, nn.Module):
         todo = work(cfg, sizes, built, chosen.torch_device())
         if chosen.select == "main" and not reaches_main(chosen, todo):
             raise RequestError(
@@ -180,7 +188,7 @@ def prepared(
     return Prepared(data.identity(), sizes, built, todo, costs)
 
 
-def model(cfg: DictConfig, sizes: Sizes) -> nn.Module | Estimator:
+def model(cfg: DictConfig, sizes: Sizes) -> Model:
     """The model, with initial weights drawn from stream ``init`` and its output bias set to the
     training prior."""
     splits = sizes.splits
@@ -189,7 +197,7 @@ def model(cfg: DictConfig, sizes: Sizes) -> nn.Module | Estimator:
         _check_dimensions(built, splits)
         if isinstance(built, nn.Module):
             _try_network(built, splits)
-    if isinstance(built, Estimator):
+    if isinstance(built, Estimator | Boosted):
         if not isinstance(sizes.sampler, Natural):
             raise RequestError(
                 f"sampler: {type(built).__name__} fits all rows at once and draws no batches; "
@@ -213,7 +221,7 @@ def unfitted(cfg: DictConfig, facts: Mapping[str, Any]) -> Any:
         RequestError: it is neither a torch module nor an estimator.
     """
     built = adapted(instantiate(cfg, "model", facts), facts["num_outputs"])
-    if not isinstance(built, nn.Module | Estimator):
+    if not isinstance(built, nn.Module | Estimator | Boosted):
         raise RequestError(
             f"model._target_: {cfg.model._target_} returns a {type(built).__name__}, expected a "
             "torch module, a classifier of scikit-learn, or fit(train, val, seed) and scores(x); "
@@ -225,7 +233,7 @@ def unfitted(cfg: DictConfig, facts: Mapping[str, Any]) -> Any:
 _SHAPES = {2: "rows [N, F]", 3: "sequences [N, T, F]", 4: "images [N, C, H, W]"}
 
 
-def _check_dimensions(built: nn.Module | Estimator, splits: Splits) -> None:
+def _check_dimensions(built: Model, splits: Splits) -> None:
     expected, found = getattr(built, "input_ndim", None), splits.train.x.ndim
     if expected not in (None, found):
         takes, has = (_SHAPES.get(n, f"rows of {n - 1} dimensions") for n in (expected, found))
@@ -302,6 +310,37 @@ def work(cfg: DictConfig, sizes: Sizes, network: nn.Module, device: torch.device
         rare_class=int(sizes.class_counts().argmin()),
         sampler=sizes.sampler,
     )
+
+
+def round_work(cfg: DictConfig, sizes: Sizes, booster: Boosted) -> RoundWork:
+    """Everything the loop over rounds needs, on the CPU.
+
+    Raises:
+        RequestError: the trainer has a patience of its own, or no round can be selected.
+    """
+    if sizes.trainer.patience is not None:
+        raise RequestError(
+            f"trainer.patience={sizes.trainer.patience}: {type(booster).__name__} counts rounds, "
+            "not epochs; use model.early_stopping_round"
+        )
+    takes_loss = booster.takes_loss
+    work = RoundWork(
+        model=booster,
+        loss=loss(cfg, sizes) if takes_loss else plain_loss(sizes.splits.num_outputs),
+        train=sizes.splits.train,
+        val=sizes.splits.val,
+        rare_class=int(sizes.class_counts().argmin()),
+        per_epoch=sizes.steps_per_epoch,
+        seed=stream_seed(cfg.seed, "model"),
+    )
+    if sizes.trainer.select == "main" and not rounds_reach_main(work):
+        raise RequestError(
+            f"model.num_iterations={booster.rounds}: the schedule's warmup and blend leave no "
+            "round at the final main weight; raise it, shorten schedule.warmup_epochs or "
+            f"schedule.blend_epochs (an epoch is {work.per_epoch} rounds), or set "
+            "trainer.select=any"
+        )
+    return work
 
 
 def _moved(table: Table, device: torch.device) -> Table:

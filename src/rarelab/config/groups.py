@@ -29,7 +29,8 @@ class Group:
         name: the key.
         role: see :data:`Role`.
         holds: the type of its value; None for a leaf, i.e. a ``_target_`` with its parameters.
-        gradient: used only by models trained by gradient steps.
+        gradient: used only by models trained on a loss.
+        stepped: used only by models whose weights an optimiser steps.
         may_be_empty: its leaf may have no target and builds nothing then.
         free: keys of its leaf that change no recorded number and do not identify the run.
     """
@@ -38,6 +39,7 @@ class Group:
     role: Role = "run"
     holds: Any = None
     gradient: bool = False
+    stepped: bool = False
     may_be_empty: bool = False
     free: tuple[str, ...] = ()
 
@@ -52,8 +54,8 @@ GROUPS = (
     Group("loss", gradient=True),
     Group("warmup_loss", gradient=True),
     Group("schedule", gradient=True),
-    Group("optimizer", gradient=True),
-    Group("lr_schedule", gradient=True, may_be_empty=True),
+    Group("optimizer", gradient=True, stepped=True),
+    Group("lr_schedule", gradient=True, stepped=True, may_be_empty=True),
     Group("sampler"),
     Group("trainer", free=("checkpoint_every", "resume")),
     Group("tracking", "record"),
@@ -84,7 +86,10 @@ NEEDED = tuple(group.name for group in GROUPS if group.is_leaf and not group.may
 """The groups that every run needs a component of."""
 
 GRADIENT = tuple(group.name for group in GROUPS if group.gradient)
-"""The groups used only by models trained by gradient steps."""
+"""The groups used only by models trained on a loss."""
+
+STEPPED = tuple(group.name for group in GROUPS if group.stepped)
+"""The groups used only by models whose weights an optimiser steps."""
 
 NOT_OF_A_RUN = named("record", "sweep", "preset")
 """The keys that do not identify a run: not part of its signature, parameters or arm."""
@@ -115,8 +120,16 @@ def first_key(key: str) -> str:
 
 def unused(plain: Mapping[str, Any]) -> tuple[str, ...]:
     """The groups that a resolved configuration's model does not use: an estimator fits itself,
-    without a loss or an optimizer."""
-    return GRADIENT if _fits_itself(plain.get("model")) else ()
+    without a loss or an optimizer; a booster grows on a loss, without an optimizer."""
+    target = _class(plain.get("model"))
+    if target is None:
+        return ()
+    from rarelab.boosting.boosted import Boosted
+    from rarelab.models import Estimator, is_classifier
+
+    if issubclass(target, Boosted):
+        return STEPPED if target.takes_loss else GRADIENT
+    return GRADIENT if issubclass(target, Estimator) or is_classifier(target) else ()
 
 
 def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,11 +138,9 @@ def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in plain.items() if key not in left_out}
 
 
-def _fits_itself(leaf: Any) -> bool:
+def _class(leaf: Any) -> type | None:
     if not isinstance(leaf, Mapping) or "_target_" not in leaf:
-        return False
-    from rarelab.models import Estimator, is_classifier
-
+        return None
     module, _, name = str(leaf["_target_"]).rpartition(".")
     target = getattr(importlib.import_module(module), name, None)
-    return isinstance(target, type) and (issubclass(target, Estimator) or is_classifier(target))
+    return target if isinstance(target, type) else None

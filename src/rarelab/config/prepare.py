@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from rarelab.boosting.boosted import Boosted
+from rarelab.boosting.gradient import ranks
 from rarelab.config.sizes import Sizes
 from rarelab.data.splits import Splits
 from rarelab.errors import RequestError
@@ -15,16 +17,17 @@ from rarelab.metrics.bootstrap import FEWEST_POSITIVES
 from rarelab.models import Estimator
 from rarelab.models.layers import drawing, mixing_rows
 from rarelab.training import Trainer, Work
+from rarelab.training.rounds import RoundWork
 
 log = logging.getLogger("rarelab")
 
 _SHOWN = 3
 
 
-def check_shared(trainer: Trainer, model: nn.Module | Estimator) -> None:
+def check_shared(trainer: Trainer, model: nn.Module | Estimator | Boosted) -> None:
     """Refuse a model or device that several processes cannot train as one process would."""
     asked = f"trainer.devices={trainer.devices}"
-    if isinstance(model, Estimator):
+    if not isinstance(model, nn.Module):
         raise RequestError(
             f"{asked}: {type(model).__name__} fits all rows at once, in one process; leave it at 1"
         )
@@ -47,12 +50,14 @@ def check_shared(trainer: Trainer, model: nn.Module | Estimator) -> None:
         )
 
 
-def warn_before(sizes: Sizes, work: Work | None) -> None:
+def warn_before(sizes: Sizes, work: Work | RoundWork | None) -> None:
     """Log warnings about foreseeable problems."""
     for note in sizes.splits.notes:
         log.warning("note: %s", note)
     _warn_of_the_interval(sizes.splits)
-    if work is not None:
+    if isinstance(work, RoundWork):
+        _note_whole_table(work)
+    elif work is not None:
         _warn_of_batches(sizes, work)
         _warn_of_draws(sizes.trainer, work)
 
@@ -71,6 +76,17 @@ def _warn_of_the_interval(splits: Splits) -> None:
             rare[name],
             name,
             FEWEST_POSITIVES,
+        )
+
+
+def _note_whole_table(work: RoundWork) -> None:
+    main = getattr(work.loss, "main_loss", work.loss)
+    queue = getattr(main, "queue_size", 0)
+    if ranks(main) and queue:
+        log.info(
+            "note: loss.queue_size=%d has no effect: every round ranks all %d training rows",
+            queue,
+            len(work.train),
         )
 
 

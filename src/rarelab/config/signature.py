@@ -32,6 +32,8 @@ editing them changes no recorded number."""
 _LEFT_OUT = tuple(f"{name}." for name in _NOT_FOLLOWED)
 
 _LIBRARIES = ("torch", "numpy", "scipy", "pandas", "scikit-learn")
+_ONLY_FOR = {"rarelab.boosting.lightgbm": "lightgbm"}
+"""Module -> the library that counts for jobs that use it."""
 
 
 def signature(cfg: DictConfig | Mapping[str, Any]) -> str:
@@ -66,7 +68,8 @@ def code_modules(targets: Iterable[str]) -> dict[str, str]:
 
     Excluded: code that only displays, stores or starts a run (console, figures, tracking, the
     bundle for ``rarelab predict``, the sweep around the job). Numerical libraries (torch, numpy,
-    scipy, pandas, scikit-learn) count by version, other libraries not at all.
+    scipy, pandas, scikit-learn; a booster for the jobs that use it) count by version, other
+    libraries not at all.
     """
     modules: dict[str, str] = {}
     pending = [*_ALWAYS, *(_module_of(target) for target in targets)]
@@ -75,7 +78,8 @@ def code_modules(targets: Iterable[str]) -> dict[str, str]:
         if name not in modules and _is_followed(name):
             modules[name] = hashlib.sha256(_source(name)).hexdigest()
             pending += _imports(name)
-    libraries = {f"{name} (version)": importlib.metadata.version(name) for name in _LIBRARIES}
+    used = (*_LIBRARIES, *(name for module, name in _ONLY_FOR.items() if module in modules))
+    libraries = {f"{name} (version)": importlib.metadata.version(name) for name in used}
     return dict(sorted(modules.items())) | libraries
 
 

@@ -1,5 +1,6 @@
 """Parameters of the other components that follow from the data, the trainer and the sampler."""
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -18,14 +19,18 @@ class Sizes:
     splits: Splits
     trainer: Trainer
     sampler: Sampler = field(default_factory=Natural)
+    rounds: int | None = None
+    """For a model grown in rounds, which are its steps: how many there are."""
 
     @property
     def steps_per_epoch(self) -> int:
+        if self.rounds is not None:
+            return math.ceil(self.rounds / self.trainer.max_epochs)
         return self.trainer.steps_per_epoch(len(self.splits.train))
 
     @property
     def total_steps(self) -> int:
-        return self.steps_per_epoch * self.trainer.max_epochs
+        return self.rounds or self.steps_per_epoch * self.trainer.max_epochs
 
     def class_counts(self) -> torch.Tensor:
         """Training targets of each class, int64 [C]."""

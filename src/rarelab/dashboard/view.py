@@ -122,8 +122,8 @@ def state(runs: Sequence[Recorded], arms: Iterable[str]) -> dict[str, Any]:
 
 
 def choices(runs: Sequence[Recorded]) -> list[str]:
-    """The parameters in which the runs differ, at most ``_MAX_CHOICES``, without seeds: these are in
-    the runs' names, and the page would show an arm's mean of them."""
+    """The parameters in which the runs differ, at most ``_MAX_CHOICES``, without seeds: these are
+    in the runs' names, and the page would show an arm's mean of them."""
     differing = {key for item in differences([run.params for run in runs]) for key in item}
     named = [
         key

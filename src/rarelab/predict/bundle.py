@@ -23,13 +23,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from rarelab.config import build
+from rarelab.config.build import Model
 from rarelab.config.check import check_leaf, check_plain, parameters
 from rarelab.config.components import load_target
 from rarelab.config.sizes import Sizes
 from rarelab.data.splits import Splits
 from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.errors import RarelabError, RequestError
-from rarelab.models import Estimator, Portable
+from rarelab.models import Portable
 from rarelab.predict.arrays import ArrayRows
 from rarelab.predict.facts import FACTS, FORMAT, damaged, read_facts
 from rarelab.predict.rules import recorded_rules, restored_rules
@@ -51,7 +52,7 @@ def write_model(
     directory: Path,
     cfg: DictConfig,
     splits: Splits,
-    model: nn.Module | Estimator,
+    model: Model,
     refit_of: str | None = None,
 ) -> str | None:
     """Write the ``model/`` of a run that has its ``checkpoint.pt`` and ``predictions.parquet``.
@@ -189,10 +190,8 @@ def _try(scorer: Scorer, example: dict[str, Any]) -> None:
     scorer.table(frame, None if scorer.validation is None else 0.5)
 
 
-def _fit_or_why_not(
-    splits: Splits, model: nn.Module | Estimator
-) -> tuple[str | None, dict[str, NDArray]]:
-    """Why the run cannot score new rows, if so; else the fit of an estimator, by name."""
+def _fit_or_why_not(splits: Splits, model: Model) -> tuple[str | None, dict[str, NDArray]]:
+    """Why the run cannot score new rows, if so; else the fit of a model, if not in weights."""
     if splits.train.y.ndim != 1:
         return "it was trained on sequences, not on rows of a table", {}
     if not isinstance(splits.preprocessor, Preprocessor | None):

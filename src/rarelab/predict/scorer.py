@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rarelab.config.build import Model
 from rarelab.data.arguments import between
 from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.errors import RequestError
@@ -49,7 +50,7 @@ class Scorer:
     of a matrix product can differ.
     """
 
-    model: nn.Module | Estimator
+    model: Model
     trainer: Trainer
     preprocessor: Preprocessor | ArrayRows
     classes: tuple[str, ...]
@@ -69,9 +70,11 @@ class Scorer:
     def scores_of(self, x: Tensor) -> Tensor:
         """Raw scores of rows [N, F] that are preprocessed already."""
         with limited_threads(self.trainer.threads):
+            if isinstance(self.model, nn.Module):
+                return self.trainer.scores(self.model, x)
             if isinstance(self.model, Estimator):
                 return raw_scores(self.model, x, len(score_columns(self.classes)))
-            return self.trainer.scores(self.model, x)
+            return self.model.scores(x)
 
     def table(self, frame: pd.DataFrame | NDArray, budget: float | None = None) -> pd.DataFrame:
         """A row per row of the frame or array: ``score`` (or ``score/<class>``), the columns of the

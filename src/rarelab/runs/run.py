@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from rarelab.config import build
+from rarelab.config.build import Model
 from rarelab.config.prepare import warn_before
 from rarelab.data.splits import Splits
 from rarelab.metrics.costs import Matrix
@@ -27,7 +28,8 @@ from rarelab.training import Diverged, Trainer, Work
 from rarelab.training.history import Listener
 from rarelab.training.keeper import save
 from rarelab.training.loop import real_rows, validation_row
-from rarelab.training.progress import epoch_lines
+from rarelab.training.progress import epoch_lines, round_lines
+from rarelab.training.rounds import RoundWork, fit_rounds
 from rarelab.training.threads import limited_threads
 
 log = logging.getLogger("rarelab")
@@ -96,7 +98,10 @@ def run(
             if numbers and not record.history:
                 record.append(0, {f"hp/{key}": value for key, value in numbers.items()})
             diverged = None
-            if work is not None:
+            if isinstance(work, RoundWork):
+                with interruption.deferred():
+                    diverged = _fit_rounds(trainer, work, record)
+            elif work is not None:
                 with interruption.deferred(), company.joined(splits.digest) as work.team:
                     diverged = _fit(cfg.seed, trainer, work, record)
             elif isinstance(model, Estimator):
@@ -135,6 +140,24 @@ def _fit(seed: int, trainer: Trainer, work: Work, record: Record) -> Diverged | 
     return diverged
 
 
+def _fit_rounds(trainer: Trainer, work: RoundWork, record: Record) -> Diverged | None:
+    """The same for a model grown in rounds."""
+    final_weight = getattr(work.loss, "final_main_weight", 1.0)
+    record.listen(round_lines(work.model.rounds, final_weight, work.per_epoch))
+    diverged = None
+    try:
+        selection = fit_rounds(trainer, work, record.history, record.checkpoints)
+        state, best = selection.best_state, selection.metrics()
+    except Diverged as error:
+        state, best = _last_finite(error, record)
+        log.warning("diverged: %s; scoring round %d", error, best["best/epoch"])
+        diverged = error
+    assert state is not None
+    work.model.keep(state["steps"])
+    record.append(int(best["best/epoch"]), best)
+    return diverged
+
+
 def _last_finite(error: Diverged, record: Record) -> tuple[dict[str, Any], dict[str, float]]:
     """The weights to score after a divergence: the selected epoch's, else the last checkpoint's."""
     selection = error.selection
@@ -159,7 +182,7 @@ def _fit_estimator(seed: int, model: Estimator, splits: Splits, record: Record) 
 def _evaluate(
     cfg: DictConfig,
     trainer: Trainer,
-    model: nn.Module | Estimator,
+    model: Model,
     splits: Splits,
     record: Record,
     costs: Matrix | None,
@@ -181,9 +204,7 @@ def _evaluate(
     return metrics
 
 
-def _leave_model(
-    cfg: DictConfig, splits: Splits, model: nn.Module | Estimator, record: Record
-) -> None:
+def _leave_model(cfg: DictConfig, splits: Splits, model: Model, record: Record) -> None:
     """Save the model for scoring new rows; a failure is logged and does not fail the run."""
     try:
         reason = write_model(record.directory, cfg, splits, model)
@@ -193,7 +214,7 @@ def _leave_model(
         log.warning("warning: no model was saved for `rarelab predict`: %s", error)
 
 
-def _scores(trainer: Trainer, model: nn.Module | Estimator, x: Tensor, num_outputs: int) -> Tensor:
-    if isinstance(model, Estimator):
-        return raw_scores(model, x, num_outputs)
-    return trainer.scores(model, x)
+def _scores(trainer: Trainer, model: Model, x: Tensor, num_outputs: int) -> Tensor:
+    if isinstance(model, nn.Module):
+        return trainer.scores(model, x)
+    return raw_scores(model, x, num_outputs) if isinstance(model, Estimator) else model.scores(x)

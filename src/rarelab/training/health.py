@@ -54,10 +54,10 @@ class Health:
         self._pools = counted("pools")
 
 
-def advice(metrics: dict[str, float]) -> list[str]:
-    """One line for each fraction above one half, with a remedy."""
+def advice(metrics: dict[str, float], counted: str = "steps") -> list[str]:
+    """One line for each fraction above one half of what is ``counted``, with a remedy."""
     return [
-        f"{key} = {metrics[key]:.2f}: more than half of the steps; {what}"
+        f"{key} = {metrics[key]:.2f}: more than half of the {counted}; {what}"
         for key, what in _ADVICE.items()
         if metrics.get(key, 0.0) > 0.5
     ]

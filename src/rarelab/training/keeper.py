@@ -8,12 +8,12 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, Protocol, Self, final
 
 import torch
 
 from rarelab.files import remove_scratch, written_whole
-from rarelab.training.course import Course
+from rarelab.training.history import History
 
 log = logging.getLogger("rarelab")
 
@@ -46,13 +46,32 @@ class Cadence:
         raise ValueError(f"checkpoint_every={text}: expected auto, '2 epochs' or '500 steps'")
 
 
+class Resumable(Protocol):
+    """A run between two steps, as a checkpoint needs it."""
+
+    history: History
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def finite(self) -> bool: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
 class Keeper:
     """Writes no checkpoints: for training that will not be resumed."""
 
-    def restore(self, course: Course) -> None:
+    def restore(self, course: Resumable) -> None:
         """Restore the course from the last checkpoint, if there is one."""
 
-    def between_steps(self, course: Course) -> None:
+    def between_steps(self, course: Resumable) -> None:
         """Write a checkpoint if one is due; called between steps and between epochs."""
 
 
@@ -107,21 +126,21 @@ class Checkpoints(Keeper):
             (self._directory / name).unlink(missing_ok=True)
             remove_scratch(self._directory / name)
 
-    def restore(self, course: Course) -> None:
+    def restore(self, course: Resumable) -> None:
         if self._state is not None:
             course.load_state_dict(self._state)
             log.info("resumed after epoch %d, step %d", course.epoch, course.step)
             self._state = None
         self._written = time.monotonic()
 
-    def between_steps(self, course: Course) -> None:
+    def between_steps(self, course: Resumable) -> None:
         stop = self._stop()
         if stop is not None or self._due(course):
             self._write(course)
         if stop is not None:
             raise stop
 
-    def _due(self, course: Course) -> bool:
+    def _due(self, course: Resumable) -> bool:
         self._steps += course.step > 0
         if self._cadence.unit == "epoch":
             return course.step == 0 and course.epoch % self._cadence.count == 0
@@ -129,7 +148,7 @@ class Checkpoints(Keeper):
             return course.step > 0 and self._steps % self._cadence.count == 0
         return self._cost <= _SHARE * (time.monotonic() - self._written)
 
-    def _write(self, course: Course) -> None:
+    def _write(self, course: Resumable) -> None:
         """A full disk does not end the training, and non-finite weights are never written.
 
         Between the two renames there is no ``last.pt``; a crash there leaves the previous one.

@@ -14,14 +14,26 @@ def epoch_lines(max_epochs: int, final_weight: float) -> Callable[[Row], None]:
 
     Each kind of advice about an unhealthy loss is given once.
     """
+    return _lines("epoch", max_epochs, final_weight, 1, "steps")
+
+
+def round_lines(rounds: int, final_weight: float, every: int) -> Callable[[Row], None]:
+    """The same for a model grown in rounds, with a line for one round in ``every``."""
+    return _lines("round", rounds, final_weight, every, "rows of the rarest class")
+
+
+def _lines(
+    unit: str, total: int, final_weight: float, every: int, counted: str
+) -> Callable[[Row], None]:
     given: set[str] = set()
 
     def listen(row: Row) -> None:
         metrics = row["metrics"]
-        if "val/aucpr" not in metrics or "train/loss" not in metrics:
+        done = row["step"] + 1
+        if "val/aucpr" not in metrics or (done % every and done != total):
             return
-        log.info(_line(row["step"], max_epochs, metrics, final_weight))
-        for line in advice(metrics):
+        log.info("%s %*d/%d  %s", unit, len(str(total)), done, total, _line(metrics, final_weight))
+        for line in advice(metrics, counted):
             kind = line.split(" ", 1)[0]
             if kind not in given:
                 given.add(kind)
@@ -37,12 +49,12 @@ def phase(ap_weight: float, final_weight: float = 1.0) -> str:
     return "main" if ap_weight >= final_weight else "blend"
 
 
-def _line(epoch: int, max_epochs: int, metrics: dict[str, float], final_weight: float) -> str:
+def _line(metrics: dict[str, float], final_weight: float) -> str:
     weight = metrics["train/ap_weight"]
     temperature = metrics.get("train/temperature")
     shown = "    -" if temperature is None else f"{temperature:5.3f}"
+    loss = f"{metrics['train/loss']:9.5f}" if "train/loss" in metrics else "        -"
     return (
-        f"epoch {epoch + 1:>{len(str(max_epochs))}}/{max_epochs}  "
         f"{phase(weight, final_weight):<6}  ap_weight {weight:4.2f}  temperature {shown}  "
-        f"loss {metrics['train/loss']:9.5f}  val AUCPR {metrics['val/aucpr']:6.4f}"
+        f"loss {loss}  val AUCPR {metrics['val/aucpr']:6.4f}"
     )

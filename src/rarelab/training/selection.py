@@ -2,11 +2,15 @@
 
 import copy
 import math
-from typing import Any, Literal
-
-from torch import nn
+from typing import Any, Literal, Protocol
 
 METRIC = "val/aucpr"
+
+
+class Stateful(Protocol):
+    """What is selected: a network, or how far a booster had grown."""
+
+    def state_dict(self) -> dict[str, Any]: ...
 
 
 class Selection:
@@ -26,7 +30,7 @@ class Selection:
         self.best_warmup_value = float("nan")
         self._since_best = 0
 
-    def see(self, epoch: int, value: float, model: nn.Module, *, main: bool) -> bool:
+    def see(self, epoch: int, value: float, model: Stateful, *, main: bool) -> bool:
         """Consider an epoch; True if it is the best so far."""
         if not main and not value <= self.best_warmup_value:
             self.best_warmup_value = value

@@ -1,0 +1,175 @@
+"""The loop of a model that is grown in rounds: a round is a step on all training rows."""
+
+import copy
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rarelab.boosting.boosted import Boosted
+from rarelab.boosting.gradient import Slope, shares, slope
+from rarelab.data.splits import Table
+from rarelab.metrics import validation_metrics
+from rarelab.training.clock import Clock
+from rarelab.training.health import DEAD_GRADIENT
+from rarelab.training.history import History
+from rarelab.training.keeper import Keeper
+from rarelab.training.loop import Diverged, Trainer
+from rarelab.training.selection import METRIC, Selection
+
+
+@dataclass
+class RoundWork:
+    """The parts of such a run: built once, then trained. ``per_epoch`` is the number of rounds that
+    a schedule in epochs takes for one; ``seed`` determines what the model draws."""
+
+    model: Boosted
+    loss: nn.Module
+    train: Table
+    val: Table
+    rare_class: int
+    per_epoch: int
+    seed: int
+
+    def position(self, done: int) -> tuple[int, int]:
+        """Epoch and step within it, after ``done`` rounds."""
+        return divmod(done, self.per_epoch)
+
+
+@dataclass
+class RoundCourse:
+    """The state of a run between two rounds; ``grown`` [N, C] is what the rounds so far have added
+    to the scores of the validation rows."""
+
+    work: RoundWork
+    selection: Selection
+    history: History
+    done: int = 0
+    grown: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        outputs = len(self.work.model.start)
+        self.grown = torch.zeros(len(self.work.val), outputs, dtype=torch.float64)
+
+    @property
+    def epoch(self) -> int:
+        return self.work.position(self.done)[0]
+
+    @property
+    def step(self) -> int:
+        return self.work.position(self.done)[1]
+
+    @property
+    def finite(self) -> bool:
+        return True  # a loss that is not finite ends the run before a tree is grown on it
+
+    def state_dict(self) -> dict[str, Any]:
+        """The full state as tensors and plain values."""
+        return {
+            "model": self.counted().state_dict(),
+            "text": self.work.model.text() if self.done else None,
+            "grown": self.grown,
+            "loss": self.work.loss.state_dict(),
+            "selection": self.selection.state_dict(),
+            "history": len(self.history),
+            "position": {"epoch": self.done},  # a round is a row of the history
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore ``state``; the history must already be cut to its length."""
+        self.done, self.grown = state["position"]["epoch"], state["grown"]
+        self.work.loss.load_state_dict(state["loss"])
+        self.selection.load_state_dict(state["selection"])
+        self.work.model.begin(self.work.train, self.work.seed, self.done, state["text"])
+
+    def counted(self) -> "_Counted":
+        return _Counted(self.work.model.steps)
+
+
+class _Counted:
+    """What a selection keeps of a model that only ever grows: how far it had come."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self._steps}
+
+
+def fit_rounds(
+    trainer: Trainer, work: RoundWork, history: History, keeper: Keeper | None = None
+) -> Selection:
+    """Grow the model, appending one row for each round.
+
+    The epochs of a schedule count ``per_epoch`` rounds each, its steps one. The selection looks at
+    every round, and its patience counts rounds. If ``keeper`` has a checkpoint, growing resumes
+    from it and ends with the same bits.
+
+    Raises:
+        Diverged: the loss or its gradient is not finite.
+    """
+    keeper = keeper or Keeper()
+    model = work.model
+    course = RoundCourse(work, Selection(trainer.select, model.patience), history)
+    keeper.restore(course)
+    if not course.done:
+        model.begin(work.train, work.seed)
+    clock = Clock(work.loss)
+    work.loss.train()
+    try:
+        while course.done < model.rounds and not course.selection.exhausted:
+            if course.step == 0:
+                clock.epoch(course.epoch)
+            clock.step(course.done)
+            metrics = _grow(course) | clock.metrics()
+            metrics |= validation_metrics((model.start + course.grown).float(), work.val.y)
+            counted, main = course.counted(), clock.at_final_weight
+            course.selection.see(course.done, metrics[METRIC], counted, main=main)
+            history.append(course.done, metrics)
+            course.done += 1
+            keeper.between_steps(course)
+    except Diverged as error:
+        error.selection = course.selection
+        raise
+    return course.selection
+
+
+def rounds_reach_main(work: RoundWork) -> bool:
+    """Whether any round is at the final main weight, tried on a copy of the loss."""
+    clock, last = Clock(copy.deepcopy(work.loss)), work.model.rounds - 1
+    clock.epoch(work.position(last)[0])
+    clock.step(last)
+    return clock.at_final_weight
+
+
+def _grow(course: RoundCourse) -> dict[str, float]:
+    """Add one round; the loss before it, and the share of the rarest class's rows that the last
+    loss of the blend hardly moves (in units of log-loss)."""
+    work, found = course.work, []
+
+    def objective(scores: Tensor) -> Slope:
+        rows = slope(shares(work.loss), scores, work.train.y, work.train.sample_weight)
+        if not (math.isfinite(rows.value) and bool(rows.gradient.isfinite().all())):
+            raise Diverged(_divergence(course, rows, scores))
+        found.append(rows)
+        return rows
+
+    work.model.grow(objective)
+    step = work.model.last_step(work.val.x)
+    if step is not None:
+        course.grown = course.grown + step
+    if not found:  # the model follows an objective of its own
+        return {}
+    (rows,) = found
+    moved = rows.last[work.train.y == work.rare_class].abs().amax(1)
+    dead = (moved < DEAD_GRADIENT).double().mean().item()
+    return {"train/loss": rows.value, "train/zero_grad_frac": dead}
+
+
+def _divergence(course: RoundCourse, rows: Slope, scores: Tensor) -> str:
+    return (
+        f"the loss is {rows.value} at round {course.done} (largest |score| "
+        f"{scores.abs().max().item():.3g}); lower model.learning_rate or raise model.lambda_l2"
+    )
