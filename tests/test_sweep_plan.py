@@ -219,6 +219,12 @@ def test_a_file_of_any_name_needs_no_hydra_quoting(name: str) -> None:
         assert quoted_name(as_it_is) == as_it_is
 
 
+@pytest.mark.parametrize("rule", [">0", "<=-1.5", "==0", "!=0", "> 0"])
+def test_a_rule_needs_no_hydra_quoting(rule: str) -> None:
+    cfg, _ = compose_train(["dataset=file", quoted_name(f"dataset.positive_if={rule}")])
+    assert cfg.dataset.positive_if == rule
+
+
 def test_a_name_with_a_comma_gets_advice_to_quote_it() -> None:
     with loader() as found, pytest.raises(RequestError, match="commas mean a sweep") as error:
         Composer(found).job(["dataset=file", "dataset.path=a,b.csv"])
