@@ -32,6 +32,7 @@ HOMES = {
     "hydra": ("cli", "request", "config/", "search/", "sweep/", "hydra_plugins/"),
     "mlflow": ("tracking/", "records/", "dashboard/"),
     "sklearn": ("data/", "models/", "metrics/calibration", "compare/"),
+    "skops": ("models/stored",),
     "matplotlib": ("figures/", "compare/", "search/picture", "ledger/pages"),
     "optuna": ("search/",),
     "ray": ("hydra_plugins/",),
