@@ -1,5 +1,6 @@
 """The commands from Python: a run's model, a comparison as a frame; and a run refitted."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -188,6 +189,7 @@ def test_a_refit_predicts_with_the_threshold_it_came_from(
     scorer, earlier = package.load(refits[model]), package.load(runs[model])
     assert f"its threshold is that of {runs[model].name}, unverified" in caplog.text
     assert scorer.threshold(0.05) == earlier.threshold(0.05)
+    assert scorer.scorer.rules.calibrator == earlier.scorer.rules.calibrator is not None
     now, then = scorer.score(runs["file"]), earlier.score(runs["file"])
     assert not np.array_equal(now["score"], then["score"])
     assert np.corrcoef(now["score"], then["score"])[0, 1] > 0.5
@@ -233,3 +235,17 @@ def test_a_refit_is_no_evidence_and_no_finished_job(
     for command in ("refit", "reproduce"):
         assert main([command, refits["mlp"].name, "--home", str(home)]) == 2
         assert "this is a refit" in capsys.readouterr().err
+
+
+def test_a_run_that_is_only_in_mlflow_is_refitted_too(runs: dict[str, Path]) -> None:
+    entry, folder = load_entry(runs["linear"]), runs["home"] / "runs"
+    assert entry is not None and entry.run_id is not None
+    away = folder.rename(folder.with_name("away"))
+    try:
+        assert main(["refit", entry.run_id, "--home", str(runs["home"])]) == 0
+        (made,) = (folder / "rarelab").glob("refit-file-linear-*")
+        assert load_entry(made).tags["rarelab.refit_of"] == entry.run_id  # pyright: ignore
+        assert package.load(made).score(runs["file"])["probability"].between(0, 1).all()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        away.rename(folder)

@@ -134,7 +134,7 @@ def test_a_diverged_run_is_reproduced_as_such(home, capsys, monkeypatch) -> None
             lambda d: edit(
                 d / "record.json", lambda e: e["tags"].update({"rarelab.kind": "sweep"})
             ),
-            "is a sweep; reproduce its runs",
+            "is a sweep; name one of its runs",
         ),
         (
             lambda d: OmegaConf.save(

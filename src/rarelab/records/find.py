@@ -57,7 +57,9 @@ def fetch_record(home: Path, uri: str | None, name: str, into: Path) -> Path:
             tracker.download_artifacts(name, file, str(into))
     except (_mlflow_exception(), OSError):
         raise RequestError(f"{name} left no {file} in MLflow") from None
-    entry = Entry(run.info.run_name, "", dict(run.data.params), dict(run.data.tags), run_id=name)
+    experiment = tracker.get_experiment(run.info.experiment_id).name
+    params, tags = dict(run.data.params), dict(run.data.tags)
+    entry = Entry(run.info.run_name, experiment, params, tags, run_id=name)
     save_entry(into, entry)
     if STATUS_TAG in entry.tags and run.info.end_time:
         write_status(into, entry.tags[STATUS_TAG], run.info.end_time)

@@ -93,11 +93,8 @@ def _adapt(cfg: DictConfig, entry: Entry, earlier: Scorer, uri: str | None) -> N
             " validation rows (rarelab.models.Refittable)"
         )
     cfg.trainer.devices = 1
-    experiment = entry.experiment or "rarelab"
-    cfg.tracking = (_TRACKER if entry.tracked else dict(cfg.tracking)) | {
-        "experiment": experiment,
-        "uri": uri,
-    }
+    tracker = _TRACKER if entry.tracked else dict(cfg.tracking)
+    cfg.tracking = {**tracker, "experiment": entry.experiment, "uri": uri}
 
 
 def _pooled(splits: Splits, entry: Entry, name: str) -> Splits:

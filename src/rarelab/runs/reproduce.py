@@ -79,7 +79,8 @@ def finished(recorded: Path, name: str) -> tuple[Entry, Rows]:
     if status not in ("done", "diverged"):
         raise RequestError(f"{name}: its status is {status}; only a finished run can be reproduced")
     if kind := entry.tags.get("rarelab.kind"):
-        raise RequestError(f"{name}: this is a {kind}; name one of the runs it is made of")
+        instead = "one of its runs" if kind == "sweep" else "the run it came from"
+        raise RequestError(f"{name}: this is a {kind}; name {instead}")
     rows = _comparable(recorded / "history.jsonl")
     if not rows:
         raise RequestError(f"{recorded / 'history.jsonl'} holds no values to compare with")
