@@ -130,7 +130,7 @@ def test_columns_unfit_as_features_are_named_with_the_option_to_drop_them(tmp_pa
     (note, *_) = dataset(path, drop=[]).splits(0).notes
     assert "'id' holds 400 texts, most of them rare" in note
     assert "'day' holds 400 dates" in note and "'row' has a different value in every row" in note
-    assert "'dataset.drop=[id,day,row]'" in note
+    assert "dataset.drop='[id,day,row]'" in note
     for named in ({"drop": ["id", "day", "row"]}, {"drop": ["id", "row"], "time": "day"}):
         assert not any("not features" in note for note in dataset(path, **named).splits(0).notes)
 
@@ -287,3 +287,13 @@ def test_a_missing_file_suggests_the_nearest_name(csv: Path, tmp_path: Path) -> 
     assert "cannot be read as excel" in refusal(tmp_path / "x.xlsx")
     (tmp_path / "x.parquet").write_bytes(b"no parquet")
     assert "cannot be read as parquet" in refusal(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize("bad", ["2024-02-30", "unknown", "31.12.2024"])
+def test_a_cell_that_is_no_date_is_named_with_its_row(tmp_path: Path, bad: str) -> None:
+    frame = claims()
+    frame["day"] = frame["day"].astype(str)
+    frame.loc[77, "day"] = bad
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    told = refusal(tmp_path / "t.csv", time="day", drop=["id", "weight"])
+    assert told.startswith(f"time column 'day' holds {bad!r} in row 78: expected")

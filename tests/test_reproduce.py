@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 import rarelab
 from rarelab.cli import main
 from rarelab.errors import RarelabError
-from rarelab.runs.reproduce import _unequal
+from rarelab.runs.folder import _found_anywhere
+from rarelab.runs.reproduce import _unequal, _with_file
 from rarelab.training.loop import Trainer
 
 SMALL = [
@@ -55,6 +56,22 @@ def test_a_run_is_reproduced_by_folder_without_touching_anything_else(
     assert {path: path.stat().st_mtime_ns for path in recorded.rglob("*")} == before
     assert not (home / "mlflow.db").exists()
     assert [path.name for path in (home / "runs" / "reproduced").iterdir()] == [recorded.name]
+
+
+def test_a_file_is_found_from_another_folder(tmp_path: Path, monkeypatch) -> None:
+    """New records have an absolute path; older ones were made where ``outputs/`` is."""
+    leaf = {"path": "t.csv", "target": "y"}
+    (tmp_path / "t.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    assert _found_anywhere(leaf) == {**leaf, "path": str(tmp_path / "t.csv")}
+    assert _found_anywhere({"path": "none.csv"}) == {"path": "none.csv"}
+    home, record = tmp_path / "outputs", tmp_path / "outputs" / "run"
+    record.mkdir(parents=True)
+    monkeypatch.chdir(home)
+    assert _with_file(leaf, record, home)["path"] == str(tmp_path / "t.csv")
+    (tmp_path / "t.csv").rename(record / "t.csv")
+    assert _with_file(leaf, record, home)["path"] == str(record / "t.csv")
+    assert _with_file({"path": "none.csv"}, record, home) == {"path": "none.csv"}
 
 
 def test_a_run_only_in_mlflow_is_reproduced_by_id(home, capsys) -> None:

@@ -17,8 +17,9 @@ from rarelab.config.signature import code_fingerprint, code_modules, signature
 from rarelab.errors import RequestError
 from rarelab.paths import config_root
 from rarelab.runs.claim import kind
+from rarelab.sweep.display import arms_lines
 from rarelab.sweep.job import Job, parameters
-from rarelab.sweep.overrides import expand, quoted_arms, quoted_name
+from rarelab.sweep.overrides import as_meant, expand, quoted_arms
 from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import settings
 
@@ -139,6 +140,62 @@ def test_an_error_in_any_job_is_refused_in_one_line(
     assert not home.exists()
 
 
+@pytest.fixture
+def table(tmp_path: Path) -> list[str]:
+    """A request for a small file of the user's own."""
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,y\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(40)))
+    return ["dataset=file", f"dataset.path={path}", "dataset.target=y"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("dataset.target=why", "dataset.target=why is not a column: did you mean 'y'?"),
+        ("dataset.group=c", "dataset.group=c is not a column"),
+        ("dataset.drop=[a,c]", "dataset.drop=c is not a column"),
+        ("dataset.positive_label=2", "dataset.positive_label=2 is not a value of 'y'"),
+    ],
+)
+def test_a_column_or_label_that_the_file_lacks_is_refused_by_the_plan(
+    table: list[str], typed: str, answer: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["train", "-m", *table, typed, "loss=bce", "seed=0,1", "sweep.dry_run=true"]
+    assert main(asked) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert answer in line and not home.exists()
+
+
+def test_a_table_trains_what_is_recommended_unless_a_model_or_loss_is_named(
+    table: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "rarelab")
+
+    def chosen(*more: str) -> tuple[str | None, str | None, int | None]:
+        with loader() as found:
+            cfg, choices = Composer(found).job(list(more))
+        return choices["model"], choices["loss"], cfg.trainer.min_steps
+
+    assert chosen(*table, "seed=3", "trainer.threads=2")[0] == "hist_gradient_boosting"
+    assert [line for line in caplog.messages if "model=hist_gradient_boosting, as none" in line]
+    assert chosen(*table, "loss=bce") == ("mlp", "bce", 500)
+    assert chosen(*table, "model=linear") == ("linear", "smooth_ap", 500)
+    assert chosen(*table, "experiments=losses") == ("mlp", "bce", 500)
+    assert chosen(*table, "trainer.max_epochs=3") == ("mlp", "smooth_ap", None)
+    assert chosen(*table, "loss=bce", "trainer.min_steps=9")[2] == 9
+    assert chosen() == ("mlp", "smooth_ap", None)
+
+
+def test_the_plan_says_how_many_arms_it_has_and_how_many_seeds_a_verdict_takes() -> None:
+    assert arms_lines(plan("loss=bce", "seed=range(3)")) == []
+    assert arms_lines(plan("loss=bce,smooth_ap", "seed=range(6)")) == [
+        "  2 arms planned, each with 6 seeds"
+    ]
+    _, note = arms_lines(plan("loss=bce,smooth_ap,sigmoid_focal", "seed=range(6)"))
+    assert "2 comparisons" in note and note.endswith("at least 7 seeds: 'seed=range(7)'")
+    assert len(arms_lines(plan("experiments=losses"))) == 1
+
+
 @pytest.mark.parametrize(
     "module",
     [
@@ -213,10 +270,20 @@ def test_the_command_line_narrows_a_study() -> None:
 @pytest.mark.parametrize("name", ["t (1).csv", "año.csv", "it's.csv", "a=b.csv", "t [2].csv"])
 def test_a_file_of_any_name_needs_no_hydra_quoting(name: str) -> None:
     for typed in (f"dataset.path={name}", f"dataset.target={name}"):
-        cfg, _ = compose_train(["dataset=file", quoted_name(typed)])
+        cfg, _ = compose_train(["dataset=file", as_meant(typed)])
         assert name in (cfg.dataset.path, cfg.dataset.target)
     for as_it_is in ("dataset.path='t (1).csv'", "dataset.path=a.csv,b.csv", "seed=range(3"):
-        assert quoted_name(as_it_is) == as_it_is
+        assert as_meant(as_it_is) == as_it_is
+
+
+def test_digits_are_read_as_text_where_only_text_is_meant() -> None:
+    typed = ["dataset.target=30", "dataset.drop=[2019,1e5,card #]", "trainer.precision=32"]
+    cfg, _ = compose_train(["dataset=file", *map(as_meant, typed), "dataset.path=t.csv"])
+    assert (cfg.dataset.target, cfg.trainer.precision) == ("30", "32")
+    assert cfg.dataset.drop == ["2019", "1e5", "card #"]
+    assert as_meant("trainer.precision=32,bf16") == 'trainer.precision="32",bf16'
+    assert as_meant("dataset.target=null") == "dataset.target=null"
+    assert as_meant("experiment=mine") == "tracking.experiment=mine"
 
 
 @pytest.mark.parametrize("rule", [">0", "<=-1.5", "==0", "!=0", "> 0"])
@@ -228,7 +295,7 @@ def test_a_rule_needs_no_hydra_quoting(rule: str) -> None:
 def test_a_name_with_a_comma_gets_advice_to_quote_it() -> None:
     with loader() as found, pytest.raises(RequestError, match="commas mean a sweep") as error:
         Composer(found).job(["dataset=file", "dataset.path=a,b.csv"])
-    assert "\"dataset.path='a,b.csv'\"" in str(error.value)
+    assert "dataset.path='\"a,b.csv\"'" in str(error.value)
 
 
 BY_NAME = ["-m", "dataset=kdd_census", "seed=0,1"]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from rarelab.cli import main
 from rarelab.tracking import MlflowSink, RunRecord, client, serve, sync
 from rarelab.tracking.store import sqlite_uri
 from rarelab.tracking.ui import free_port
@@ -28,6 +29,20 @@ def test_a_port_in_use_is_replaced():
 def test_runs_on_a_server_need_no_local_server(tmp_path, capsys):
     assert serve(tmp_path, uri="http://me:pw@host:5000") == 0
     assert "http://***@host:5000/#/experiments" in capsys.readouterr().out
+
+
+def test_sigterm_ends_the_dashboard_through_its_cleanup(home: Path, monkeypatch) -> None:
+    cleaned = []
+
+    def ui(*_: object, **__: object) -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            cleaned.append(True)
+        return 0
+
+    monkeypatch.setattr("rarelab.dashboard.command.ui", ui)
+    assert main(["ui"]) == 143 and cleaned
 
 
 @contextmanager

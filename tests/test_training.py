@@ -179,6 +179,23 @@ def test_a_batch_size_beyond_the_table_gives_one_batch(tmp_path: Path) -> None:
     assert rows[0]["train/no_positive_batch_frac"] == 0
 
 
+def test_an_epoch_makes_several_passes_for_the_least_number_of_steps(tmp_path: Path) -> None:
+    """1 500 * 0.6 rows are 8 batches, so 3 epochs are 24 steps."""
+    once, _, _ = fit(tmp_path)
+    enough, _, _ = fit(tmp_path, "trainer.min_steps=24")
+    assert enough == once
+    trainer, work = built("trainer.min_steps=25")
+    assert (trainer.passes(900), trainer.steps_per_epoch(900)) == (2, 16)
+    batches = list(trainer._batches(work, generator(0, "batches")))
+    assert len(batches) == 16
+    seen = torch.cat([batch.rows for batch in batches]).bincount()
+    assert seen.tolist() == [2] * 900
+    resumed = list(trainer._batches(work, generator(0, "batches"), done=9))
+    assert torch.equal(resumed[0].rows, batches[9].rows)
+    rows, _, _ = fit(tmp_path, "trainer.min_steps=25")
+    assert len(rows) == 3 and rows[-1]["train/loss"] != once[-1]["train/loss"]
+
+
 def test_the_learning_rate_follows_its_schedule(tmp_path: Path) -> None:
     _, _, work = fit(tmp_path, "lr_schedule=cosine")
     assert work.optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)

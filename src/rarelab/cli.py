@@ -313,14 +313,16 @@ def _ui(arguments: list[str]) -> int:
 
     from rarelab.dashboard.command import ui
     from rarelab.paths import home
+    from rarelab.runs.interruption import sigterm_raises
 
-    return ui(
-        home(chosen.home),
-        chosen.experiment,
-        uri=chosen.uri,
-        port=chosen.port,
-        browser=not chosen.no_browser,
-    )
+    with sigterm_raises():  # so that the server is stopped, too
+        return ui(
+            home(chosen.home),
+            chosen.experiment,
+            uri=chosen.uri,
+            port=chosen.port,
+            browser=not chosen.no_browser,
+        )
 
 
 if __name__ == "__main__":

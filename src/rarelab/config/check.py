@@ -13,6 +13,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from rarelab.config.components import load_target
 from rarelab.errors import RequestError, nearest
+from rarelab.quoting import override
 
 _HYDRA_KEYS = {"_target_", "_convert_", "_recursive_", "_partial_"}
 _OWN_RULES = "_parameter_constraints"
@@ -157,11 +158,26 @@ def check_value(key: str, value: Any, expected: Any) -> None:
         adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError:
         meant = f"{_describe(expected)}{_nearest_literal(value, expected)}"
-        raise RequestError(f"{key}={_shown(value)}: expected {meant}") from None
+        raise RequestError(
+            f"{key}={_shown(value)}: expected {meant}{_as_text(key, value, adapter)}"
+        ) from None
 
 
 def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _as_text(key: str, value: Any, adapter: TypeAdapter) -> str:
+    """The override that gives a number as text, if that is what the key takes."""
+    numbers = value if isinstance(value, list) else [value]
+    if not numbers or any(isinstance(v, str) or not isinstance(v, int | float) for v in numbers):
+        return ""
+    texts = [str(v) for v in value] if isinstance(value, list) else str(value)
+    try:
+        adapter.validate_python(texts, strict=True)
+    except ValidationError:
+        return ""
+    return f"; as text: {override(key, texts)}"
 
 
 def _nearest_literal(value: Any, expected: Any) -> str:
@@ -195,10 +211,10 @@ def _describe(expected: Any) -> str:
 
 
 def _describe_list(expected: Any) -> str:
-    """``a list of 2 numbers``, ``a list of whole numbers``, or just ``a list`` if unknown."""
+    """``a list of 2 numbers``, ``a list of texts``, or just ``a list`` if unknown."""
     items = [item for item in typing.get_args(expected) if item is not Ellipsis]
     each = {_describe(item).removeprefix("a ") for item in items}
-    if len(each) != 1 or not (kind := each.pop()).endswith("number"):
+    if len(each) != 1 or not (kind := each.pop()).endswith(("number", "text")):
         return "a list"
     count = len(items) if typing.get_origin(expected) is tuple and len(items) > 1 else ""
     return f"a list of {count} {kind}s".replace("  ", " ")

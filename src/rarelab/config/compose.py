@@ -8,7 +8,6 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -16,6 +15,8 @@ from yaml import MarkedYAMLError
 
 from rarelab.errors import RequestError, nearest
 from rarelab.paths import config_root
+from rarelab.quoting import override
+from rarelab.quoting import quoted as quoted_text
 
 CONFIG_NAME = "train"
 
@@ -77,7 +78,7 @@ def quoted(overrides: list[str]) -> list[str]:
             r"[=\s,:{}\[\]()'\"\\]|[^\x00-\x7f]", value
         )
         if key in ("experiment", "baseline", "metric") and plain:
-            item = f"{key}={QuotedString(value, Quote.single).with_quotes()}"
+            item = f"{key}={quoted_text(value)}"
         found.append(item)
     return found
 
@@ -126,15 +127,15 @@ def _missing_option(error: MissingConfigException) -> str:
 
 def _wrong_override(error: Exception, overrides: list[str], config: str) -> str:
     if isinstance(error, OverrideParseException):
-        value = (error.override or "").partition("=")[2]
-        quote = f"; quote the value: KEY='{value}'" if value and value[0] not in "[{('\"" else ""
+        key, _, value = (error.override or "").partition("=")
+        quote = f"; quote the value: {override(key, value)}" if _may_be_text(value) else ""
         return f"{error.override}: cannot be read; expected KEY=VALUE{quote}"
     if str(error).startswith("Ambiguous value for argument"):
         line = next((item for item in overrides if repr(item)[1:-1] in str(error)), "")
         key, _, value = line.partition("=")
-        shown = QuotedString(value, Quote.single).with_quotes()
         return (
-            f'{line}: commas mean a sweep (-m); quote a value that contains them: "{key}={shown}"'
+            f"{line}: commas mean a sweep (-m); quote a value that contains them: "
+            f"{override(key, value)}"
         )
     found = re.search(r"[Cc]ould not (?:override|find) '([^']+)'", str(error))
     if found is None and (key := getattr(error, "full_key", None)):
@@ -143,6 +144,10 @@ def _wrong_override(error: Exception, overrides: list[str], config: str) -> str:
         return " ".join(str(error).split("\n")[:2]).strip()
     key = found.group(1).partition("@")[0]
     return f"{key}: there is no such key; {nearest(key, _known_keys(overrides, config))}"
+
+
+def _may_be_text(value: str) -> bool:
+    return bool(value) and value[0] not in "[{('\""
 
 
 def _known_keys(overrides: list[str], config: str) -> set[str]:

@@ -1,6 +1,7 @@
 """Composes the configurations of many jobs, at the cost of one per set of group choices."""
 
 import copy
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,10 @@ from rarelab.config.compose import (
     split_choices,
 )
 from rarelab.config.groups import OF_A_SWEEP, first_key
+from rarelab.config.recommended import chosen_model, chosen_steps, note
 from rarelab.errors import RequestError, nearest
+
+log = logging.getLogger("rarelab")
 
 Composed = tuple[DictConfig, dict[str, str | None]]
 """A configuration, and the option chosen in each group."""
@@ -39,6 +43,7 @@ class Composer:
         hydra_internals.read_once(loader)
         self._loader = loader
         self.parser = OverridesParser.create(config_loader=loader)
+        self._said: set[str] = set()
         self._bases: dict[tuple[str, ...], Composed] = {}
 
     def job(self, overrides: Sequence[str]) -> Composed:
@@ -53,7 +58,14 @@ class Composer:
             groups = [override for override in parsed if self._is_group(override)]
             values = [override for override in parsed if not self._is_group(override)]
             base, choices = self._base(groups)
+            keys = [override.key_or_group for override in parsed]
+            if model := chosen_model(keys, choices["dataset"]):
+                self._say(note(str(choices["dataset"])))
+                named = self.parser.parse_overrides([f"model={model}"])
+                base, choices = self._base([*groups, *named])
             cfg, choices = copy.deepcopy(base), dict(choices)
+            if "min_steps" in (cfg.get("trainer") or {}) and cfg.trainer.min_steps is None:
+                cfg.trainer.min_steps = chosen_steps(keys, choices["dataset"])
             for group, target in _own_targets(groups, values).items():
                 # The default's parameters belong to another class.
                 cfg[group], choices[group] = {}, target.rpartition(".")[2]
@@ -76,6 +88,12 @@ class Composer:
         with one_line_errors(list(overrides)):
             parsed = self.parser.parse_overrides(list(overrides))
         return any(override.is_sweep_override() for override in parsed)
+
+    def _say(self, line: str) -> None:
+        """Log a line, once for all jobs."""
+        if line not in self._said:
+            self._said.add(line)
+            log.info("%s", line)
 
     def _base(self, groups: Sequence[Override]) -> Composed:
         lines = tuple(override.input_line or "" for override in groups)

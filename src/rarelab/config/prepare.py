@@ -107,8 +107,16 @@ def _listed(names: Iterable[str]) -> str:
 
 def _warn_of_batches(sizes: Sizes, work: Work) -> None:
     """Warn, with a remedy, of too few rare rows per batch and of a shifted prevalence."""
+    passes = sizes.trainer.passes(len(sizes.splits.train))
+    if passes > 1:
+        log.info(
+            "note: every epoch makes %d passes over the %s training rows, %s steps in all "
+            "(trainer.min_steps=%d)",
+            *(passes, f"{len(sizes.splits.train):,}", f"{sizes.total_steps:,}"),
+            sizes.trainer.min_steps,
+        )
     drawn = sizes.drawn_counts[work.rare_class].item()
-    expected = drawn / sizes.steps_per_epoch
+    expected = passes * drawn / sizes.steps_per_epoch
     if expected < 1:
         log.warning(
             "warning: a batch of %d rows is expected to hold %.2f rows of the rarest class; "

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rarelab.data.arguments import one_of
 from rarelab.data.dialect import Csv
@@ -12,6 +12,11 @@ from rarelab.data.source import Roles
 from rarelab.data.splits import Splits
 from rarelab.data.tables.recipe import Numeric, Recipe
 from rarelab.errors import RequestError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from rarelab.data.columns import Reading
 
 SPLITS = ("auto", "stratified", "grouped", "time")
 
@@ -102,23 +107,41 @@ class TableFile:
             return sql.identity(sql.query(self.sql, self.uri))
         return places.locate(str(self.path)).identity()
 
+    def check(self) -> None:
+        """Refuse a column or label that the table does not have, before anything is trained."""
+        from rarelab.data.tables.tabular import check
+
+        known = (self.identity(), self.roles, repr(self.csv))
+        if known not in _CHECKED:
+            check(self._read()[0], self.roles)
+            _CHECKED.add(known)
+
     def splits(self, seed: int) -> Splits:
         """The splits; they depend on ``split_seed``, not on ``seed``."""
-        from rarelab.data import places, reading, sql
         from rarelab.data.tables.suspects import suspect_columns
         from rarelab.data.tables.tabular import prepare
+
+        frame, understood, note, name = self._read()
+        suspects = suspect_columns(frame, self.roles, self.max_categories)
+        notes = [*([note] if note else []), *suspects]
+        splits = prepare(frame, self.roles, self.recipe, name=name, notes=notes, alarms=True)
+        splits.preprocessor.remember(understood)
+        return splits
+
+    def _read(self) -> "tuple[DataFrame, Reading, str, str]":
+        """The table, how it was read, a note about that, and the table's name."""
+        from rarelab.data import places, reading, sql
 
         if self.sql is None:
             place = places.locate(str(self.path))
             name = place.name
         else:
             place, name = sql.query(self.sql, self.uri), "the query"
-        frame, understood, note = reading.read(place, Csv.of(self.csv), drop=self.roles.drop)
-        suspects = suspect_columns(frame, self.roles, self.max_categories)
-        notes = [*([note] if note else []), *suspects]
-        splits = prepare(frame, self.roles, self.recipe, name=name, notes=notes, alarms=True)
-        splits.preprocessor.remember(understood)
-        return splits
+        return *reading.read(place, Csv.of(self.csv), drop=self.roles.drop), name
+
+
+_CHECKED: set[tuple[str, Roles, str]] = set()
+"""What :meth:`TableFile.check` accepted: the jobs of a sweep mostly read the same columns."""
 
 
 def _name(column: str | int | None) -> str | None:

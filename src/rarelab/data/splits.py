@@ -160,6 +160,14 @@ class Stored(Protocol):
     def require(self) -> None: ...
 
 
+@runtime_checkable
+class Checked(Protocol):
+    """A dataset whose settings name things in a file. ``check()`` raises RequestError for a name
+    that the file does not have, without preparing the data."""
+
+    def check(self) -> None: ...
+
+
 def make_splits(
     train: Table,
     val: Table,

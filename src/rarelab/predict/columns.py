@@ -8,6 +8,7 @@ import pandas as pd
 from rarelab.data.tables.levels import level_text, number
 from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.errors import RequestError, nearest
+from rarelab.quoting import override
 
 
 def check_columns(frame: pd.DataFrame, fitted: Preprocessor, drop: Sequence[str] = ()) -> None:
@@ -35,7 +36,8 @@ def check_columns(frame: pd.DataFrame, fitted: Preprocessor, drop: Sequence[str]
     if unknown:
         raise RequestError(
             f"column {unknown[0]!r} was not in the training data:"
-            f" {nearest(unknown[0], fitted.columns)} (drop=[{unknown[0]}] ignores it)"
+            f" {nearest(unknown[0], fitted.columns)}"
+            f" ({override('drop', unknown[:1])} leaves it out)"
         )
     for name, kind in fitted.columns.items():
         if kind in ("text", "code"):

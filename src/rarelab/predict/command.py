@@ -20,6 +20,7 @@ from rarelab.predict.columns import check_columns
 from rarelab.predict.facts import read_facts
 from rarelab.predict.scorer import Scorer, Threshold
 from rarelab.predict.spreadsheet import inert
+from rarelab.quoting import names
 from rarelab.records.find import fetch_model, find_run
 
 WRITTEN = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".tab", ".parquet", ".pq")
@@ -52,7 +53,7 @@ def request(run: str, file: str, settings: Sequence[str]) -> Request:
     Raises:
         RequestError: an unknown key or an invalid value.
     """
-    known = {"budget": _share, "output": str, "uri": str, "drop": _names, "allow_targets": _names}
+    known = {"budget": _share, "output": str, "uri": str, "drop": names, "allow_targets": names}
     given: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -71,11 +72,6 @@ def _share(text: str) -> float:
         raise RequestError(f"budget={text}: expected a number, for example 0.005") from None
     between("budget", share, 0, 1)
     return share
-
-
-def _names(text: str) -> tuple[str, ...]:
-    inside = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    return tuple(name.strip().strip("'\"") for name in inside.split(",") if name.strip())
 
 
 def predict(request: Request, home: Path, uri: str | None = None) -> str:

@@ -27,6 +27,7 @@ from rarelab.files import written_whole
 from rarelab.models import Exportable
 from rarelab.predict.loaded import LoadedRun, load_run
 from rarelab.predict.scorer import Scorer
+from rarelab.quoting import names
 from rarelab.records.config import recorded_config
 from rarelab.records.find import fetch_record, find_run
 from rarelab.streams import stream_seed
@@ -57,7 +58,7 @@ def request(run: str, form: str, settings: Sequence[str]) -> Request:
     """
     if form not in FORMATS:
         raise RequestError(f"{form}: there is no such format; {nearest(form, FORMATS)}")
-    known = {"output": str, "tolerance": _positive, "allow_targets": _names}
+    known = {"output": str, "tolerance": _positive, "allow_targets": names}
     given: dict[str, Any] = {}
     for setting in settings:
         key, _, value = setting.partition("=")
@@ -76,10 +77,6 @@ def _positive(text: str) -> float:
         raise RequestError(f"tolerance={text}: expected a number, for example 1e-5") from None
     between("tolerance", number, 0, 1)
     return number
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.strip("[]").split(",") if name.strip())
 
 
 def export(asked: Request, home: Path, uri: str | None = None) -> str:

@@ -140,7 +140,8 @@ class Record:
     def _describe(self) -> None:
         """Write the run's facts; a resumed run keeps its configuration and environment."""
         if not (self.directory / "config.yaml").exists():
-            plain = OmegaConf.to_container(self._cfg, resolve=True)
+            plain: Any = OmegaConf.to_container(self._cfg, resolve=True)
+            plain["dataset"] = _found_anywhere(plain["dataset"])
             OmegaConf.save(OmegaConf.create(redacted(plain)), self.directory / "config.yaml")
         if not (self.directory / ENVIRONMENT).exists():
             write_environment(self.directory, self._own_files())
@@ -208,6 +209,15 @@ def _status(kind: type[BaseException] | None) -> str:
     if issubclass(kind, Pruned):
         return "pruned"
     return "error" if issubclass(kind, Exception) else "interrupted"
+
+
+def _found_anywhere(dataset: dict[str, Any]) -> dict[str, Any]:
+    """The data set's leaf with the absolute path of its file, so that the record does not depend on
+    the working directory."""
+    path = dataset.get("path")
+    if isinstance(path, str) and Path(path).expanduser().is_file():
+        return {**dataset, "path": str(Path(path).expanduser().resolve())}
+    return dataset
 
 
 def redacted(node: Any, name: str = "") -> Any:

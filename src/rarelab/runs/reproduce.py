@@ -111,6 +111,7 @@ def configuration(recorded: Path, home: Path, allow: Sequence[str]) -> DictConfi
     hidden = hidden_keys({key: plain[key] for key in plain if key not in ("tracking", "paths")})
     if hidden:
         raise RequestError(f"{hidden[0]}: its value was a secret, which is not kept in a record")
+    plain["dataset"] = _with_file(plain["dataset"], recorded, home)
     plain.setdefault("lr_schedule", None)
     plain["tracking"] = _TRACKING | {"experiment": "reproduced"}
     plain["paths"] = {"home": str(home)}
@@ -118,6 +119,17 @@ def configuration(recorded: Path, home: Path, allow: Sequence[str]) -> DictConfi
     cfg = OmegaConf.create(plain)
     build.check(cfg)
     return cfg
+
+
+def _with_file(leaf: dict[str, Any], recorded: Path, home: Path) -> dict[str, Any]:
+    """The data set's leaf with its file where it is now: at the recorded path, below the folder
+    that the records are in (for a relative path), or beside the record under the same name."""
+    path = leaf.get("path")
+    if not isinstance(path, str) or Path(path).expanduser().exists():
+        return leaf
+    places = (home.parent / path, *(folder / Path(path).name for folder in (recorded, home)))
+    found = next((place for place in places if place.exists()), None)
+    return leaf if found is None else {**leaf, "path": str(found)}
 
 
 def choices(entry: Entry) -> dict[str, str | None]:

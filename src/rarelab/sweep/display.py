@@ -1,17 +1,19 @@
 """A sweep's console output: the plan, a line with the progress per finished job, the table."""
 
+import json
 import textwrap
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from time import monotonic
 
 from rarelab.runs.console import show
 from rarelab.sweep.done import Standing
-from rarelab.sweep.job import Job, Result
+from rarelab.sweep.job import Job, Result, parameters
 
 BEST = "best/val_aucpr"
 _WORDS = {"done": "ok", "skipped": "skipped"}
 _MANY = 40
+_REPEATED = ("dataset.split_seed", "seed")
 
 
 def plan_text(
@@ -38,6 +40,7 @@ def plan_text(
     shared = _shared([standing.job for standing in standings])
     if shared:
         lines.append(f"  all with {' '.join(shared)}")
+    lines += arms_lines([standing.job for standing in standings])
     data = dict.fromkeys(standing.job.data for standing in standings)
     lines += [_data_line(identity, availability) for identity in data]
     shown = standings if all_jobs else standings[:_MANY]
@@ -45,6 +48,35 @@ def plan_text(
     if len(shown) < len(standings):
         lines.append(f"  … and {len(standings) - len(shown)} more (sweep.dry_run=true lists all)")
     return "\n".join(lines)
+
+
+def arms_lines(jobs: Sequence[Job]) -> list[str]:
+    """The number of arms planned on a data set and, if their seeds (or splits) are too few for a
+    verdict on each of them against one baseline, the number that would do."""
+    # Imports scipy, which a request that is refused should not wait for.
+    from rarelab.compare.power import least_pairs
+    from rarelab.compare.statistics import MIN_SPLITS
+
+    arms: dict[str, dict[str, set[tuple[str, ...]]]] = defaultdict(lambda: defaultdict(set))
+    for job in jobs:
+        params = parameters(job)
+        unit = tuple(params.pop(key, "") for key in _REPEATED)
+        arms[job.data][json.dumps(params, sort_keys=True)].add(unit)
+    planned = max(map(len, arms.values()))
+    if planned < 2:
+        return []
+    units = [found for of_data in arms.values() for found in of_data.values()]
+    of_splits = max(len({split for split, _ in found}) for found in units) > 1
+    key, word = ("dataset.split_seed", "splits") if of_splits else ("seed", "seeds")
+    fewest = min(len({u[0] for u in found} if of_splits else found) for found in units)
+    least = MIN_SPLITS if of_splits else least_pairs(planned - 1, 0.05)
+    lines = [f"  {planned} arms planned, each with {fewest} {word if fewest > 1 else word[:-1]}"]
+    if fewest < least:
+        lines.append(
+            f"  note: too few for a verdict: {planned} arms, that is {planned - 1} comparisons with"
+            f" a baseline at 95 %, take at least {least} {word}: '{key}=range({least})'"
+        )
+    return lines
 
 
 def _data_line(data: str, availability: Mapping[str, str]) -> str:

@@ -5,21 +5,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString, Transformer
+from hydra.core.override_parser.types import Override, Transformer
 from hydra.errors import HydraException
 
 from rarelab.config.groups import NOT_OF_A_JOB, first_key
 from rarelab.errors import RequestError
+from rarelab.quoting import elements, quoted
 from rarelab.sweep.settings import Settings
 
 ARMS = "sweep.arms="
 
-_COLUMNS = ("target", "positive_label", "positive_if", "group", "time", "sample_weight")
-_SIGNS = ("csv.sep", "csv.decimal", "csv.thousands", "sql", "uri")
-_NAMES = {
-    *("dataset.path", "tracking.experiment", "paths.home"),
-    *(f"dataset.{key}" for key in (*_COLUMNS, *_SIGNS)),
+_COLUMNS = ("target", "group", "time", "sample_weight", "drop", "categorical", "keep")
+_TEXTS = {
+    *("dataset.path", "dataset.positive_label", "tracking.experiment", "paths.home"),
+    *("trainer.precision", *(f"dataset.{name}" for name in _COLUMNS)),
 }
+_ALSO_NUMBERS = {"dataset.positive_label"}
+_WHOLE = {"dataset.sql", "dataset.uri", "dataset.positive_if"}
+_WHOLE |= {f"dataset.csv.{sign}" for sign in ("sep", "decimal", "thousands")}
+"""Keys whose commas and signs are part of the one value."""
 
 
 def quoted_arms(override: str) -> str:
@@ -30,26 +34,54 @@ def quoted_arms(override: str) -> str:
     """
     if not override.startswith(ARMS) or not override.removeprefix(ARMS).startswith("["):
         return override
-    arms = [_split(arm) for arm in _split(override.removeprefix(ARMS))]
-    shown = ",".join(f"[{','.join(map(_quote, arm))}]" for arm in arms)
+    arms = [_inside(arm) for arm in _inside(override.removeprefix(ARMS))]
+    shown = ",".join(f"[{','.join(map(_kept_or_quoted, arm))}]" for arm in arms)
     return f"{ARMS}[{shown}]"
 
 
-def quoted_name(override: str) -> str:
-    """``dataset.path=t (1).csv`` with the name quoted; Hydra's grammar refuses it unquoted.
+def as_meant(line: str) -> str:
+    """An override with text quoted that Hydra's grammar would refuse, or read as a number:
+    ``dataset.path=t (1).csv``, ``dataset.drop=[2019,card #]``, ``trainer.precision=32,bf16``.
 
-    Only for the keys in ``_NAMES``, and only if the value does not parse as it is.
+    Only for the keys in ``_TEXTS``. ``experiment=NAME`` is short for ``tracking.experiment=NAME``.
     """
-    key, _, value = override.partition("=")
-    if key not in _NAMES or not value:
-        return override
+    key, equals, value = line.partition("=")
+    if key == "experiment":
+        key = "tracking.experiment"
+    if key in _WHOLE and value:
+        return f"{key}={value if _is_one(value) else quoted(value)}"
+    if key not in _TEXTS or not value:
+        return f"{key}{equals}{value}"
+    if _parsed(value) is None and not (value.startswith("[") and value.endswith("]")):
+        return f"{key}={quoted(value)}"
+    number_too = key in _ALSO_NUMBERS
+    return f"{key}={','.join(_text(part, number_too=number_too) for part in elements(value))}"
+
+
+def _text(value: str, *, number_too: bool) -> str:
+    if value.startswith("[") and value.endswith("]"):
+        texts = [_text(part, number_too=number_too) for part in elements(value[1:-1])]
+        return f"[{','.join(texts)}]"
+    found = _parsed(value)
+    misread = isinstance(found, bool | int | float) and not number_too
+    return quoted(value) if found is None or misread else value
+
+
+def _parsed(value: str) -> Any:
+    """The value as Hydra reads it; None if it cannot, and "" for null."""
     try:
-        parsed = OverridesParser.create().parse_override(override)
-        if key == "dataset.sql" and parsed.is_sweep_override():  # the commas are the query's
-            raise HydraException
+        found = OverridesParser.create().parse_override(f"key={value}").value()
     except HydraException:
-        return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
-    return override
+        return None
+    return "" if found is None else found
+
+
+def _is_one(value: str) -> bool:
+    """Whether Hydra reads it, as a single value and not as several to sweep over."""
+    try:
+        return not OverridesParser.create().parse_override(f"key={value}").is_sweep_override()
+    except HydraException:
+        return False
 
 
 def key_of(line: str) -> str:
@@ -82,7 +114,7 @@ def expand(
     typed = [override for override in parser.parse_overrides(list(arguments))]
     kept = [override for override in typed if is_of_a_job(override)]
     ours = {override.key_or_group for override in typed}
-    grid = parser.parse_overrides([f"{key}={value}" for key, value in study.items()])
+    grid = parser.parse_overrides([as_meant(f"{key}={value}") for key, value in study.items()])
     arms = [_arm(parser, arm) for arm in settings.arms or [[]]]
     zipped = _zip(parser, settings.zip or {})
     last = {"sweep.arms", "sweep.zip"} & ours
@@ -121,41 +153,26 @@ def _last_of_each_key(overrides: Iterable[Override]) -> dict[str, Override]:
 def _arm(parser: OverridesParser, arm: Any) -> list[Override]:
     if not isinstance(arm, Sequence) or isinstance(arm, str):
         raise RequestError(f"sweep.arms: expected a list of lists of overrides, found {arm!r}")
-    return parser.parse_overrides([str(override) for override in arm])
+    return parser.parse_overrides([as_meant(str(override)) for override in arm])
 
 
 def _zip(parser: OverridesParser, zipped: Mapping[str, Sequence[Any]]) -> list[list[Override]]:
-    columns = [[f"{key}={_text(value)}" for value in values] for key, values in zipped.items()]
+    columns = [
+        [as_meant(f"{key}={Transformer.str(value)}") for value in values]
+        for key, values in zipped.items()
+    ]
     rows = zip(*columns, strict=True) if columns else [()]
     return [parser.parse_overrides(list(row)) for row in rows]
 
 
-def _text(value: Any) -> str:
-    return Transformer.str(value)
-
-
-def _split(text: str) -> list[str]:
-    """The elements of ``[a, [b, c], d]`` as text, split at the outermost commas."""
+def _inside(text: str) -> list[str]:
     text = text.strip()
     if not (text.startswith("[") and text.endswith("]")):
         raise RequestError(
             f"sweep.arms: expected [[...],[...]], a list of lists of overrides, found {text}"
         )
-    parts, depth, quote = [""], 0, ""
-    for character in text[1:-1]:
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "'\"":
-            quote = character
-        depth += (character in "[{(") - (character in "]})") if not quote else 0
-        if character == "," and depth == 0 and not quote:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part.strip() for part in parts if part.strip()]
+    return elements(text[1:-1])
 
 
-def _quote(text: str) -> str:
-    if text[0] == text[-1] and text[0] in "'\"":
-        return text
-    return QuotedString(text, Quote.single).with_quotes()
+def _kept_or_quoted(text: str) -> str:
+    return text if text[0] == text[-1] and text[0] in "'\"" else quoted(text)

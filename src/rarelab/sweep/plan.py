@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rarelab.config import build
 from rarelab.config.compose_many import Composer
 from rarelab.config.signature import code_modules, fingerprint, signature, targets_in
-from rarelab.data.splits import Stored
+from rarelab.data.splits import Checked, Stored
 from rarelab.errors import RequestError
 from rarelab.records.names import labels
 from rarelab.sweep.job import Job, parameters
@@ -41,8 +41,9 @@ class Planner:
     def jobs(self, overrides: Sequence[Sequence[str]], sweep: str = "") -> list[Job]:
         """A frozen job for each list of overrides, without duplicates.
 
-        Checks whatever can be checked without loading data: names, targets and the types of all
-        values. Writes and fetches nothing; :meth:`require_data` looks for the data.
+        Checks whatever can be checked without preparing data: names, targets, the types of all
+        values, and the columns and labels of the user's own file. Writes and fetches nothing;
+        :meth:`require_data` looks for the data.
 
         Args:
             overrides: one list per job.
@@ -120,7 +121,10 @@ class Planner:
         key = json.dumps(leaf, sort_keys=True)
         if key not in self._identities:
             dataset = build.dataset(cfg)
-            identity = self._identities[key] = dataset.identity()
+            identity = dataset.identity()
+            if isinstance(dataset, Checked):
+                dataset.check()
+            self._identities[key] = identity
             if isinstance(dataset, Stored):
                 self._stored[identity] = dataset
                 self.availability[identity] = dataset.availability()

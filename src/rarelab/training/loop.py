@@ -23,6 +23,7 @@ from rarelab.training.selection import METRIC, Selection
 # Upper limits. OpenMP crashes if asked for more threads than it can start.
 MOST = {
     "max_epochs": math.inf,
+    "min_steps": math.inf,
     "batch_size": 2**31 - 1,
     "eval_batch_size": 2**31 - 1,
     "threads": 1024,
@@ -55,7 +56,11 @@ class Trainer:
     """How a run is trained.
 
     Args:
-        max_epochs: passes over the training rows.
+        max_epochs: passes over the training rows, or over several repetitions of them: see
+            ``min_steps``.
+        min_steps: optimiser steps that ``max_epochs`` must at least amount to. If one pass per
+            epoch gives fewer, as on a small table, every epoch makes several passes, so that
+            schedules in epochs keep their proportions; null: one pass.
         batch_size: rows per step, over all processes; the last batch of an epoch may be smaller.
         eval_batch_size: rows scored at once on validation and test.
         threads: torch's intra-operation threads; part of a run's identity, since sums change in
@@ -74,6 +79,7 @@ class Trainer:
     """
 
     max_epochs: int = 15
+    min_steps: int | None = None
     batch_size: int = 512
     eval_batch_size: int = 8192
     threads: int = 1
@@ -99,7 +105,12 @@ class Trainer:
             )
 
     def steps_per_epoch(self, rows: int) -> int:
-        return math.ceil(rows / self.batch_size)
+        return self.passes(rows) * math.ceil(rows / self.batch_size)
+
+    def passes(self, rows: int) -> int:
+        """Passes over the training rows in an epoch."""
+        steps = self.max_epochs * math.ceil(rows / self.batch_size)
+        return math.ceil((self.min_steps or 1) / steps)
 
     def torch_device(self) -> torch.device:
         """The device named by ``device``.
@@ -210,9 +221,11 @@ class Trainer:
     def _batches(self, work: Work, batches: torch.Generator, done: int = 0) -> Iterator[Batch]:
         """The batches of an epoch after the first ``done``, in an order drawn from ``batches``."""
         table, device = work.train, work.train.x.device
-        order = work.sampler.order(work.kinds, self.batch_size, batches).to(device)
-        holds_rare = self._any_per_batch(_rows_with(table.y, work.rare_class)[order])
-        steps = zip(order.split(self.batch_size), holds_rare, strict=True)
+        steps: list[tuple[Tensor, Tensor]] = []
+        for _ in range(self.passes(len(table.y))):
+            order = work.sampler.order(work.kinds, self.batch_size, batches).to(device)
+            holds_rare = self._any_per_batch(_rows_with(table.y, work.rare_class)[order])
+            steps += zip(order.split(self.batch_size), holds_rare, strict=True)
         for rows, has_positive in itertools.islice(steps, done, None):
             weight = None
             if table.sample_weight is not None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from rarelab.data.source import Roles
 from rarelab.data.tables.levels import number
+from rarelab.quoting import override
 
 _FEWEST_ROWS = 50
 """In fewer rows, integers may well all differ by chance."""
@@ -71,7 +72,7 @@ def suspect_columns(frame: pd.DataFrame, roles: Roles, max_categories: int) -> I
     more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
     yield (
         f"probably not features: {shown}{more}; leave them out with"
-        f" 'dataset.drop=[{','.join(found)}]', or split by one (dataset.group, dataset.time)"
+        f" {override('dataset.drop', list(found))}, or split by one (dataset.group, dataset.time)"
     )
 
 

@@ -81,6 +81,17 @@ def prepare(
     )
 
 
+def check(frame: pd.DataFrame, roles: Roles) -> None:
+    """Refuse roles that name a column or a label which the frame does not have.
+
+    Raises:
+        RequestError: as :func:`prepare` would.
+    """
+    _refuse_columns(frame, roles)
+    column: Any = frame[roles.target]
+    encode(column, roles.positive)
+
+
 def _labelled(frame: pd.DataFrame, roles: Roles) -> Labelled:
     _refuse_columns(frame, roles)
     there = labelled(frame[roles.target], roles.unlabelled)
@@ -176,13 +187,14 @@ def _instants(data: Labelled, time: str | None) -> NDArray:
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
         moments: Any = column
     else:
-        try:
-            moments: Any = pd.to_datetime(column, format="ISO8601", utc=True)
-        except (ValueError, TypeError):
+        moments: Any = pd.to_datetime(column, format="ISO8601", utc=True, errors="coerce")
+        bad = np.flatnonzero(moments.isna() & column.notna())
+        if len(bad):
+            others = f" (and {len(bad) - 1:,} other rows hold no date)" if len(bad) > 1 else ""
             raise RequestError(
-                f"time column {time!r} holds {column.iloc[0]!r}: expected numbers or ISO dates such"
-                " as 2024-05-31 or 2024-05-31T12:00:00"
-            ) from None
+                f"time column {time!r} holds {column.iloc[bad[0]]!r} in row {bad[0] + 1}{others}:"
+                " expected numbers or ISO dates such as 2024-05-31 or 2024-05-31T12:00:00"
+            )
     if moments.isna().any():
         raise RequestError(f"time column {time!r} is missing in {int(moments.isna().sum())} rows")
     return moments.to_numpy()
