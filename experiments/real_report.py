@@ -16,7 +16,7 @@ from statistics import fmean
 from rarelab.compare import effects, words
 from rarelab.compare.across import Across, across
 from rarelab.compare.arms import group
-from rarelab.compare.contrast import BETTER, WORSE, Contrast
+from rarelab.compare.contrast import BETTER, EQUAL, NOT_SETTLED, WORSE, Contrast
 from rarelab.compare.study import Study
 from rarelab.ledger.pages import DIGEST, drawn_from
 from rarelab.ledger.study import KeptStudy
@@ -42,7 +42,7 @@ ARMS = (
 )
 RANKING = ("smooth_ap", "recall_at_quantile", "pauc_at_budget")
 _NAMES = {"hist_gradient_boosting": "boosting", "sigmoid_focal": "focal"}
-_MARKS = {BETTER: " **+**", WORSE: " **-**"}
+_MARKS = {BETTER: " **+**", WORSE: " **-**", EQUAL: " ="}
 ALPHA = 0.05
 _METRICS = {
     "test/aucpr": "AUCPR",
@@ -170,8 +170,8 @@ def answer() -> str:
         better, worse = _some(told, BETTER), _some(told, WORSE)
         lines.append(
             f"- **{words_for}**, six losses against BCE in {studies} "
-            f"{'study' if studies == 1 else 'studies'}: better: {better}; worse: {worse}; no "
-            f"difference shown in the other {_others(told)} of {len(told)} comparisons."
+            f"{'study' if studies == 1 else 'studies'}: better: {better}; worse: {worse}; "
+            f"{_counted(told)}."
         )
         name, arm, best = max(
             (each for each in told if each[1] in RANKING), key=lambda each: _gain(each[2])
@@ -201,19 +201,21 @@ def _some(told: Sequence[tuple[str, str, Contrast]], verdict: str, *, arms: bool
     return ", ".join(named) or "none"
 
 
-def _others(told: Sequence[tuple[str, str, Contrast]]) -> int:
-    return sum(contrast.verdict not in (BETTER, WORSE) for _, _, contrast in told)
+def _counted(told: Sequence[tuple[str, str, Contrast]]) -> str:
+    found = [contrast.verdict for _, _, contrast in told]
+    shown = [verdict for verdict in (EQUAL, NOT_SETTLED) if verdict in found]
+    return "; ".join(f"{verdict}: {found.count(verdict)} of {len(found)}" for verdict in shown)
 
 
 def counts() -> str:
-    """How often each arm was better, worse, or not shown to differ from BCE, over all studies."""
-    lines = ["| | better | worse | no difference shown |", "|---|---|---|---|"]
+    """How often each arm got each verdict against BCE, over all studies."""
+    shown = (BETTER, WORSE, EQUAL, NOT_SETTLED)
+    lines = [f"| | {' | '.join(shown)} |", "|---" * (1 + len(shown)) + "|"]
     found = verdicts("test/aucpr")
     for arm in ARMS[1:]:
         told = [contrast.verdict for _, name, contrast in found if name == arm]
-        better, worse = told.count(BETTER), told.count(WORSE)
-        name = _NAMES.get(arm, arm)
-        lines.append(f"| `{name}` | {better} | {worse} | {len(told) - better - worse} |")
+        counted = " | ".join(str(told.count(verdict)) for verdict in shown)
+        lines.append(f"| `{_NAMES.get(arm, arm)}` | {counted} |")
     return "\n".join(lines)
 
 
@@ -273,9 +275,10 @@ def in_short() -> str:
     return (
         f"Six losses against BCE, each tuned with the same small search, on {len(kept(SETS))} real "
         f"data sets in {len(boosting)} settings:\nof {len(losses)} comparisons of test AUCPR, "
-        f"{losses.count(BETTER)} are better, {losses.count(WORSE)} are worse, and in the rest no "
-        f"difference is shown.\nBoosting is better than the network with BCE in "
-        f"{boosting.count(BETTER)} of the {len(boosting)} settings and worse in "
+        f"{losses.count(BETTER)} are better, {losses.count(WORSE)} worse, "
+        f"{losses.count(EQUAL)} practically equal (less\nthan 0.01 apart) and "
+        f"{losses.count(NOT_SETTLED)} not settled.\nBoosting is better than the network with BCE "
+        f"in {boosting.count(BETTER)} of the {len(boosting)} settings and worse in "
         f"{boosting.count(WORSE)}."
     )
 

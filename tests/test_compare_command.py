@@ -216,7 +216,10 @@ def test_the_report_is_written_without_a_sweep_too(home: Path, capsys) -> None:
         record(home, SMOOTH_AP, seed, {"test/aucpr": 0.6})
     report = ask("experiment=study")
     told = capsys.readouterr().out
-    assert "too few seeds to decide" in told and "no parent sweep run" in told
+    assert (
+        "no difference can be shown with fewer than 6 seeds" in told
+        and "no parent sweep run" in told
+    )
     assert report == home / "reports" / "study" / "compare-1" / "report.html"
     assert [path.stem for path in (report.parent / "figures").glob("*.svg")] == ["differences"]
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from baycomp import CorrelatedTTest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
@@ -11,9 +12,11 @@ from statsmodels.stats.power import TTestPower
 from rarelab.compare import power
 from rarelab.compare.statistics import (
     corrected_t,
+    equivalence_p,
     holm,
     mean_interval,
     paired_test,
+    posterior,
     sign_flip,
     standardised,
     superiority,
@@ -41,6 +44,50 @@ def test_random_sign_patterns_approximate_the_exact_p(n: int) -> None:
     assert paired_test(d).p == pytest.approx(expected, rel=0.05)
     assert paired_test(d) == paired_test(d)
     assert paired_test(np.ones(n)).p == paired_test(np.ones(n)).least_p == 2**-17
+
+
+@pytest.mark.parametrize(("folds", "repeats"), [(5, 1), (10, 1), (10, 3)])
+@pytest.mark.parametrize("margin", [0.01, 0.4, 2.0])
+def test_the_posterior_equals_baycomps(folds: int, repeats: int, margin: float) -> None:
+    d = differences(folds * repeats, folds)
+    found = posterior(d, margin, ratio=1 / (folds - 1))  # a fold is tested, the others train
+    expected = CorrelatedTTest.probs(np.zeros(len(d)), d, rope=margin, runs=repeats)
+    assert found == pytest.approx(expected, abs=1e-12)
+    wider = posterior(d, margin, ratio=1 / (folds - 1), rows_error=1.0)
+    assert wider.below > found.below and wider.above > 0
+
+
+def test_a_posterior_without_spread_or_with_one_pair() -> None:
+    assert posterior([0.2, 0.2], 0.1) == (0, 0, 1)
+    assert posterior([0.05, 0.05], 0.1) == (0, 1, 0)
+    assert not posterior([0.2], 0.1).known
+
+
+@pytest.mark.parametrize("n", [5, 8, 12])
+@pytest.mark.parametrize("seed", range(3))
+def test_equivalence_is_two_one_sided_sign_flip_tests(n: int, seed: int) -> None:
+    d, margin = differences(n, seed), 0.7
+
+    def one_sided(values: np.ndarray) -> float:
+        return stats.permutation_test(
+            (values,), np.mean, permutation_type="samples", n_resamples=np.inf,
+            alternative="greater", axis=0,
+        ).pvalue  # fmt: skip
+
+    expected = max(one_sided(d + margin), one_sided(margin - d))
+    assert equivalence_p(d, margin) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3, 2.0])
+def test_equivalence_over_splits_agrees_with_the_interval_at_90(shift: float) -> None:
+    d, ratio = differences(10, 3, shift), 0.125
+    at_90 = corrected_t(d, ratio, level=0.9)
+    edge = max(abs(at_90.low), abs(at_90.high))
+    assert equivalence_p(d, edge, ratio=ratio) == pytest.approx(0.05)
+    assert (
+        equivalence_p(d, 0.9 * edge, ratio=ratio) > 0.05 > equivalence_p(d, 1.1 * edge, ratio=ratio)
+    )
+    assert equivalence_p(d[:4], 100.0, ratio=ratio) == 1.0  # four splits show nothing
 
 
 @pytest.mark.parametrize("n", [5, 6, 7, 10, 16, 17, 20, 40])

@@ -9,7 +9,7 @@ import scikit_posthocs
 from scipy import stats
 
 from rarelab.compare import words
-from rarelab.compare.contrast import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE
+from rarelab.compare.contrast import BETTER, EQUAL, NOT_SETTLED, WORSE
 from rarelab.compare.costs import Costs
 from rarelab.compare.pairs import DRAWN, FIXED, SPLITS, UNKNOWN
 from rarelab.compare.study import Options, Study, study
@@ -38,11 +38,11 @@ def only(home: Path, **options):
     [
         (10, 0.03, BETTER),
         (10, -0.03, WORSE),
-        (10, 0.0, NO_DIFFERENCE),
+        (10, 0.0, EQUAL),
         (20, 0.03, BETTER),
-        (2, 0.3, TOO_FEW),
-        (1, 0.3, TOO_FEW),
-        (5, 0.3, TOO_FEW),
+        (2, 0.3, NOT_SETTLED),
+        (1, 0.3, NOT_SETTLED),
+        (5, 0.3, NOT_SETTLED),
     ],
 )
 def test_the_verdict_on_one_arm(home: Path, n: int, shift: float, verdict: str) -> None:
@@ -55,7 +55,36 @@ def test_the_verdict_on_one_arm(home: Path, n: int, shift: float, verdict: str) 
     assert words.headline(finding).endswith(verdict)
     if n > 5:
         inside = contrast.test.low <= 0 <= contrast.test.high
-        assert inside == (verdict == NO_DIFFERENCE)
+        assert inside == (verdict not in (BETTER, WORSE))
+
+
+def test_equal_needs_a_margin_wider_than_the_noise(home: Path) -> None:
+    paired(home, {"bce": BASE[:10], "smooth_ap": BASE[:10] + 0.005 + 2 * NOISE[:10]})
+    finding, contrast = only(home, baseline="bce")
+    told = words.sentence(finding, contrast)
+    assert contrast.verdict == NOT_SETTLED and "within 0.01" in told
+    finding, contrast = only(home, baseline="bce", margin=0.05)
+    told = words.sentence(finding, contrast)
+    assert contrast.verdict == EQUAL and "0.05 or more apart: p < 0.001" in told
+    assert words.margin(finding) == "practically equal: less than 0.05 from loss=bce"
+    assert contrast.chances.equal > 0.99 and sum(contrast.chances) == pytest.approx(1)
+
+
+def test_a_certain_difference_within_the_margin_is_practically_equal(home: Path) -> None:
+    paired(home, {"bce": BASE[:10], "smooth_ap": BASE[:10] + 0.003 + 0.1 * NOISE[:10]})
+    assert only(home, baseline="bce")[1].verdict == EQUAL
+    assert only(home, baseline="bce", margin=0.001)[1].verdict == BETTER
+
+
+def test_chances_follow_the_direction_of_the_metric_which_may_have_no_usual_margin(
+    home: Path,
+) -> None:
+    cheaper = {"bce": BASE[:8], "smooth_ap": BASE[:8] - 0.1 + NOISE[:8]}
+    paired(home, cheaper, "test/brier")
+    paired(home, cheaper, "test/expected_cost")
+    assert only(home, baseline="bce", metric="test/brier", margin=0.01)[1].chances.better > 0.99
+    finding, contrast = only(home, baseline="bce", metric="test/expected_cost")
+    assert contrast.chances is None and "no margin is set" in words.margin(finding)
 
 
 @pytest.mark.parametrize(("level", "least"), [(0.95, 6), (0.99, 8), (0.999, 11)])
@@ -65,7 +94,7 @@ def test_two_seeds_are_too_few_and_the_number_needed_is_stated(
     paired(home, {"bce": [0.5, 0.52], "smooth_ap": [0.6, 0.63]})
     finding, contrast = only(home, baseline="bce", level=level)
     told = words.sentence(finding, contrast)
-    assert TOO_FEW in told and f"fewer than {least} seeds" in told
+    assert NOT_SETTLED in told and f"fewer than {least} seeds" in told
     assert contrast.needed >= least and f"about {contrast.needed} seeds" in told
 
 
@@ -106,7 +135,7 @@ def test_holm_is_over_all_arms_of_the_data_set(home: Path) -> None:
     assert [c.p_holm for c in finding.contrasts] == pytest.approx([3 * 0.015625] * 3)
     paired(home, {"loss_4": BASE[:7] + NOISE[:7]})
     (finding,) = ask(home, baseline="bce").findings
-    assert {c.verdict for c in finding.contrasts} == {TOO_FEW}
+    assert {c.verdict for c in finding.contrasts} == {NOT_SETTLED}
     assert "fewer than 8 seeds" in words.sentence(finding, finding.contrasts[0])
 
 
@@ -189,7 +218,7 @@ def test_arms_without_a_common_seed_are_not_compared(home: Path) -> None:
     record(home, BCE, 0, {"test/aucpr": 0.5})
     record(home, SMOOTH_AP, 1, {"test/aucpr": 0.5})
     finding, contrast = only(home)
-    assert contrast.test is None and contrast.verdict == TOO_FEW
+    assert contrast.test is None and contrast.verdict == NOT_SETTLED
     assert "no seed in common" in words.sentence(finding, contrast)
 
 
@@ -253,7 +282,7 @@ def test_on_one_split_the_test_rows_are_part_of_the_verdict(home: Path) -> None:
     finding, contrast = only(home)
     assert contrast.test.p < 0.01 and contrast.rows.p > 0.05
     assert contrast.p == contrast.p_holm == contrast.rows.p
-    assert contrast.verdict == NO_DIFFERENCE
+    assert contrast.verdict == NOT_SETTLED
     assert "times as many test rows, not more seeds" in words.sentence(finding, contrast)
     assert "includes the noise of the test rows (200, 4 positive" in words.varied(finding)
 
@@ -288,7 +317,7 @@ def test_a_pair_of_runs_is_compared_over_the_test_rows(home: Path) -> None:
     assert ": better\n" in told and "3,000 test rows (60 positive)" in told
     assert ": worse\n" in compare_pair(records, second, first, "test/aucpr", 0.95).text()
     same = compare_pair(records, first, first, "test/aucpr", 0.95).text()
-    assert ": no difference shown\n" in same and "p = 1.000" in same
+    assert ": not settled\n" in same and "p = 1.000" in same
     with pytest.raises(RequestError, match=r"did you mean 'test/recall_at_q/0\.005'"):
         compare_pair(records, first, second, "test/recall_at_q", 0.95)
     lone = record(home, BCE, 9, {"test/aucpr": 0.5})

@@ -90,6 +90,7 @@ def options_of(cfg: Mapping[str, Any]) -> Options:
         within=within,
         sweep=_text(cfg["sweep_id"]),
         level=_required("level", cfg["level"]),
+        margin=as_number("margin", cfg["margin"]),
         budget=_required("budget", cfg["budget"]),
         costs=Costs(**numbers, currency=str(costs["currency"] or "")),
         dashboard=str(cfg["dashboard"]),
@@ -107,7 +108,7 @@ def text(found: Study) -> str:
         lines += [f"  {words.sentence(finding, c)}" for c in contrasts[:_SHOWN]]
         if len(contrasts) > _SHOWN:
             lines.append(f"  {len(contrasts) - _SHOWN} more arms in the table")
-        lines += [f"  {words.varied(finding)}", f"  {words.test_names(finding)}"]
+        lines += [f"  {told(finding)}" for told in (words.varied, words.margin, words.test_names)]
         lines += [f"  note: {note}" for note in finding.notes]
         printed = "\n".join(printable(line) for line in lines)
         parts.append(f"{printed}\n\n{tables.aligned(finding)}")

@@ -4,31 +4,43 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rarelab.compare import power, statistics
 from rarelab.compare.arms import Arm, DataSet, Unit
 from rarelab.compare.pairs import FIXED, SPLITS, Pair, over_splits, pair, rows_ratio, what_varied
 from rarelab.compare.rows import RowNoise
+from rarelab.compare.rows import equivalence_p as rows_equivalence_p
 from rarelab.compare.statistics import PairedTest
-from rarelab.metrics.table import find, higher_is_better, is_share
+from rarelab.metrics.table import find, higher_is_better, is_share, usual_margin
 
 BETTER, WORSE = "better", "worse"
-NO_DIFFERENCE, TOO_FEW = "no difference shown", "too few seeds to decide"
+EQUAL, NOT_SETTLED = "practically equal", "not settled"
 
 
 @dataclass(frozen=True)
 class Question:
-    """The question put to every data set."""
+    """The question put to every data set.
+
+    ``margin``: differences smaller than this do not matter to whoever asks, in the metric's units.
+    """
 
     metric: str
     baseline: str
     level: float = 0.95
+    margin: float | None = None
 
     @property
     def alpha(self) -> float:
         return 1 - self.level
+
+    @property
+    def within(self) -> float | None:
+        """The margin; None if none was given and the metric has no usual one."""
+        return usual_margin(self.metric) if self.margin is None else self.margin
 
 
 NoiseOfRows = Callable[
@@ -50,15 +62,28 @@ class Summary:
     spread: float
 
 
+class Chances(NamedTuple):
+    """Posterior probabilities of an arm's difference from the baseline, by the margin."""
+
+    worse: float
+    equal: float
+    better: float
+
+
 @dataclass(frozen=True)
 class Contrast:
     """One arm against the baseline. Differences are arm minus baseline, in the metric's units.
 
     ``p`` is the larger of two p-values: over seeds and, on one fixed split, over seeds and test
-    rows; a claim must pass both. ``p_holm`` is adjusted for all arms of the data set.
-    ``needed``: pairs a verdict would take, None if more than 1 000; ``detectable``: the difference
-    that this many pairs detect with 80 % power; ``more_rows``: how many times more test rows a
-    verdict would take, where rows rather than seeds are what is lacking.
+    rows; a claim must pass both. ``p_equal`` is against a difference of the margin or more, in the
+    same way. ``p_holm`` and ``p_equal_holm`` are adjusted for all arms of the data set.
+    ``chances``: the probabilities that the arm is worse than the margin allows, equal within it,
+    and better; None without a margin or with a single pair.
+    ``too_few``: whether no result of this many pairs could have been called better or worse.
+    ``needed``: pairs that would show the observed difference, ``needed_equal`` that it is within
+    the margin, None if more than 1 000; ``detectable``: the difference that this many pairs detect
+    with 80 % power; ``more_rows``: how many times more test rows would show the difference, where
+    rows rather than seeds are what is lacking. ``seconds``: what one more pair takes to train.
     """
 
     arm: Summary
@@ -69,9 +94,15 @@ class Contrast:
     p: float
     effect: float
     superiority: float
+    p_equal: float = 1.0
+    chances: Chances | None = None
+    seconds: float = field(default=math.nan, compare=False)
     p_holm: float = math.nan
-    verdict: str = TOO_FEW
+    p_equal_holm: float = math.nan
+    verdict: str = NOT_SETTLED
+    too_few: bool = True
     needed: int | None = None
+    needed_equal: int | None = None
     detectable: float = math.inf
     more_rows: float | None = None
 
@@ -161,6 +192,14 @@ def _contrast(
         d = over_splits(units, d)
     test = statistics.paired_test(d, level=question.level, ratio=ratio) if len(d) else None
     p = max(test.p if test else 1.0, noise.p if noise else 0.0)
+    margin = question.within
+    seconds = [base.seconds + run.seconds for _, base, run in pairs]
+    p_equal, chances = 1.0, None
+    if test is not None and margin is not None:
+        p_equal = statistics.equivalence_p(d, margin, ratio=ratio)
+        if noise is not None:
+            p_equal = max(p_equal, rows_equivalence_p(noise, margin, len(pairs)))
+        chances = _chances(d, question, margin, noise, ratio)
     return Contrast(
         _summary(arm, question, ratio),
         units,
@@ -170,25 +209,49 @@ def _contrast(
         p,
         statistics.standardised(d) if len(d) else math.nan,
         statistics.superiority(d) if len(d) else math.nan,
+        p_equal,
+        chances,
+        float(np.mean(seconds)) if seconds else math.nan,
     )
+
+
+def _chances(
+    d: NDArray, question: Question, margin: float, noise: RowNoise | None, ratio: float | None
+) -> Chances | None:
+    rows_error = noise.rows_error if noise else 0.0
+    found = statistics.posterior(d, margin, ratio=ratio, rows_error=rows_error)
+    if not found.known:
+        return None
+    if higher_is_better(question.metric):
+        return Chances(found.below, found.within, found.above)
+    return Chances(found.above, found.within, found.below)
 
 
 def _judged(
     contrasts: Sequence[Contrast], question: Question, ratio: float | None
 ) -> list[Contrast]:
     adjusted = statistics.holm([contrast.p for contrast in contrasts])
+    equal = statistics.holm([contrast.p_equal for contrast in contrasts])
     left = len(contrasts) - sum(p <= question.alpha for p in adjusted)
     return [
-        _verdict(replace(contrast, p_holm=p), question, ratio, len(contrasts), left)
-        for contrast, p in zip(contrasts, adjusted, strict=True)
+        _verdict(replace(contrast, p_holm=p, p_equal_holm=q), question, ratio, len(contrasts), left)
+        for contrast, p, q in zip(contrasts, adjusted, equal, strict=True)
     ]
 
 
 def _verdict(
     c: Contrast, question: Question, ratio: float | None, comparisons: int, left: int
 ) -> Contrast:
-    """``left``: number of arms not rejected by Holm's steps, which sets the bar for this one."""
-    if c.p_holm <= question.alpha and c.test is not None:
+    """``left``: number of arms not rejected by Holm's steps, which sets the bar for this one.
+
+    Equal within the margin comes first: a difference that does not matter is no reason to switch,
+    however certain it is.
+    """
+    if c.test is None:
+        return c
+    if c.p_equal_holm <= question.alpha:
+        return replace(c, verdict=EQUAL)
+    if c.p_holm <= question.alpha:
         good = (c.test.difference > 0) == higher_is_better(question.metric)
         return replace(c, verdict=BETTER if good else WORSE)
     alpha = question.alpha
@@ -197,14 +260,27 @@ def _verdict(
     found = power.pairs_needed(c.effect, step, ratio or 0.0)
     spread = float(np.std(c.differences, ddof=1)) if len(c.differences) > 1 else math.inf
     effect = power.detectable(len(c.differences), step, ratio or 0.0)
-    enough = c.test is not None and c.test.least_p * left <= question.alpha
+    enough = c.test.least_p * left <= question.alpha
     return replace(
         c,
-        verdict=NO_DIFFERENCE if enough else TOO_FEW,
+        too_few=not enough,
         needed=None if found is None else max(found, least),
+        needed_equal=_needed_equal(c, question, spread, step, ratio),
         detectable=effect * spread,
         more_rows=_more_rows(c, question, left) if enough else None,
     )
+
+
+def _needed_equal(
+    c: Contrast, question: Question, spread: float, step: float, ratio: float | None
+) -> int | None:
+    """Pairs that show with 80 % power that the observed difference is within the margin."""
+    assert c.test is not None
+    room = (question.within or 0.0) - abs(c.test.difference)
+    if room <= 0 or not 0 < spread < math.inf:
+        return None
+    # One-sided at `step` is two-sided at twice that, up to the other side's negligible share.
+    return power.pairs_needed(room / spread, 2 * step, ratio or 0.0)
 
 
 def _more_rows(c: Contrast, question: Question, left: int) -> float | None:

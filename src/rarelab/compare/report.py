@@ -15,7 +15,7 @@ from urllib.parse import quote
 from jinja2 import Environment, StrictUndefined
 
 from rarelab.compare import tables, words
-from rarelab.compare.contrast import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE, by_difference
+from rarelab.compare.contrast import BETTER, EQUAL, NOT_SETTLED, WORSE, by_difference
 from rarelab.compare.gallery import Picture
 from rarelab.compare.study import Study
 from rarelab.records.load import Records
@@ -27,7 +27,7 @@ SHOWN = 12
 """Arms beyond this number appear only in the table."""
 
 _TEMPLATE = Path(__file__).with_name("report.html")
-_WORDS = {BETTER: "better", WORSE: "worse", NO_DIFFERENCE: "no", TOO_FEW: "few"}
+_WORDS = {BETTER: "better", WORSE: "worse", EQUAL: "equal", NOT_SETTLED: "open"}
 _DIGESTS = 6
 
 
@@ -87,6 +87,7 @@ def html(study: Study, records: Records, pictures: Sequence[Picture], command: s
         sentence=words.sentence,
         varied=words.varied,
         test_names=words.test_names,
+        margin=words.margin,
         percent=words.percent,
         number=words.number,
         line_monthly=lambda told: words.monthly(told, study.options.costs.currency),

@@ -129,12 +129,30 @@ def row_noise(differences: NDArray, targets: NDArray, *, level: float = 0.95) ->
     seeds = float(differences[:, 0].var(ddof=1)) / pairs
     variance = seeds + rows**2
     error = math.sqrt(variance)
-    freedom = variance**2 / (seeds**2 / (pairs - 1)) if seeds else math.inf
+    freedom = _freedom(variance, seeds, pairs)
     half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
     p = 2 * float(stats.t.sf(abs(seen) / error, freedom)) if error else float(seen == 0)
     return RowNoise(
         seen, error, rows, p, seen - half, seen + half, len(found), len(targets), positives
     )
+
+
+def equivalence_p(noise: RowNoise, margin: float, pairs: int) -> float:
+    """p-value against "the difference is ``margin`` or more", over seeds and test rows: two
+    one-sided t tests, with the degrees of freedom of :func:`row_noise`."""
+    room = margin - abs(noise.difference)
+    if not noise.error:
+        return float(room <= 0)
+    variance = noise.error**2
+    freedom = _freedom(variance, max(0.0, variance - noise.rows_error**2), pairs)
+    return float(stats.t.sf(room / noise.error, freedom))
+
+
+def _freedom(variance: float, seeds: float, pairs: int) -> float:
+    """Satterthwaite's degrees of freedom; only the seeds' part of the variance is estimated."""
+    if pairs < 2 or not seeds:
+        return math.inf
+    return variance**2 / (seeds**2 / (pairs - 1))
 
 
 def weigher(run: TestRows, metric: str) -> Weigh:

@@ -26,6 +26,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,9 +89,8 @@ def sign_flip(d: NDArray, *, level: float = 0.95) -> PairedTest:
     1969): coverage 1 − 2k / N under symmetry.
     """
     n = len(d)
-    half = 2 ** (min(n, MAX_EXACT) - 1)
-    sums, sizes = _subset_sums(d)[1:], _subset_sums(np.ones(n))[1:]
-    sums[np.abs(sums) <= _TOLERANCE * np.abs(d).sum()] = 0.0  # zeros up to rounding
+    half = _half(n)
+    sums, sizes = _flipped(d), _subset_sums(np.ones(n))[1:]
     p = min(1.0, float(1 + min(np.sum(sums <= 0), np.sum(sums >= 0))) / half)
     k = _rejected(half, level)
     low, high, attained = -math.inf, math.inf, level
@@ -118,6 +118,66 @@ def corrected_t(d: NDArray, ratio: float, *, level: float = 0.95) -> PairedTest:
     p = 2 * float(stats.t.sf(abs(mean) / error, n - 1)) if error else float(mean == 0)
     least = 0.0 if n >= MIN_SPLITS else 1.0
     return PairedTest("corrected resampled t", n, mean, p, mean - half, mean + half, level, least)
+
+
+def equivalence_p(
+    differences: Sequence[float] | NDArray, margin: float, *, ratio: float | None = None
+) -> float:
+    """p-value against "the mean is ``margin`` or more away from zero" (in the metric's units).
+
+    Two one-sided tests (Schuirmann 1987), each at full level: that the mean is above -margin, and
+    that it is below margin; the larger p-value counts. They are one-sided forms of the tests of
+    :func:`paired_test`: p = share of sign patterns with Σ s_i (margin ± d_i) >= Σ (margin ± d_i),
+    or Student's t of (margin − |mean|) with the corrected variance if ``ratio`` is given; 1 with
+    fewer than five splits.
+    """
+    d = np.asarray(differences, dtype=float)
+    if ratio is None:
+        below, above = (1 + int(np.sum(_flipped(part) <= 0)) for part in (margin - d, margin + d))
+        return max(below, above) / (2 * _half(len(d)))
+    if len(d) < MIN_SPLITS:
+        return 1.0
+    room = margin - abs(float(d.mean()))
+    error = math.sqrt((1 / len(d) + ratio) * d.var(ddof=1))
+    return float(stats.t.sf(room / error, len(d) - 1)) if error else float(room <= 0)
+
+
+class Posterior(NamedTuple):
+    """Probabilities that the mean difference is below −margin, within the margin, above it."""
+
+    below: float
+    within: float
+    above: float
+
+    @property
+    def known(self) -> bool:
+        return not math.isnan(self.within)
+
+
+def posterior(
+    differences: Sequence[float] | NDArray,
+    margin: float,
+    *,
+    ratio: float | None = None,
+    rows_error: float = 0.0,
+) -> Posterior:
+    """The Bayesian correlated t test with a region of practical equivalence (Corani & Benavoli
+    2015): under a flat prior the mean difference of n pairs is Student's t with n − 1 degrees,
+    location mean(d) and scale² = (1/n + n_test/n_train) s² + ``rows_error``².
+
+    ``ratio`` is n_test/n_train where each pair has its own split, else none; ``rows_error`` the
+    standard error over the test rows where all pairs share them. NaN for fewer than two pairs.
+    """
+    d = np.asarray(differences, dtype=float)
+    if len(d) < 2:
+        return Posterior(math.nan, math.nan, math.nan)
+    mean = float(d.mean())
+    scale = math.sqrt((1 / len(d) + (ratio or 0.0)) * d.var(ddof=1) + rows_error**2)
+    if not scale:
+        return Posterior(float(mean < -margin), float(abs(mean) <= margin), float(mean > margin))
+    below = float(stats.t.cdf((-margin - mean) / scale, len(d) - 1))
+    above = float(stats.t.sf((margin - mean) / scale, len(d) - 1))
+    return Posterior(below, 1 - below - above, above)
 
 
 def mean_interval(
@@ -166,6 +226,18 @@ def superiority(differences: Sequence[float] | NDArray) -> float:
     """Share of pairs with a difference above zero; ties count half."""
     d = np.asarray(differences, dtype=float)
     return float(np.mean(d > 0) + np.mean(d == 0) / 2)
+
+
+def _half(n: int) -> int:
+    """Half the number of sign patterns that are looked at."""
+    return 2 ** (min(n, MAX_EXACT) - 1)
+
+
+def _flipped(d: NDArray) -> NDArray[np.float64]:
+    """Sums over the subsets whose signs are flipped, without the empty one; rounded to zero."""
+    sums = _subset_sums(d)[1:]
+    sums[np.abs(sums) <= _TOLERANCE * np.abs(d).sum()] = 0.0
+    return sums
 
 
 def _rejected(half: int, level: float) -> int:

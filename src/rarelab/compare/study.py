@@ -28,6 +28,7 @@ class Options:
     within: Sequence[str] = ()
     sweep: str | None = None
     level: float = 0.95
+    margin: float | None = None
     budget: float = 0.005
     costs: Costs = field(default_factory=Costs)
     dashboard: str = "http://127.0.0.1:5000"
@@ -37,6 +38,8 @@ class Options:
     def check(self) -> None:
         if not 0.5 <= self.level < 1:
             raise RequestError(f"level={self.level:g}: expected a number from 0.5 to below 1")
+        if self.margin == 0:
+            raise RequestError("margin=0: expected a number above 0, or null for the usual one")
         if not 0 < self.budget < 1:
             raise RequestError(f"budget={self.budget:g}: expected a share of rows between 0 and 1")
         if self.runs and len(self.runs) != 2:
@@ -83,7 +86,9 @@ def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -
     runs = _within(runs, options.within)
     data_sets = group(runs, options.metric)
     higher_is_better(options.metric)  # refuse an unsuitable metric before computing anything
-    question = Question(options.metric, find_baseline(runs, options.baseline), options.level)
+    question = Question(
+        options.metric, find_baseline(runs, options.baseline), options.level, options.margin
+    )
     findings = [f for data in data_sets if (f := contrast.compare(data, question, noise))]
     _refuse_empty(findings, data_sets, question)
     told: list[Monthly] = []

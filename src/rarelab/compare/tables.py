@@ -9,12 +9,12 @@ from typing import Any
 
 from rarelab.compare.contrast import Contrast, Finding, Summary, by_difference
 from rarelab.compare.study import Study
-from rarelab.compare.words import headline, interval, number, percent, sentence, varied
+from rarelab.compare.words import headline, interval, margin, number, percent, sentence, varied
 from rarelab.records.names import printable
 
 HEADER = (
     "arm", "runs", "mean", "interval of the mean", "difference", "interval", "p", "p (Holm)",
-    "d_z", "verdict",
+    "d_z", "worse / equal / better", "verdict",
 )  # fmt: skip
 
 _LATEX = {
@@ -28,7 +28,7 @@ _MARKDOWN = {c: f"\\{c}" for c in "\\`*_{}[]#|"} | {"<": "&lt;", ">": "&gt;", "&
 def rows(finding: Finding) -> list[tuple[str, ...]]:
     """One row of text per arm: the baseline, then the others, largest difference first."""
     base = finding.baseline
-    first = (*_own(base, finding.question.level), "baseline", "", "", "", "", "")
+    first = (*_own(base, finding.question.level), "baseline", "", "", "", "", "", "")
     return [first, *(_row(c, finding.question.level) for c in by_difference(finding.contrasts))]
 
 
@@ -38,7 +38,7 @@ def _own(arm: Summary, level: float) -> tuple[str, ...]:
 
 def _row(c: Contrast, level: float) -> tuple[str, ...]:
     if c.test is None:
-        return (*_own(c.arm, level), "-", "-", "-", "-", "-", c.verdict)
+        return (*_own(c.arm, level), "-", "-", "-", "-", "-", "-", c.verdict)
     around = interval(c.test.low, c.test.high)
     if math.isfinite(c.test.low) and abs(c.test.level - level) > 0.01:
         around += f" ({percent(c.test.level)})"
@@ -49,6 +49,7 @@ def _row(c: Contrast, level: float) -> tuple[str, ...]:
         _p(c.p),
         _p(c.p_holm),
         f"{c.effect:+.2f}" if math.isfinite(c.effect) else "-",
+        " / ".join(f"{100 * share:.0f}" for share in c.chances) + " %" if c.chances else "-",
         c.verdict,
     )
 
@@ -77,7 +78,11 @@ def flat(study: Study) -> list[dict[str, Any]]:
     """One flat record per arm and data set, unrounded; baselines have no difference."""
     records = []
     for finding in study.findings:
-        common = {"data": finding.data, "metric": finding.question.metric}
+        common = {
+            "data": finding.data,
+            "metric": finding.question.metric,
+            "margin": finding.question.within,
+        }
         records.append(common | _summary(finding.baseline) | {"verdict": "baseline"})
         records += [
             common | _summary(c.arm) | _numbers(c) for c in by_difference(finding.contrasts)
@@ -118,12 +123,17 @@ def _numbers(c: Contrast) -> dict[str, Any]:
             "test_rows": c.rows.rows,
             "resamples": c.rows.resamples,
         }
+    if c.chances is not None:
+        found |= {f"chance_{name}": share for name, share in c.chances._asdict().items()}
     return found | {
         "p": c.p,
         "p_holm": c.p_holm,
+        "p_equal": c.p_equal,
+        "p_equal_holm": c.p_equal_holm,
         "d_z": c.effect,
         "superiority": c.superiority,
         "seeds_needed": c.needed,
+        "seeds_needed_equal": c.needed_equal,
         "detectable": c.detectable,
     }
 
@@ -166,6 +176,7 @@ def as_json(study: Study) -> str:
         "metric": study.question.metric,
         "baseline": study.question.baseline,
         "level": study.question.level,
+        "margin": study.question.within,
         "findings": findings,
         "table": flat(study),
     }
@@ -206,7 +217,7 @@ def _as_markdown(finding: Finding) -> str:
 def in_words(finding: Finding) -> str:
     """A Markdown list: the verdict on each arm, what was varied, the notes."""
     told = [sentence(finding, c) for c in by_difference(finding.contrasts)]
-    told += [varied(finding), *(f"note: {note}" for note in finding.notes)]
+    told += [varied(finding), margin(finding), *(f"note: {note}" for note in finding.notes)]
     return "".join(f"- {_escaped(line, _MARKDOWN)}\n" for line in told)
 
 
@@ -224,7 +235,7 @@ def as_latex(study: Study) -> str:
     """One tabular per data set, names escaped; needs no LaTeX package."""
     parts = []
     for finding in study.findings:
-        parts += [f"% {printable(headline(finding))}", r"\begin{tabular}{lrrlrlrrrl}", r"\hline"]
+        parts += [f"% {printable(headline(finding))}", r"\begin{tabular}{lrrlrlrrrrl}", r"\hline"]
         parts += [_latex_row(HEADER), r"\hline"]
         parts += [_latex_row(row) for row in rows(finding)]
         parts += [r"\hline", r"\end{tabular}", ""]

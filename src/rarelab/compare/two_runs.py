@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from rarelab.compare.contrast import BETTER, NO_DIFFERENCE, WORSE
+from rarelab.compare.contrast import BETTER, NOT_SETTLED, WORSE
 from rarelab.compare.rows import RowNoise, can_be_resampled, read_test_rows, resample, row_noise
 from rarelab.compare.words import number, p_value, percent
 from rarelab.errors import RequestError, nearest
@@ -88,7 +88,7 @@ def compare_pair(records: Records, first: Run, second: Run, metric: str, level: 
     except ValueError as error:
         raise RequestError(f"runs: {error}, so they cannot be paired") from error
     noise = row_noise(values[1:] - values[:1], rows[0].targets, level=level)
-    verdict = NO_DIFFERENCE
+    verdict = NOT_SETTLED
     if noise.p <= 1 - level:
         good = (noise.difference > 0) == higher_is_better(metric)
         verdict = BETTER if good else WORSE

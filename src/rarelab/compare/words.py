@@ -6,8 +6,8 @@ from collections import Counter
 from rarelab.compare.across import FEW, Across
 from rarelab.compare.contrast import (
     BETTER,
-    NO_DIFFERENCE,
-    TOO_FEW,
+    EQUAL,
+    NOT_SETTLED,
     WORSE,
     Contrast,
     Finding,
@@ -39,7 +39,7 @@ def headline(finding: Finding) -> str:
         return f"{finding.data}: {c.arm.label} against {finding.baseline.label}: {c.verdict}"
     parts = [
         f"{counts[verdict]} {verdict}"
-        for verdict in (BETTER, WORSE, NO_DIFFERENCE, TOO_FEW)
+        for verdict in (BETTER, WORSE, EQUAL, NOT_SETTLED)
         if counts[verdict]
     ]
     return (
@@ -49,18 +49,24 @@ def headline(finding: Finding) -> str:
 
 
 def sentence(finding: Finding, c: Contrast) -> str:
-    """The verdict on one arm, with its numbers and what it would take to decide."""
+    """The verdict on one arm, with its numbers and what it would take to settle it."""
     if c.test is None:
-        return f"{c.arm.label}: {TOO_FEW}: it has no seed in common with {finding.baseline.label}"
-    start = f"{c.arm.label}: {c.verdict}: {number(c.test.difference, signed=True)} {_interval(c)}"
-    end = f"{start}, {p_value(c.p_holm)}{_adjusted(finding)}, {c.test.n} {_pairs(finding, c)}"
-    if c.verdict in (BETTER, WORSE):
-        return f"{end}{_rows(c)}"
-    if c.verdict == TOO_FEW:
-        return f"{end}; {_needed(finding, c)}"
-    if c.more_rows is not None:
-        return f"{end}{_rows(c)}; {_rows_needed(c)}"
-    return f"{end}{_rows(c)}; {_could_have_shown(c)}; {_needed(finding, c)}"
+        return f"{c.arm.label}: {c.verdict}: it has no seed in common with {finding.baseline.label}"
+    parts = [f"{c.arm.label}: {c.verdict}: {_difference(c)}, {_certainty(finding, c)}{_rows(c)}"]
+    if c.verdict == NOT_SETTLED:
+        parts += _unsettled(finding, c)
+    if c.chances is not None:
+        shares = " / ".join(f"{100 * share:.0f}" for share in c.chances)
+        parts.append(f"chance of worse / equal / better: {shares} %")
+    return "; ".join(parts)
+
+
+def margin(finding: Finding) -> str:
+    """The margin within which arms count as equal."""
+    found = finding.question.within
+    if found is None:
+        return f"no margin is set (margin=...): no arm can be called {EQUAL}"
+    return f"{EQUAL}: less than {found:g} from {finding.baseline.label}"
 
 
 def varied(finding: Finding) -> str:
@@ -111,12 +117,22 @@ def percent(level: float) -> str:
     return f"{100 * level:.3g} %"
 
 
-def _interval(c: Contrast) -> str:
+def _difference(c: Contrast) -> str:
     assert c.test is not None
+    start = number(c.test.difference, signed=True)
     if math.isinf(c.test.low):
-        return "(too few pairs for an interval)"
+        return f"{start} (too few pairs for an interval)"
     low, high = number(c.test.low, signed=True), number(c.test.high, signed=True)
-    return f"[{low}, {high}] ({percent(c.test.level)})"
+    return f"{start} [{low}, {high}] ({percent(c.test.level)})"
+
+
+def _certainty(finding: Finding, c: Contrast) -> str:
+    """The p-value behind the verdict, and the number of pairs."""
+    assert c.test is not None
+    told = p_value(c.p_holm)
+    if c.verdict == EQUAL:
+        told = f"{finding.question.within:g} or more apart: {p_value(c.p_equal_holm)}"
+    return f"{told}{_adjusted(finding)}, {c.test.n} {_pairs(finding, c)}"
 
 
 def _adjusted(finding: Finding) -> str:
@@ -130,27 +146,52 @@ def _pairs(finding: Finding, c: Contrast) -> str:
 
 
 def _rows(c: Contrast) -> str:
-    if c.rows is None:
+    if c.rows is None or (c.too_few and c.verdict == NOT_SETTLED):
         return ""
     low, high = number(c.rows.low, signed=True), number(c.rows.high, signed=True)
-    also = "" if c.verdict == NO_DIFFERENCE else "also "
+    also = "also " if c.verdict in (BETTER, WORSE) else ""
     return f"; {also}with other test rows: [{low}, {high}]"
 
 
-def _needed(finding: Finding, c: Contrast) -> str:
+def _unsettled(finding: Finding, c: Contrast) -> list[str]:
+    """Why an arm is not settled, and what would settle it."""
+    assert c.test is not None
     unit = "splits" if finding.ratio is not None else "seeds"
-    if c.verdict == TOO_FEW:
-        start = f"no verdict is possible with fewer than {least(finding)} {unit}"
-        if math.isnan(c.effect):
-            return start
-        return f"{start}; {_for_this_difference(c, unit)} (power {percent(POWER)})"
-    return _for_this_difference(c, unit)
+    if c.too_few:
+        why = f"no difference can be shown with fewer than {least(finding)} {unit}"
+        return [why] if math.isnan(c.effect) else [why, _would_settle(finding, c, unit)]
+    if c.more_rows is not None:
+        return [_rows_needed(c)]
+    why = (
+        f"{c.test.n} pairs would detect a difference of {number(c.detectable)} "
+        f"with {percent(POWER)} power"
+    )
+    return [why, _would_settle(finding, c, unit)]
 
 
-def _for_this_difference(c: Contrast, unit: str) -> str:
-    if c.needed is None:
-        return f"the observed difference would take more than {MAX_PAIRS:,} {unit}"
-    return f"the observed difference would take about {c.needed} {unit}"
+def _would_settle(finding: Finding, c: Contrast, unit: str) -> str:
+    """The number of seeds or splits, and the time that they take to train, if it is known."""
+    ways = []
+    if c.needed is not None:
+        ways.append(f"about {c.needed} {unit}{_cost(c, c.needed)} would show such a difference")
+    if c.needed_equal is not None:
+        ways.append(
+            f"about {c.needed_equal} {unit}{_cost(c, c.needed_equal)} would show that it is "
+            f"within {finding.question.within:g}"
+        )
+    return " and ".join(ways) or f"more than {MAX_PAIRS:,} {unit} would be needed to settle it"
+
+
+def _cost(c: Contrast, pairs: int) -> str:
+    assert c.test is not None
+    seconds = (pairs - c.test.n) * c.seconds
+    if math.isnan(seconds) or seconds <= 0:
+        return ""
+    minutes = seconds / 60
+    if minutes < 1:
+        return f" ({seconds:.0f} s more of training)"
+    time = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+    return f" ({time} more of training)"
 
 
 def least(finding: Finding) -> int:
@@ -158,14 +199,6 @@ def least(finding: Finding) -> int:
     if finding.ratio is not None:
         return MIN_SPLITS
     return least_pairs(finding.comparisons, finding.question.alpha)
-
-
-def _could_have_shown(c: Contrast) -> str:
-    assert c.test is not None
-    return (
-        f"{c.test.n} pairs would detect a difference of {number(c.detectable)} "
-        f"with {percent(POWER)} power"
-    )
 
 
 def _rows_needed(c: Contrast) -> str:

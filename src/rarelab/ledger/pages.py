@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from rarelab.compare import effects, tables, words
-from rarelab.compare.contrast import BETTER, TOO_FEW, WORSE, Finding, by_difference
+from rarelab.compare.contrast import BETTER, EQUAL, WORSE, Finding, by_difference
 from rarelab.compare.gallery import numbers_over
 from rarelab.compare.study import Study
 from rarelab.ledger.study import RUNS, Comparison, KeptStudy
@@ -19,7 +19,7 @@ BEGIN, END = "<!-- ledger: made by `make report` -->", "<!-- end -->"
 DIGEST = "rarelab"
 """PNG text chunk with the digest of the runs and the question a figure was drawn from."""
 
-_SHOWN = {BETTER: " better", WORSE: " worse", TOO_FEW: " too few"}
+_SHOWN = {BETTER: " better", WORSE: " worse", EQUAL: " equal"}
 
 
 def write_study(study: KeptStudy) -> None:

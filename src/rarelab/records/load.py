@@ -44,7 +44,7 @@ class Run:
     """One recorded run. ``status`` is rarelab's (done, diverged, error, interrupted, running).
 
     ``within``: configuration keys treated as part of the data; only runs with equal values there
-    are compared.
+    are compared. ``seconds``: how long it took, NaN if that is not recorded.
     """
 
     run_id: str
@@ -57,6 +57,7 @@ class Run:
     started: int
     artifacts: str = field(repr=False, default="")
     within: tuple[str, ...] = ()
+    seconds: float = math.nan
 
     @property
     def seed(self) -> int | None:
@@ -271,6 +272,9 @@ def _plain(run: Any, experiment: str) -> Run:
         status=tags.get("rarelab.status") or _STATUSES.get(run.info.status, "error"),
         started=run.info.start_time or 0,
         artifacts=run.info.artifact_uri or "",
+        seconds=(run.info.end_time - run.info.start_time) / 1000
+        if run.info.end_time and run.info.start_time
+        else math.nan,
     )
 
 
