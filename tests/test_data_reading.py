@@ -22,7 +22,7 @@ from rarelab.data.places import locate
 from rarelab.data.reading import Reading, read
 from rarelab.errors import RequestError
 from rarelab.predict import read_model
-from rarelab.sweep.overrides import quoted_name
+from rarelab.sweep.overrides import as_meant
 
 QUICK = ["model=linear", "loss=bce", "schedule=constant", "trainer.max_epochs=2", "tracking=none"]
 
@@ -335,5 +335,5 @@ def test_a_query_and_a_comma_need_no_quotes_for_hydra() -> None:
         "dataset.csv.sep=;": ";",
         "dataset.uri=sqlite:///a b.db": "sqlite:///a b.db",
     }.items():
-        parsed = OverridesParser.create().parse_override(quoted_name(override))
+        parsed = OverridesParser.create().parse_override(as_meant(override))
         assert parsed.value() == value and not parsed.is_sweep_override()

@@ -288,7 +288,7 @@ def test_digits_are_read_as_text_where_only_text_is_meant() -> None:
 
 @pytest.mark.parametrize("rule", [">0", "<=-1.5", "==0", "!=0", "> 0"])
 def test_a_rule_needs_no_hydra_quoting(rule: str) -> None:
-    cfg, _ = compose_train(["dataset=file", quoted_name(f"dataset.positive_if={rule}")])
+    cfg, _ = compose_train(["dataset=file", as_meant(f"dataset.positive_if={rule}")])
     assert cfg.dataset.positive_if == rule
 
 

@@ -46,8 +46,8 @@ def store(kind: str, folder: Path, open_until: ExitStack) -> tuple[str, str]:
     if kind == "sqlite":
         own = sqlite_uri(folder / "mlflow.db")
         return own, own
-    sys.path.append(str(HERE.parents[1]))
-    from tests import servers
+    sys.path.append(str(HERE.parents[1] / "tests"))
+    import servers
 
     if servers.postgresql_programs() is None:
         sys.exit("skipped: PostgreSQL is not installed (`make postgresql` adds Debian's package)")

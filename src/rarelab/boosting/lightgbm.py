@@ -149,6 +149,8 @@ class _LightGBM(Boosted):
 
     def _predicted(self, x: Tensor, **which: int) -> Tensor:
         """The sum of the trees, float64 [N, C]."""
+        if not len(x):
+            return torch.zeros(0, self.num_outputs, dtype=torch.float64)
         threads = torch.get_num_threads()
         raw = self._booster.predict(
             x.detach().cpu().numpy(), raw_score=True, num_threads=threads, **which

@@ -4,7 +4,7 @@ import codecs
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, BinaryIO, Literal, Self
+from typing import IO, Any, Literal, Self
 
 from rarelab.errors import RequestError, nearest
 
@@ -53,7 +53,7 @@ class Csv:
         made = cls(**{**given, "sep": _SPELLED.get(given.get("sep") or "", given.get("sep"))})
         made._check()
         na_values = [str(text) for text in made.na_values] if made.na_values is not None else None
-        dtypes = {str(name): kind for name, kind in (made.dtypes or {}).items()}
+        dtypes: dict[str, Meaning] = {str(name): kind for name, kind in (made.dtypes or {}).items()}
         return cls(made.sep, made.encoding, made.decimal, made.thousands, na_values, dtypes)
 
     def _check(self) -> None:
@@ -86,7 +86,7 @@ class Csv:
                 raise RequestError(f"dataset.csv.dtypes.{name}={kind}: expected number or text")
 
 
-def encoding_of(file: BinaryIO, name: str, asked: str | None = None) -> str:
+def encoding_of(file: IO[bytes], name: str, asked: str | None = None) -> str:
     """The encoding of a file: by its byte-order mark, else UTF-8 if it is valid, else cp1252.
 
     cp1252 is Latin-1 with letters in place of control characters, and all that Western programs

@@ -93,11 +93,14 @@ def export(asked: Request, home: Path, uri: str | None = None) -> str:
     from rarelab.predict.graph import preprocessing_graph
 
     loaded = load_run(asked.run, home, uri, asked.allow_targets)
+    fitted = loaded.scorer.preprocessor
+    if not isinstance(fitted, Preprocessor):
+        raise RequestError(f"{loaded.run}: export takes runs on tables; it was trained on arrays")
     output = _output(asked.output, loaded.run)
     test_rows = _test_rows(asked, home, uri)
     network = model_graph(loaded.scorer, test_rows.shape[1])
-    whole = _joined(preprocessing_graph(loaded.scorer.preprocessor), network, loaded)
-    frame, inputs = probes(loaded.scorer.preprocessor)
+    whole = _joined(preprocessing_graph(fitted), network, fitted, loaded)
+    frame, inputs = probes(fitted)
     differences = [
         _difference(network, {"features": test_rows.numpy()}, loaded.scorer.scores_of(test_rows)),
         _difference(whole, inputs, loaded.scorer.scores(frame)),
@@ -113,7 +116,7 @@ def export(asked: Request, home: Path, uri: str | None = None) -> str:
             scratch.write_bytes(whole.SerializeToString())
     except FileExistsError:
         raise RequestError(f"output={output}: the file already exists") from None
-    return _summary(loaded, output, len(test_rows), len(frame), differences)
+    return _summary(loaded.run, fitted, output, len(test_rows), len(frame), differences)
 
 
 def _output(asked: str | None, run: str) -> Path:
@@ -202,7 +205,7 @@ def _traced(model: nn.Module, in_features: int) -> Any:
     return graph
 
 
-def _joined(preprocessing: Any, network: Any, loaded: LoadedRun) -> Any:
+def _joined(preprocessing: Any, network: Any, fitted: Preprocessor, loaded: LoadedRun) -> Any:
     """One graph, with what goes in and comes out as metadata."""
     from onnx import compose, helper
 
@@ -211,7 +214,6 @@ def _joined(preprocessing: Any, network: Any, loaded: LoadedRun) -> Any:
         if opset.domain not in [own.domain for own in network.opset_import]:
             network.opset_import.append(opset)
     whole = compose.merge_models(preprocessing, network, io_map=[("features", "features")])
-    fitted = loaded.scorer.preprocessor
     facts = {
         "rarelab.run": loaded.run,
         "rarelab.classes": json.dumps(loaded.classes),
@@ -281,14 +283,18 @@ def _difference(graph: Any, inputs: dict[str, NDArray], expected: Tensor) -> flo
 
 
 def _summary(
-    loaded: LoadedRun, output: Path, rows: int, probed: int, differences: Sequence[float]
+    run: str,
+    fitted: Preprocessor,
+    output: Path,
+    rows: int,
+    probed: int,
+    differences: Sequence[float],
 ) -> str:
-    fitted = loaded.scorer.preprocessor
     inputs = [f"numbers float64 [rows, {len(fitted.numbers)}]"] if fitted.numbers else []
     inputs += [f"texts string [rows, {len(fitted.texts.names)}]"] if fitted.texts.names else []
     return "\n".join(
         [
-            f"exported {loaded.run}: {output}",
+            f"exported {run}: {output}",
             f"  takes {' and '.join(inputs)}, with the names of the columns in its metadata",
             f"  on the run's {rows:,} test rows its scores differ by at most {differences[0]:.3g},",
             f"  with the preprocessing, on {probed:,} made-up rows (knots, gaps, levels), by"

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from rarelab.data.reading import find, read_table
+from rarelab.data.reading import find, opened, read_like
 from rarelab.errors import RequestError
+from rarelab.predict.arrays import ArrayRows
 from rarelab.predict.bundle import FOLDER, read_model
 from rarelab.predict.columns import check_columns
 from rarelab.predict.facts import FACTS, read_facts
@@ -32,19 +35,22 @@ class LoadedRun:
 
     @property
     def columns(self) -> dict[str, str]:
-        """The raw columns that it needs, each with its kind: number, text or code."""
-        return dict(self.scorer.preprocessor.columns)
+        """The raw columns that it needs, each with its kind: number, text or code; none for a run
+        trained on arrays."""
+        fitted = self.scorer.preprocessor
+        return {} if isinstance(fitted, ArrayRows) else dict(fitted.columns)
 
     def score(
         self,
-        rows: pd.DataFrame | str | os.PathLike[str],
+        rows: pd.DataFrame | NDArray | str | os.PathLike[str],
         budget: float | None = None,
         drop: Sequence[str] = (),
     ) -> pd.DataFrame:
         """The columns that ``rarelab predict`` writes, a row per row, under the index of a frame.
 
         Args:
-            rows: a frame of raw columns, or the path of a file as for ``rarelab predict``.
+            rows: a frame of raw columns (an array, for a run trained on arrays), or the path of a
+                file as for ``rarelab predict``.
             budget: share of rows that may alert; adds ``alert``.
             drop: columns to ignore that were not in the training data.
 
@@ -52,15 +58,18 @@ class LoadedRun:
             RequestError: the file cannot be read, a column does not match training, or the budget
                 is invalid.
         """
-        kinds = self.scorer.preprocessor.columns
+        fitted = self.scorer.preprocessor
+        if isinstance(fitted, ArrayRows):
+            given = isinstance(rows, str | os.PathLike)
+            array = fitted.read(find(str(rows), key="rows")) if given else np.asarray(rows)
+            return self.scorer.table(array, budget)
         if isinstance(rows, str | os.PathLike):
-            path = find(str(rows), key="rows")
-            frame = read_table(path, text=[name for name, kind in kinds.items() if kind == "text"])
+            frame = read_like(opened(str(rows), key="rows"), fitted)
         elif isinstance(rows, pd.DataFrame):
             frame = rows
         else:
             raise RequestError(f"rows: expected a DataFrame or a path, got {type(rows).__name__}")
-        check_columns(frame, self.scorer.preprocessor, drop)
+        check_columns(frame, fitted, drop)
         return self.scorer.table(frame, budget).set_axis(frame.index)
 
     def threshold(self, budget: float) -> Threshold:

@@ -20,7 +20,7 @@ from rarelab.errors import one_line
 from rarelab.processes.group import Company, Launched, Member
 from rarelab.processes.place import Place
 from rarelab.streams import drawing_from, generator
-from rarelab.training import Diverged
+from rarelab.training import Diverged, Work
 from rarelab.training.history import History
 from rarelab.training.team import Deserted
 from rarelab.training.threads import limited_threads
@@ -62,7 +62,7 @@ def follow(
         with limited_threads(trainer.threads):
             prepared = build.prepared(cfg)
             work, unkept = prepared.work, History(Path(os.devnull))
-            assert work is not None
+            assert isinstance(work, Work)
             ready()
             with (
                 suppress(Diverged, Deserted),

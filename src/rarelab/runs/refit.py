@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from torch import nn
 
 from rarelab.config import build
 from rarelab.data.splits import Splits, Table
@@ -28,6 +29,8 @@ from rarelab.streams import drawing_from, generator, stream_seed
 from rarelab.tracking.entry import Entry, read_status
 from rarelab.training.history import History
 from rarelab.training.keeper import save
+from rarelab.training.loop import Trainer, Work
+from rarelab.training.rounds import RoundWork, fit_rounds
 from rarelab.training.threads import limited_threads
 
 log = logging.getLogger("rarelab")
@@ -39,10 +42,11 @@ _TRACKER = {"_target_": "rarelab.tracking.MlflowSink", "home": None, "figures": 
 def refit(name: str, home: Path, uri: str | None = None, allow: Sequence[str] = ()) -> Outcome:
     """Train a finished run's configuration on its train, validation and test rows together.
 
-    A network trains for as many epochs as the run's best one had, under the same schedules; a model
-    that stopped early fits as many rounds. The preprocessing, the alert thresholds and the
-    calibration stay the run's own: no rows are left to choose or verify them on. The result is a
-    run with a model but without metrics, and no comparison takes it as evidence.
+    A network trains for as many epochs, and LightGBM grows for as many rounds, as the run's best
+    had, under the same schedules; another model that stopped early fits as many rounds. The
+    preprocessing, the alert thresholds and the calibration stay the run's own: no rows are left to
+    choose or verify them on. The result is a run with a model but without metrics, and no
+    comparison takes it as evidence.
 
     Args:
         name: the run's MLflow id, a prefix of it, or its folder's name.
@@ -119,14 +123,25 @@ class _TrainingHistory(History):
 
 def _train(cfg: DictConfig, ready: build.Prepared, epochs: int, record: Record) -> None:
     """Train for a number of epochs and keep the weights of the last."""
-    assert ready.work is not None
     trainer = replace(build.trainer(cfg), max_epochs=epochs, patience=None)
     record.history = _TrainingHistory(record.directory / "history.jsonl", record.listeners)
+    if isinstance(ready.work, RoundWork):
+        _grow(trainer, ready.work, epochs, record)
+        return
+    assert isinstance(ready.work, Work) and isinstance(ready.model, nn.Module)
     with drawing_from(cfg.seed, "model"):
         trainer.fit(ready.work, record.history, generator(cfg.seed, "batches"))
     best = {"best/epoch": float(epochs - 1)}
     record.append(epochs - 1, best)
-    save(record.directory / "checkpoint.pt", model=ready.work.model.state_dict(), **best)
+    save(record.directory / "checkpoint.pt", model=ready.model.state_dict(), **best)
+
+
+def _grow(trainer: Trainer, work: RoundWork, rounds: int, record: Record) -> None:
+    """Grow a model for a number of rounds and keep all of them."""
+    work.model.rounds, work.model.patience = rounds, None
+    fit_rounds(trainer, work, record.history)
+    work.model.keep(work.model.steps)
+    record.append(rounds - 1, {"best/epoch": float(rounds - 1)})
 
 
 def _leave_model(
