@@ -50,6 +50,11 @@ def read_delimited(
             width = _width(name, len(names), lines)
     except csv.Error as error:
         raise RequestError(f"{name} cannot be read as text: {error}") from None
+    if width is None:
+        import pyarrow as pa
+
+        empty = pa.array([], pa.string())
+        return pa.Table.from_arrays([empty] * len(names), names=names), separator, encoding
     with opened() as file:
         table = _columns(file, encoding, separator, width, skipped - 1)
     return table.select(range(len(names))).rename_columns(names), separator, encoding
@@ -82,7 +87,7 @@ def _text(file: IO[bytes], encoding: str) -> TextIO:
     return io.TextIOWrapper(file, encoding=codec, newline="")
 
 
-def _width(name: str, expected: int, lines: Iterator[Line]) -> int:
+def _width(name: str, expected: int, lines: Iterator[Line]) -> int | None:
     width = None
     for number, _, fields in lines:
         surplus = fields[expected:]
@@ -91,7 +96,7 @@ def _width(name: str, expected: int, lines: Iterator[Line]) -> int:
             spans = any("\n" in field for field in fields)
             raise RequestError(f"{why} (is there an unclosed quote?)" if spans else why)
         width = len(fields)
-    return width or expected
+    return width
 
 
 def _mismatch(name: str, line: int, found: int, expected: int, *, first: bool) -> str:
