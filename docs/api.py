@@ -9,7 +9,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("rarelab", "rarelab.losses", "rarelab.functional", "rarelab.metrics")
+PACKAGES = (
+    *("rarelab", "rarelab.losses", "rarelab.boosting"),
+    *("rarelab.functional", "rarelab.metrics"),
+)
 PAGE = Path(__file__).with_name("api.md")
 
 _HEAD = """# Python interface

@@ -4,6 +4,7 @@ import builtins
 import copy
 import pickle
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import rarelab
 from cases import CASES
 from rarelab import losses
 from rarelab.boosting import LightGBM, LightGBMLogLoss, objective, prior
-from rarelab.boosting.gradient import FLOOR, shares, slope
+from rarelab.boosting.gradient import FLOOR, TINY, shares, slope
 from rarelab.data.splits import Table
 from rarelab.errors import RarelabError, RequestError
 from rarelab.functional import smooth_ap
@@ -29,10 +30,18 @@ from rarelab.training.history import History, read_rows
 from rarelab.training.keeper import Cadence, Checkpoints, Keeper
 from rarelab.training.loop import Diverged
 from rarelab.training.rounds import RoundWork, fit_rounds
+from rarelab.training.threads import limited_threads
 from test_resume import IDENTITY, StopAfter, Stopped, assert_same
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BOTH = [LightGBM, LightGBMLogLoss]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Two threads that wait for each other are many times slower where the machine is busy."""
+    with limited_threads(1):
+        yield
 
 
 def table(rows: int = 1500, classes: int = 2, seed: int = 0, weighted: bool = False) -> Table:
@@ -113,9 +122,9 @@ def test_every_loss_gives_a_finite_slope_downhill_and_a_positive_curvature(case:
     logits = logits.detach().double() * 20  # also where the sigmoid is flat
     found = slope(shares(loss), logits, labels)
     assert found.gradient.shape == found.curvature.shape == logits.shape
-    assert bool(found.gradient.isfinite().all()) and bool((found.curvature >= FLOOR).all())
-    assert bool(found.gradient.abs().sum() > 0)
+    assert bool(found.gradient.isfinite().all()) and bool((found.curvature >= TINY).all())
     if not case.pooled:
+        assert bool(found.gradient.abs().sum() > 0)
         lower = slope(shares(loss), logits - 1e-4 * found.gradient, labels)
         assert lower.value < found.value
 
@@ -148,13 +157,16 @@ def test_bce_as_an_objective_is_lightgbms_own_log_loss(weighted: bool) -> None:
     np.testing.assert_allclose(raw(objective("bce"), rows) + start, own, rtol=0, atol=1e-6)
 
 
-def test_an_objective_serves_pipelines_and_cross_validation_as_in_the_readme() -> None:
+def test_an_objective_serves_pipelines_and_cross_validation_as_in_the_readme(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # the number of threads that LightGBM starts
     (code,) = [
         block
         for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
         if "rarelab.boosting" in block
     ]
-    rows = table()
+    rows = table(400)
     names: dict = {"X": rows.x.numpy(), "y": rows.y.numpy()}
     exec(compile(code, "README.md", "exec"), names)
     assert names["scores"].shape == (5,) and names["scores"].min() > 3 * names["y"].mean()
@@ -256,11 +268,12 @@ def test_a_custom_log_loss_gives_lightgbms_own_scores(
     assert torch.allclose(*scores, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("outputs", [1, 3])
-@pytest.mark.parametrize("cls", BOTH)
-@pytest.mark.parametrize("sampling", [0.5, 1.0])
-def test_two_threads_and_a_resumed_run_give_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cls: type, outputs: int, sampling: float
+@pytest.mark.parametrize(
+    ("cls", "outputs", "sampling"),
+    [(LightGBM, 1, 0.5), (LightGBM, 3, 1.0), (LightGBMLogLoss, 1, 0.5), (LightGBMLogLoss, 3, 1.0)],
+)
+def test_a_stopped_run_resumes_to_the_same_bits(
+    tmp_path: Path, cls: type, outputs: int, sampling: float
 ) -> None:
     def grown(name: str, keeper: Checkpoints | None = None) -> dict[str, Any]:
         (tmp_path / name).mkdir(exist_ok=True)
@@ -272,9 +285,6 @@ def test_two_threads_and_a_resumed_run_give_the_same_bits(
 
     expected = grown("whole")
     assert len(expected["rows"]) == 12 and len(expected["scores"].unique()) > 50
-    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
-    assert_same(grown("threads"), expected)
-    monkeypatch.undo()
     for stop_after in (
         2,
         3,
@@ -285,6 +295,18 @@ def test_two_threads_and_a_resumed_run_give_the_same_bits(
         with pytest.raises(Stopped):
             grown("stopped", checkpoints(folder, stop_after))
     assert_same(grown("stopped", checkpoints(folder)), expected)
+
+
+def test_one_thread_and_two_give_the_same_bits(tmp_path: Path) -> None:
+    found = []
+    for threads in (1, 2):
+        (tmp_path / str(threads)).mkdir()
+        model = booster(num_iterations=8)
+        with limited_threads(threads):
+            rows, _ = fit(tmp_path / str(threads), model, blended())
+            model.keep(8)
+            found.append((rows, model.scores(table(500, seed=2).x)))
+    assert_same(found[1], found[0])
 
 
 def checkpoints(folder: Path, stop_after: int = 0) -> Checkpoints:
@@ -330,7 +352,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
         fit(tmp_path, booster(), Broken())
 
 
-def test_a_run_is_recorded_scored_and_reproduced(home: Path) -> None:
+def test_a_run_is_recorded_scored_and_reproduced(home: Path, capsys: pytest.CaptureFixture) -> None:
     from rarelab.runs.reproduce import reproduce
 
     small = ["dataset.n_samples=2000", "dataset.pos_rate=0.05", "tracking=none"]
@@ -350,7 +372,7 @@ def test_a_run_is_recorded_scored_and_reproduced(home: Path) -> None:
     assert [row["step"] for row in rows] == list(range(len(rows))) and len(rows) == 30
     assert 15 <= run.metrics["best/epoch"] < 30 and run.metrics["test/aucpr"] > 0.3
     log = (run.directory / "train.log").read_text()
-    assert log.count("loss.queue_size=1024 has no effect") == 1
+    assert capsys.readouterr().out.count("loss.queue_size=1024 has no effect") == 1
     assert "round  3/30  warmup" in log and "round 30/30  main" in log and "round  4/" not in log
     assert reproduce(run.directory.name, home) == 0
 

@@ -13,6 +13,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import all_estimators
 from torch import nn, optim
 
+from rarelab.boosting.boosted import Boosted
 from rarelab.config.check import check_leaf
 from rarelab.config.components import components, is_component, load_target
 from rarelab.config.groups import LEAVES
@@ -39,7 +40,7 @@ def makes_a_dataset(target) -> bool:
 
 KIND = {
     "dataset": makes_a_dataset,
-    "model": subclass(nn.Module, Estimator, ClassifierMixin),
+    "model": subclass(nn.Module, Estimator, Boosted, ClassifierMixin),
     "loss": lambda target: subclass(nn.Module)(target) or target is plain_loss,
     "warmup_loss": lambda target: subclass(nn.Module)(target) or target is plain_loss,
     "schedule": lambda target: target in (LossWarmupWrapper, constant),

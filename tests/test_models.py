@@ -1,5 +1,6 @@
 """Every model of the package: shapes, initial state, learning and refusals."""
 
+import importlib
 import inspect
 import math
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from rarelab import boosting as boosting_room
 from rarelab import models
 from rarelab.errors import RarelabError, RequestError
 from rarelab.models import trees
@@ -203,7 +205,8 @@ def test_a_forward_gru_never_looks_ahead():
 @pytest.mark.parametrize("leaf", LEAVES, ids=lambda path: path.stem)
 def test_every_config_builds_its_class_and_names_every_parameter(leaf):
     values = yaml.safe_load(leaf.read_text(encoding="utf-8"))
-    cls = getattr(models, values.pop("_target_").removeprefix("rarelab.models."))
+    module, _, name = values.pop("_target_").rpartition(".")
+    cls = getattr(importlib.import_module(module), name)
     parameters = inspect.signature(cls).parameters
     assert list(values) == list(parameters)
     for name, value in values.items():
@@ -218,8 +221,12 @@ def test_every_config_builds_its_class_and_names_every_parameter(leaf):
 
 def test_every_model_has_a_config():
     targets = {yaml.safe_load(leaf.read_text(encoding="utf-8"))["_target_"] for leaf in LEAVES}
-    classes = {name for name in models.__all__ if hasattr(getattr(models, name), "input_ndim")}
-    assert targets == {f"rarelab.models.{name}" for name in classes}
+    for room in (models, boosting_room):
+        classes = {name for name in room.__all__ if hasattr(getattr(room, name), "input_ndim")}
+        named = {target for target in targets if target.startswith(f"{room.__name__}.")}
+        assert named == {f"{room.__name__}.{name}" for name in classes}
+        targets -= named
+    assert not targets
 
 
 def test_every_network_is_tested():

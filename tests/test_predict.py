@@ -38,6 +38,7 @@ MODELS = {
     "mlp": [],
     "tabular_resnet": [],
     "hist_gradient_boosting": ["model.max_iter=40"],
+    "lightgbm": ["model.num_iterations=40"],
 }
 
 
@@ -299,7 +300,7 @@ def test_the_model_files_hold_no_pickled_class(trained: dict[str, Path], model: 
     with np.load(folder / "arrays.npz", allow_pickle=False) as arrays:
         assert all(array.dtype != object for array in arrays.values())
     names = {path.name for path in folder.iterdir()}
-    if model == "hist_gradient_boosting":
+    if model in ("hist_gradient_boosting", "lightgbm"):
         assert names == {"model.json", "arrays.npz"}
     else:
         assert names == {"model.json", "arrays.npz", "checkpoint.pt"}
@@ -429,7 +430,7 @@ def test_a_truncated_or_overwritten_file_is_refused(
         assert refused(folder)
 
 
-@pytest.mark.parametrize("model", ["mlp", "hist_gradient_boosting"])
+@pytest.mark.parametrize("model", ["mlp", "hist_gradient_boosting", "lightgbm"])
 def test_a_missing_or_mistyped_array_is_refused(
     trained: dict[str, Path], tmp_path: Path, model: str
 ) -> None:

@@ -8,7 +8,8 @@ factor of about N, is brought to the size of the log-loss at the present scores,
     ranking:  g = c d,  c = ‖u r‖₁ / ‖d‖₁,     h = u p (1 − p)
     rows:     g = N ∂loss/∂s,                   h = |g| (1 − |r|)      (log-loss: p (1 − p))
 
-Losses are blended with g and h; h is at least ``FLOOR``, so that every row's is positive.
+Losses are blended with g and h. h is at least ``FLOOR`` beside a ranking loss, and otherwise only
+kept positive, so that log-loss grows the trees that LightGBM's own does.
 """
 
 from collections.abc import Sequence
@@ -21,8 +22,8 @@ from torch.nn import functional
 from rarelab.losses.protocols import Indexed, Queued
 from rarelab.losses.warmup import LossWarmupWrapper
 
-FLOOR = 1e-6
-"""The smallest curvature of a row."""
+FLOOR, TINY = 1e-6, 1e-16
+"""The smallest curvature of a row, beside a ranking loss and without one."""
 
 Share = tuple[float, nn.Module]
 """A loss and its weight in a blend."""
@@ -92,7 +93,8 @@ def slope(
     classes = scores.shape[1]
     if classes > 1:  # a softmax's curvature is not diagonal; as in LightGBM's own multi-class loss
         curvature *= classes / (classes - 1)
-    return Slope(value, gradient, curvature.clamp_min(FLOOR), last)
+    floor = FLOOR if any(ranks(loss) for _, loss in blend) else TINY
+    return Slope(value, gradient, curvature.clamp_min(floor), last)
 
 
 def log_odds(labels: Tensor, num_outputs: int, weight: Tensor | None = None) -> Tensor:

@@ -106,8 +106,16 @@ class _LightGBM(Boosted):
             self._data,
             num_boost_round=1,
             init_model=self._first,
+            callbacks=[] if self.takes_loss else [self._draw_as_if_given_a_loss],
             keep_training_booster=True,
         )
+
+    def _draw_as_if_given_a_loss(self, env: Any) -> None:
+        """LightGBM draws features once more whenever it is configured, as it is at the first call
+        of a custom objective; with the same here, both models draw the same."""
+        env.model.reset_parameter({"learning_rate": self._options["learning_rate"]})
+
+    _draw_as_if_given_a_loss.before_iteration = True
 
     def _slope(self, objective: Objective, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         grown = torch.from_numpy(np.ascontiguousarray(scores)).view(-1, self.num_outputs)
