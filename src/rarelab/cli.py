@@ -179,7 +179,8 @@ def _compare(arguments: list[str]) -> int:
     with one_line_errors(overrides, "compare"):
         hydra.main(version_base="1.3", config_path=config_dir(), config_name="compare")(job)()
     if failures:
-        raise failures[0]
+        with one_line_errors(overrides, "compare"):  # an interpolation of its values
+            raise failures[0]
     return 0
 
 

@@ -81,7 +81,11 @@ class Composer:
         """
         with one_line_errors(list(arguments)):
             parsed = self.parser.parse_overrides(list(arguments))
-            return self._load([override for override in parsed if _is_of_the_sweep(override)])
+            cfg = self._load([override for override in parsed if _is_of_the_sweep(override)])
+            # Raises for an unresolvable interpolation.
+            OmegaConf.select(cfg, "hydra.mode")
+            OmegaConf.to_container(cfg.get("sweep") or OmegaConf.create(), resolve=True)
+            return cfg
 
     def sweeps(self, overrides: Sequence[str]) -> bool:
         """Whether any override has more than one value."""

@@ -33,6 +33,7 @@ class Group:
         stepped: used only by models whose weights an optimiser steps.
         may_be_empty: its leaf may have no target and builds nothing then.
         free: keys of its leaf that change no recorded number and do not identify the run.
+        later: keys of its leaf that earlier records lack; null means what those runs did.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Group:
     stepped: bool = False
     may_be_empty: bool = False
     free: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
 
     @property
     def is_leaf(self) -> bool:
@@ -57,7 +59,7 @@ GROUPS = (
     Group("optimizer", gradient=True, stepped=True),
     Group("lr_schedule", gradient=True, stepped=True, may_be_empty=True),
     Group("sampler"),
-    Group("trainer", free=("checkpoint_every", "resume")),
+    Group("trainer", free=("checkpoint_every", "resume"), later=("min_steps",)),
     Group("tracking", "record"),
     Group("sweep", "sweep"),
     Group("seed", "repetition", holds=int),
@@ -135,7 +137,19 @@ def unused(plain: Mapping[str, Any]) -> tuple[str, ...]:
 def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that identifies the run."""
     left_out = (*NOT_OF_A_RUN, *unused(plain))
-    return {key: value for key, value in plain.items() if key not in left_out}
+    return {key: value for key, value in as_before(plain).items() if key not in left_out}
+
+
+def as_before(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved configuration without later keys that are null, so that it equals what earlier
+    records hold of the same run."""
+    later = {group.name: group.later for group in GROUPS if group.later}
+    return {
+        key: {n: v for n, v in value.items() if v is not None or n not in later[key]}
+        if key in later and isinstance(value, Mapping)
+        else value
+        for key, value in plain.items()
+    }
 
 
 def _class(leaf: Any) -> type | None:

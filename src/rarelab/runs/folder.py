@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rarelab import paths
 from rarelab.config import build
-from rarelab.config.groups import NOT_OF_A_RUN, unused
+from rarelab.config.groups import NOT_OF_A_RUN, as_before, unused
 from rarelab.config.signature import code_modules, fingerprint, signature, targets_in
 from rarelab.data.splits import Splits
 from rarelab.errors import Pruned
@@ -241,7 +241,7 @@ def run_parameters(plain: Mapping[str, Any], choices: Mapping[str, str | None]) 
     """
     left_out = unused(plain)
     chosen = {k: option for k, option in choices.items() if option is not None}
-    values = {k: value for k, value in plain.items() if k not in NOT_OF_A_RUN}
+    values = {k: value for k, value in as_before(plain).items() if k not in NOT_OF_A_RUN}
     return {
         key: value
         for key, value in (chosen | dict(_flat(values))).items()
