@@ -277,14 +277,14 @@ def with_rows(home: Path, arms: dict[str, float], *, rows: int, seeds: int, nois
 
 
 def test_on_one_split_the_test_rows_are_part_of_the_verdict(home: Path) -> None:
-    """Seeds that agree on 200 rows with 4 positives say nothing about other rows."""
-    with_rows(home, {"bce": 1.5, "smooth_ap": 1.7}, rows=200, seeds=8, noise=0.02)
+    """Seeds that agree on 400 rows with 8 positives say nothing about other rows."""
+    with_rows(home, {"bce": 1.5, "smooth_ap": 1.7}, rows=400, seeds=8, noise=0.02)
     finding, contrast = only(home)
     assert contrast.test.p < 0.01 and contrast.rows.p > 0.05
     assert contrast.p == contrast.p_holm == contrast.rows.p
     assert contrast.verdict == NOT_SETTLED
     assert "times as many test rows, not more seeds" in words.sentence(finding, contrast)
-    assert "includes the noise of the test rows (200, 4 positive" in words.varied(finding)
+    assert "includes the noise of the test rows (400, 8 positive" in words.varied(finding)
 
 
 def test_seeds_and_rows_agree_with_enough_rows(home: Path) -> None:
