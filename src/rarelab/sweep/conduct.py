@@ -94,9 +94,10 @@ class Sweep:
         Raises:
             RequestError: the request is invalid; nothing ran and nothing was written.
         """
-        self.warm_up()
         lines = expand(self.composer.parser, study, arguments, self.settings)
-        return self.run(self.planner.jobs(lines))
+        jobs = self.planner.jobs(lines)
+        self.warm_up()  # not before: a refused request would wait for the imports to end
+        return self.run(jobs)
 
     def run(self, jobs: Sequence[Job]) -> list[Result]:
         """Show the plan, then run the missing jobs unless this is a dry run.
