@@ -3,14 +3,10 @@
 import logging
 import math
 
-import numpy as np
 import pytest
 import torch
 
-from rarelab.compare.arms import Arm, DataSet, Unit, group
-from rarelab.compare.contrast import Question
-from rarelab.compare.noise import resampled
-from rarelab.compare.rows import TestRows
+from rarelab.compare.arms import group
 from rarelab.config.prepare import warn_before
 from rarelab.config.sizes import Sizes
 from rarelab.data.splits import Splits, Table, make_splits
@@ -89,25 +85,3 @@ def test_a_run_that_was_best_at_its_last_epoch_says_so() -> None:
     for best, epochs in ((3.0, 5), (0.0, 1), (0.0, 5)):
         assert trained_too_short({"best/epoch": best}, epochs) == ""
     assert trained_too_short({}, 5) == ""
-
-
-@pytest.mark.parametrize("positives", [FEWEST_POSITIVES - 1, FEWEST_POSITIVES])
-def test_a_comparison_resamples_no_test_rows_with_too_few_positives(positives: int) -> None:
-    y = (np.arange(60) < positives).astype(np.int64)
-    draws = [np.random.default_rng(seed).normal(size=(60, 1)) for seed in range(2)]
-    rows = {f"{loss}0": TestRows(x, y) for loss, x in zip(("a", "b"), draws, strict=True)}
-    base, other = run(0, 1, loss="a"), run(0, 1, loss="b")
-    for of_run in (base, other):
-        scores = torch.from_numpy(rows[of_run.run_id].scores)
-        found = evaluate(scores, torch.from_numpy(y), classes=("0", "1"), bootstrap_samples=0)
-        assert isinstance(of_run.metrics, dict)
-        of_run.metrics.update(found)
-    notes: list[str] = []
-    pairs = {"b": [(Unit(None, 0), base, other)]}
-    noise = resampled(lambda of_run: rows[of_run.run_id])
-    data = DataSet("t", [Arm("a", {}, {})], [])
-    found = noise(data, pairs, Question("test/aucpr", "a", 0.95), notes)
-    if positives == FEWEST_POSITIVES:
-        assert notes == [] and found["b"].positives == positives
-    else:
-        assert found == {} and "have 6 positives, and fewer than 7" in notes[0]

@@ -16,7 +16,6 @@ from rarelab.compare.arms import DataSet
 from rarelab.compare.contrast import Finding, NoiseOfRows, Question
 from rarelab.compare.pairs import Pair
 from rarelab.compare.rows import RowNoise, TestRows, can_be_resampled, resample, row_noise
-from rarelab.metrics.bootstrap import FEWEST_POSITIVES
 from rarelab.records.load import Run
 
 ReadRows = Callable[[Run], TestRows | None]
@@ -124,13 +123,6 @@ def _resampled(
             "test-row noise is not part of their verdict"
         )
     if not read:
-        return {}
-    fewest = next(iter(read.values())).fewest_positives
-    if fewest < FEWEST_POSITIVES:
-        notes.append(
-            f"the test rows have {fewest} positives, and fewer than {FEWEST_POSITIVES} are too few "
-            "to resample: the verdict rests on the seeds only"
-        )
         return {}
     try:
         values = dict(zip(read, resample(list(read.values()), question.metric), strict=True))
