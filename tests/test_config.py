@@ -180,3 +180,13 @@ def test_parameters_filled_in_by_the_builder_exist_somewhere() -> None:
     targets = [load_target("_target_", path, group) for group, path in named]
     known = {name for target in targets for name in inspect.signature(target).parameters}
     assert known | {"input_shape"} >= build.SUPPLIED  # for models of one's own
+
+
+def test_later_keys_that_change_nothing_are_no_part_of_a_run(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("x,y\n" + "1,0\n2,1\n" * 30, encoding="utf-8")
+    cfg, _ = compose_train(["dataset=file", f"dataset.path={table}", "dataset.target=y"])
+    left = groups.identity(OmegaConf.to_container(cfg, resolve=True))["dataset"]
+    assert not {"csv", "sql", "uri", "positive_if", "unlabelled"} & set(left)
+    cfg.dataset.csv.sep = ";"
+    assert "csv" in groups.identity(OmegaConf.to_container(cfg, resolve=True))["dataset"]

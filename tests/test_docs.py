@@ -35,8 +35,6 @@ def test_the_readmes_first_examples_from_python_run_as_written(
 ) -> None:
     section = README.partition("\n## From Python\n")[2].partition("\n## ")[0]
     examples = [block for block in blocks("python") if block in section]
-    *examples, boosted = examples  # test_boosting.py runs that one
-    assert "LGBMClassifier" in boosted
     assert len(examples) == 2 and sum(len(example.splitlines()) for example in examples) <= 12
     trained, differentiated = ({}, {})
     for code, names in zip(examples, (trained, differentiated), strict=True):

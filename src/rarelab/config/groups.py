@@ -6,7 +6,7 @@ A new configuration group takes one row here, its folder ``conf/<name>/`` and a 
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Role = Literal["run", "repetition", "trust", "record", "sweep", "preset"]
@@ -33,7 +33,8 @@ class Group:
         stepped: used only by models whose weights an optimiser steps.
         may_be_empty: its leaf may have no target and builds nothing then.
         free: keys of its leaf that change no recorded number and do not identify the run.
-        later: keys of its leaf that earlier records lack; null means what those runs did.
+        later: keys of its leaf that earlier records lack, each with the value that means what
+            those runs did; a mapping of nulls counts as null.
     """
 
     name: str
@@ -43,15 +44,21 @@ class Group:
     stepped: bool = False
     may_be_empty: bool = False
     free: tuple[str, ...] = ()
-    later: tuple[str, ...] = ()
+    later: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_leaf(self) -> bool:
         return self.holds is None and self.role != "preset" and self.name != "hydra"
 
 
+_READ_AS_BEFORE = {
+    **dict.fromkeys(("csv", "sql", "uri", "positive_if")),
+    "unlabelled": "refuse",
+    "keep": [],
+}
+
 GROUPS = (
-    Group("dataset"),
+    Group("dataset", later=_READ_AS_BEFORE),
     Group("model"),
     Group("loss", gradient=True),
     Group("warmup_loss", gradient=True),
@@ -59,7 +66,7 @@ GROUPS = (
     Group("optimizer", gradient=True, stepped=True),
     Group("lr_schedule", gradient=True, stepped=True, may_be_empty=True),
     Group("sampler"),
-    Group("trainer", free=("checkpoint_every", "resume"), later=("min_steps",)),
+    Group("trainer", free=("checkpoint_every", "resume"), later={"min_steps": None}),
     Group("tracking", "record"),
     Group("sweep", "sweep"),
     Group("seed", "repetition", holds=int),
@@ -141,15 +148,21 @@ def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def as_before(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved configuration without later keys that are null, so that it equals what earlier
-    records hold of the same run."""
+    """A resolved configuration without later keys that change nothing, so that it equals what
+    earlier records hold of the same run."""
     later = {group.name: group.later for group in GROUPS if group.later}
     return {
-        key: {n: v for n, v in value.items() if v is not None or n not in later[key]}
+        key: {n: v for n, v in value.items() if n not in later[key] or _plain(v) != later[key][n]}
         if key in later and isinstance(value, Mapping)
         else value
         for key, value in plain.items()
     }
+
+
+def _plain(value: Any) -> Any:
+    """The value; null for a mapping of nulls."""
+    empty = isinstance(value, Mapping) and all(part is None for part in value.values())
+    return None if empty else value
 
 
 def _class(leaf: Any) -> type | None:
