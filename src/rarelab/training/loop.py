@@ -58,9 +58,6 @@ class Trainer:
     Args:
         max_epochs: passes over the training rows, or over several repetitions of them: see
             ``min_steps``.
-        min_steps: optimiser steps that ``max_epochs`` must at least amount to. If one pass per
-            epoch gives fewer, as on a small table, every epoch makes several passes, so that
-            schedules in epochs keep their proportions; null: one pass.
         batch_size: rows per step, over all processes; the last batch of an epoch may be smaller.
         eval_batch_size: rows scored at once on validation and test.
         threads: torch's intra-operation threads; part of a run's identity, since sums change in
@@ -76,10 +73,12 @@ class Trainer:
         checkpoint_every: ``auto`` (using up to 3 % of the time), ``2 epochs`` or ``500 steps``.
         resume: ``auto`` resumes an unfinished run of the same job whose process is gone, ``never``
             starts afresh.
+        min_steps: optimiser steps that ``max_epochs`` must at least amount to. If one pass per
+            epoch gives fewer, as on a small table, every epoch makes several passes, so that
+            schedules in epochs keep their proportions; null: one pass.
     """
 
     max_epochs: int = 15
-    min_steps: int | None = None
     batch_size: int = 512
     eval_batch_size: int = 8192
     threads: int = 1
@@ -91,6 +90,7 @@ class Trainer:
     patience: int | None = None
     checkpoint_every: str = "auto"
     resume: Literal["auto", "never"] = "auto"
+    min_steps: int | None = None
 
     def __post_init__(self) -> None:
         for name, most in MOST.items():
