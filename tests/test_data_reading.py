@@ -337,3 +337,18 @@ def test_a_query_and_a_comma_need_no_quotes_for_hydra() -> None:
     }.items():
         parsed = OverridesParser.create().parse_override(as_meant(override))
         assert parsed.value() == value and not parsed.is_sweep_override()
+
+
+def test_a_run_scores_every_form_of_its_table_as_it_was_recorded(tmp_path: Path) -> None:
+    forms = write(thyroid().assign(id=[f"{i:03d}" for i in range(300)]), tmp_path)
+    asked = [f"dataset.path={forms['german.csv']}", "dataset.target=y", "dataset.keep=[id]"]
+    run = package.train(["dataset=file", *asked, "dataset.positive_label=krank", *QUICK])
+    recorded = pd.read_parquet(run.directory / "predictions.parquet")
+    output = tmp_path / "scores.csv"
+    for name in ("german.csv", "wide.csv", "packed.zip", "text.parquet", "text.xlsx", "parts"):
+        command = ["predict", f"rarelab/{run.directory.name}", str(forms[name]), "id=id"]
+        assert main([*command, f"output={output}", "overwrite=true"]) == 0
+        found = pd.read_csv(output, dtype={"id": str}).iloc[recorded["row"].to_numpy()]
+        assert found["id"].tolist() == recorded["id"].tolist(), name
+        same = found["score"].to_numpy(np.float32)
+        assert same == pytest.approx(recorded["score"].to_numpy(), rel=1e-5), name

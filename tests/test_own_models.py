@@ -294,7 +294,10 @@ def test_the_pages_own_models_work_as_written(
         (predict_centres, centres, "CENTRES_RUN", "new_embeddings"),
     ]:
         assert main([part.replace(placeholder, run.name) for part in command]) == 0
-        scores = pd.read_csv(f"{out}.scores.csv")["score"].to_numpy(dtype=np.float32)
+        table = pd.read_csv(f"{out}.scores.csv")
+        assert [*table.columns][:3] == ["row", "score", "probability"]
+        assert table["row"].tolist() == [*range(len(table))] and table["rank"].min() == 1
+        scores = table["score"].to_numpy(dtype=np.float32)
         recorded = pd.read_parquet(run / "predictions.parquet")["score"].to_numpy()
         assert len(scores) == len(digits()[1])
         assert set(np.round(recorded, 3)) <= set(np.round(scores, 3))
@@ -305,6 +308,9 @@ def test_the_pages_own_models_work_as_written(
         assert "was trained on arrays, not on columns" in capsys.readouterr().err
         assert main(["predict", name, "images.npz", "output=x.csv"]) == 2
         assert "is not a model of rarelab, torch or scikit-learn" in capsys.readouterr().err
+    kept = ["predict", f"rarelab/{cnn.name}", "new_images.npy", "allow_targets=[my_models]", "id=a"]
+    assert main([*kept, "overwrite=true"]) == 2
+    assert "id: this run was trained on arrays" in capsys.readouterr().err
     np.save("wrong.npy", np.zeros((3, 8, 8)))
     np.save("nan.npy", np.full((2, 1, 8, 8), np.nan))
     for file, said in {"wrong.npy": "expected rows [N, 1, 8, 8]", "nan.npy": "2 rows hold"}.items():

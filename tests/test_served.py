@@ -106,7 +106,7 @@ def test_a_run_only_in_mlflow_predicts_by_id(
 ) -> None:
     shutil.rmtree(home / "runs")
     assert main(["predict", run.run_id, str(tmp_path / "new.csv"), "output=-"]) == 0
-    assert capsys.readouterr().out.startswith("row,score\n0,")
+    assert capsys.readouterr().out.startswith("row,score,probability,rank,status\n0,")
     for other in (run.run_id[:12], "0" * 32):
         assert main(["predict", other, str(tmp_path / "new.csv")]) == 2
         assert "there is no such run" in capsys.readouterr().err

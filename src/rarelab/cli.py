@@ -215,7 +215,8 @@ def _predict(arguments: list[str]) -> int:
         "settings",
         nargs="*",
         metavar="KEY=VALUE",
-        help="budget=0.005, output=PATH (- for standard output), drop=[COLUMN], allow_targets=[..]",
+        help="budget=0.005 or alerts=100, id=COLUMN, keep=[COLUMN], drop=[COLUMN], output=PATH"
+        " (- for standard output), overwrite=true, on_bad=refuse, allow_targets=[..]",
     )
     parser.add_argument("--home", help="records folder; default: RARELAB_HOME, else outputs/")
     parser.add_argument("--uri", help="the MLflow store or server; default: the records' own")

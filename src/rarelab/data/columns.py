@@ -70,6 +70,11 @@ class Reading:
         )
 
     @property
+    def said(self) -> Csv:
+        """The settings that hold for another file too."""
+        return Csv(thousands=self.thousands, na_values=self.na_values)
+
+    @property
     def decimal(self) -> str | None:
         """The decimal separator of a column that needed it; None if there is no such column."""
         found = {column.decimal for column in self.columns.values()}
@@ -127,12 +132,21 @@ class Columns:
         self.codes: list[str] = []
         self.kept: dict[str, list[str]] = {}
 
-    def frame(self, arrays: dict[str, Any]) -> "tuple[DataFrame, dict[str, Column]]":
-        """The frame of the columns; they leave ``arrays`` one by one, to save memory."""
+    def frame(
+        self, arrays: dict[str, Any], ways: Mapping[str, set[str]] | None = None
+    ) -> "tuple[DataFrame, dict[str, Column]]":
+        """The frame of the columns; they leave ``arrays`` one by one, to save memory.
+
+        ``ways``: what :meth:`ways` found in the whole file, if this is a piece of one to be read
+        as another file was.
+        """
         import pandas as pd
 
         texts = [name for name, array in arrays.items() if pa.types.is_string(array.type)]
-        options = {name: self._options(name, arrays[name]) for name in texts}
+        if ways is None:
+            options = {name: self._options(name, arrays[name]) for name in texts}
+        else:
+            options = {name: self._like(name, ways.get(name, set())) for name in texts}
         decimals = self._decimals(options)
         found: dict[str, Column] = {}
         made: dict[str, Any] = {}
@@ -168,6 +182,29 @@ class Columns:
         blank = pc.equal(trimmed, "")
         return pc.or_(blank, pc.or_(pc.is_in(texts, self.own), pc.is_in(trimmed, self.own)))
 
+    def ways(self, array: Any) -> set[str] | None:
+        """The ways in which all texts of a column can be read as numbers: with a decimal ``.`` or
+        ``,``, ``p``lain, or as ``t``rue and false; None if no text is more than a missing value."""
+        values, _ = self._values(array)
+        return self._ways(values) if len(values) else None
+
+    def _ways(self, values: Any) -> set[str]:
+        if written.truths(values) is not None:
+            return {"t"}
+        found = {point for point in ".," if written.fits(values, point, self.said.thousands)}
+        return found | {"p"} if written.is_plain(values) else found
+
+    def _read_as(self, asked: str | None, ways: set[str]) -> str:
+        if asked != "number" and "t" in ways:
+            return "t"
+        found = "".join(p for p in ".," if p in ways or (p == "." and "p" in ways))
+        return self.said.decimal if self.said.decimal and self.said.decimal in found else found
+
+    def _like(self, name: str, ways: set[str]) -> str:
+        """The options of a column that is read as another file's was."""
+        asked = self._asked(name)
+        return "" if asked == "text" else self._read_as(asked, ways) or ".,"
+
     def _options(self, name: str, array: Any) -> str:
         """The ways in which a column can be numbers: decimal separators, ``t`` for true and false;
         empty if it is text."""
@@ -175,14 +212,10 @@ class Columns:
         if asked == "text":
             return ""
         values, marks = self._values(array)
-        if asked != "number" and written.truths(values) is not None:
+        found = self._read_as(asked, self._ways(values))
+        if found == "t":
             self.used[name] = marks
             return "t"
-        found = "".join(point for point in ".," if written.fits(values, point, self.said.thousands))
-        if written.is_plain(values) and "." not in found:
-            found = f".{found}"
-        if self.said.decimal and self.said.decimal in found:
-            found = self.said.decimal
         if self.like is not None:
             return found or ".,"
         if asked == "number":

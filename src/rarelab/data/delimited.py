@@ -7,10 +7,11 @@ column has no name would be read one column to the right.
 import csv
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain, islice
-from typing import IO, TYPE_CHECKING, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any, Self, TextIO
 
 from rarelab.data.dialect import SEPARATORS, Csv, encoding_of, separator_of
 from rarelab.errors import RequestError
@@ -23,59 +24,90 @@ Line = tuple[int, int, list[str]]
 
 _SAMPLED = 100
 
+BLOCK = 1 << 24
+"""Bytes that are parsed at once; a row must fit."""
 
-def read_delimited(
-    opened: Callable[[], IO[bytes]], name: str, usual: str, said: Csv
-) -> "tuple[pa.Table, str, str]":
-    """The cells as columns of text, null where empty; the separator and the encoding.
 
-    ``opened`` opens the file's bytes, uncompressed; ``usual`` is the separator that its name tells.
+@dataclass(frozen=True)
+class Delimited:
+    """A delimited text file whose rows have all been found to have as many fields as the header.
 
-    Raises:
-        RequestError: the file is empty, its encoding is unknown, or a row is wider or narrower than
-            the header (with its line number).
+    ``opened`` opens its bytes, uncompressed. ``width``: the fields of a row, which may end in empty
+    ones without a name; None if there are no rows. ``header``: the lines up to the first row.
     """
-    with opened() as file:
-        encoding = encoding_of(file, name, said.encoding)
-    with _text(opened(), encoding) as text:
-        separator = said.sep or separator_of([*islice(text, _SAMPLED)], usual)
-    try:
-        with _text(opened(), encoding) as text, _fields_of_any_length():
-            lines = _lines(text, separator)
-            _, skipped, names = next(lines, (0, 0, []))
-            if not names:
-                raise RequestError(f"{name} is empty: expected a header and rows")
-            if said.sep is not None:
-                _refuse_another_separator(name, names, separator)
-            width = _width(name, len(names), lines)
-    except csv.Error as error:
-        raise RequestError(f"{name} cannot be read as text: {error}") from None
-    if width is None:
+
+    opened: Callable[[], IO[bytes]]
+    names: list[str]
+    sep: str
+    encoding: str
+    width: int | None
+    header: int
+
+    @classmethod
+    def of(cls, opened: Callable[[], IO[bytes]], name: str, usual: str, said: Csv) -> Self:
+        """What the file is, by all of its rows; ``usual`` is the separator that its name tells.
+
+        Raises:
+            RequestError: the file is empty, its encoding is unknown, or a row is wider or narrower
+                than the header (with its line number).
+        """
+        with opened() as file:
+            encoding = encoding_of(file, name, said.encoding)
+        with _text(opened(), encoding) as text:
+            separator = said.sep or separator_of([*islice(text, _SAMPLED)], usual)
+        try:
+            with _text(opened(), encoding) as text, _fields_of_any_length():
+                lines = _lines(text, separator)
+                _, after, names = next(lines, (0, 0, []))
+                if not names:
+                    raise RequestError(f"{name} is empty: expected a header and rows")
+                if said.sep is not None:
+                    _refuse_another_separator(name, names, separator)
+                width = _width(name, len(names), lines)
+        except csv.Error as error:
+            raise RequestError(f"{name} cannot be read as text: {error}") from None
+        return cls(opened, names, separator, encoding, width, after - 1)
+
+    def table(self) -> "pa.Table":
+        """The cells as columns of text, null where empty."""
         import pyarrow as pa
+        from pyarrow import csv as arrow
 
-        empty = pa.array([], pa.string())
-        return pa.Table.from_arrays([empty] * len(names), names=names), separator, encoding
-    with opened() as file:
-        table = _columns(file, encoding, separator, width, skipped - 1)
-    return table.select(range(len(names))).rename_columns(names), separator, encoding
+        if self.width is None:
+            empty = pa.array([], pa.string())
+            return pa.Table.from_arrays([empty] * len(self.names), names=self.names)
+        with self.opened() as file:
+            table = arrow.read_csv(file, *self._options(range(self.width)))
+        return table.select(range(len(self.names))).rename_columns(self.names)
 
+    def batches(self, columns: Sequence[int]) -> "Iterator[pa.RecordBatch]":
+        """Some columns of :meth:`table`, by position, a block of the file at a time."""
+        from pyarrow import csv as arrow
 
-def _columns(file: IO[bytes], encoding: str, separator: str, width: int, skipped: int) -> "Any":
-    import pyarrow as pa
-    from pyarrow import csv as arrow
+        if self.width is None:
+            return
+        with self.opened() as file, arrow.open_csv(file, *self._options(columns)) as reader:
+            yield from reader
 
-    # Positions as names: the header's may be repeated or empty, or fewer than the fields.
-    names = [str(i) for i in range(width)]
-    reading = arrow.ReadOptions(
-        column_names=names, skip_rows=skipped, encoding=encoding, block_size=1 << 24
-    )
-    parsing = arrow.ParseOptions(
-        delimiter=separator, newlines_in_values=True, invalid_row_handler=_skip_blank
-    )
-    converting = arrow.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]
-    )
-    return arrow.read_csv(file, reading, parsing, converting)
+    def _options(self, columns: Sequence[int]) -> tuple[Any, Any, Any]:
+        import pyarrow as pa
+        from pyarrow import csv as arrow
+
+        # Positions as names: the header's may be repeated or empty, or fewer than the fields.
+        names = [str(i) for i in range(self.width or 0)]
+        reading = arrow.ReadOptions(
+            column_names=names, skip_rows=self.header, encoding=self.encoding, block_size=BLOCK
+        )
+        parsing = arrow.ParseOptions(
+            delimiter=self.sep, newlines_in_values=True, invalid_row_handler=_skip_blank
+        )
+        converting = arrow.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            strings_can_be_null=True,
+            null_values=[""],
+            include_columns=[names[i] for i in columns],
+        )
+        return reading, parsing, converting
 
 
 def _skip_blank(row: Any) -> str:

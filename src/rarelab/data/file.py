@@ -34,7 +34,8 @@ class TableFile:
     positive; required unless the target is 0/1, boolean or has more than two values. positive_if:
     instead, a comparison of a numeric target with a number, ``>0``. unlabelled: "drop" leaves out
     the rows without a label, which are otherwise refused. drop: columns not to use as features,
-    such as identifiers.
+    such as identifiers. keep: such columns that are written to ``predictions.parquet`` beside each
+    row's score.
 
     categorical: numeric columns that are codes. group, time: the column to split by; split "auto"
     uses whichever is set, else stratifies by class. sample_weight: a column of row weights. The
@@ -48,6 +49,7 @@ class TableFile:
     positive_if: str | None = None
     unlabelled: Unlabelled = "refuse"
     drop: Sequence[str | int] = ()
+    keep: Sequence[str | int] = ()
     categorical: Sequence[str | int] = ()
     group: str | int | None = None
     time: str | int | None = None
@@ -86,6 +88,7 @@ class TableFile:
             positive=chosen(self.positive_label, self.positive_if),
             unlabelled=self.unlabelled,
             drop=tuple(map(str, self.drop)),
+            keep=tuple(map(str, self.keep)),
             categorical=tuple(map(str, self.categorical)),
             group=_name(self.group),
             time=_name(self.time),
@@ -137,7 +140,10 @@ class TableFile:
             name = place.name
         else:
             place, name = sql.query(self.sql, self.uri), "the query"
-        return *reading.read(place, Csv.of(self.csv), drop=self.roles.drop), name
+        roles = self.roles
+        used = {roles.target, roles.group, roles.time, roles.sample_weight}
+        kept = [name for name in roles.keep if name not in used]
+        return *reading.read(place, Csv.of(self.csv), drop=roles.drop, keep=kept), name
 
 
 _CHECKED: set[tuple[str, Roles, str]] = set()

@@ -4,14 +4,15 @@ import gzip
 import io
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 
-from rarelab.data.delimited import read_delimited
+from rarelab.data.delimited import Delimited
 from rarelab.data.dialect import Csv
 from rarelab.errors import RequestError, one_line
 
@@ -33,7 +34,8 @@ READ_AS = {
 }
 """The ending of a file's name -> how it is read. A bare ``.gz`` or ``.zip`` holds CSV."""
 
-_INDEX = "__index_level_0__"
+INDEX = "__index_level_0__"
+"""The column in which pandas stores an index without a name."""
 
 
 @dataclass
@@ -55,11 +57,8 @@ def ending_of(name: str) -> str | None:
 
 def read_file(path: Path, said: Csv) -> Content:
     """The columns of a file; RequestError if it cannot be read."""
-    ending = ending_of(path.name)
-    if ending is None:
-        raise RequestError(f"{path.name}: expected a name ending in {', '.join(READ_AS)}")
-    kind = READ_AS[ending]
-    try:
+    kind = kind_of(path)
+    with unreadable_in_one_line(path):
         if kind == "parquet":
             from pyarrow import parquet
 
@@ -70,14 +69,34 @@ def read_file(path: Path, said: Csv) -> Content:
             return _named(feather.read_table(path))
         if kind == "excel":
             return _named(_excel(path))
-        usual = "\t" if kind == "tsv" else said.sep or ","
-        table, sep, encoding = read_delimited(lambda: _unpacked(path), path.name, usual, said)
-        return Content(_distinct(table), sep, encoding)
+        found = delimited(path, said)
+        return Content(distinct(found.table()), found.sep, found.encoding)
+
+
+def kind_of(path: Path) -> str:
+    """How a file is read: csv, tsv, parquet, feather or excel."""
+    ending = ending_of(path.name)
+    if ending is None:
+        raise RequestError(f"{path.name}: expected a name ending in {', '.join(READ_AS)}")
+    return READ_AS[ending]
+
+
+def delimited(path: Path, said: Csv) -> Delimited:
+    """The text file at a path, uncompressed."""
+    usual = "\t" if kind_of(path) == "tsv" else said.sep or ","
+    return Delimited.of(lambda: _unpacked(path), path.name, usual, said)
+
+
+@contextmanager
+def unreadable_in_one_line(path: Path) -> Iterator[None]:
+    """Errors of the parsers as a RequestError that names the file."""
+    try:
+        yield
     except RequestError:
         raise
     except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile, KeyError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise RequestError(f"{path.name} cannot be read as {kind}: {first}") from None
+        raise RequestError(f"{path.name} cannot be read as {kind_of(path)}: {first}") from None
 
 
 def _unpacked(path: Path) -> IO[bytes]:
@@ -100,20 +119,25 @@ def _unpacked(path: Path) -> IO[bytes]:
     return io.BufferedReader(file)
 
 
-def _distinct(table: pa.Table) -> dict[str, Any]:
-    """The columns by name; nameless ones are called as pandas calls them."""
-    names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(table.column_names)]
+def distinct(table: pa.Table) -> dict[str, Any]:
+    """The columns by name."""
+    return dict(zip(names_of(table.column_names), table.columns, strict=True))
+
+
+def names_of(header: Sequence[str]) -> list[str]:
+    """The names of the columns, all different; nameless ones are called as pandas calls them."""
+    names = [name.strip() or f"Unnamed: {i}" for i, name in enumerate(header)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise RequestError(
             f"the column name {twice[0]!r} occurs more than once: rename one of them"
         )
-    return dict(zip(names, table.columns, strict=True))
+    return names
 
 
 def _named(table: pa.Table) -> Content:
-    columns = _distinct(table)
-    if columns.pop(_INDEX, None) is not None:
+    columns = distinct(table)
+    if columns.pop(INDEX, None) is not None:
         return Content(columns, left_out="the index without a name is left out")
     return Content(columns)
 

@@ -22,9 +22,9 @@ class OpenML:
     """An OpenML data set (Vanschoren et al. 2014, SIGKDD Explorations 15(2)), cached on disk.
 
     Give ``data_id``, or ``name`` and ``version``. target: the label column, null for the set's
-    default target. positive_label, positive_if, unlabelled: as for a file. The other parameters are
-    those of :class:`rarelab.data.tables.recipe.Recipe`. Columns that OpenML marks as categorical
-    are one-hot encoded.
+    default target. positive_label, positive_if, unlabelled, drop, keep: as for a file. The other
+    parameters are those of :class:`rarelab.data.tables.recipe.Recipe`. Columns that OpenML marks as
+    categorical are one-hot encoded.
     """
 
     data_id: int | None = None
@@ -35,6 +35,7 @@ class OpenML:
     positive_if: str | None = None
     unlabelled: Unlabelled = "refuse"
     drop: Sequence[str] = ()
+    keep: Sequence[str] = ()
     split_seed: int = 0
     numeric: Numeric = "quantile"
     max_categories: int = 32
@@ -67,6 +68,7 @@ class OpenML:
             positive=chosen(self.positive_label, self.positive_if),
             unlabelled=self.unlabelled,
             drop=tuple(self.drop),
+            keep=tuple(self.keep),
             categorical=tuple(name for name in categorical if name != (self.target or target)),
         )
         return prepare(frame, roles, self.recipe, name=self.identity(), alarms=True)

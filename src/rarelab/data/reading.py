@@ -21,30 +21,35 @@ if TYPE_CHECKING:
 __all__ = ["READ_AS", "ending_of", "find", "locate", "opened", "read", "read_like", "read_table"]
 
 
+_NAMELESS = "Unnamed: 0"
+
+
 def read(
     place: Place | pa.Table,
     said: Csv | None = None,
     *,
     drop: Collection[str] = (),
+    keep: Collection[str] = (),
     like: Reading | None = None,
 ) -> "tuple[DataFrame, Reading, str]":
     """The frame, how it was read, and a note on what was understood (empty if all is plain).
 
-    ``drop``: columns that nobody needs. ``like``: read every column as it was read before.
+    ``drop``: columns that nobody needs. ``keep``: columns to leave as they are written, at the end
+    of the frame. ``like``: read every column as it was read before.
 
     Raises:
         RequestError: a file cannot be read, or a column cannot be a feature.
     """
     said = said or Csv()
     if like is not None and said == Csv():
-        said = Csv(thousands=like.thousands, na_values=like.na_values)
+        said = like.said
     content = _content(place, said)
     for name in said.dtypes or ():
         if name not in content.columns:
             raise RequestError(
                 f"dataset.csv.dtypes.{name} is not a column: {nearest(name, content.columns)}"
             )
-    unnamed = _unnamed(content.columns, like)
+    unnamed = _numbering(content.columns) if like is None else unnamed_before(content.columns, like)
     if unnamed is not None:
         del content.columns[unnamed]
         content.left_out = "the first column is left out: it has no name and numbers the rows"
@@ -52,8 +57,11 @@ def read(
     needed = set(content.columns if like is None else like.columns) - set(drop)
     for name in content.columns:
         content.columns[name] = as_text(content.columns[name], name, refuse=name in needed)
+    kept = {name: content.columns.pop(name) for name in keep if name in content.columns}
     columns = Columns(said, content.sep, like, levels)
     frame, found = columns.frame(content.columns)
+    for name, array in kept.items():
+        frame[name] = array.to_pandas(integer_object_nulls=True)
     extra = [content.left_out] if content.left_out else []
     reading = Reading(
         found,
@@ -67,9 +75,13 @@ def read(
 
 def read_like(place: Place | pa.Table, fitted: "Preprocessor") -> "DataFrame":
     """The frame of new rows, read as those were that the preprocessing was fitted on."""
+    return read(place, like=reading_of(fitted))[0]
+
+
+def reading_of(fitted: "Preprocessor") -> Reading:
+    """How the file was read that the preprocessing was fitted on."""
     known = fitted.reading
-    like = Reading.restored(known) if known else Reading.before(fitted.columns)
-    return read(place, like=like)[0]
+    return Reading.restored(known) if known else Reading.before(fitted.columns)
 
 
 def opened(name: str, uri: str | None = None, key: str = "dataset.path") -> Place | pa.Table:
@@ -96,7 +108,7 @@ def _content(place: Place | pa.Table, said: Csv) -> Content:
     if len(parts) == 1:
         return first
     for file, part in zip(place.files, parts, strict=True):
-        _refuse_other_columns(place.files[0].name, file.name, first, part)
+        refuse_other_columns(place.files[0].name, file.name, first.columns, part.columns)
     tables = [pa.table({n: part.columns[n] for n in first.columns}) for part in parts]
     try:
         whole = pa.concat_tables(tables, promote_options="permissive")
@@ -106,20 +118,27 @@ def _content(place: Place | pa.Table, said: Csv) -> Content:
     return first
 
 
-def _refuse_other_columns(first: str, name: str, expected: Content, found: Content) -> None:
-    odd = sorted(expected.columns.keys() ^ found.columns.keys())
+def refuse_other_columns(
+    first: str, name: str, expected: Collection[str], found: Collection[str]
+) -> None:
+    """Refuse a part that lacks a column of the first one, or has another."""
+    odd = sorted({*expected} ^ {*found})
     if odd:
-        where, other = (first, name) if odd[0] in expected.columns else (name, first)
+        where, other = (first, name) if odd[0] in expected else (name, first)
         raise RequestError(f"the parts differ: {where} has a column {odd[0]!r}, {other} has none")
 
 
-def _unnamed(columns: dict[str, Any], like: Reading | None) -> str | None:
+def _numbering(columns: dict[str, Any]) -> str | None:
     """The first column if it has no name and another value in every row: row names or numbers, as
     pandas and R write them."""
     name = next(iter(columns), None)
-    if name != "Unnamed: 0" or len(columns) < 2 or (like is not None and name in like.columns):
+    if name != _NAMELESS or len(columns) < 2:
         return None
-    if like is not None:
-        return name
     values = columns[name]
     return name if len(values) > 1 and len(values.unique()) == len(values) else None
+
+
+def unnamed_before(names: Collection[str], like: Reading) -> str | None:
+    """The first column if it has no name, unless that is a column of the file read before."""
+    name = next(iter(names), None)
+    return name if name == _NAMELESS and len(names) > 1 and name not in like.columns else None

@@ -48,15 +48,17 @@ class Roles:
 
     target: the label column. positive: the labels that count as positive, or a rule on a number;
     none if the label is 0/1, boolean, or has more than two values. unlabelled: what to do with rows
-    that have no label. drop: columns not to use as features (identifiers,
-    leaks). categorical: numeric columns that are codes. group, time: columns to split by (not used
-    as features). sample_weight: a column of row weights. official: a boolean column, True = test.
+    that have no label. drop: columns not to use as features (identifiers, leaks). keep: columns
+    that are not features but are written beside the predictions. categorical: numeric columns that
+    are codes. group, time: columns to split by (not used as features). sample_weight: a column of
+    row weights. official: a boolean column, True = test.
     """
 
     target: str
     positive: tuple[str, ...] | Rule = ()
     unlabelled: Unlabelled = "refuse"
     drop: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     group: str | None = None
     time: str | None = None

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -22,12 +22,15 @@ class Table:
 
     x: float32 [N, F], or rows of any other shape such as images [N, C, H, W]; [N, T, F] for
     sequences. y: int64 class indices [N], or [N, T] for a target at every step of a sequence, with
-    -100 at a padded one. sample_weight: float32 [N], or None for equal weights.
+    -100 at a padded one. sample_weight: float32 [N], or None for equal weights. origin: where each
+    row comes from, as columns of N values: ``row``, its number in the table as read, counted from
+    0, and the columns to keep beside its prediction; None if the rows come from no table.
     """
 
     x: Tensor
     y: Tensor
     sample_weight: Tensor | None = None
+    origin: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.x.dtype != torch.float32 or self.y.dtype != torch.int64:

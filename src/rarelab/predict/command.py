@@ -1,88 +1,67 @@
-"""``rarelab predict RUN_ID FILE``: score a file of raw columns."""
+"""``rarelab predict RUN_ID FILE``: score a file of raw columns.
+
+A table is read in pieces. A first pass scores them all and holds the scores, because a rank and a
+number of alerts need them together; nothing is written before it has seen the whole file. A second
+pass writes, reading again only the columns to keep.
+"""
 
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rarelab.data.arguments import between
-from rarelab.data.reading import READ_AS, ending_of, find, opened, read_like
-from rarelab.errors import RarelabError, RequestError, nearest
-from rarelab.files import written_whole
+from rarelab.data.pieces import Pieces
+from rarelab.data.reading import find, locate, opened, reading_of
+from rarelab.data.sql import is_query
+from rarelab.data.tables.preprocess import Preprocessor
+from rarelab.errors import RequestError
+from rarelab.predict import summary
 from rarelab.predict.arrays import ArrayRows
 from rarelab.predict.bundle import FOLDER, read_model
-from rarelab.predict.columns import check_columns
+from rarelab.predict.columns import TextColumnsCheck, Unreadable, check_names, readable
+from rarelab.predict.drift import Drift
 from rarelab.predict.facts import read_facts
-from rarelab.predict.scorer import Scorer, Threshold
-from rarelab.predict.spreadsheet import inert
-from rarelab.quoting import names
+from rarelab.predict.output import output_path, writing
+from rarelab.predict.probability import calibrator_of
+from rarelab.predict.scorer import Scorer
+from rarelab.predict.settings import Request, request
+from rarelab.predict.table import Scored, ScoreTable
 from rarelab.records.find import fetch_model, find_run
 
-WRITTEN = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".tab", ".parquet", ".pq")
-"""The endings of a file of scores."""
+__all__ = ["Request", "predict", "request"]
+
+CELLS = 2**21
+"""Features of a piece, at most: some 100 MB with all their copies."""
+
+_REASONS = 1000
+"""Different reasons that are kept for rows without a score; further ones share one."""
+
+_OVERFLOW = "the score is not finite: the values are beyond what the model can compute with"
 
 
-@dataclass(frozen=True)
-class Request:
-    """What to score, with which run, and where to write the scores.
-
-    run: MLflow id, a prefix of it, or folder name. file: a table, named as by ``dataset.path``,
-    or a query (``SELECT ...``) of the database at ``uri``; .npy or .npz for a run trained on
-    arrays. budget: share of rows that may alert. output: a new file, ``-`` for standard output,
-    None for a file next to the input. drop: columns of the file to ignore. allow_targets: the
-    user's own modules that the model may come from.
-    """
-
-    run: str
-    file: str
-    budget: float | None = None
-    output: str | None = None
-    drop: Sequence[str] = ()
-    allow_targets: Sequence[str] = ()
-    uri: str | None = None
-
-
-def request(run: str, file: str, settings: Sequence[str]) -> Request:
-    """Build the request from ``KEY=VALUE`` settings; lists as in Hydra, ``drop=[a,b]``.
-
-    Raises:
-        RequestError: an unknown key or an invalid value.
-    """
-    known = {"budget": _share, "output": str, "uri": str, "drop": names, "allow_targets": names}
-    given: dict[str, Any] = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if key not in known:
-            raise RequestError(f"{key}: there is no such setting; {nearest(key, known)}")
-        if not equals or not value:
-            raise RequestError(f"{setting}: expected {key}=VALUE")
-        given[key] = known[key](value)
-    return Request(run, file, **given)
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        raise RequestError(f"budget={text}: expected a number, for example 0.005") from None
-    between("budget", share, 0, 1)
-    return share
-
-
-def predict(request: Request, home: Path, uri: str | None = None) -> str:
+def predict(
+    request: Request,
+    home: Path,
+    uri: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> str:
     """Score the file, write the scores and return a summary.
 
+    ``progress`` is called with a line now and then; by default it goes to standard error.
+
     Raises:
-        RequestError: the run, the file, a column, the budget or the output is invalid; nothing was
+        RequestError: the run, the file, a column, a setting or the output is invalid; nothing was
             written.
     """
     path = find(request.file, key="FILE")
-    output = _output(request.output, path)
+    inputs = () if is_query(request.file) else locate(request.file, key="FILE").files
+    output = output_path(request.output, path, inputs, overwrite=request.overwrite)
     if request.allow_targets and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # find the user's modules in the working directory
     with tempfile.TemporaryDirectory() as scratch:
@@ -93,71 +72,139 @@ def predict(request: Request, home: Path, uri: str | None = None) -> str:
             folder = directory / FOLDER
         name = read_facts(folder)["run"]
         scorer = read_model(folder, request.allow_targets)
+        calibrated = calibrator_of(scorer, folder.parent / "predictions.parquet")
+    table = ScoreTable(scorer, None if calibrated is None else calibrated[0], request)
     threshold = None if request.budget is None else scorer.threshold(request.budget)
-    table = scorer.table(_read(path, request, scorer), request.budget)
-    table.insert(0, "row", range(len(table)))
-    _write(table, output)
-    return _summary(table, name, path, output, threshold)
-
-
-def _read(path: Path, request: Request, scorer: Scorer) -> pd.DataFrame | NDArray:
-    fitted = scorer.preprocessor
-    if isinstance(fitted, ArrayRows):
-        return fitted.read(path)
-    frame = read_like(opened(request.file, request.uri, key="FILE"), fitted)
-    check_columns(frame, fitted, request.drop)
-    return frame
-
-
-def _output(asked: str | None, path: Path) -> Path | None:
-    """The file to write the scores to, None for standard output."""
-    if asked == "-":
-        return None
-    ending = ending_of(path.name) or path.suffix
-    stem = path.name.removesuffix(path.name[len(path.name) - len(ending) :])
-    beside = path.with_name(f"{stem}.scores{ending if ending in WRITTEN else '.csv'}")
-    output = Path(asked).expanduser() if asked else beside
-    if ending_of(output.name) not in WRITTEN:
-        raise RequestError(f"output={output}: expected a name ending in {', '.join(WRITTEN)}")
-    if not output.parent.is_dir():
-        raise RequestError(f"output={output}: there is no folder {output.parent}")
-    if output.exists():
-        raise RequestError(f"output={output}: the file already exists and is not overwritten")
-    return output
-
-
-def _write(table: pd.DataFrame, output: Path | None) -> None:
-    if output is None:
-        inert(table).to_csv(sys.stdout, index=False)
-        return
-    kind = READ_AS[ending_of(output.name) or ".csv"]
-    try:
-        with written_whole(output, replace=False) as scratch, scratch.open("wb") as file:
-            if kind == "parquet":
-                table.to_parquet(file, index=False)
-                return
-            packed = "gzip" if output.name.endswith(".gz") else None
-            separator = "\t" if kind == "tsv" else ","
-            inert(table).to_csv(file, index=False, sep=separator, compression=packed)
-    except FileExistsError:
-        raise RequestError(f"output={output}: the file already exists") from None
-    except OSError as error:
-        raise RarelabError(
-            f"output={output} cannot be written: {error.strerror or error}"
-        ) from None
-
-
-def _summary(
-    table: pd.DataFrame, run: str, path: Path, output: Path | None, threshold: Threshold | None
-) -> str:
-    where = "standard output" if output is None else output
-    lines = [f"scored {len(table):,} rows of {path.name} with {run}: {where}"]
-    if threshold is not None:
-        alerts = int(table["alert"].to_numpy().sum())
-        lines += [
-            f"alert at a budget of {100 * threshold.budget:g} %: score >= {threshold.value:.6g},"
-            f" chosen on validation ({threshold.alerts:,} of its {threshold.rows:,} rows,"
-            f" {threshold.hits:,} of its {threshold.positives:,} positives)",
-            f"{alerts:,} of {len(table):,} rows alert ({alerts / len(table):.3%})",
-        ]
+    tell = progress or _to_standard_error
+    ignored: list[str] = []
+    if isinstance(scorer.preprocessor, ArrayRows):
+        pieces = None
+        scored = _score_array(scorer, scorer.preprocessor.read(path), request)
+    else:
+        fitted = scorer.preprocessor
+        pieces = Pieces(opened(request.file, request.uri, key="FILE"), reading_of(fitted))
+        ignored = check_names(pieces.names, fitted, request.drop)
+        table.check(pieces.names)
+        frames = pieces.read([*fitted.columns], _rows_of_a_piece(scorer, fitted))
+        scored = _score(scorer, fitted, _told(frames, "scored", tell), request.on_bad)
+    cut = table.cut(scored)
+    with writing(output, table.schema(pieces, cut), overwrite=request.overwrite) as write:
+        for part in _told(table.parts(scored, cut, pieces), "wrote", tell):
+            write(part)
+    lines = [
+        summary.first_line(scored, path, name, output),
+        *summary.bad_rows(scored),
+        *summary.ignored_columns([n for n in ignored if n not in request.kept]),
+        *table.repeated_ids(),
+        *([] if calibrated is None else [f"probability: {calibrated[1]}"]),
+        *summary.alerts(scored, table, cut, threshold),
+        *summary.drift(scored, scorer),
+    ]
     return "\n".join(lines)
+
+
+def _to_standard_error(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _score_array(scorer: Scorer, rows: NDArray, request: Request) -> Scored:
+    """The scores of an array, which is in memory as it is.
+
+    Raises:
+        RequestError: columns were asked for, or the array is not as in training.
+    """
+    asked = {"id": request.id, "keep": request.keep, "drop": request.drop}
+    for key in (key for key, names in asked.items() if names):
+        raise RequestError(f"{key}: this run was trained on arrays, which have no columns")
+    none = np.array([], dtype=np.int64)
+    return Scored(scorer.scores(rows).numpy(), none, none, [], [])
+
+
+def _score(
+    scorer: Scorer, fitted: Preprocessor, frames: Iterable[pd.DataFrame], on_bad: str
+) -> Scored:
+    """The first pass.
+
+    Raises:
+        RequestError: no row can be scored, a column is of another type, or ``on_bad`` is "refuse"
+            and a value is unreadable.
+    """
+    texts, drift, failed = TextColumnsCheck(fitted), Drift(fitted), _Failed()
+    scores: list[NDArray[np.float32]] = []
+    rows = 0
+    for frame in frames:
+        texts.add(frame)
+        clean, unreadable = readable(frame, fitted, rows)
+        found = scorer.scores(clean).numpy()
+        unreadable = _with_overflow(unreadable, found, rows)
+        if unreadable and on_bad == "refuse":
+            raise RequestError(str(unreadable[0]))
+        failed.add(unreadable)
+        drift.add(clean)
+        scores.append(found)
+        rows += len(frame)
+    if not rows:
+        raise RequestError("the file has a header but no rows")
+    texts.finish()
+    bad, reason = failed.arrays()
+    if len(bad) == rows:
+        raise RequestError(str(failed.first[0]))
+    return Scored(np.concatenate(scores), bad, reason, [*failed.reasons], failed.first, drift)
+
+
+class _Failed:
+    """Rows without a score, with as many reasons in words as are worth their memory."""
+
+    def __init__(self) -> None:
+        self.first: list[Unreadable] = []
+        self.reasons: dict[str, int] = {}
+        self._found: list[NDArray[np.int64]] = []
+
+    def add(self, unreadable: list[Unreadable]) -> None:
+        self.first += unreadable[: 5 - len(self.first)]
+        pairs = [(one.row, self._code(one)) for one in unreadable]
+        self._found.append(np.array(pairs, dtype=np.int64).reshape(-1, 2))
+
+    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rows, in order, and the number of the reason of each."""
+        found = np.concatenate(self._found)
+        return found[:, 0], found[:, 1]
+
+    def _code(self, one: Unreadable) -> int:
+        reason = one.why
+        if reason not in self.reasons and len(self.reasons) >= _REASONS:
+            reason = "a value cannot be read"
+        return self.reasons.setdefault(reason, len(self.reasons))
+
+
+def _with_overflow(
+    unreadable: list[Unreadable], scores: NDArray[np.float32], first_row: int
+) -> list[Unreadable]:
+    """Also the rows whose values can be read, but are beyond what the model can compute with."""
+    known = {one.row for one in unreadable}
+    rows = first_row + np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    beyond = [Unreadable(row, _OVERFLOW) for row in rows.tolist() if row not in known]
+    return sorted([*unreadable, *beyond], key=lambda one: one.row)
+
+
+def _rows_of_a_piece(scorer: Scorer, fitted: Preprocessor) -> int:
+    """A multiple of the rows that the trainer scores at once, so that the pieces change no bit."""
+    size = max(1, CELLS // len(fitted.feature_names))
+    batch = scorer.trainer.eval_batch_size
+    return size // batch * batch or size
+
+
+Piece = TypeVar("Piece", bound=Sized)
+
+
+def _told(
+    pieces: Iterable[Piece], done: str, progress: Callable[[str], None], every: float = 10.0
+) -> Iterator[Piece]:
+    """The pieces, with a line on how far they are every few seconds."""
+    rows, last = 0, time.monotonic()
+    for piece in pieces:
+        yield piece
+        rows += len(piece)
+        if time.monotonic() - last > every:
+            last = time.monotonic()
+            progress(f"{done} {rows:,} rows …")

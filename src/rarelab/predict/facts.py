@@ -33,6 +33,32 @@ class _Texts(_Strict):
     places: dict[str, list[int]]
 
 
+class _Seen(_Strict):
+    model_config = ConfigDict(extra="forbid")
+
+    rows: Annotated[int, Field(ge=1)]
+    missing: dict[str, Annotated[float, Field(ge=0, le=1)]]
+    ranges: dict[str, Annotated[list[Finite], Field(min_length=2, max_length=2)]]
+
+
+class _Column(_Strict):
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["number", "truth", "text"]
+    decimal: Literal[".", ","]
+    missing: list[str]
+
+
+class _Reading(_Strict):
+    model_config = ConfigDict(extra="forbid")
+
+    columns: dict[str, _Column]
+    sep: str | None
+    encoding: str | None
+    thousands: str | None
+    na_values: list[str] | None
+
+
 class _Preprocessing(_Strict):
     numeric: Numeric
     max_categories: int
@@ -41,6 +67,8 @@ class _Preprocessing(_Strict):
     others: list[str]
     feature_names: list[str]
     texts: _Texts
+    reading: _Reading | None = None
+    seen: _Seen | None = None
 
 
 class _Arrays(_Strict):

@@ -46,13 +46,15 @@ class LoadedRun:
         budget: float | None = None,
         drop: Sequence[str] = (),
     ) -> pd.DataFrame:
-        """The columns that ``rarelab predict`` writes, a row per row, under the index of a frame.
+        """Scores, with the run's own probability and decision, as ``rarelab predict`` names them: a
+        row per row, under the index of a frame.
 
         Args:
             rows: a frame of raw columns (an array, for a run trained on arrays), or the path of a
                 file as for ``rarelab predict``.
             budget: share of rows that may alert; adds ``alert``.
-            drop: columns to ignore that were not in the training data.
+            drop: columns that are known not to have been in the training data; others that were
+                not are ignored too.
 
         Raises:
             RequestError: the file cannot be read, a column does not match training, or the budget

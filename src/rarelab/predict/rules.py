@@ -32,21 +32,16 @@ class Rules:
         found: dict[str, NDArray] = {}
         if self.calibrator is not None:
             values = self.calibrator(scores).numpy()
-            found |= {name: values[:, i] for i, name in enumerate(self._names(classes))}
+            found |= {name: values[:, i] for i, name in enumerate(probability_columns(classes))}
         if self.costs is not None:
             found["decision"] = np.array(classes, dtype=object)[self._decisions(scores)]
         return found
 
     def kinds(self, classes: Sequence[str]) -> dict[str, str]:
         """The MLflow type of each column."""
-        probabilities = self._names(classes) if self.calibrator is not None else []
+        probabilities = probability_columns(classes) if self.calibrator is not None else []
         decision = {} if self.costs is None else {"decision": "string"}
         return dict.fromkeys(probabilities, "double") | decision
-
-    def _names(self, classes: Sequence[str]) -> list[str]:
-        if len(classes) == 2:
-            return ["probability"]
-        return [f"probability/{name}" for name in classes]
 
     def _decisions(self, scores: Tensor) -> NDArray[np.int64]:
         assert self.costs is not None
@@ -54,6 +49,11 @@ class Rules:
             return (scores[:, 0].numpy() >= self.threshold).astype(np.int64)
         read = self.calibrator or probabilities_of
         return cheapest_decisions(read(scores), self.costs)
+
+
+def probability_columns(classes: Sequence[str]) -> list[str]:
+    """The names of the columns of calibrated probabilities."""
+    return ["probability"] if len(classes) == 2 else [f"probability/{name}" for name in classes]
 
 
 def recorded_rules(directory: Path) -> dict[str, Any]:

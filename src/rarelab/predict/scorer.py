@@ -103,7 +103,7 @@ class Scorer:
                 f"budget={budget:g}: alerts need two classes, this run has {len(self.classes)}"
             )
         scores, positives = self.validation
-        value = _cut(scores, top_size(budget, len(scores)))
+        value = top_threshold(scores, top_size(budget, len(scores)))
         alerts = scores >= value
         return Threshold(
             budget=budget,
@@ -120,7 +120,8 @@ def score_columns(classes: Sequence[str]) -> list[str]:
     return ["score"] if len(classes) == 2 else [f"score/{name}" for name in classes]
 
 
-def _cut(scores: NDArray[np.float32], size: int) -> float:
+def top_threshold(scores: NDArray[np.float32], size: int) -> float:
+    """The lowest score that at most ``size`` of these reach; infinite if more tie for the top."""
     ordered = np.sort(scores)[::-1]
     lowest = ordered[size - 1]
     if size < len(ordered) and ordered[size] == lowest:

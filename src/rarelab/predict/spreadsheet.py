@@ -13,8 +13,10 @@ def inert(table: pd.DataFrame) -> pd.DataFrame:
     """
     shown = table.rename(columns=_inert)
     for name in shown.columns:
-        if shown[name].dtype == object or isinstance(shown[name].dtype, pd.StringDtype):
-            shown[name] = shown[name].map(_inert)
+        kind = shown[name].dtype
+        if pd.api.types.is_object_dtype(kind) or isinstance(kind, pd.StringDtype):
+            # Series.map would turn integers with gaps into floats.
+            shown[name] = pd.Series([*map(_inert, shown[name])], shown.index, dtype=kind)
     return shown
 
 

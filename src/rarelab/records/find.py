@@ -1,6 +1,7 @@
 """Find a recorded run by its MLflow id, a prefix of it, or its folder's name."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +34,20 @@ def find_run(home: Path, name: str) -> Path | None:
 
 
 def fetch_model(home: Path, uri: str | None, name: str, into: Path) -> Path:
-    """Download the ``model/`` of a run that is only in MLflow; ``name`` is its full id.
+    """Download the ``model/`` of a run that is only in MLflow, and its predictions, if it has them,
+    next to it; ``name`` is its full id.
 
     Raises:
         RequestError: no such run, here or in MLflow, or one without a model.
     """
     tracker, _ = _recorded(home, uri, name)
     try:
-        return Path(tracker.download_artifacts(name, "model", str(into)))
+        folder = Path(tracker.download_artifacts(name, "model", str(into)))
     except (_mlflow_exception(), OSError):
         raise RequestError(f"{name} left no model to score with") from None
+    with suppress(_mlflow_exception(), OSError):
+        tracker.download_artifacts(name, "predictions.parquet", str(into))
+    return folder
 
 
 def fetch_record(home: Path, uri: str | None, name: str, into: Path) -> Path:

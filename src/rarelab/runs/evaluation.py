@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from torch import Tensor
 
 from rarelab.figures.run import run_figures
@@ -23,6 +26,9 @@ log = logging.getLogger("rarelab")
 Scored = tuple[Tensor, Tensor]
 """Raw scores [N, C] and class indices [N] of the rows of one split."""
 
+Origin = Mapping[str, Any] | None
+"""The :attr:`~rarelab.data.splits.Table.origin` of a split."""
+
 
 def evaluate_and_write(
     directory: Path,
@@ -33,6 +39,7 @@ def evaluate_and_write(
     calibration: Method = "none",
     costs: Matrix | None = None,
     figures: bool = True,
+    origins: Mapping[str, Origin] | None = None,
 ) -> dict[str, float]:
     """Write ``predictions.parquet``, ``curves.json`` and ``figures/``; return the test metrics.
 
@@ -47,6 +54,7 @@ def evaluate_and_write(
         calibration: method, fitted on the validation rows.
         costs: costs[true class][decision].
         figures: whether to draw figures.
+        origins: for ``val`` and ``test``, the columns that say which row of the table each is.
     """
     logits, targets = scored["test"]
     metrics = evaluate(logits, targets, classes=classes, bootstrap_seed=seed)
@@ -70,7 +78,7 @@ def evaluate_and_write(
         )
         _write(directory / "decision.json", {"costs": costs.tolist(), "threshold": threshold})
     _write(directory / "curves.json", found)
-    write_predictions(directory / "predictions.parquet", scored, classes)
+    write_predictions(directory / "predictions.parquet", scored, classes, origins)
     if figures:
         rows = read_rows(directory / "history.jsonl")
         run_figures(directory, rows, found, logits, targets, classes)
@@ -81,19 +89,38 @@ def _write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def write_predictions(path: Path, scored: Mapping[str, Scored], classes: Sequence[str]) -> None:
-    """One row per scored row: ``split``, ``row`` (position in the split), ``target``, raw scores.
+def write_predictions(
+    path: Path,
+    scored: Mapping[str, Scored],
+    classes: Sequence[str],
+    origins: Mapping[str, Origin] | None = None,
+) -> None:
+    """One row per scored row: ``split``, ``row``, the kept columns, ``target``, raw scores.
 
-    The column is ``score`` in the binary case and ``score/<class>`` for each class otherwise.
+    ``row`` is the row's number in the table as read, counted from 0 without the header, as in
+    ``rarelab predict``; for rows that come from no table, the position in the split. The scores are
+    ``score`` in the binary case and ``score/<class>`` for each class otherwise.
     """
-    tables = []
-    for split, (logits, targets) in scored.items():
-        names = ["score"] if logits.shape[1] == 1 else [f"score/{name}" for name in classes]
-        columns = {
-            "split": pa.array([split] * len(targets)).dictionary_encode(),
-            "row": pa.array(range(len(targets)), pa.int64()),
-            "target": pa.array(targets.numpy()),
-        }
-        columns |= {name: pa.array(logits[:, c].numpy()) for c, name in enumerate(names)}
-        tables.append(pa.table(columns))
-    pq.write_table(pa.concat_tables(tables, promote_options="default"), path)
+    where = {
+        split: (origins or {}).get(split) or {"row": np.arange(len(targets))}
+        for split, (_, targets) in scored.items()
+    }
+    sizes = [len(targets) for _, targets in scored.values()]
+    columns = {"split": pa.array(np.repeat([*scored], sizes)).dictionary_encode()}
+    for name in next(iter(where.values())):
+        columns[name] = _column([origin[name] for origin in where.values()])
+    columns["target"] = pa.array(torch.cat([targets for _, targets in scored.values()]).numpy())
+    logits = torch.cat([logits for logits, _ in scored.values()])
+    names = ["score"] if logits.shape[1] == 1 else [f"score/{name}" for name in classes]
+    columns |= {name: pa.array(logits[:, c].numpy()) for c, name in enumerate(names)}
+    pq.write_table(pa.table(columns), path)
+
+
+def _column(parts: Sequence[Any]) -> pa.Array:
+    if isinstance(parts[0], np.ndarray):
+        return pa.array(np.concatenate(parts))
+    values = pd.concat(parts)
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # values of several types
+        return pa.array(values.map(str, na_action="ignore"), from_pandas=True)

@@ -199,6 +199,7 @@ def _evaluate(
         calibration=cfg.calibration,
         costs=costs,
         figures=cfg.tracking.get("figures", True),
+        origins={"val": splits.val.origin, "test": splits.test.origin},
     )
     record.append(int(record.metrics["best/epoch"]), metrics)
     return metrics

@@ -48,6 +48,8 @@ def write(path: Path, splits: Splits) -> None:
             if tensor is not None:
                 arrays[f"{name}.{part}"] = tensor.numpy()
                 size += tensor.nbytes
+        assert table.origin is not None  # the rows come from a table
+        arrays[f"{name}.row"] = table.origin["row"]
     if size > LIMIT:
         return
     learnt, scales = splits.preprocessor.state()
@@ -107,4 +109,4 @@ def _table(arrays: dict[str, NDArray], name: str) -> Table:
     x, y = tensor("x"), tensor("y")
     if x is None or y is None:
         raise KeyError(name)
-    return Table(x, y, tensor("sample_weight"))
+    return Table(x, y, tensor("sample_weight"), {"row": arrays[f"{name}.row"]})

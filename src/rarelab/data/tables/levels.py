@@ -55,6 +55,11 @@ class TextColumns:
             blocks.append(block)
         return np.concatenate(blocks, axis=1)
 
+    def unseen(self, frame: pd.DataFrame, name: str) -> pd.Series:
+        """The values of a column that are no level of training, without missing ones."""
+        column: Any = frame[name]
+        return column[(self._codes(frame, name) == -1) & column.notna().to_numpy()]
+
     def feature_names(self) -> Iterator[str]:
         """The name of each one-hot column: ``column=level``, the shared one last."""
         for name in self.names:
@@ -118,6 +123,11 @@ def number(text: str) -> Any:
         return text if "_" in text else float(text)
     except ValueError:
         return text
+
+
+def truth(value: Any) -> float:
+    """1.0 or 0.0 for a boolean as pandas reads or writes it, NaN for anything else."""
+    return float(_TRUTH.get(str(value), "nan"))
 
 
 def are_numbers(levels: Sequence[str]) -> bool:

@@ -12,6 +12,7 @@ from rarelab.data.columns import Reading
 from rarelab.data.tables.levels import MISSING, TextColumns
 from rarelab.data.tables.numbers import NumberColumns, number_values
 from rarelab.data.tables.recipe import Numeric
+from rarelab.data.tables.seen import Seen
 from rarelab.errors import RequestError, nearest
 
 Kind = Literal["number", "text", "code"]
@@ -28,7 +29,8 @@ class Preprocessor:
     ``max_categories`` levels.
 
     ``columns`` are the raw columns with their kinds, ``feature_names`` the columns of the output,
-    ``others`` the non-feature columns of the training data, ``reading`` how its file was read.
+    ``others`` the non-feature columns of the training data, ``reading`` how its file was read,
+    ``seen`` what the training rows held (None in runs recorded before it was).
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Preprocessor:
         self.others: tuple[str, ...] = ()
         self.feature_names: tuple[str, ...] = ()
         self.reading: dict[str, Any] | None = None
+        self.seen: Seen | None = None
 
     def remember(self, reading: Reading) -> None:
         """Keep how the file was read, to read new rows in the same way."""
@@ -58,8 +61,10 @@ class Preprocessor:
         self.scaled, self.texts = NumberColumns(self.numeric), TextColumns(texts)
         names: list[str] = []
         blocks: list[NDArray] = []
+        values = number_values(frame, self.numbers)
+        self.seen = Seen.of(frame, self.numbers, values)
         if self.numbers:
-            blocks += self.scaled.fit_transform(number_values(frame, self.numbers))
+            blocks += self.scaled.fit_transform(values)
             names += self.numbers
             names += [f"missing({self.numbers[i]})" for i in self.scaled.flagged]
         if texts:
@@ -105,6 +110,7 @@ class Preprocessor:
             "feature_names": list(self.feature_names),
             "texts": self.texts.facts(),
             "reading": self.reading,
+            "seen": None if self.seen is None else self.seen.facts(),
         }
         return facts, self.scaled.arrays() if self.numbers else {}
 
@@ -120,6 +126,7 @@ class Preprocessor:
         if made.numbers:
             made.scaled = NumberColumns.restored(made.numeric, arrays)
         made.texts = TextColumns.restored(facts["texts"])
+        made.seen = Seen(**facts["seen"]) if facts.get("seen") else None
         return made
 
     def _kind(self, name: str, frame: pd.DataFrame) -> Kind:

@@ -25,7 +25,7 @@ def stray_texts(frame: pd.DataFrame, roles: Roles) -> dict[str, str]:
 
     A single text makes pandas read the whole column as text, with mostly rare levels.
     """
-    named = {roles.target, roles.group, roles.time, roles.sample_weight, *roles.drop}
+    named = {roles.target, roles.group, roles.time, roles.sample_weight, *roles.drop, *roles.keep}
     found = {}
     for name in frame.columns:
         if name not in named and pd.api.types.is_string_dtype(frame[name]):
@@ -60,7 +60,8 @@ def suspect_columns(frame: pd.DataFrame, roles: Roles, max_categories: int) -> I
             f"column {name!r} {why}, so it is read as text: if it should be numeric, write plain"
             " numbers and leave the other cells empty"
         )
-    named = {roles.target, roles.group, roles.time, roles.sample_weight, *roles.drop, *stray}
+    named = {roles.target, roles.group, roles.time, roles.sample_weight, *roles.drop}
+    named |= {*roles.keep, *stray}
     found = {
         str(name): why
         for name in frame.columns

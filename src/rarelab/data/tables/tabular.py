@@ -19,6 +19,8 @@ from rarelab.data.tables.targets import common_positives, encode, labelled
 from rarelab.errors import RequestError, nearest
 
 SELECTION_NOISE = 100
+OWN_COLUMNS = ("split", "row", "target", "score")
+"""The columns of every ``predictions.parquet``."""
 _SHOWN_CLASSES = 3
 
 
@@ -49,6 +51,8 @@ def prepare(
     ``alarms`` adds those of :mod:`rarelab.data.tables.giveaways`. RequestError if
     the frame or the target cannot be used.
     """
+    # The index is the row number; it survives whatever rows are left out below.
+    frame = frame.set_axis(pd.RangeIndex(len(frame)))
     data = _labelled(frame, roles)
     of_the_columns = [*notes]
     notes = [*of_the_columns, *data.notes]
@@ -102,6 +106,7 @@ def _labelled(frame: pd.DataFrame, roles: Roles) -> Labelled:
     y, classes = encode(frame[roles.target], roles.positive)
     notes += common_positives(roles.target, y, classes)
     others = {roles.group, roles.time, roles.sample_weight, roles.official, roles.target}
+    others |= {*roles.keep}
     features = frame.drop(columns=[*roles.drop, *(others - {None} - set(roles.drop))])
     if not len(features.columns):
         raise RequestError(f"no feature column is left besides the target {roles.target!r}")
@@ -120,6 +125,7 @@ def _refuse_columns(frame: pd.DataFrame, roles: Roles) -> None:
     asked = {
         "target": [roles.target],
         "drop": roles.drop,
+        "keep": roles.keep,
         "categorical": roles.categorical,
         "group": [roles.group],
         "time": [roles.time],
@@ -131,6 +137,12 @@ def _refuse_columns(frame: pd.DataFrame, roles: Roles) -> None:
                 raise RequestError(
                     f"dataset.{key}={column} is not a column: {nearest(column, names)}"
                 )
+    for column in roles.keep:
+        if column in OWN_COLUMNS or column.startswith("score/"):
+            raise RequestError(
+                f"dataset.keep={column}: predictions.parquet has a column {column!r} of its own;"
+                " rename yours"
+            )
 
 
 def _row_hashes(features: pd.DataFrame) -> NDArray[np.uint64]:
@@ -263,7 +275,9 @@ def _table(data: Labelled, rows: NDArray, x: NDArray, roles: Roles) -> Table:
     weight = None
     if roles.sample_weight:
         weight = torch.from_numpy(_weights(data.frame.iloc[rows], roles.sample_weight))
-    return Table(torch.from_numpy(x), torch.from_numpy(data.y[rows]), weight)
+    origin: dict[str, Any] = {"row": data.frame.index.to_numpy()[rows]}
+    origin |= {name: data.frame[name].iloc[rows] for name in roles.keep}
+    return Table(torch.from_numpy(x), torch.from_numpy(data.y[rows]), weight, origin)
 
 
 def _refuse_zero_weights(tables: list[Table], classes: tuple[str, ...], name: str | None) -> None:
