@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import rarelab as package
 from rarelab.cli import main
 from rarelab.data.file import TableFile
+from rarelab.data.pieces import Pieces
 from rarelab.errors import RequestError
 from rarelab.predict import command, table
 from rarelab.predict.settings import request
@@ -248,6 +250,14 @@ def test_pieces_change_nothing(
     again = pd.read_csv(text, dtype={"id": str})
     assert again["id"].tolist() == rows["id"].tolist()
     assert again["score"].to_numpy(np.float32) == pytest.approx(parts["score"], nan_ok=True)
+
+
+def test_memory_does_not_grow_with_the_rows_of_a_parquet_file(tmp_path: Path) -> None:
+    rows = pd.DataFrame(np.random.default_rng(0).normal(size=(200_000, 8))).rename(columns=str)
+    rows.to_parquet(tmp_path / "new.parquet", row_group_size=10_000)
+    pieces, before = Pieces(tmp_path / "new.parquet"), pa.total_allocated_bytes()
+    most = [pa.total_allocated_bytes() - before for _ in pieces.read(pieces.names, 10_000)]
+    assert len(most) == 20 and max(most) < 1.5 * most[1]
 
 
 def test_text_in_a_later_piece_clears_a_column_of_text(

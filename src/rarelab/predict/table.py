@@ -124,7 +124,10 @@ class ScoreTable:
         except ValueError:
             raise RarelabError("the file changed while it was read: try again") from None
         if hashes:
-            self.repeated = len(scored) - len(np.unique(np.concatenate(hashes)))
+            found = np.concatenate(hashes)
+            hashes.clear()
+            found.sort()
+            self.repeated = int((found[1:] == found[:-1]).sum())
 
     def repeated_ids(self) -> Iterator[str]:
         """A note if the column ``id`` does not identify the rows."""
