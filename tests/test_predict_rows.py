@@ -348,7 +348,13 @@ def test_a_file_that_cannot_be_scored_at_all_is_refused(
     rows = payments(20).assign(amount="much")
     assert ask(trained, write(rows, tmp_path / "new.csv")) == 2
     assert "row 0: column 'amount' holds 'much': expected numbers" in capsys.readouterr().err
-    assert {*tmp_path.iterdir()} == {tmp_path / "new.csv"}
+    for ending, save in (
+        ("csv", write),
+        ("parquet", lambda f, path: (f.to_parquet(path), path)[1]),
+    ):
+        assert ask(trained, save(payments(0), tmp_path / f"new.{ending}")) == 2
+        assert "a header but no rows" in capsys.readouterr().err
+    assert {x.stem for x in tmp_path.iterdir()} == {"new"}
 
 
 def test_progress_is_told_on_long_work(trained: dict[str, Path], tmp_path: Path) -> None:

@@ -133,6 +133,8 @@ def _score(
     scores: list[NDArray[np.float32]] = []
     rows = 0
     for frame in frames:
+        if not len(frame):  # pandas gives one piece for a header without rows
+            continue
         texts.add(frame)
         clean, unreadable = readable(frame, fitted, rows)
         found = scorer.scores(clean).numpy()
