@@ -10,8 +10,10 @@ import pytest
 
 import rarelab as package
 from rarelab.cli import main
+from rarelab.data.columns import Reading
 from rarelab.data.file import TableFile
 from rarelab.data.pieces import Pieces
+from rarelab.data.places import locate
 from rarelab.errors import RequestError
 from rarelab.predict import command, table
 from rarelab.predict.settings import request
@@ -255,7 +257,8 @@ def test_pieces_change_nothing(
 def test_memory_does_not_grow_with_the_rows_of_a_parquet_file(tmp_path: Path) -> None:
     rows = pd.DataFrame(np.random.default_rng(0).normal(size=(200_000, 8))).rename(columns=str)
     rows.to_parquet(tmp_path / "new.parquet", row_group_size=10_000)
-    pieces, before = Pieces(tmp_path / "new.parquet"), pa.total_allocated_bytes()
+    pieces = Pieces(locate(str(tmp_path / "new.parquet")), Reading())
+    before = pa.total_allocated_bytes()
     most = [pa.total_allocated_bytes() - before for _ in pieces.read(pieces.names, 10_000)]
     assert len(most) == 20 and max(most) < 0.5 * rows.size * 8
 

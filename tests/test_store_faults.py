@@ -128,7 +128,8 @@ def test_a_run_succeeds_whatever_its_store_does(
         place.mend()
     assert code == 0, said
     assert said.count("is not recording this run") == 1, said
-    assert not [word for word in ("Traceback", "warning", "note:") if word in said], said
+    rest = "\n".join(line for line in said.splitlines() if "trained too short" not in line)
+    assert not [word for word in ("Traceback", "warning", "note:") if word in rest], said
     (directory,) = (home / "runs" / experiment).iterdir()
     assert history(directory) == undisturbed
     for expected in ("1 runs synced (", "0 runs synced (0 points), 1 up to date\n"):
