@@ -87,7 +87,7 @@ def test_the_page_opens_on_the_verdict_and_the_arms_best_mean_first(
 ) -> None:
     open_page(browser, pages["alerts, runs"])
     shown = [
-        "Group: verdict: toy: 2 arms against loss=bce: 2 too few seeds to decide",
+        "Group: verdict: toy: 2 arms against loss=bce: 2 not settled",
         *(
             f"Group: {mean:.4f} ± {sd:.4f} loss={loss} (test AUCPR, 2 runs)"
             for loss, mean, sd in arms

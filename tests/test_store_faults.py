@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import rarelab as package
 from faults import Disk, Server
 from paused import command
+from rarelab.tracking.writer import PERCENT_OF_ROWS
 from rarelab.training.history import read_rows
 
 pytestmark = pytest.mark.slow
@@ -100,7 +102,9 @@ def assert_level(store: Path, experiment: str, directory: Path, parts: int = 4) 
     assert len(found["points"]) == len({point[:2] for point in found["points"]})
     exact = json.loads((directory / "curves.json").read_text(encoding="utf-8"))
     names = ("recall_at_q", "precision_at_recall")
-    assert len(curves) == sum(len(exact[name]["steps"]) for name in names)
+    expected = {f"curve/{name}": len(exact[name]["steps"]) for name in names}
+    expected[PERCENT_OF_ROWS] = expected["curve/recall_at_q"]
+    assert Counter(key for key, *_ in curves) == expected
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
