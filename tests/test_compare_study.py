@@ -70,6 +70,13 @@ def test_equal_needs_a_margin_wider_than_the_noise(home: Path) -> None:
     assert contrast.chances.equal > 0.99 and sum(contrast.chances) == pytest.approx(1)
 
 
+def test_the_pairs_that_would_show_equality_are_enough_for_its_test(home: Path) -> None:
+    near = {"bce": BASE[:3], "smooth_ap": BASE[:3] + np.array([0.0, 1e-4, -1e-4])}
+    paired(home, near)
+    contrast = only(home, baseline="bce")[1]
+    assert contrast.verdict == NOT_SETTLED and contrast.needed_equal == 5  # 1 / 2^5 <= 5 %
+
+
 def test_a_certain_difference_within_the_margin_is_practically_equal(home: Path) -> None:
     paired(home, {"bce": BASE[:10], "smooth_ap": BASE[:10] + 0.003 + 0.1 * NOISE[:10]})
     assert only(home, baseline="bce")[1].verdict == EQUAL

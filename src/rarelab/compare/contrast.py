@@ -265,22 +265,25 @@ def _verdict(
         c,
         too_few=not enough,
         needed=None if found is None else max(found, least),
-        needed_equal=_needed_equal(c, question, spread, step, ratio),
+        needed_equal=_needed_equal(c, question, spread, comparisons, ratio),
         detectable=effect * spread,
         more_rows=_more_rows(c, question, left) if enough else None,
     )
 
 
 def _needed_equal(
-    c: Contrast, question: Question, spread: float, step: float, ratio: float | None
+    c: Contrast, question: Question, spread: float, comparisons: int, ratio: float | None
 ) -> int | None:
     """Pairs that show with 80 % power that the observed difference is within the margin."""
     assert c.test is not None
     room = (question.within or 0.0) - abs(c.test.difference)
     if room <= 0 or not 0 < spread < math.inf:
         return None
-    # One-sided at `step` is two-sided at twice that, up to the other side's negligible share.
-    return power.pairs_needed(room / spread, 2 * step, ratio or 0.0)
+    # One-sided at α is two-sided at twice that, up to the other side's negligible share.
+    alpha = 2 * question.alpha
+    found = power.pairs_needed(room / spread, alpha / comparisons, ratio or 0.0)
+    least = statistics.MIN_SPLITS if ratio is not None else power.least_pairs(comparisons, alpha)
+    return None if found is None else max(found, least)
 
 
 def _more_rows(c: Contrast, question: Question, left: int) -> float | None:
