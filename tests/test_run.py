@@ -224,6 +224,7 @@ def test_an_interrupted_run_is_recorded_as_such(home: Path, sent: int, code: int
     assert run.info.status == "KILLED"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [("train", *SMALL, "tracking=none"), ("data", "list")])
 def test_a_closed_output_pipe_does_not_end_the_command(
     home: Path, command: tuple[str, ...]

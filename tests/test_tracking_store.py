@@ -197,6 +197,7 @@ def race(home: Path, processes: int) -> None:
     assert not list(home.glob("*.part"))
 
 
+@pytest.mark.slow
 def test_two_processes_create_one_store(tmp_path):
     race(tmp_path, 2)
 
