@@ -44,7 +44,7 @@ def test_a_wheel_trains_outside_the_checkout(tmp_path: Path) -> None:
     assert str(folder / "outputs") in done.stdout
     assert (folder / "outputs" / "mlflow.db").is_file()
     plan = train("experiments=losses", "sweep.dry_run=true")
-    assert plan.returncode == 0 and "56 jobs" in plan.stdout, plan.stderr
+    assert plan.returncode == 0 and "72 jobs" in plan.stdout, plan.stderr
     wrong = train("experiments=toy_dmo")
     assert wrong.returncode == 2
     assert "toy_demo" in wrong.stderr
