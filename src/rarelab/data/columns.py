@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 _EXACT = 2**53
 """Doubles hold every integer up to here."""
 
-_NESTED = (
-    *(pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_struct),
-    *(pa.types.is_map, pa.types.is_union, pa.types.is_binary, pa.types.is_large_binary),
-    pa.types.is_fixed_size_binary,
-)
 _BEFORE = (
     *("#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
 )
@@ -79,40 +74,6 @@ class Reading:
         """The decimal separator of a column that needed it; None if there is no such column."""
         found = {column.decimal for column in self.columns.values()}
         return "," if "," in found else None
-
-
-def as_text(array: Any, name: str, *, refuse: bool) -> Any:
-    """A column with dates, times, durations, decimals and dictionaries as text, written as pandas
-    writes them in a CSV file; nested values are refused, or emptied if nobody needs them."""
-    kind = array.type
-    if isinstance(kind, pa.ExtensionType):
-        array, kind = pc.cast(array, kind.storage_type), kind.storage_type
-    if pa.types.is_dictionary(kind):
-        return _level_texts(pc.cast(array, kind.value_type))
-    if any(is_kind(kind) for is_kind in _NESTED):
-        if refuse:
-            raise RequestError(
-                f"column {name!r} holds values of type {kind}: expected one number or text in each"
-                f" row; leave it out with 'dataset.drop=[\"{name}\"]'"
-            )
-        return pa.nulls(len(array), pa.string())
-    if pa.types.is_decimal(kind) or pa.types.is_date(kind) or pa.types.is_large_string(kind):
-        return pc.cast(array, pa.string())
-    if pa.types.is_timestamp(kind) or pa.types.is_duration(kind):
-        series = array.to_pandas()
-        return pa.array(series.astype(str).where(series.notna(), None), pa.string())
-    if pa.types.is_time(kind):
-        return pa.array([None if v is None else str(v) for v in array.to_pylist()], pa.string())
-    return array if str(kind) != "string_view" else pc.cast(array, pa.string())
-
-
-def _level_texts(array: Any) -> Any:
-    """A categorical column stays one, also if its levels are numbers."""
-    if pa.types.is_string(array.type):
-        return array
-    values = pc.unique(array).to_pylist()
-    texts = [None if v is None else str(int(v) if v == v // 1 else v) for v in values]
-    return pc.take(pa.array(texts, pa.string()), pc.index_in(array, value_set=pc.unique(array)))
 
 
 class Columns:

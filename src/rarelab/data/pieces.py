@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pyarrow import parquet
 
-from rarelab.data.columns import Columns, Reading, as_text
+from rarelab.data.columns import Columns, Reading
 from rarelab.data.dialect import Csv
 from rarelab.data.formats import (
     INDEX,
@@ -22,6 +22,7 @@ from rarelab.data.formats import (
 )
 from rarelab.data.places import Place
 from rarelab.data.reading import refuse_other_columns, unnamed_before
+from rarelab.data.stored import as_text
 from rarelab.errors import RequestError
 
 if TYPE_CHECKING:

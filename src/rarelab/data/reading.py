@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from rarelab.data.columns import Columns, Reading, as_text, note
+from rarelab.data.columns import Columns, Reading, note
 from rarelab.data.dialect import Csv
 from rarelab.data.formats import READ_AS, Content, ending_of, read_file
 from rarelab.data.places import Place, find, locate
 from rarelab.data.sql import is_query, query
+from rarelab.data.stored import as_text
 from rarelab.errors import RequestError, nearest
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import csv
 
-from rarelab.data.columns import as_text
 from rarelab.data.formats import typed
+from rarelab.data.stored import as_text
 from rarelab.errors import RequestError, one_line
 
 _DUCKDB = ("duckdb:///", "duckdb:")

@@ -27,6 +27,7 @@ from rarelab.files import written_whole
 from rarelab.models import Exportable
 from rarelab.predict.loaded import LoadedRun, load_run
 from rarelab.predict.scorer import Scorer
+from rarelab.predict.settings import parsed
 from rarelab.quoting import names
 from rarelab.records.config import recorded_config
 from rarelab.records.find import fetch_record, find_run
@@ -59,15 +60,7 @@ def request(run: str, form: str, settings: Sequence[str]) -> Request:
     if form not in FORMATS:
         raise RequestError(f"{form}: there is no such format; {nearest(form, FORMATS)}")
     known = {"output": str, "tolerance": _positive, "allow_targets": names}
-    given: dict[str, Any] = {}
-    for setting in settings:
-        key, _, value = setting.partition("=")
-        if key not in known:
-            raise RequestError(f"{key}: there is no such setting; {nearest(key, known)}")
-        if not value:
-            raise RequestError(f"{setting}: expected {key}=VALUE")
-        given[key] = known[key](value)
-    return Request(run, **given)
+    return Request(run, **parsed(settings, known))
 
 
 def _positive(text: str) -> float:

@@ -1,7 +1,7 @@
 """The ``KEY=VALUE`` settings of ``rarelab predict``."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,18 @@ def request(run: str, file: str, settings: Sequence[str]) -> Request:
         "on_bad": _on_bad,
         "allow_targets": names,
     }
+    given = parsed(settings, known)
+    if "budget" in given and "alerts" in given:
+        raise RequestError("budget and alerts are both given: each decides which rows alert")
+    return Request(run, file, **given)
+
+
+def parsed(settings: Sequence[str], known: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
+    """The values of ``KEY=VALUE`` settings, each read by what ``known`` has for its key.
+
+    Raises:
+        RequestError: an unknown key or an invalid value.
+    """
     given: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -72,9 +84,7 @@ def request(run: str, file: str, settings: Sequence[str]) -> Request:
         if not equals or not value:
             raise RequestError(f"{setting}: expected {key}=VALUE")
         given[key] = known[key](value)
-    if "budget" in given and "alerts" in given:
-        raise RequestError("budget and alerts are both given: each decides which rows alert")
-    return Request(run, file, **given)
+    return given
 
 
 def _share(text: str) -> float:
