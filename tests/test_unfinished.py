@@ -215,6 +215,17 @@ def test_an_owner_is_alive_only_while_its_own_process_is(tmp_path) -> None:
     assert not owner.alive(tmp_path)
 
 
+def test_a_killed_owner_is_waited_for_until_it_is_gone(tmp_path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as dying:
+        fact = {"place": owner._place(), "pid": dying.pid, "started": owner._start_of(dying.pid)}
+        (tmp_path / owner.OWNER).write_text(json.dumps(fact))
+        owner.wait_for_end(tmp_path, seconds=0)
+        assert owner.alive(tmp_path)
+        threading.Timer(0.3, dying.kill).start()
+        owner.wait_for_end(tmp_path, seconds=30)
+        assert not owner.alive(tmp_path)
+
+
 def test_an_owner_on_another_host_is_alive_while_its_heartbeat_continues(
     tmp_path, monkeypatch
 ) -> None:

@@ -22,7 +22,7 @@ from rarelab.sweep.parent import Parent, is_open, under_way
 from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import Settings, settings
 from rarelab.sweep.table import arms, table_text
-from rarelab.tracking import MlflowSink, close_dead_runs
+from rarelab.tracking import MlflowSink, close_dead_runs, owner
 from rarelab.tracking.naming import experiment_name
 
 
@@ -45,6 +45,8 @@ class Ending:
     def ended(self, result: Result, *, final: bool) -> bool:
         """Add a result; whether further jobs may start."""
         if result.status == "killed":
+            if result.directory:
+                owner.wait_for_end(Path(result.directory))
             close_dead_runs(self._home)  # the run's own process cannot do it any more
         self.results[result.number] = result
         self._progress.ended(result, final=final)

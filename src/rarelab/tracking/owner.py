@@ -100,6 +100,19 @@ def wait_for_sign(directory: Path, poll: float = 1.0) -> None:
         return  # it has been released
 
 
+def wait_for_end(directory: Path, seconds: float = 10.0, poll: float = 0.1) -> None:
+    """Wait until a folder's owner on this machine has ended, at most ``seconds``.
+
+    A killed process is reported as dead as soon as its connections close, but it stays in the
+    process table until its memory is freed.
+    """
+    deadline = time.monotonic() + seconds
+    while (owner := _read(directory)) is not None and _is_here(owner):
+        if not alive(directory) or time.monotonic() > deadline:
+            return
+        time.sleep(poll)
+
+
 @contextmanager
 def beating(directory: Path) -> Iterator[None]:
     """Send a heartbeat every :data:`BEAT` seconds while the block runs."""
