@@ -60,6 +60,18 @@ def test_the_readmes_predictions_run_as_written(
     assert Path("new.scores.csv").is_file() and Path("alerts.parquet").is_file()
 
 
+def test_the_readmes_model_from_elsewhere_is_recorded_as_written(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{i},{int(i % 9 == 0)},{(i * 7 % 100) / 100}\n" for i in range(200))
+    Path("legacy.csv").write_text(f"id,Class,risk\n{rows}", encoding="utf-8")
+    (command,) = console("rarelab record")
+    assert main(shlex.split(command)[1:]) == 0
+    assert "arm=legacy seed=0: 200 test rows, 23 positive" in capsys.readouterr().out
+    assert len([*(home / "runs" / "creditcard").iterdir()]) >= 1
+
+
 def test_the_readmes_dashboard_commands_work_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

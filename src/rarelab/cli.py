@@ -24,6 +24,7 @@ rarelab: does training on a ranking loss beat cross-entropy on your rare positiv
   rarelab data fetch NAME...           download them with pinned hashes
   rarelab data path NAME               print where a data set is stored
   rarelab predict RUN_ID FILE          score a CSV or Parquet file; budget=0.005 also alerts
+  rarelab record FILE experiment=NAME  predictions of another program as a run to compare
   rarelab export RUN_ID onnx           its preprocessing and model as one ONNX graph, checked
   rarelab refit RUN_ID                 its configuration once more, on all rows
   rarelab reproduce RUN_ID             train a recorded run again and compare every metric
@@ -113,6 +114,7 @@ def _command(name: str) -> Callable[[list[str]], int]:
         "compare": _compare,
         "data": _data,
         "predict": _predict,
+        "record": _record,
         "export": _export,
         "refit": _refit,
         "reproduce": _reproduce,
@@ -228,6 +230,27 @@ def _predict(arguments: list[str]) -> int:
     asked = request(chosen.run, chosen.file, chosen.settings)
     done = predict(asked, home(chosen.home), chosen.uri)
     print(done, file=sys.stderr if asked.output == "-" else sys.stdout)
+    return 0
+
+
+def _record(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="rarelab record")
+    parser.add_argument("file", metavar="FILE", help="predictions: CSV, TSV or Parquet")
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="experiment=NAME, arm=NAME, target=COLUMN, score=COLUMN; positive_label=LABEL, seed=0,"
+        " split_col=COLUMN (val or test), id=COLUMN, group=COLUMN",
+    )
+    parser.add_argument("--home", help="records folder; default: RARELAB_HOME, else outputs/")
+    parser.add_argument("--uri", help="the MLflow store or server; default: the records' own")
+    chosen = parser.parse_args(arguments)
+
+    from rarelab.paths import home
+    from rarelab.runs.foreign import record, request
+
+    print(record(request(chosen.file, chosen.settings), home(chosen.home), chosen.uri))
     return 0
 
 

@@ -9,6 +9,9 @@ GROUPS = ("dataset", "model", "loss", "warmup_loss", "schedule", "optimizer", "l
 ABSENT = "(not set)"
 """The value shown for a key that a comparable configuration has and this one lacks."""
 
+ARM = "arm"
+"""The parameter of a run of another program (``rarelab record``) that names its arm."""
+
 _TARGET = "_target_"
 _LAST = ("dataset.split_seed", "seed")
 
@@ -41,8 +44,24 @@ def differences(configurations: Sequence[Configuration]) -> list[dict[str, str]]
     """For each configuration, the keys in which it differs from those with the same choices.
 
     A component not chosen by name (``loss=...``) is identified by its class; one that a
-    configuration lacks (the loss of a model that fits itself) is not named.
+    configuration lacks (the loss of a model that fits itself) is not named. An arm of another
+    program has a name and no configuration: it differs by that name from all others.
     """
+    trained = [item for item in configurations if ARM not in item]
+    found = _differences(trained)
+    if len(trained) < len(configurations) and not any(found):
+        found = [_identity(item) for item in trained]
+    rest = iter(found)
+    return [{ARM: item[ARM]} if ARM in item else next(rest) for item in configurations]
+
+
+def _identity(item: Configuration) -> dict[str, str]:
+    """The choice that names a configuration when it is the only one that was trained."""
+    group = next((group for group in ("loss", "model") if _has(item, group)), None)
+    return {group: _choice(item, group)} if group else {}
+
+
+def _differences(configurations: Sequence[Configuration]) -> list[dict[str, str]]:
     keys = list(dict.fromkeys(key for item in configurations for key in item))
     groups = [group for key in keys if (group := _group_of_target(key))]
     chosen = [
