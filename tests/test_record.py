@@ -48,6 +48,7 @@ def runs(home: Path, experiment: str = "study") -> int:
     return len(Records(home).runs(experiment))
 
 
+@pytest.mark.slow
 def test_a_better_legacy_score_is_called_better_than_every_arm(
     home: Path, capsys, monkeypatch
 ) -> None:

@@ -7,24 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from rarelab.data.reading import locate, read
 from rarelab.data.tables.levels import level_text
-from rarelab.data.tables.targets import encode
-from rarelab.errors import RequestError, nearest
+from rarelab.errors import RequestError
 from rarelab.predict.settings import parsed
 from rarelab.quoting import unquoted
 from rarelab.records.load import Records, Run
 from rarelab.records.names import ARM
 from rarelab.runs.claim import claim
-from rarelab.runs.evaluation import Scored, evaluate_and_write
+from rarelab.runs.evaluation import evaluate_and_write
+from rarelab.runs.foreign_rows import Request, Rows, read_rows
 from rarelab.streams import stream_seed
 from rarelab.tracking import MlflowSink, RunRecord, owner, store, write_environment
 from rarelab.tracking.naming import experiment_name
@@ -32,53 +29,6 @@ from rarelab.training.history import History
 from rarelab.training.loop import validation_row
 
 KIND = {"rarelab.kind": "recorded"}
-_SPLITS = {"val": "val", "validation": "val", "test": "test", "train": ""}
-
-
-@dataclass(frozen=True)
-class Request:
-    """Which predictions to record, and as what.
-
-    file: a table, one row per prediction. experiment: the experiment they join, or a new one. arm:
-    the name of the model that made them. target, score: columns of labels and scores; scores that
-    all lie in 0..1 are probabilities. positive_label: the label of the positives, unless labels are
-    0 and 1. seed: the repetition they are paired with. split_col: a column that says val or test
-    (train rows are left out); without it every row is a test row. id: a column to align the rows by
-    with those of the experiment; group: another column to keep.
-    """
-
-    file: str
-    experiment: str
-    arm: str
-    target: str
-    score: str
-    positive_label: str | None = None
-    seed: int = 0
-    split_col: str | None = None
-    id: str | None = None
-    group: str | None = None
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The rows of one split: scores and labels [N], and the columns to keep (row, id, group)."""
-
-    scores: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    kept: Mapping[str, Any]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, order: Any) -> "Rows":
-        kept = {
-            name: column[order] if isinstance(column, np.ndarray) else column.iloc[order]
-            for name, column in self.kept.items()
-        }
-        return Rows(self.scores[order], self.labels[order], kept)
-
-    def scored(self) -> Scored:
-        return torch.from_numpy(self.scores[:, None]), torch.from_numpy(self.labels)
 
 
 @dataclass(frozen=True)
@@ -151,88 +101,6 @@ def record(asked: Request, home: Path, uri: str | None = None) -> str:
         f" test AUCPR {aucpr:.4f} ({low:.4f} to {high:.4f})\n"
         f"recorded in {directory}\ncompare it with: rarelab compare experiment={asked.experiment}"
     )
-
-
-def read_rows(asked: Request) -> tuple[dict[str, Rows], tuple[str, ...]]:
-    """The rows of each split, validation first, and the names of the two classes."""
-    kept = [name for name in (asked.id, asked.group) if name]
-    frame = read(locate(asked.file, "FILE"), keep=kept)[0]
-    for key in ("target", "score", "split_col", "id", "group"):
-        name = getattr(asked, key)
-        if name is not None and name not in frame:
-            raise RequestError(
-                f"{key}={name} is not a column of {asked.file}: {nearest(name, frame)}"
-            )
-    frame = frame.assign(row=np.arange(len(frame)))
-    of_split = _split(frame, asked)
-    frame, of_split = frame[of_split != ""], of_split[of_split != ""]
-    if not (of_split == "test").any():
-        raise RequestError(f"{asked.file}: no row is a test row")
-    labels, classes = _labels(frame[asked.target], asked)
-    scores = _scores(frame[asked.score], asked)
-    columns = {"row": frame["row"].to_numpy(), **{name: frame[name] for name in kept}}
-    rows = Rows(scores, labels, columns)
-    found = {
-        name: rows.take(np.flatnonzero(of_split == name))
-        for name in ("val", "test")
-        if (of_split == name).any()
-    }
-    for name, part in found.items():
-        if len(set(part.labels.tolist())) < 2:
-            raise RequestError(
-                f"target={asked.target}: the {name} rows have only the label"
-                f" {classes[part.labels[0]]}; expected two classes"
-            )
-    return found, classes
-
-
-def _split(frame: Any, asked: Request) -> NDArray:
-    if asked.split_col is None:
-        return np.full(len(frame), "test")
-    texts = [level_text(value).strip().lower() for value in frame[asked.split_col]]
-    for text in texts:
-        if text not in _SPLITS:
-            raise RequestError(
-                f"split_col={asked.split_col}: {text!r} is not a split; {nearest(text, _SPLITS)}"
-            )
-    return np.array([_SPLITS[text] for text in texts])
-
-
-def _labels(column: Any, asked: Request) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    absent = int(column.isna().sum())
-    if absent:
-        raise RequestError(
-            f"target={asked.target} is missing in {absent:,} of {len(column):,} rows:"
-            " leave those rows out"
-        )
-    try:
-        labels, classes = encode(column, (asked.positive_label,) if asked.positive_label else ())
-    except RequestError as error:
-        raise RequestError(str(error).replace("dataset.positive_label", "positive_label")) from None
-    if len(classes) != 2:
-        raise RequestError(
-            f"target={asked.target} has {len(classes)} different values, expected two: name the"
-            " positive one with positive_label="
-        )
-    return labels, classes
-
-
-def _scores(column: Any, asked: Request) -> NDArray[np.float64]:
-    """Scores as logits, in double precision: float32 would tie some of another program's."""
-    import pandas as pd
-
-    numbers: Any = pd.to_numeric(column, errors="coerce")
-    scores = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
-    bad = ~np.isfinite(scores)
-    if bad.any():
-        raise RequestError(
-            f"score={asked.score} is not a finite number in {int(bad.sum()):,} of"
-            f" {len(scores):,} rows (the first is {str(column.iloc[int(bad.argmax())])!r})"
-        )
-    if scores.min() < 0 or scores.max() > 1:
-        return scores
-    tiny = np.finfo(np.float64).tiny
-    return np.log(np.maximum(scores, tiny)) - np.log(np.maximum(1 - scores, tiny))
 
 
 def _peers(asked: Request, home: Path, uri: str | None) -> list[Peer]:
