@@ -66,7 +66,7 @@ class Rows:
 def read_rows(asked: Request) -> tuple[dict[str, Rows], tuple[str, ...]]:
     """The rows of each split, validation first, and the names of the two classes."""
     kept = [name for name in (asked.id, asked.group) if name]
-    frame = read(locate(asked.file, "FILE"), keep=kept)[0]
+    frame: Any = read(locate(asked.file, "FILE"), keep=kept)[0]
     for key in ("target", "score", "split_col", "id", "group"):
         name = getattr(asked, key)
         if name is not None and name not in frame:
