@@ -6,12 +6,21 @@ from typing import Any
 from rarelab.errors import RequestError, nearest
 
 
-def between(key: str, value: float, low: float, high: float, *, include_low: bool = False) -> None:
-    """Refuse a number outside (low, high), or [low, high) with ``include_low``."""
-    if not (low < value < high or (include_low and value == low)):
-        bracket = "[" if include_low else "("
+def between(
+    key: str,
+    value: float,
+    low: float,
+    high: float,
+    *,
+    include_low: bool = False,
+    include_high: bool = False,
+) -> None:
+    """Refuse a number outside (low, high), of which either end may be included."""
+    ends = (include_low and value == low) or (include_high and value == high)
+    if not (low < value < high or ends):
+        left, right = "[" if include_low else "(", "]" if include_high else ")"
         raise RequestError(
-            f"{key}={value} is out of range: expected a number in {bracket}{low}, {high})"
+            f"{key}={value} is out of range: expected a number in {left}{low}, {high}{right}"
         )
 
 

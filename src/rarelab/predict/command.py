@@ -74,7 +74,7 @@ def predict(
         scorer = read_model(folder, request.allow_targets)
         calibrated = calibrator_of(scorer, folder.parent / "predictions.parquet")
     table = ScoreTable(scorer, None if calibrated is None else calibrated[0], request)
-    threshold = None if request.budget is None else scorer.threshold(request.budget)
+    threshold = None if request.rule is None else scorer.threshold(request.rule)
     tell = progress or _to_standard_error
     ignored: list[str] = []
     if isinstance(scorer.preprocessor, ArrayRows):

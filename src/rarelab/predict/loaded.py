@@ -17,7 +17,8 @@ from rarelab.predict.arrays import ArrayRows
 from rarelab.predict.bundle import FOLDER, read_model
 from rarelab.predict.columns import check_columns
 from rarelab.predict.facts import FACTS, read_facts
-from rarelab.predict.scorer import Scorer, Threshold
+from rarelab.predict.scorer import Scorer
+from rarelab.predict.thresholds import AlertRule, Threshold, rule_of
 from rarelab.records.find import fetch_model, find_run
 
 
@@ -45,6 +46,11 @@ class LoadedRun:
         rows: pd.DataFrame | NDArray | str | os.PathLike[str],
         budget: float | None = None,
         drop: Sequence[str] = (),
+        *,
+        precision: float | None = None,
+        recall: float | None = None,
+        cost: bool = False,
+        costs: Sequence[Sequence[float]] | None = None,
     ) -> pd.DataFrame:
         """Scores, with the run's own probability and decision, as ``rarelab predict`` names them: a
         row per row, under the index of a frame.
@@ -55,16 +61,21 @@ class LoadedRun:
             budget: share of rows that may alert; adds ``alert``.
             drop: columns that are known not to have been in the training data; others that were
                 not are ignored too.
+            precision: instead of a budget, the least share of positives among the alerts.
+            recall: instead of a budget, the least share of the positives that alert.
+            cost: instead of a budget, alert where the run's own costs are lowest.
+            costs: the same by these, ``costs[true class][decision]``.
 
         Raises:
-            RequestError: the file cannot be read, a column does not match training, or the budget
-                is invalid.
+            RequestError: the file cannot be read, a column does not match training, or the rule for
+                alerts is invalid or not reached on validation.
         """
+        rule = rule_of(budget, precision, recall, cost, costs)
         fitted = self.scorer.preprocessor
         if isinstance(fitted, ArrayRows):
             given = isinstance(rows, str | os.PathLike)
             array = fitted.read(find(str(rows), key="rows")) if given else np.asarray(rows)
-            return self.scorer.table(array, budget)
+            return self.scorer.table(array, rule)
         if isinstance(rows, str | os.PathLike):
             frame = read_like(opened(str(rows), key="rows"), fitted)
         elif isinstance(rows, pd.DataFrame):
@@ -72,11 +83,20 @@ class LoadedRun:
         else:
             raise RequestError(f"rows: expected a DataFrame or a path, got {type(rows).__name__}")
         check_columns(frame, fitted, drop)
-        return self.scorer.table(frame, budget).set_axis(frame.index)
+        return self.scorer.table(frame, rule).set_axis(frame.index)
 
-    def threshold(self, budget: float) -> Threshold:
-        """The score from which a row alerts, chosen on validation (:meth:`Scorer.threshold`)."""
-        return self.scorer.threshold(budget)
+    def threshold(
+        self,
+        budget: float | None = None,
+        *,
+        precision: float | None = None,
+        recall: float | None = None,
+        cost: bool = False,
+        costs: Sequence[Sequence[float]] | None = None,
+    ) -> Threshold:
+        """The score from which a row alerts, chosen on validation by one of these (as in
+        :meth:`score`), and what it gave there, with exact intervals."""
+        return self.scorer.threshold(AlertRule(budget, precision, recall, cost, costs))
 
 
 def load_run(

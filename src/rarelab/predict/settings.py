@@ -1,12 +1,14 @@
 """The ``KEY=VALUE`` settings of ``rarelab predict``."""
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from rarelab.data.arguments import between
 from rarelab.errors import RequestError, nearest
+from rarelab.predict.thresholds import AlertRule, only_one, rule_of
 from rarelab.quoting import names, unquoted
 
 ON_BAD = ("row", "refuse")
@@ -21,10 +23,11 @@ class Request:
     budget: share of rows that may alert, by the threshold that spends it on validation. alerts: how
     many rows of the file may alert, those with the highest scores. output: a file, ``-`` for
     standard output, None for a file next to the input. overwrite: whether an existing one may be
-    replaced. id: the column that
-    identifies a row; keep: other columns to write beside the scores. drop: columns to ignore
-    without a note. on_bad: whether an unreadable value costs its row the score ("row") or is
-    refused ("refuse"). allow_targets: the user's own modules that the model may come from.
+    replaced. id: the column that identifies a row; keep: other columns to write beside the
+    scores. drop: columns to ignore without a note. on_bad: whether an unreadable value costs its
+    row the score ("row") or is refused ("refuse"). allow_targets: the user's own modules that the
+    model may come from. precision, recall, cost, costs: the other rules for the
+    threshold (:class:`AlertRule`).
     """
 
     run: str
@@ -39,6 +42,15 @@ class Request:
     on_bad: str = "row"
     allow_targets: Sequence[str] = ()
     uri: str | None = None
+    precision: float | None = None
+    recall: float | None = None
+    cost: bool = False
+    costs: Sequence[Sequence[float]] | None = None
+
+    @property
+    def rule(self) -> AlertRule | None:
+        """The rule that chooses the threshold on validation, if one is asked for."""
+        return rule_of(self.budget, self.precision, self.recall, self.cost, self.costs)
 
     @property
     def kept(self) -> list[str]:
@@ -47,13 +59,18 @@ class Request:
 
 
 def request(run: str, file: str, settings: Sequence[str]) -> Request:
-    """Build the request from ``KEY=VALUE`` settings; lists as in Hydra, ``drop=[a,"b, c"]``.
+    """Build the request from ``KEY=VALUE`` settings and the word ``cost``; lists as in Hydra,
+    ``drop=[a,"b, c"]``.
 
     Raises:
         RequestError: an unknown key or an invalid value.
     """
     known = {
-        "budget": _share,
+        "budget": _share("budget", 0.005),
+        "precision": _share("precision", 0.9, include_high=True),
+        "recall": _share("recall", 0.8, include_high=True),
+        "cost": _no_value,
+        "costs": _costs,
         "alerts": _count,
         "output": str,
         "uri": str,
@@ -64,9 +81,9 @@ def request(run: str, file: str, settings: Sequence[str]) -> Request:
         "on_bad": _on_bad,
         "allow_targets": names,
     }
-    given = parsed(settings, known)
-    if "budget" in given and "alerts" in given:
-        raise RequestError("budget and alerts are both given: each decides which rows alert")
+    given = parsed([setting for setting in settings if setting != "cost"], known)
+    given |= {"cost": True} if "cost" in settings else {}
+    only_one(given)
     return Request(run, file, **given)
 
 
@@ -87,13 +104,35 @@ def parsed(settings: Sequence[str], known: Mapping[str, Callable[[str], Any]]) -
     return given
 
 
-def _share(text: str) -> float:
+def _share(key: str, example: float, *, include_high: bool = False) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            share = float(text)
+        except ValueError:
+            raise RequestError(f"{key}={text}: expected a number, for example {example}") from None
+        between(key, share, 0, 1, include_high=include_high)
+        return share
+
+    return read
+
+
+def _no_value(text: str) -> NoReturn:
+    raise RequestError(
+        f"cost={text}: expected the word cost alone, for the run's own costs,"
+        " or costs=[[0,1],[50,1]]"
+    )
+
+
+def _costs(text: str) -> list[list[float]]:
     try:
-        share = float(text)
-    except ValueError:
-        raise RequestError(f"budget={text}: expected a number, for example 0.005") from None
-    between("budget", share, 0, 1)
-    return share
+        costs = json.loads(text)
+    except (ValueError, RecursionError):
+        costs = None
+    if not isinstance(costs, list) or not all(isinstance(row, list) for row in costs):
+        raise RequestError(
+            f"costs={text}: expected a list for each true class, for example [[0,1],[50,1]]"
+        )
+    return costs
 
 
 def _count(text: str) -> int:

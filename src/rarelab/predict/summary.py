@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rarelab.predict.scorer import Scorer, Threshold, score_columns
+from rarelab.predict.scorer import Scorer, score_columns
 from rarelab.predict.table import Scored, ScoreTable
+from rarelab.predict.thresholds import Threshold
 from rarelab.quoting import override
 
 _SHOWN = 5
@@ -53,11 +54,16 @@ def alerts(
     """The threshold, where it comes from, and how many rows reach it, here and on validation."""
     if cut is None:
         return
-    if threshold is not None:
+    rule = table.request.rule
+    if threshold is not None and rule is not None:
         yield (
-            f"alert at a budget of {100 * threshold.budget:g} %: score >= {threshold.value:.6g},"
+            f"alert {rule.sentence()}: {_at(threshold.value)},"
             f" chosen on validation ({threshold.alerts:,} of its {threshold.rows:,} rows,"
             f" {threshold.hits:,} of its {threshold.positives:,} positives)"
+        )
+        yield (
+            f"on validation: precision {_share(threshold.precision, threshold.precision_interval)},"
+            f" recall {_share(threshold.recall, threshold.recall_interval)}; exact 95 % intervals"
         )
     elif table.request.alerts is not None:
         yield f"alert on the {table.request.alerts:,} highest scores of this file: {_at(cut)}"
@@ -69,6 +75,13 @@ def alerts(
     if table.scorer.validation is not None:
         line += f"; validation {(table.scorer.validation[0] >= cut).mean():.3%}"
     yield f"{line})"
+
+
+def _share(share: float, interval: tuple[float, float]) -> str:
+    if share != share:
+        return "undefined"
+    low, high = interval
+    return f"{share:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _at(cut: float) -> str:

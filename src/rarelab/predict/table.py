@@ -17,8 +17,9 @@ from rarelab.metrics.calibration import Calibrator
 from rarelab.predict.columns import Unreadable
 from rarelab.predict.drift import Drift
 from rarelab.predict.rules import probability_columns
-from rarelab.predict.scorer import Scorer, score_columns, top_threshold
+from rarelab.predict.scorer import Scorer, score_columns
 from rarelab.predict.settings import Request
+from rarelab.predict.thresholds import top_threshold
 
 ROWS = 2**16
 """Rows of a part."""
@@ -83,8 +84,8 @@ class ScoreTable:
             RequestError: alerts were asked for, and the run has more than two classes.
         """
         request = self.request
-        if request.budget is not None:
-            return self.scorer.threshold(request.budget).value
+        if request.rule is not None:
+            return self.scorer.threshold(request.rule).value
         if request.alerts is None:
             return self.scorer.rules.threshold
         if len(self.scorer.classes) > 2:
