@@ -73,7 +73,8 @@ def load(
     under the same index with the columns that ``rarelab predict`` writes: ``score``, what the run
     calibrated or decides by, and ``alert`` with ``budget=``, ``precision=``, ``recall=``, ``cost=``
     or ``costs=``. ``scorer.threshold``, with one of these, is the score from which a row alerts;
-    ``scorer.columns`` and ``scorer.classes`` are what goes in and what is told apart. The run's test rows, in their order, get the recorded scores bit for bit.
+    ``scorer.columns`` and ``scorer.classes`` are what goes in and what is told apart. The run's
+    test rows, in their order, get the recorded scores bit for bit.
 
     Args:
         run: the run's MLflow id, a prefix of it, its folder's name, or the path of its folder.
