@@ -37,6 +37,7 @@ RECIPES = {
     "recall": ["loss=recall_at_quantile_iqr", "schedule.reset_queue_each_epoch=true"],
     "plain": ["loss=bce", "~loss.queue_size"],
     "balanced": ["sampler=class_balanced"],
+    "select_by": ["trainer.select_by=val/recall_at_q/0.02", "trainer.max_epochs=5"],
     "patience": ["trainer.patience=1", "trainer.max_epochs=9"],
     "resnet": ["model=tabular_resnet", "~model.dropout"],
 }

@@ -110,9 +110,9 @@ def test_selection_keeps_the_best_and_patience_starts_over_at_the_switch() -> No
         [(0.9, False), (0.8, False), (0.1, True), (0.3, True), (0.2, True)]
     ):
         nn.init.constant_(model.weight, epoch)
-        selection.see(epoch, value, model, main=main)
+        selection.see(epoch, {"val/aucpr": value}, model, main=main)
         assert not selection.exhausted
-    selection.see(5, 0.2, model, main=True)
+    selection.see(5, {"val/aucpr": 0.2}, model, main=True)
     assert selection.exhausted
     assert selection.metrics() == {
         "best/val_aucpr": 0.3,
@@ -125,7 +125,7 @@ def test_selection_keeps_the_best_and_patience_starts_over_at_the_switch() -> No
 
 def test_without_a_warmup_there_is_no_best_warmup_metric() -> None:
     selection = Selection("main", patience=None)
-    selection.see(0, 0.4, nn.Linear(1, 1), main=True)
+    selection.see(0, {"val/aucpr": 0.4}, nn.Linear(1, 1), main=True)
     assert selection.metrics() == {"best/val_aucpr": 0.4, "best/epoch": 0.0}
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class RarelabOptuna(JobSweeper):
-    """Searches for the best validation AUCPR, mean over seeds; see ``docs/search.md``.
+    """Searches for the best value of a validation metric, mean over seeds; see ``docs/search.md``.
 
     Args:
         n_trials: total number of trials, including earlier ones of the same search.
@@ -29,6 +29,7 @@ class RarelabOptuna(JobSweeper):
         pruner, pruner_warmup: which runs are stopped early.
         storage: a database URL for the study; None means a journal in the search's folder.
         params: a study file's search space, key -> values as on the command line.
+        metric: the validation metric to maximise; None means ``trainer.select_by``.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class RarelabOptuna(JobSweeper):
         pruner_warmup: int = 5,
         storage: str | None = None,
         params: Mapping[str, Any] | None = None,
+        metric: str | None = None,
     ) -> None:
         for name, value, least in (
             ("n_trials", n_trials, 1),
@@ -54,6 +56,7 @@ class RarelabOptuna(JobSweeper):
         ):
             at_least(f"hydra.sweeper.{name}", value, least)
         self._limits = {"n_trials": n_trials, "timeout": timeout, "storage": storage}
+        self._metric = metric
         self._at_once = trials_at_once
         self._method = {
             "sampler": sampler,
@@ -76,6 +79,7 @@ class RarelabOptuna(JobSweeper):
         options = Options(
             method=Method(**self._method),
             trials_at_once=self._at_once or sweep.settings.n_jobs,
+            metric=self._metric,
             **self._limits,
         )
         if sweep.settings.arms or sweep.settings.zip:

@@ -198,9 +198,9 @@ class LightGBM(_LightGBM):
     """LightGBM on the gradient of any loss, over all training rows in every round.
 
     in_features: F; num_outputs: 1 for two classes, else C; num_iterations: the most rounds;
-    early_stopping_round: rounds without a better validation AUCPR, among those that may be selected
-    (None: never); the others as in LightGBM, bagging in every round. The scores start at the
-    log-odds of the training rows, which LightGBM's own file does not hold. Uses torch's thread
+    early_stopping_round: rounds without a better ``trainer.select_by``, among those that may be
+    selected (None: never); the others as in LightGBM, bagging in every round. The scores start at
+    the log-odds of the training rows, which LightGBM's own file does not hold. Uses torch's thread
     count; ``deterministic`` and ``force_row_wise`` are always set.
 
     Raises RequestError for values out of range, a wrong input shape or a missing LightGBM,

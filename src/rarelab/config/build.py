@@ -79,6 +79,7 @@ def check(cfg: DictConfig) -> None:
         if not plain[group] and group in groups.NEEDED:
             raise RequestError(f"{group}: expected a group choice with a _target_, found nothing")
         check_group(cfg, group)
+    trainer(cfg)  # cheap to build, and its values depend on nothing else
 
 
 def _check_texts(node: Any, key: str = "") -> None:

@@ -57,6 +57,8 @@ _READ_AS_BEFORE = {
     "keep": [],
 }
 
+_TRAINED_AS_BEFORE = {"min_steps": None, "select_by": "val/aucpr"}
+
 GROUPS = (
     Group("dataset", later=_READ_AS_BEFORE),
     Group("model"),
@@ -66,7 +68,7 @@ GROUPS = (
     Group("optimizer", gradient=True, stepped=True),
     Group("lr_schedule", gradient=True, stepped=True, may_be_empty=True),
     Group("sampler"),
-    Group("trainer", free=("checkpoint_every", "resume"), later={"min_steps": None}),
+    Group("trainer", free=("checkpoint_every", "resume"), later=_TRAINED_AS_BEFORE),
     Group("tracking", "record"),
     Group("sweep", "sweep"),
     Group("seed", "repetition", holds=int),

@@ -14,6 +14,7 @@ from rarelab.data.splits import Splits
 from rarelab.errors import RequestError
 from rarelab.losses.prior import PriorCorrected
 from rarelab.metrics.bootstrap import FEWEST_POSITIVES
+from rarelab.metrics.table import AUCPR
 from rarelab.models import Estimator
 from rarelab.models.layers import drawing, mixing_rows
 from rarelab.training import Trainer, Work
@@ -50,11 +51,14 @@ def check_shared(trainer: Trainer, model: nn.Module | Estimator | Boosted) -> No
         )
 
 
-def warn_before(sizes: Sizes, work: Work | RoundWork | None) -> None:
-    """Log warnings about foreseeable problems."""
+def warn_before(sizes: Sizes, work: Work | RoundWork | None, model: object = None) -> None:
+    """Log warnings about foreseeable problems. ``model`` fits itself where there is no work."""
     for note in sizes.splits.notes:
         log.warning("note: %s", note)
     _warn_of_the_interval(sizes.splits)
+    by = sizes.trainer.select_by
+    if by != AUCPR:
+        log.info("note: %s", _of_steps(by, sizes.splits) if work else _of_own_stop(by, model))
     if isinstance(work, RoundWork):
         _note_whole_table(work)
     elif work is not None:
@@ -77,6 +81,29 @@ def _warn_of_the_interval(splits: Splits) -> None:
             name,
             FEWEST_POSITIVES,
         )
+
+
+def _of_steps(by: str, splits: Splits) -> str:
+    """How coarse a recall on validation is. A macro average moves most with the rarest class."""
+    counts = torch.bincount(splits.val.labels(), minlength=len(splits.classes)).tolist()
+    counts = dict(zip(splits.classes, counts, strict=True))
+    if splits.task == "binary":
+        positives = counts[splits.classes[1]]
+        step, whose = 1 / max(1, positives), f"{positives} validation positives"
+    else:
+        present = {name: n for name, n in counts.items() if n}
+        name = min(present, key=present.__getitem__)
+        step = 1 / (present[name] * len(present))
+        whose = f"{present[name]} validation rows of class {name}, one of {len(present)} averaged"
+    upto = "" if splits.task == "binary" else "up to "
+    return f"{by} moves in steps of {upto}{step:.2g} ({whose}); ties go to the higher AUCPR"
+
+
+def _of_own_stop(by: str, model: object) -> str:
+    return (
+        f"{type(model).__name__} fits itself and stops by a rule of its own: {by} is recorded, but "
+        "trainer.select_by does not choose where it stops"
+    )
 
 
 def _note_whole_table(work: RoundWork) -> None:

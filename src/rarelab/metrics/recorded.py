@@ -8,17 +8,20 @@ from torch import Tensor
 from rarelab.metrics import tie_groups as ties
 from rarelab.metrics.bootstrap import bootstrap_interval
 from rarelab.metrics.exact import one_vs_rest, probabilities_of, safe_names
-from rarelab.metrics.table import errors, rankings
+from rarelab.metrics.table import AUCPR, errors, rankings, selecting
 from rarelab.metrics.tie_groups import TieGroups, tie_groups
 
 
-def validation_metrics(logits: Tensor, targets: Tensor) -> dict[str, float]:
-    """The table's ``val/...`` metrics of one epoch, from logits [N, C] (or [N]) and targets [N].
+def validation_metrics(logits: Tensor, targets: Tensor, select_by: str = AUCPR) -> dict[str, float]:
+    """The table's ``val/...`` metrics of one epoch, from logits [N, C] (or [N]) and targets [N],
+    and the one that chooses the epoch if it is at another level.
 
     One sort per class serves them all. ``targets`` are class indices, with C = 1 they are 0 or 1.
     """
     groups = _groups_of_classes(logits, targets)
-    return {f"val/{name}": _macro(groups, metric) for name, metric in rankings("val")}
+    metrics = {f"val/{name}": metric for name, metric in rankings("val")}
+    metrics.setdefault(select_by, selecting(select_by))
+    return {key: _macro(groups, metric) for key, metric in metrics.items()}
 
 
 def evaluate(

@@ -5,8 +5,9 @@ rows that have a function, the comparison looks up which way is better, and the 
 tables, the dashboard and the ledger look up the keys that they show.
 """
 
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
@@ -17,6 +18,8 @@ from rarelab.metrics import exact
 from rarelab.metrics import tie_groups as ties
 
 LEVELS = (0.001, 0.005, 0.01, 0.05)
+AUCPR = "val/aucpr"
+"""Chooses the epoch unless another metric does, and decides between equal values of that one."""
 RECALL, FPR = 0.8, 0.01
 """The levels at which ``precision_at_recall`` and ``pauc_at_fpr`` are recorded."""
 
@@ -45,6 +48,7 @@ class Metric:
         ranking: computes it from the tie groups of one class (and the level, if it has levels).
         probability: computes it from probabilities [N] and positives [N] of one class.
         levels: those at which it is recorded.
+        any_level: whether it is recorded, and shown, at the level that a run chose instead.
         shown: where it is shown, and at which levels.
         label: its name in the run's table.
         margin: a difference that seldom matters, if there is a usual one.
@@ -56,6 +60,7 @@ class Metric:
     ranking: Callable[..., float] | None = None
     probability: Callable[..., float] | None = None
     levels: tuple[float, ...] = ()
+    any_level: bool = False
     shown: Shown = field(default_factory=dict)
     label: str = ""
     margin: float | None = None
@@ -66,7 +71,8 @@ class Metric:
         return self.key.partition("/")[2]
 
     def keys(self, levels: tuple[float, ...]) -> list[str]:
-        return [f"{self.key}/{level}" for level in levels] if self.levels else [self.key]
+        leveled = self.levels or self.any_level
+        return [f"{self.key}/{level}" for level in levels] if leveled else [self.key]
 
 
 def _in(*places: Place) -> Shown:
@@ -89,9 +95,10 @@ TABLE = (
         shown=_in(SWEEP, COLUMN, LEDGER),
         margin=AUCPR_MARGIN,
     ),
+    Metric("best/val_recall_at_q", HIGHER, SHARE, any_level=True, shown=_in(SWEEP, LEDGER)),
     Metric("best/warmup_val_aucpr", HIGHER, SHARE, shown=_in(LEDGER)),
     Metric(
-        "val/aucpr",
+        AUCPR,
         HIGHER,
         SHARE,
         ranking=ties.average_precision,
@@ -205,9 +212,10 @@ def find(key: str) -> Metric | None:
     key = _OTHER_VIEW.sub("test/", key)
     stem, _, level = key.rpartition("/")
     for row in TABLE:
-        if row.levels and row.key == stem and _is_number(level):
+        leveled = row.levels or row.any_level
+        if leveled and row.key == stem and _is_number(level):
             return row
-        if row.key == key and not row.levels:
+        if row.key == key and not leveled:
             return row
     return None
 
@@ -242,9 +250,19 @@ def usual_margin(key: str) -> float | None:
     return row.margin if row is not None else None
 
 
-def shown(place: Place) -> list[str]:
-    """The keys shown at a place, in order."""
-    return [key for row in TABLE if place in row.shown for key in row.keys(row.shown[place])]
+def shown(place: Place, recorded: Iterable[str] = ()) -> list[str]:
+    """The keys shown at a place, in order; of a metric at any level, those among ``recorded``."""
+    chosen = sorted(set(recorded))
+    return [
+        key
+        for row in TABLE
+        if place in row.shown
+        for key in (
+            [key for key in chosen if find(key) is row]
+            if row.any_level
+            else row.keys(row.shown[place])
+        )
+    ]
 
 
 def in_ledger(key: str) -> bool:
@@ -270,6 +288,35 @@ def rankings(split: str) -> Iterator[tuple[str, Callable[[ties.TieGroups], float
                     yield row.name, row.ranking
                 else:
                     yield f"{row.name}/{level}", partial(_at, row.ranking, level)
+
+
+def selecting(key: str) -> Callable[[ties.TieGroups], float]:
+    """The function of a validation metric that can choose an epoch: one of a row of the table, at
+    any level in (0, 1), written as it is recorded (``0.01``, not ``1e-2``).
+
+    Raises:
+        ValueError: there is no such metric; with what was expected.
+    """
+    rows = [row for row in TABLE if row.ranking and row.higher and row.key.startswith("val/")]
+    stem, _, text = key.rpartition("/")
+    level = float(text) if _is_number(text) else math.nan
+    inside = 0 < level < 1
+    for row in rows:
+        assert row.ranking is not None
+        if key == row.key and not row.levels:
+            return row.ranking
+        if stem == row.key and row.levels and not inside:
+            raise ValueError(f"expected a level above 0 and below 1, as in {row.key}/0.01")
+        if stem == row.key and row.levels and key == f"{row.key}/{level}":
+            return partial(_at, row.ranking, level)
+    known = [k for row in rows for k in row.keys((level,) if inside else row.levels)]
+    raise ValueError(f"expected a validation metric; {nearest(key, known)}")
+
+
+def best_key(key: str) -> str:
+    """Where the value of a validation metric at the chosen epoch is recorded:
+    ``best/val_recall_at_q/0.01`` of ``val/recall_at_q/0.01``."""
+    return f"best/{key.replace('/', '_', 1)}"
 
 
 def errors() -> Iterator[tuple[str, Callable[..., float]]]:

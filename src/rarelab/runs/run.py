@@ -15,6 +15,7 @@ from rarelab.config.build import Model
 from rarelab.config.prepare import warn_before
 from rarelab.data.splits import Splits
 from rarelab.metrics.costs import Matrix
+from rarelab.metrics.table import AUCPR, best_key
 from rarelab.models import Estimator, raw_scores
 from rarelab.predict import write_model
 from rarelab.processes.start import company_of
@@ -86,7 +87,7 @@ def run(
         ready = build.prepared(cfg)
         company.start()
         splits, model, work, costs = ready.sizes.splits, ready.model, ready.work, ready.costs
-        warn_before(ready.sizes, work)
+        warn_before(ready.sizes, work, model)
         whose = {"parent": parent, "name": name, "tags": tags or {}}
         record = Record(cfg, choices, ready.data, splits, **whose, stop=interruption)
         with record:
@@ -105,7 +106,7 @@ def run(
                 with interruption.deferred(), company.joined(splits.digest) as work.team:
                     diverged = _fit(cfg.seed, trainer, work, record)
             elif isinstance(model, Estimator):
-                _fit_estimator(cfg.seed, model, splits, record)
+                _fit_estimator(cfg.seed, model, splits, record, trainer.select_by)
             metrics = _evaluate(cfg, trainer, model, splits, record, costs)
             _leave_model(cfg, splits, model, record)
             if diverged is not None:
@@ -122,7 +123,7 @@ def _fit(seed: int, trainer: Trainer, work: Work, record: Record) -> Diverged | 
         Diverged: before any weights were selected or checkpointed.
     """
     final_weight = getattr(work.loss, "final_main_weight", 1.0)
-    record.listen(epoch_lines(trainer.max_epochs, final_weight))
+    record.listen(epoch_lines(trainer.max_epochs, final_weight, trainer.select_by))
     batches = generator(seed, "batches")
     try:
         with drawing_from(seed, "model"):
@@ -143,7 +144,8 @@ def _fit(seed: int, trainer: Trainer, work: Work, record: Record) -> Diverged | 
 def _fit_rounds(trainer: Trainer, work: RoundWork, record: Record) -> Diverged | None:
     """The same for a model grown in rounds."""
     final_weight = getattr(work.loss, "final_main_weight", 1.0)
-    record.listen(round_lines(work.model.rounds, final_weight, work.per_epoch))
+    by = trainer.select_by
+    record.listen(round_lines(work.model.rounds, final_weight, work.per_epoch, by))
     diverged = None
     try:
         selection = fit_rounds(trainer, work, record.history, record.checkpoints)
@@ -167,16 +169,19 @@ def _last_finite(error: Diverged, record: Record) -> tuple[dict[str, Any], dict[
     if kept is None:
         raise error
     epoch = float(kept["position"]["epoch"])
-    return kept["model"], {"best/val_aucpr": math.nan, "best/epoch": epoch}
+    return kept["model"], {best_key(AUCPR): math.nan, "best/epoch": epoch}
 
 
-def _fit_estimator(seed: int, model: Estimator, splits: Splits, record: Record) -> None:
+def _fit_estimator(
+    seed: int, model: Estimator, splits: Splits, record: Record, select_by: str
+) -> None:
     model.fit(splits.train, splits.val, stream_seed(seed, "model"))
     scores = raw_scores(model, splits.val.x, splits.num_outputs)
-    row = validation_row(scores, splits.val.y)
+    row = validation_row(scores, splits.val.y, select_by)
     record.append(0, row)
-    log.info("fitted  val AUCPR %.4f", row["val/aucpr"])
-    record.append(0, {"best/val_aucpr": row["val/aucpr"], "best/epoch": 0.0})
+    log.info("fitted  val AUCPR %.4f", row[AUCPR])
+    best = {best_key(key): row[key] for key in (AUCPR, select_by)}
+    record.append(0, best | {"best/epoch": 0.0})
 
 
 def _evaluate(

@@ -4,11 +4,24 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from rarelab.metrics.table import AUCPR
 from rarelab.search.space import Space
 from rarelab.search.trials import Trial, best, command
 
 
-def plan(sweep: str, space: Space, n_trials: int, corners: int, known: Path | None) -> str:
+def in_words(metric: str) -> str:
+    """The name of a search's metric in a sentence."""
+    return "validation AUCPR" if metric == AUCPR else metric
+
+
+def plan(
+    sweep: str,
+    space: Space,
+    n_trials: int,
+    corners: int,
+    known: Path | None,
+    metric: str = AUCPR,
+) -> str:
     """The plan of a search.
 
     Args:
@@ -17,11 +30,14 @@ def plan(sweep: str, space: Space, n_trials: int, corners: int, known: Path | No
         n_trials: total number of trials.
         corners: number of jobs composed and checked in advance.
         known: the folder of an earlier search to resume.
+        metric: what it maximises.
     """
     resumed = "" if known is None else f", resumed in {known}"
     lines = [f"search {sweep}: {n_trials} trials in total{resumed}"]
     if space.fixed:
         lines.append(f"  all with {' '.join(space.fixed)}")
+    if metric != AUCPR:
+        lines.append(f"  maximises {metric}")
     lines += [f"  {dimension}" for dimension in space.dimensions]
     if space.seeds:
         lines.append(f"  seed {', '.join(space.seeds)}: a trial's value is their mean")
@@ -36,7 +52,9 @@ def trial_line(rows: Sequence[Trial], number: int, of: int) -> str:
     return f"trial {number} of {of}: {row.status}{value}  {' '.join(row.overrides)}{so_far}"
 
 
-def closing(sweep: str, space: Space, rows: Sequence[Trial], folder: Path) -> str:
+def closing(
+    sweep: str, space: Space, rows: Sequence[Trial], folder: Path, metric: str = AUCPR
+) -> str:
     """The number of trials by ending, and the best one as a command to copy."""
     counts = Counter(row.status for row in rows)
     told = ", ".join(f"{count} {status}" for status, count in counts.items())
@@ -44,6 +62,6 @@ def closing(sweep: str, space: Space, rows: Sequence[Trial], folder: Path) -> st
     top = best(rows)
     if top is not None:
         seeds = f", mean of {len(space.seeds)} seeds" if space.seeds else ""
-        lines.append(f"best: trial {top.number}, validation AUCPR {top.value:.4f}{seeds}")
+        lines.append(f"best: trial {top.number}, {in_words(metric)} {top.value:.4f}{seeds}")
         lines.append(f"  {command(space, top)}")
     return "\n".join(lines)

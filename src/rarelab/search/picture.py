@@ -13,21 +13,26 @@ from rarelab.figures.palette import BLACK, BLUE, GREY, ORANGE, PALE_GREY
 from rarelab.search.trials import Trial
 
 
-def draw(trials: Sequence[Trial], importance: Mapping[str, float], path: Path) -> None:
+def draw(
+    trials: Sequence[Trial],
+    importance: Mapping[str, float],
+    path: Path,
+    metric: str = "validation AUCPR",
+) -> None:
     """Write the figure as PNG: every trial's value and the best so far, next to the importance of
     each dimension if known."""
     figure = Figure(figsize=(9.0 if importance else 6.4, 3.8), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     widths = [2, 1] if importance else [1]
     history, *beside = figure.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]
-    _history(history, trials)
+    _history(history, trials, metric)
     for axes in beside:
         _importance(axes, importance)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
 
-def _history(axes: Axes, trials: Sequence[Trial]) -> None:
+def _history(axes: Axes, trials: Sequence[Trial], metric: str) -> None:
     numbers, values = _points(trials, "done")
     if values:
         axes.scatter(numbers, values, s=24, color=BLUE, label="trained to the end", zorder=3)
@@ -40,7 +45,7 @@ def _history(axes: Axes, trials: Sequence[Trial]) -> None:
     for place, trial in enumerate(t for t in trials if t.status == "failed"):
         label = "_" if place else "failed"
         axes.plot(trial.number, 0.02, "v", color=BLACK, label=label, transform=low)
-    axes.set(xlabel="trial", ylabel="validation AUCPR, mean over seeds", title="The search")
+    axes.set(xlabel="trial", ylabel=f"{metric}, mean over seeds", title="The search")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(color=PALE_GREY, linewidth=0.6)
     if axes.get_legend_handles_labels()[0]:

@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rarelab.errors import Pruned
+from rarelab.metrics.table import AUCPR
+from rarelab.search.display import in_words
 from rarelab.search.method import StudyAddress
 from rarelab.training.history import read_rows
 
 if TYPE_CHECKING:
     import optuna
 
-METRIC = "val/aucpr"
-
 log = logging.getLogger("rarelab")
 
 
 @dataclass
 class PruneReport:
-    """A history listener that reports each epoch's ``val/aucpr`` to the run's trial, and stops the
-    run when the study's pruner decides to.
+    """A history listener that reports each epoch's ``metric`` to the run's trial, and stops the run
+    when the study's pruner decides to.
 
     If the study cannot be reached, it warns once and the run trains to the end.
 
@@ -31,12 +31,13 @@ class PruneReport:
 
     address: StudyAddress
     number: int
+    metric: str = AUCPR
     _trial: "optuna.Trial | None" = field(default=None, init=False, repr=False)
     _reported: set[int] = field(default_factory=set, init=False, repr=False)
     _lost: bool = field(default=False, init=False, repr=False)
 
     def __call__(self, row: dict[str, Any]) -> None:
-        value = row["metrics"].get(METRIC)
+        value = row["metrics"].get(self.metric)
         if value is None or self._lost:
             return
         try:
@@ -47,8 +48,8 @@ class PruneReport:
             return
         if hopeless:
             raise Pruned(
-                f"stopped after epoch {row['step'] + 1}: val AUCPR {value:.4f} is not promising "
-                "enough compared with the search's other trials"
+                f"stopped after epoch {row['step'] + 1}: {in_words(self.metric)} {value:.4f} is "
+                "not promising enough compared with the search's other trials"
             )
 
     def replay(self, directory: Path) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from omegaconf import OmegaConf
 
 from rarelab.config import build
-from rarelab.errors import RequestError
+from rarelab.errors import RequestError, nearest
+from rarelab.metrics.table import AUCPR, best_key
 from rarelab.runs.interruption import sigterm_raises
-from rarelab.search.display import closing, plan, trial_line
+from rarelab.search.display import closing, in_words, plan, trial_line
 from rarelab.search.method import Asked, Method, StudyAddress, Told, ask, tell, unfinished
 from rarelab.search.picture import draw
 from rarelab.search.prune import PruneReport
@@ -31,7 +32,6 @@ from rarelab.tracking import owner
 if TYPE_CHECKING:
     import optuna
 
-VALUE = "best/val_aucpr"
 JOURNAL = "study.journal"
 
 
@@ -45,6 +45,7 @@ class Options:
         timeout: seconds after which no trial starts; None for no limit.
         trials_at_once: trials chosen together, without knowing each other's values.
         storage: a database URL; None for a journal in the search's folder.
+        metric: the validation metric to maximise; None for the one that selects the epochs.
     """
 
     method: Method
@@ -52,6 +53,7 @@ class Options:
     timeout: float | None
     trials_at_once: int
     storage: str | None
+    metric: str | None = None
 
 
 class Search:
@@ -83,14 +85,20 @@ class Search:
         each = [self._lines(corner) for corner in self._space.corners()]
         corners = self._sweep.planner.jobs([lines[0] for lines in each])
         seeds = self._sweep.planner.jobs(each[0])
-        self._id = sweep_id([repr(self._space.dimensions), *map(_identity, [*corners, *seeds])])
+        selecting = {_select_by(job) for job in [*corners, *seeds]}
+        self._metric = objective(self._options.metric, selecting)
+        # The metric that selects is part of the jobs' signatures.
+        other = [] if selecting == {self._metric} else [self._metric]
+        jobs = [*map(_identity, [*corners, *seeds]), *other]
+        self._id = sweep_id([repr(self._space.dimensions), *jobs])
         known = find_alone(self._sweep.folder, f"sweep-{self._id}")
         planner, dry = self._sweep.planner, self._sweep.settings.dry_run
         if not dry:
             planner.require_data([*corners, *seeds])
         if known is None:  # a dry run fetches nothing
             _rehearse([job for job in corners if not dry or planner.has_data(job)])
-        show(plan(self._id, self._space, self._options.n_trials, len(corners), known))
+        trials_in_all = self._options.n_trials
+        show(plan(self._id, self._space, trials_in_all, len(corners), known, self._metric))
         if self._sweep.settings.dry_run:
             return []
         if self._options.storage:
@@ -145,7 +153,10 @@ class Search:
 
     def _alive(self, job: Job) -> bool:
         result = self._results.get(job.number)
-        return result is not None and math.isfinite(result.metrics.get(VALUE, math.nan))
+        return result is not None and math.isfinite(self._value(result))
+
+    def _value(self, result: Result) -> float:
+        return result.metrics.get(best_key(self._metric), math.nan)
 
     def _planned(self, asked: Asked) -> list[Job]:
         """The jobs of a trial; the first is the one watched by the pruner."""
@@ -154,7 +165,7 @@ class Search:
         seeds = [[f"{SEED}={seed}"] for seed in self._space.seeds] or [[]]
         watched = None
         if self._options.method.pruner != "none":
-            watched = PruneReport(self._address, asked.number)
+            watched = PruneReport(self._address, asked.number, self._metric)
         return [
             replace(
                 job,
@@ -192,7 +203,7 @@ class Search:
         found = [self._results[job.number] for job in jobs if job.number in self._results]
         if any(result.status == "pruned" for result in found):
             return Told(number, "pruned")
-        values = [result.metrics.get(VALUE, math.nan) for result in found]
+        values = [self._value(result) for result in found]
         if any(result.failed for result in found) or not all(map(math.isfinite, values)):
             return Told(number, "failed")
         if len(found) < len(jobs):
@@ -211,10 +222,11 @@ class Search:
         rows, folder = trials(study, self._space), self._parent.directory
         write_trials(folder / "trials.csv", rows)
         write_table(folder / "table.csv", arms(self._jobs, self._results))
-        draw(rows, importance(study), folder / "figures" / "search.png")
+        picture = folder / "figures" / "search.png"
+        draw(rows, importance(study), picture, in_words(self._metric))
         if any(result.failed for result in self._results.values()):
             self._parent.status = "error"
-        show(closing(self._id, self._space, rows, folder))
+        show(closing(self._id, self._space, rows, folder, self._metric))
 
 
 def _rehearse(corners: Sequence[Job]) -> None:
@@ -228,6 +240,36 @@ def _rehearse(corners: Sequence[Job]) -> None:
             build.prepared(OmegaConf.create(job.config))
         except RequestError as error:
             raise RequestError(f"at {' '.join(job.overrides)}: {error}") from None
+
+
+def objective(asked: str | None, selecting: Collection[str]) -> str:
+    """The validation metric that a search maximises, at the selected epoch of every run.
+
+    Args:
+        asked: the metric asked for; None for the one that selects the epochs.
+        selecting: the metrics that select the epochs of its runs.
+
+    Raises:
+        RequestError: not every run records it, or its runs select by several.
+    """
+    key = "hydra.sweeper.metric"
+    if asked is None and len(selecting) > 1:
+        raise RequestError(
+            f"trainer.select_by={','.join(sorted(selecting))}: the trials of a search are compared "
+            f"by one metric, found {len(selecting)}; set {key}={AUCPR}"
+        )
+    recorded = {AUCPR, *(selecting if len(selecting) == 1 else ())}
+    found = next(iter(selecting)) if asked is None else asked
+    if found not in recorded:
+        raise RequestError(
+            f"{key}={found}: expected {AUCPR} or the metric of trainer.select_by, the only ones "
+            f"recorded at the selected epoch; {nearest(found, recorded)}"
+        )
+    return found
+
+
+def _select_by(job: Job) -> str:
+    return job.config["trainer"].get("select_by", AUCPR)
 
 
 def _identity(job: Job) -> str:

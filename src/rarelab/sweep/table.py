@@ -13,7 +13,6 @@ from rarelab.metrics.table import Place, shown
 from rarelab.records.names import labels
 from rarelab.sweep.job import Job, Result, parameters
 
-METRICS = shown(Place.SWEEP)
 _SEED = "seed"
 
 
@@ -54,6 +53,11 @@ def arms(jobs: Sequence[Job], results: Mapping[int, Result]) -> list[Arm]:
     return made
 
 
+def columns(found: Sequence[Arm]) -> list[str]:
+    """The metrics of the table, with those that chose the epoch of a run."""
+    return shown(Place.SWEEP, {key for arm in found for r in arm.results for key in r.metrics})
+
+
 def _without_seed(params: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in params.items() if key != _SEED}
 
@@ -61,13 +65,19 @@ def _without_seed(params: Mapping[str, str]) -> dict[str, str]:
 def table_text(found: Sequence[Arm]) -> str:
     """The table for the console."""
     width = max(len("arm"), *(len(arm.label) for arm in found))
-    head = "".join(f"  {metric:>24}" for metric in METRICS)
-    lines = [f"{'arm':<{width}}    n  missing{head}", *(_line(arm, width) for arm in found)]
+    metrics = columns(found)
+    head = "".join(f"  {metric:>{_width(metric)}}" for metric in metrics)
+    rows = [_line(arm, width, metrics) for arm in found]
+    lines = [f"{'arm':<{width}}    n  missing{head}", *rows]
     return "\n".join([*lines, "mean ± standard deviation over seeds"])
 
 
-def _line(arm: Arm, width: int) -> str:
-    cells = "".join(f"  {_cell(arm, metric):>24}" for metric in METRICS)
+def _width(metric: str) -> int:
+    return max(24, len(metric))
+
+
+def _line(arm: Arm, width: int, metrics: Sequence[str]) -> str:
+    cells = "".join(f"  {_cell(arm, metric):>{_width(metric)}}" for metric in metrics)
     return f"{arm.label:<{width}}  {len(arm.results):>3}  {arm.missing:>7}{cells}"
 
 
@@ -86,7 +96,7 @@ def table_metrics(found: Sequence[Arm]) -> dict[str, float]:
     for arm in found:
         metrics[f"n/{arm.label}"] = float(len(arm.results))
         metrics[f"missing/{arm.label}"] = float(arm.missing)
-        for metric in METRICS:
+        for metric in columns(found):
             metrics[f"{metric}/mean/{arm.label}"] = arm.mean(metric)
             metrics[f"{metric}/sd/{arm.label}"] = arm.deviation(metric)
     return {key: value for key, value in metrics.items() if not math.isnan(value)}
@@ -94,12 +104,13 @@ def table_metrics(found: Sequence[Arm]) -> dict[str, float]:
 
 def write_table(path: Path, found: Sequence[Arm]) -> None:
     """The table as CSV."""
-    columns = [f"{metric} {what}" for metric in METRICS for what in ("mean", "sd")]
+    metrics = columns(found)
+    head = [f"{metric} {what}" for metric in metrics for what in ("mean", "sd")]
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(["arm", "n", "missing", *columns])
+        rows.writerow(["arm", "n", "missing", *head])
         for arm in found:
-            cells = [f(m) for m in METRICS for f in (arm.mean, arm.deviation)]
+            cells = [f(m) for m in metrics for f in (arm.mean, arm.deviation)]
             rows.writerow([arm.label, len(arm.results), arm.missing, *cells])
 
 

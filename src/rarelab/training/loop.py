@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from rarelab.data.splits import IGNORE_INDEX
 from rarelab.errors import RarelabError, RequestError
 from rarelab.metrics import validation_metrics
+from rarelab.metrics.table import AUCPR, selecting
 from rarelab.training.clock import Clock, PoolWatch
 from rarelab.training.course import Course, Work
 from rarelab.training.history import History
 from rarelab.training.keeper import Cadence, Keeper
-from rarelab.training.selection import METRIC, Selection
+from rarelab.training.selection import Selection
 
 # Upper limits. OpenMP crashes if asked for more threads than it can start.
 MOST = {
@@ -67,8 +68,8 @@ class Trainer:
         device: ``auto`` (a GPU if there is one), or any torch device name (``cpu``, ``cuda:0``).
         precision: ``32``, or ``bf16`` for an autocast forward pass (losses compute in float32).
         gradient_clip_norm: maximum L2 norm of the gradient; null disables clipping.
-        select: the epochs that ``val/aucpr`` may select: ``main`` (those at the loss's final main
-            weight) or ``any``.
+        select: the epochs that may be selected: ``main`` (those at the loss's final main weight) or
+            ``any``.
         patience: selectable epochs without improvement before training stops; null never stops.
         checkpoint_every: ``auto`` (using up to 3 % of the time), ``2 epochs`` or ``500 steps``.
         resume: ``auto`` resumes an unfinished run of the same job whose process is gone, ``never``
@@ -76,6 +77,8 @@ class Trainer:
         min_steps: optimiser steps that ``max_epochs`` must at least amount to. If one pass per
             epoch gives fewer, as on a small table, every epoch makes several passes, so that
             schedules in epochs keep their proportions; null: one pass.
+        select_by: the validation metric that selects the epoch, recorded at each: ``val/aucpr`` or
+            ``val/recall_at_q/LEVEL`` for a level in (0, 1). Equal values go to the higher AUCPR.
     """
 
     max_epochs: int = 15
@@ -91,6 +94,7 @@ class Trainer:
     checkpoint_every: str = "auto"
     resume: Literal["auto", "never"] = "auto"
     min_steps: int | None = None
+    select_by: str = AUCPR
 
     def __post_init__(self) -> None:
         for name, most in MOST.items():
@@ -98,6 +102,10 @@ class Trainer:
             if value is not None and not 1 <= value <= most:
                 limits = "at least 1" if most == math.inf else f"1 to {most}"
                 raise ValueError(f"{name} is {value}, expected {limits}")
+        try:
+            selecting(self.select_by)
+        except ValueError as error:
+            raise RequestError(f"trainer.select_by={self.select_by}: {error}") from None
         Cadence.parse(self.checkpoint_every)
         if self.gradient_clip_norm is not None and not self.gradient_clip_norm > 0:
             raise ValueError(
@@ -144,14 +152,15 @@ class Trainer:
             Diverged: a loss is not finite.
         """
         keeper = keeper or Keeper()
-        course = Course(work, Selection(self.select, self.patience), history, batches)
+        selection = Selection(self.select, self.patience, self.select_by)
+        course = Course(work, selection, history, batches)
         keeper.restore(course)
         work.team.share(course)
         try:
             while course.epoch < self.max_epochs and not course.selection.exhausted:
                 metrics = self._train_epoch(course, keeper)
-                metrics |= validation_row(self._validate(work), work.val.y)
-                course.selection.see(course.epoch, metrics[METRIC], work.model, main=course.main)
+                metrics |= validation_row(self._validate(work), work.val.y, self.select_by)
+                course.selection.see(course.epoch, metrics, work.model, main=course.main)
                 history.append(course.epoch, metrics)
                 course.next_epoch()
                 keeper.between_steps(course)
@@ -261,9 +270,9 @@ def _rows_with(y: Tensor, label: int) -> Tensor:
     return (y == label).reshape(len(y), -1).any(-1)
 
 
-def validation_row(logits: Tensor, y: Tensor) -> dict[str, float]:
+def validation_row(logits: Tensor, y: Tensor, select_by: str) -> dict[str, float]:
     """The validation metrics of one epoch from raw scores and targets, without the padding."""
-    return validation_metrics(*real_rows(logits, y))
+    return validation_metrics(*real_rows(logits, y), select_by)
 
 
 def reaches_main(trainer: Trainer, work: Work) -> bool:

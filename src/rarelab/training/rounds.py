@@ -17,7 +17,7 @@ from rarelab.training.health import DEAD_GRADIENT
 from rarelab.training.history import History
 from rarelab.training.keeper import Keeper
 from rarelab.training.loop import Diverged, Trainer
-from rarelab.training.selection import METRIC, Selection
+from rarelab.training.selection import Selection
 
 
 @dataclass
@@ -112,7 +112,8 @@ def fit_rounds(
     """
     keeper = keeper or Keeper()
     model = work.model
-    course = RoundCourse(work, Selection(trainer.select, model.patience), history)
+    selection = Selection(trainer.select, model.patience, trainer.select_by)
+    course = RoundCourse(work, selection, history)
     keeper.restore(course)
     if not course.done:
         model.begin(work.train, work.seed)
@@ -124,9 +125,10 @@ def fit_rounds(
                 clock.epoch(course.epoch)
             clock.step(course.done)
             metrics = _grow(course) | clock.metrics()
-            metrics |= validation_metrics((model.start + course.grown).float(), work.val.y)
+            scores = (model.start + course.grown).float()
+            metrics |= validation_metrics(scores, work.val.y, trainer.select_by)
             counted, main = course.counted(), clock.at_final_weight
-            course.selection.see(course.done, metrics[METRIC], counted, main=main)
+            course.selection.see(course.done, metrics, counted, main=main)
             history.append(course.done, metrics)
             course.done += 1
             keeper.between_steps(course)
