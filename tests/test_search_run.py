@@ -4,6 +4,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -108,6 +109,41 @@ def test_the_value_of_a_trial_is_its_mean_best_validation_aucpr_over_seeds(
     names = [job.name for job in launcher.jobs]
     assert names[1] == f"optimizer.lr={launcher.jobs[1].config['optimizer']['lr']!r} seed=1"
     assert launcher.jobs[2].numbers["trial"] == 1
+
+
+def test_the_metric_that_selects_is_what_a_search_maximises(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def against(job: Job) -> Result:
+        """The recall falls where the AUCPR rises."""
+        result = pretend(job)
+        value = result.metrics["best/val_aucpr"]
+        return replace(
+            result, metrics=result.metrics | {"best/val_recall_at_q/0.02": 1 - value / 2}
+        )
+
+    by = "trainer.select_by=val/recall_at_q/0.02"
+    space = (*SMALL, "optimizer.lr=tag(log,interval(0.001,0.1))")
+    search(*space, by, launcher=InThisProcess(against))
+    (recall,) = (home / "runs" / "rarelab").glob("sweep-*")
+    said = capsys.readouterr().out
+    values = pd.read_csv(recall / "trials.csv")["value"]
+    assert f"val/recall_at_q/0.02 {values.max():.4f}" in said and "maximises" in said
+    head = (recall / "table.csv").read_text().splitlines()[0]
+    assert "best/val_aucpr mean" in head and "best/val_recall_at_q/0.02 mean" in head
+    search(*space, by, launcher=InThisProcess(against), metric="val/aucpr")
+    (aucpr,) = set((home / "runs" / "rarelab").glob("sweep-*")) - {recall}
+    found = pd.read_csv(aucpr / "trials.csv")
+    assert found["optimizer.lr"][0] == pd.read_csv(recall / "trials.csv")["optimizer.lr"][0]
+    assert values[0] == pytest.approx(1 - found["value"][0] / 2)
+
+
+def test_a_search_over_several_selecting_metrics_needs_one_to_compare(home: Path) -> None:
+    swept = (*SMALL, "trainer.select_by=val/aucpr,val/recall_at_q/0.02")
+    launcher = InThisProcess(pretend)
+    with pytest.raises(RequestError, match="compared by one metric, found 2"):
+        search(*swept, launcher=launcher)
+    assert launcher.jobs == [] and not home.exists()
 
 
 def test_the_same_command_resumes_an_interrupted_search_seamlessly(
