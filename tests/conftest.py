@@ -6,18 +6,21 @@ pytest-xdist workers too), and the home folder is replaced by an empty one.
 """
 
 import atexit
+import itertools
 import logging
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+NUMBERS = itertools.count()
 
 # The user's pip settings, for the tests that download; read before HOME is replaced.
 PIP_SETTINGS = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "pip/pip.conf"
@@ -56,28 +59,30 @@ EMPTY = _leave_home()
 from servers import mlflow_server, postgresql, postgresql_programs  # noqa: E402
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run tests marked ``as_users_do`` twice: with warnings as errors, and merely shown.
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """Only show the warnings of a test marked ``as_users_do``, and fail it afterwards if any came.
 
     This suite turns warnings into errors, so code may catch here what users only get as a warning.
-    The marked tests read and write files in-process (in subprocesses warnings are never errors);
-    a second pytest session would take half a minute to start.
+    The marked tests read and write files in-process; in subprocesses warnings are never errors.
     """
-    if metafunc.definition.get_closest_marker("as_users_do"):
-        shown = pytest.param("shown", marks=pytest.mark.filterwarnings("default"))
-        metafunc.fixturenames.append("warnings_are")
-        metafunc.parametrize("warnings_are", ["raised", shown], indirect=True)
-
-
-@pytest.fixture
-def warnings_are(request: pytest.FixtureRequest) -> str:
-    return request.param
+    if pyfuncitem.get_closest_marker("as_users_do") is None:
+        return (yield)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        result = yield
+    assert not shown, [str(each.message) for each in shown]
+    return result
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """Give each test its own record home, and fail a test that downloads data without ``data``."""
-    path = tmp_path / "home"
+    # Not in ``tmp_path``, which would be made for each of the thousands of tests that write nothing.
+    path = tmp_path_factory.getbasetemp() / "homes" / str(next(NUMBERS))
+    path.parent.mkdir(exist_ok=True)
     monkeypatch.setenv("RARELAB_HOME", str(path))
     # Another test's mlflow.set_tracking_uri() sets this in the process.
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -251,13 +251,15 @@ def test_a_wrong_request_is_one_line_and_exit_code_2(
     assert not (home / "reports").exists()
 
 
-def test_the_command_runs_and_help_needs_no_heavy_library(rarelab, home: Path) -> None:
+def test_the_command_runs_and_help_needs_no_heavy_library(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for seed in range(6):
         record(home, BCE, seed, {"test/aucpr": 0.5 + 0.001 * seed})
         record(home, SMOOTH_AP, seed, {"test/aucpr": 0.6 + 0.002 * seed})
-    done = rarelab("compare", "experiment=study", "baseline=bce")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("creditcard: loss=smooth_ap against loss=bce: better")
+    assert cli.main(["compare", "experiment=study", "baseline=bce"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("creditcard: loss=smooth_ap against loss=bce: better")
     blocked = "import sys; sys.modules.update(torch=None, mlflow=None); "
     for arguments, code in ((["--help"], 0), (["metrc=x"], 2)):
         asked = f"from rarelab.cli import main; sys.exit(main({['compare', *arguments]!r}))"

@@ -4,6 +4,7 @@ import importlib.util
 import inspect
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,9 @@ def test_the_readmes_dashboard_commands_work_as_written(monkeypatch: pytest.Monk
     assert asked == [None, "creditcard"]
 
 
-def test_the_readmes_own_loss_trains_as_written(rarelab, tmp_path: Path) -> None:
+def test_the_readmes_own_loss_trains_as_written(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "reader"
     (folder / "my_conf" / "loss").mkdir(parents=True)
     (hinge,) = [block for block in blocks("python") if "class Hinge" in block]
@@ -93,8 +96,11 @@ def test_the_readmes_own_loss_trains_as_written(rarelab, tmp_path: Path) -> None
     (folder / "my_conf" / "loss" / "hinge.yaml").write_text(leaf, encoding="utf-8")
     (command,) = [c for c in COMMANDS if "--config-dir" in c]
     small = ["dataset.n_samples=2000", "dataset.pos_rate=0.05", "trainer.max_epochs=1"]
-    done = rarelab(*shlex.split(command)[1:], *small, "tracking=none", cwd=folder)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["rarelab"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert main([*shlex.split(command)[1:], *small, "tracking=none"]) == 0
+    monkeypatch.delitem(sys.modules, "my_losses")
 
 
 def test_the_readmes_loss_is_built_as_written() -> None:

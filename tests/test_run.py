@@ -17,6 +17,7 @@ from rarelab import cli
 from rarelab.errors import RequestError
 from rarelab.tracking.naming import experiment_name
 from rarelab.tracking.store import ensure_store, sqlite_uri
+from rarelab.training import Trainer
 
 SMALL = [
     "dataset.n_samples=2000",
@@ -198,8 +199,29 @@ def test_a_diverged_run_is_recorded_as_such(home: Path, typed: None, capsys) -> 
     assert run.data.tags["rarelab.status"] == "diverged"
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_is_recorded_as_such(home: Path, sent: int, code: int) -> None:
+def recorded_as_interrupted(home: Path) -> bool:
+    (directory,) = (home / "runs" / "rarelab").iterdir()
+    status = json.loads((directory / "status.json").read_text())["status"]
+    (run,) = runs(home)
+    return (status, run.info.status) == ("interrupted", "KILLED")
+
+
+def test_a_terminated_run_is_recorded_as_such(
+    home: Path, typed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update, steps = Trainer._update, iter(range(100))
+
+    def terminated(*arguments) -> None:
+        if next(steps) == 10:
+            signal.raise_signal(signal.SIGTERM)
+        update(*arguments)
+
+    monkeypatch.setattr(Trainer, "_update", terminated)
+    assert cli.main(["train", *SMALL]) == 143
+    assert recorded_as_interrupted(home)
+
+
+def test_an_interrupted_run_is_recorded_as_such(home: Path) -> None:
     ensure_store(sqlite_uri(home / "mlflow.db"))  # here it takes no time, in a new process seconds
     process = subprocess.Popen(
         [sys.executable, "-m", "rarelab", "train", *SMALL, "trainer.max_epochs=5000"],
@@ -213,15 +235,12 @@ def test_an_interrupted_run_is_recorded_as_such(home: Path, sent: int, code: int
         for line in process.stdout:
             if "val AUCPR" in line:
                 break
-        process.send_signal(sent)
+        process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == code
-    (directory,) = (home / "runs" / "rarelab").iterdir()
-    assert json.loads((directory / "status.json").read_text())["status"] == "interrupted"
-    (run,) = runs(home)
-    assert run.info.status == "KILLED"
+    assert process.returncode == 130
+    assert recorded_as_interrupted(home)
 
 
 @pytest.mark.slow
@@ -310,7 +329,9 @@ print("compared")
 """
 
 
-def test_a_calling_program_finds_its_process_unchanged(tmp_path: Path) -> None:
+def test_a_calling_program_finds_its_process_unchanged(home: Path, tmp_path: Path) -> None:
+    for database in (home / "mlflow.db", tmp_path / "mine.db"):
+        ensure_store(sqlite_uri(database))  # see above
     done = subprocess.run(
         [sys.executable, "-c", GUEST, *SMALL], cwd=tmp_path, capture_output=True, text=True
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import EMPTY
+from conftest import EMPTY, pytest_pyfunc_call
 from rarelab.data.archives.fetch import data_home
 
 ROOT = Path(__file__).parent.parent
@@ -78,13 +78,12 @@ def test_ci_runs_in_an_empty_home_with_what_pip_needs(settings: bool, tmp_path: 
     assert seen["PYTHON"] == sys.executable
 
 
-@pytest.mark.as_users_do
-def test_a_marked_test_runs_with_warnings_as_errors_and_with_warnings_shown(
-    warnings_are: str,
+def test_a_marked_test_goes_on_after_a_warning_and_fails_at_its_end(
+    request: pytest.FixtureRequest,
 ) -> None:
-    raised = False
-    try:
-        warnings.warn("one that is meant", UserWarning, stacklevel=1)
-    except UserWarning:
-        raised = True
-    assert raised == (warnings_are == "raised")
+    request.node.add_marker("as_users_do")
+    around = pytest_pyfunc_call(request.node)
+    next(around)
+    warnings.warn("one that is meant", UserWarning, stacklevel=1)
+    with pytest.raises(AssertionError, match="one that is meant"):
+        around.send(None)

@@ -170,7 +170,10 @@ def _number(name: str, array: NDArray) -> NDArray:
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
-    weights = load(path)["model"]
+    kept = load(path)
+    if not isinstance(kept, dict):
+        raise ValueError(f"{path.name} holds {type(kept).__name__}, expected the weights by name")
+    weights = kept["model"]
     for name, value in weights.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise ValueError(f"{path.name}: {name} holds NaN or infinite weights")
