@@ -25,7 +25,8 @@ from rarelab.errors import RequestError
 from rarelab.predict import read_model
 from rarelab.sweep.overrides import as_meant
 
-QUICK = ["model=linear", "loss=bce", "schedule=constant", "trainer.max_epochs=2", "tracking=none"]
+QUICK = ["model=linear", "loss=bce", "schedule=constant", "trainer.max_epochs=2"]
+QUICK += ["tracking=none", "tracking.figures=false"]
 
 
 def thyroid(n: int = 300) -> pd.DataFrame:

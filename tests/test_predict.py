@@ -31,6 +31,7 @@ QUICK = [
     "schedule.warmup_epochs=1",
     "schedule.blend_epochs=0",
     "tracking=none",
+    "tracking.figures=false",
 ]
 
 

@@ -168,6 +168,7 @@ def test_the_builder_knows_the_class_rates_in_batches() -> None:
 
 SMALL = ["dataset.n_samples=2000", "dataset.pos_rate=0.01", "trainer.max_epochs=4"]
 SMALL += ["trainer.batch_size=64", "trainer.select=any", "tracking=none"]
+SMALL += ["tracking.figures=false"]
 
 
 def test_a_balanced_run_is_calibrated_where_the_loss_is_a_likelihood(capsys) -> None:

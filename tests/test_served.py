@@ -28,7 +28,7 @@ from rarelab.tracking import client, sync, write_status
 from rarelab.tracking.wheel import NAME as WHEEL
 from rarelab.tracking.wheel import wheel
 
-QUICK = ["trainer.max_epochs=1", "trainer.select=any", "loss=bce"]
+QUICK = ["trainer.max_epochs=1", "trainer.select=any", "loss=bce", "tracking.figures=false"]
 
 
 def write_table(path: Path) -> None:

@@ -170,20 +170,21 @@ def test_a_table_trains_what_is_recommended_unless_a_model_or_loss_is_named(
     table: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "rarelab")
+    with loader() as found:
+        composer = Composer(found)
 
-    def chosen(*more: str) -> tuple[str | None, str | None, int | None]:
-        with loader() as found:
-            cfg, choices = Composer(found).job(list(more))
-        return choices["model"], choices["loss"], cfg.trainer.min_steps
+        def chosen(*more: str) -> tuple[str | None, str | None, int | None]:
+            cfg, choices = composer.job(list(more))
+            return choices["model"], choices["loss"], cfg.trainer.min_steps
 
-    assert chosen(*table, "seed=3", "trainer.threads=2")[0] == "hist_gradient_boosting"
-    assert [line for line in caplog.messages if "model=hist_gradient_boosting, as none" in line]
-    assert chosen(*table, "loss=bce") == ("mlp", "bce", 500)
-    assert chosen(*table, "model=linear") == ("linear", "smooth_ap", 500)
-    assert chosen(*table, "experiments=losses") == ("mlp", "bce", 500)
-    assert chosen(*table, "trainer.max_epochs=3") == ("mlp", "smooth_ap", None)
-    assert chosen(*table, "loss=bce", "trainer.min_steps=9")[2] == 9
-    assert chosen() == ("mlp", "smooth_ap", None)
+        assert chosen(*table, "seed=3", "trainer.threads=2")[0] == "hist_gradient_boosting"
+        assert [line for line in caplog.messages if "model=hist_gradient_boosting, as none" in line]
+        assert chosen(*table, "loss=bce") == ("mlp", "bce", 500)
+        assert chosen(*table, "model=linear") == ("linear", "smooth_ap", 500)
+        assert chosen(*table, "experiments=losses") == ("mlp", "bce", 500)
+        assert chosen(*table, "trainer.max_epochs=3") == ("mlp", "smooth_ap", None)
+        assert chosen(*table, "loss=bce", "trainer.min_steps=9")[2] == 9
+        assert chosen() == ("mlp", "smooth_ap", None)
 
 
 def test_the_plan_says_how_many_arms_it_has_and_how_many_seeds_a_verdict_takes() -> None:
