@@ -80,7 +80,7 @@ def home(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
     """Give each test its own record home, and fail a test that downloads data without ``data``."""
-    # Not in ``tmp_path``, which would be made for each of the thousands of tests that write nothing.
+    # Not in ``tmp_path``, which would then be made for thousands of tests that write nothing.
     path = tmp_path_factory.getbasetemp() / "homes" / str(next(NUMBERS))
     path.parent.mkdir(exist_ok=True)
     monkeypatch.setenv("RARELAB_HOME", str(path))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ def store_of(home: Path) -> Any:
     return client(sqlite_uri(home / "mlflow.db"), home)
 
 
+@lru_cache(maxsize=1)
+def experiment_of(home: Path, experiment: str) -> tuple[Any, str]:
+    """Its store and its number: opening and looking it up cost as much as recording a run."""
+    tracker, uri = store_of(home), sqlite_uri(home / "mlflow.db")
+    return tracker, ensure_experiment(tracker, experiment, uri, home)
+
+
 def record(
     home: Path,
     arm: Mapping[str, str],
@@ -50,9 +58,7 @@ def record(
     """Record one run in the store of ``home``; returns its id."""
     from mlflow.entities import Metric, Param, RunTag
 
-    tracker = store_of(home)
-    uri = sqlite_uri(home / "mlflow.db")
-    number = ensure_experiment(tracker, experiment, uri, home)
+    tracker, number = experiment_of(home, experiment)
     run = tracker.create_run(number, run_name=name or f"{arm['loss']}-s{seed}")
     params = {**COMMON, **data, **arm, "seed": str(seed)}
     known = {"rarelab.status": status, **(tags or {})}

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -24,9 +25,15 @@ COMMANDS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def composer() -> Iterator[Composer]:
+    with loader() as found:
+        yield Composer(found)
+
+
 @pytest.mark.parametrize("command", sorted(set(COMMANDS)))
 def test_a_documented_command_plans_and_passes_the_checks(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, composer: Composer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rows = (f"{i},c{i % 9},{i / 7:.2f},2026-01-{1 + i % 28:02},{i % 5 == 0:d}" for i in range(60))
@@ -35,22 +42,20 @@ def test_a_documented_command_plans_and_passes_the_checks(
     for name in ("my.csv", "cards.csv"):
         Path(name).write_text(text, encoding="utf-8")
     arguments = [quoted_arms(part) for part in shlex.split(command)[2:]]
-    with loader() as found:
-        composer = Composer(found)
-        lines = [argument for argument in arguments if argument != "-m"]
-        base = composer.sweep(lines)
-        if "hydra/sweeper=optuna" in lines:
-            typed = composer.parser.parse_overrides(lines)
-            space = read_space(filter(is_of_a_job, typed))
-            jobs = [tuple([*space.fixed, *corner]) for corner in space.corners()]
-        else:
-            study = base.hydra.sweeper.get("params") or {}
-            jobs = expand(composer.parser, study, lines, settings(base))
-        assert len(jobs) > 1 or "-m" not in arguments
-        # Jobs that differ in their seed alone are planned once.
-        others = [s for s in {*chain(*jobs)} - {*jobs[0]} if s.startswith("seed=")]
-        jobs = [job for job in jobs if not {*others} & {*job}]
-        assert Planner(composer, "/records", "rarelab").jobs(jobs)
+    lines = [argument for argument in arguments if argument != "-m"]
+    base = composer.sweep(lines)
+    if "hydra/sweeper=optuna" in lines:
+        typed = composer.parser.parse_overrides(lines)
+        space = read_space(filter(is_of_a_job, typed))
+        jobs = [tuple([*space.fixed, *corner]) for corner in space.corners()]
+    else:
+        study = base.hydra.sweeper.get("params") or {}
+        jobs = expand(composer.parser, study, lines, settings(base))
+    assert len(jobs) > 1 or "-m" not in arguments
+    # Jobs that differ in their seed alone are planned once.
+    others = [s for s in {*chain(*jobs)} - {*jobs[0]} if s.startswith("seed=")]
+    jobs = [job for job in jobs if not {*others} & {*job}]
+    assert Planner(composer, "/records", "rarelab").jobs(jobs)
 
 
 def test_the_pages_name_every_loss_and_only_files_that_exist() -> None:

@@ -156,6 +156,7 @@ def test_telemetry_is_off_and_no_thread_is_left_behind(tmp_path):
         "assert get_telemetry_client() is None\n"
         "assert not [t for t in threading.enumerate() if 'mlflow' in t.name.lower()]\n"
     )
+    ensure_store(sqlite_uri(tmp_path / "mlflow.db"))  # in a new process it takes seconds
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_DISABLE_TELEMETRY"}
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=environment, check=True)
 
