@@ -23,8 +23,10 @@ ARITHMETIC = ("cpu_capability", "torch", "numpy", "scipy", "scikit-learn", "plat
 
 
 @pytest.fixture(autouse=True)
-def stored(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The stored home, unpacked as the test's home; the cwd is the folder that holds its table."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("RARELAB_HOME", str(home))
     with tarfile.open(STORED / "home.tar.xz") as archive:
         archive.extractall(home.parent, filter="data")
     for path in home.rglob("*"):

@@ -152,7 +152,7 @@ def test_the_same_command_resumes_an_interrupted_search_seamlessly(
     options = {"startup_trials": 2, "n_trials": 5}
     search(*SPACE, **options)
     whole = table(home)
-    other = home.with_name("other")
+    other = home.with_name(f"{home.name}-other")
     monkeypatch.setenv("RARELAB_HOME", str(other))
 
     def interrupt(job: Job) -> None:
