@@ -34,6 +34,7 @@ from scipy import stats
 from rarelab.compare.arms import group
 from rarelab.compare.contrast import BETTER, EQUAL, NOT_SETTLED, WORSE, Contrast, Question, compare
 from rarelab.compare.statistics import mean_interval, paired_test
+from rarelab.metrics.bootstrap import bootstrap_interval
 from rarelab.records.load import Run
 
 METRIC = "test/aucpr"
@@ -174,6 +175,33 @@ def coverage(studies: int) -> None:
             )
 
 
+def coverage_by_positives(studies: int) -> None:
+    """How often the interval beside a run's AUCPR holds the true one, by positives in the test set.
+
+    Scores are Normal(0, 1) and, of positives, Normal(shift, 1); the true AUCPR is that of endless
+    rows, the mean over positives' scores s of p S1(s) / (p S1(s) + (1 - p) S0(s)).
+    """
+    for shift, rate in ((2.0, 0.01), (3.1, 0.01), (2.0, 0.1)):
+        s = shift + stats.norm.ppf((np.arange(100_000) + 0.5) / 100_000)
+        hits, misses = rate * stats.norm.sf(s - shift), (1 - rate) * stats.norm.sf(s)
+        true = float((hits / (hits + misses)).mean())
+        for positives in (10, 20, 50, 100, 300):
+            rng = np.random.default_rng(positives)
+            rows = round(positives / rate)
+            labels = torch.arange(rows) < positives
+            held = below = 0
+            for seed in range(studies):
+                scores = rng.normal(shift * labels.numpy(), 1.0)
+                low, high = bootstrap_interval(torch.from_numpy(scores), labels, seed=seed)
+                held += low <= true <= high
+                below += true < low
+            print(
+                f"{positives} positives of {rows} rows, true AUCPR {true:.2f}: the 95 % interval "
+                f"holds it in {held / studies:.1%} (it lies below in {below / studies:.1%})",
+                flush=True,
+            )
+
+
 def write_records(home: Path, runs: int) -> None:
     """Write ``runs`` runs of 10 arms on one fixed split, with the files of real runs."""
     from mlflow.entities import Metric, Param, RunTag
@@ -255,6 +283,7 @@ def main() -> None:
     truth(chosen.studies)
     over_splits(chosen.studies)
     coverage(2 * chosen.studies)
+    coverage_by_positives(chosen.studies)
     speed(chosen.runs)
 
 

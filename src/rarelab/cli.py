@@ -23,6 +23,7 @@ rarelab: does training on a ranking loss beat cross-entropy on your rare positiv
   rarelab data list                    list the real data sets and which are downloaded
   rarelab data fetch NAME...           download them with pinned hashes
   rarelab data path NAME               print where a data set is stored
+  rarelab data describe FILE target=C  what each column of a table would become in training
   rarelab predict RUN_ID FILE          score a CSV or Parquet file; budget=0.005 also alerts
   rarelab record FILE experiment=NAME  predictions of another program as a run to compare
   rarelab export RUN_ID onnx           its preprocessing and model as one ONNX graph, checked
@@ -195,7 +196,19 @@ def _data(arguments: list[str]) -> int:
     actions.add_parser("path", help="print where a data set is stored").add_argument(
         "name", metavar="NAME"
     )
+    describe = actions.add_parser(
+        "describe", help="what each column of a table becomes in training"
+    )
+    describe.add_argument("file", metavar="FILE", help="a table, named as by dataset.path")
+    describe.add_argument(
+        "settings",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="keys of dataset=file: target=COLUMN, positive_label=LABEL, drop=[COLUMN], csv.sep=;",
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.action == "describe":
+        return _describe(chosen.file, chosen.settings)
 
     from rarelab.data import commands
     from rarelab.runs.console import show
@@ -206,6 +219,26 @@ def _data(arguments: list[str]) -> int:
         commands.fetch(chosen.names)
     else:
         show(str(commands.path(chosen.name)))
+    return 0
+
+
+def _describe(file: str, settings: list[str]) -> int:
+    from rarelab.config import build
+    from rarelab.config.compose import compose_train
+    from rarelab.data.describe import describe
+    from rarelab.data.file import TableFile
+    from rarelab.quoting import quoted
+    from rarelab.runs.console import show
+
+    given = [f"dataset.{setting.removeprefix('dataset.')}" for setting in settings]
+    cfg, _ = compose_train(["dataset=file", f"dataset.path={quoted(file)}", *given])
+    build.check_group(cfg, "dataset")
+    table = build.dataset(cfg)
+    assert isinstance(table, TableFile)
+    text, refused = describe(table)
+    show(text)
+    if refused is not None:
+        raise refused
     return 0
 
 

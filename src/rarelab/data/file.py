@@ -116,7 +116,7 @@ class TableFile:
 
         known = (self.identity(), self.roles, repr(self.csv))
         if known not in _CHECKED:
-            check(self._read()[0], self.roles)
+            check(self.read()[0], self.roles)
             _CHECKED.add(known)
 
     def splits(self, seed: int) -> Splits:
@@ -124,15 +124,15 @@ class TableFile:
         from rarelab.data.tables.suspects import suspect_columns
         from rarelab.data.tables.tabular import prepare
 
-        frame, understood, note, name = self._read()
+        frame, understood, note, name = self.read()
         suspects = suspect_columns(frame, self.roles, self.max_categories)
         notes = [*([note] if note else []), *suspects]
         splits = prepare(frame, self.roles, self.recipe, name=name, notes=notes, alarms=True)
         splits.preprocessor.remember(understood)
         return splits
 
-    def _read(self) -> "tuple[DataFrame, Reading, str, str]":
-        """The table, how it was read, a note about that, and the table's name."""
+    def read(self) -> "tuple[DataFrame, Reading, str, str]":
+        """The raw table, how it was read, a note about that, and the table's name."""
         from rarelab.data import places, reading, sql
 
         if self.sql is None:
