@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from rarelab.data.tables.levels import level_text
 from rarelab.errors import RequestError
+from rarelab.metrics.table import AUCPR
 from rarelab.predict.settings import parsed
 from rarelab.quoting import unquoted
 from rarelab.records.load import Records, Run
@@ -217,7 +218,7 @@ def _evaluate(
     history: History,
 ) -> dict[str, float]:
     if "val" in splits:
-        row = validation_row(*splits["val"].scored())
+        row = validation_row(*splits["val"].scored(), AUCPR)
         history.append(0, {**row, "best/val_aucpr": row["val/aucpr"]})
     else:
         history.append(0, {})
