@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rarelab.errors import RequestError, nearest
+from rarelab.metrics.table import class_view, is_ranking, reporting
 from rarelab.metrics.table import higher_is_better as higher_is_better
 from rarelab.records.load import Run
 from rarelab.records.names import differences, labels, printable
@@ -56,9 +57,7 @@ def group(runs: Sequence[Run], metric: str) -> list[DataSet]:
         RequestError: if no run has the metric.
     """
     if not any(metric in run.metrics for run in runs):
-        known = {key for run in runs for key in run.metrics if key.startswith(("test/", "best/"))}
-        known = known or {key for run in runs for key in run.metrics}
-        raise RequestError(f"metric={metric}: no run has it; {nearest(metric, known)}")
+        raise RequestError(f"metric={metric}: {_why_none(runs, metric)}")
     arm_labels = {
         run.run_id: label
         for peers in _peers(runs)
@@ -71,6 +70,19 @@ def group(runs: Sequence[Run], metric: str) -> list[DataSet]:
         _data_set(label, by_data[label], arm_labels, metric)
         for label in sorted(by_data, key=_natural)
     ]
+
+
+def _why_none(runs: Sequence[Run], metric: str) -> str:
+    known = {key for run in runs for key in run.metrics if key.startswith(("test/", "best/"))}
+    known = known or {key for run in runs for key in run.metrics}
+    try:
+        reporting(metric, known)
+    except ValueError as error:
+        return str(error)
+    if view := class_view(metric):
+        views = {own for key in known if (own := class_view(key))}
+        known |= {f"{own}{metric.removeprefix(view)}" for own in views}
+    return f"no run has it, or the predictions to compute it from; {nearest(metric, known)}"
 
 
 def _natural(label: str) -> list[tuple[float, str]]:
@@ -202,7 +214,7 @@ def _unusable(run: Run, metric: str) -> str:
     if run.seed is None:
         return "no recorded seed"
     if metric not in run.metrics:
-        return f"no {metric}"
+        return f"no {metric}{', nor predictions to compute it from' if is_ranking(metric) else ''}"
     return "" if math.isfinite(run.metrics[metric]) else f"{metric} is not finite"
 
 

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
 from scipy import stats
 
 from rarelab.metrics.bootstrap import Cells, weighted_precision
+from rarelab.metrics.recorded import reported
+from rarelab.metrics.table import is_ranking
 
 MOST, FEWEST = 2000, 100
 """Bounds on the number of resamples. 100 estimate a standard error to within 7 %."""
@@ -24,7 +27,7 @@ MOST, FEWEST = 2000, 100
 # Row weights to sum: a second or two on one core.
 _WORK = 4e9
 _CHUNK = 2_000_000
-_TOP = re.compile(r"test/(recall|precision)_at_q/([\d.]+)")
+_TOP = re.compile(r"test/(recall|precision)_at_q/([\d.]+(?:e-\d+)?)")
 
 Weigh = Callable[[NDArray], NDArray[np.float64]]
 """Maps row weights [N, B] to a run's metric under each column, [B]."""
@@ -32,12 +35,14 @@ Weigh = Callable[[NDArray], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class TestRows:
-    """Raw scores [N, C] and class indices [N] of the test rows of one run."""
+    """Raw scores [N, C] and class indices [N] of the test rows of one run, and the C names of the
+    classes, if there are several."""
 
     __test__ = False  # keeps pytest from collecting it
 
     scores: NDArray[np.float64]
     targets: NDArray[np.int64]
+    classes: Sequence[str] = ()
 
     @property
     def fewest_positives(self) -> int:
@@ -78,12 +83,20 @@ def read_test_rows(path: Path) -> TestRows:
     table = pq.read_table(path, filters=[("split", "==", "test")])
     names = [name for name in table.column_names if name == "score" or name.startswith("score/")]
     scores = np.stack([table[name].to_numpy() for name in names], axis=1)
-    return TestRows(scores.astype(np.float64), table["target"].to_numpy())
+    classes = [name.removeprefix("score/") for name in names if name != "score"]
+    return TestRows(scores.astype(np.float64), table["target"].to_numpy(), classes)
+
+
+def metric_of(rows: TestRows, metric: str) -> float | None:
+    """A ranking metric of the test rows as their run would have recorded it, bit for bit (the
+    scores were widened, which keeps their order); None if it is of a class they do not have."""
+    scores, targets = torch.tensor(rows.scores), torch.tensor(rows.targets)
+    return reported(metric, scores, targets, classes=rows.classes)
 
 
 def can_be_resampled(metric: str) -> bool:
     """Whether a metric can be computed on weighted test rows."""
-    return metric == "test/aucpr" or _TOP.fullmatch(metric) is not None
+    return metric == "test/aucpr" or (_TOP.fullmatch(metric) is not None and is_ranking(metric))
 
 
 def resample(runs: Sequence[TestRows], metric: str, *, seed: int = 0) -> NDArray[np.float64]:

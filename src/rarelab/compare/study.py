@@ -11,9 +11,9 @@ from rarelab.compare.arms import DataSet, find_baseline, group
 from rarelab.compare.contrast import Finding, Question
 from rarelab.compare.costs import Costs, Monthly, monthly, recall_metric
 from rarelab.compare.noise import ReadRows, resampled
-from rarelab.compare.rows import TestRows, read_test_rows
+from rarelab.compare.rows import TestRows, metric_of, read_test_rows
 from rarelab.errors import RequestError, nearest
-from rarelab.metrics.table import higher_is_better
+from rarelab.metrics.table import higher_is_better, is_ranking
 from rarelab.records.load import Records, Run
 
 
@@ -72,8 +72,9 @@ def study(records: Records, options: Options) -> Study:
             usable run.
     """
     experiment = options.experiment or ""
-    runs = _of_sweep(records.runs(experiment), options.sweep)
-    found = answer(runs, options, resampled(_reader(records)))
+    read = _reader(records)
+    runs = completed(_of_sweep(records.runs(experiment), options.sweep), options.metric, read)
+    found = answer(runs, options, resampled(read))
     return replace(found, experiment_id=records.experiments()[experiment])
 
 
@@ -105,6 +106,22 @@ def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -
         None if options.within else across(data_sets, options.metric),
         told,
     )
+
+
+def completed(runs: Sequence[Run], metric: str, read_rows: ReadRows) -> list[Run]:
+    """The runs, with a ranking metric that a finished one did not record computed from its test
+    rows, where they were kept."""
+    if not is_ranking(metric):
+        return list(runs)
+    return [
+        replace(run, metrics={**run.metrics, metric: value})
+        if run.status == "done"
+        and metric not in run.metrics
+        and (rows := read_rows(run)) is not None
+        and (value := metric_of(rows, metric)) is not None
+        else run
+        for run in runs
+    ]
 
 
 def _within(runs: Sequence[Run], keys: Sequence[str]) -> Sequence[Run]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from rarelab.metrics import tie_groups as ties
 from rarelab.metrics.bootstrap import bootstrap_interval
 from rarelab.metrics.exact import one_vs_rest, probabilities_of, safe_names
-from rarelab.metrics.table import AUCPR, errors, rankings, selecting
+from rarelab.metrics.table import AUCPR, class_view, errors, rankings, reporting, selecting
 from rarelab.metrics.tie_groups import TieGroups, tie_groups
 
 
@@ -56,6 +56,25 @@ def evaluate(
         for name, group in zip(safe_names(classes), groups, strict=True):
             found[f"class/{name}/aucpr"] = ties.average_precision(group)
     return {f"{prefix}/{key}": value for key, value in found.items()}
+
+
+def reported(key: str, logits: Tensor, targets: Tensor, *, classes: Sequence[str]) -> float | None:
+    """A single ranking metric, as :func:`evaluate` records it from the same rows, but at any level
+    in (0, 1), and of one class (``test/class/<name>/...``); None if that is not one of several.
+
+    Raises ValueError if there is no such metric.
+    """
+    metric, view = reporting(key), class_view(key)
+    groups = _groups_of_classes(logits, targets)
+    if not view:
+        return _macro(groups, metric)
+    if len(groups) == 1:
+        return None
+    own = {
+        f"test/class/{name}/": group
+        for name, group in zip(safe_names(classes), groups, strict=True)
+    }
+    return metric(own[view]) if view in own else None
 
 
 def calibration_errors(probabilities: Tensor, positives: Tensor) -> dict[str, float]:

@@ -35,6 +35,7 @@ class Place(Enum):
 
 
 Shown = Mapping[Place, tuple[float, ...]]
+Ranking = Callable[[ties.TieGroups], float]
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ TABLE = (
 
 _SWEPT = Metric("hp", NEITHER)
 _OTHER_VIEW = re.compile(r"^test/(calibrated|class/[^/]+)/")
+_CLASS = re.compile(r"test/class/[^/]+/")
 
 
 def find(key: str) -> Metric | None:
@@ -290,27 +292,65 @@ def rankings(split: str) -> Iterator[tuple[str, Callable[[ties.TieGroups], float
                     yield f"{row.name}/{level}", partial(_at, row.ranking, level)
 
 
-def selecting(key: str) -> Callable[[ties.TieGroups], float]:
+def selecting(key: str) -> Ranking:
     """The function of a validation metric that can choose an epoch: one of a row of the table, at
     any level in (0, 1), written as it is recorded (``0.01``, not ``1e-2``).
 
     Raises:
         ValueError: there is no such metric; with what was expected.
     """
-    rows = [row for row in TABLE if row.ranking and row.higher and row.key.startswith("val/")]
+    return _ranking(key, "val/", "expected a validation metric", ())
+
+
+def reporting(key: str, recorded: Iterable[str] = ()) -> Ranking:
+    """The function of a ranking metric of the test rows, or of one class of them, at any level in
+    (0, 1), written as it is recorded. Of one class, it takes that class's tie groups.
+
+    Raises:
+        ValueError: there is no such metric; with the nearest one, also among ``recorded``.
+    """
+    return _ranking(key, class_view(key) or "test/", "no run has it", recorded)
+
+
+def is_ranking(key: str) -> bool:
+    """Whether it is a ranking metric of the test rows: one that :func:`reporting` knows."""
+    try:
+        reporting(key)
+    except ValueError:
+        return False
+    return True
+
+
+def class_view(key: str) -> str:
+    """``test/class/<name>/`` if the key starts so, else nothing."""
+    found = _CLASS.match(key)
+    return found[0] if found else ""
+
+
+def _ranking(key: str, prefix: str, refusal: str, others: Iterable[str]) -> Ranking:
+    """The function of ``key`` among the table's rankings of a split, written with ``prefix``."""
+    split = f"{prefix.partition('/')[0]}/"
+    rows = {
+        f"{prefix}{row.name}": row
+        for row in TABLE
+        if row.ranking and row.higher and row.key.startswith(split)
+    }
     stem, _, text = key.rpartition("/")
     level = float(text) if _is_number(text) else math.nan
     inside = 0 < level < 1
-    for row in rows:
-        assert row.ranking is not None
-        if key == row.key and not row.levels:
-            return row.ranking
-        if stem == row.key and row.levels and not inside:
-            raise ValueError(f"expected a level above 0 and below 1, as in {row.key}/0.01")
-        if stem == row.key and row.levels and key == f"{row.key}/{level}":
+    if (row := rows.get(key)) and row.ranking and not row.levels:
+        return row.ranking
+    if (row := rows.get(stem)) and row.ranking and row.levels:
+        if not inside:
+            raise ValueError(f"expected a level above 0 and below 1, as in {stem}/0.01")
+        if key == f"{stem}/{level}":
             return partial(_at, row.ranking, level)
-    known = [k for row in rows for k in row.keys((level,) if inside else row.levels)]
-    raise ValueError(f"expected a validation metric; {nearest(key, known)}")
+    known = {
+        prefix + other.removeprefix(split)
+        for row in rows.values()
+        for other in row.keys((level,) if inside else row.levels)
+    }
+    raise ValueError(f"{refusal}; {nearest(key, known.union(others))}")
 
 
 def best_key(key: str) -> str:
