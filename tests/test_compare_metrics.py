@@ -10,7 +10,7 @@ import torch
 
 import rarelab
 from rarelab import cli
-from rarelab.compare.rows import can_be_resampled, metric_of, read_test_rows
+from rarelab.compare.rows import metric_of, read_test_rows
 from rarelab.errors import RequestError
 from rarelab.metrics import evaluate
 from rarelab.records.load import Records
@@ -157,9 +157,14 @@ def test_a_level_is_written_as_it_is_recorded(home: Path, metric: str, answer: s
     assert str(error.value).startswith(f"metric={metric}: {answer}")
 
 
-def test_only_a_level_within_0_and_1_is_resampled() -> None:
-    assert can_be_resampled("test/recall_at_q/1e-05") and can_be_resampled(RECALL)
-    assert not any(map(can_be_resampled, ("test/recall_at_q/2.0", "test/recall_at_q/.")))
+def test_two_runs_are_compared_at_any_level_within_0_and_1(home: Path) -> None:
+    study(home, seeds=1)
+    runs = f"runs=[{','.join(run.run_id for run in Records(home).runs('study'))}]"
+    assert len(rarelab.compare([runs, f"metric={RECALL}"])) == 2
+    assert len(rarelab.compare([runs, "metric=test/precision_at_q/5e-05"])) == 2
+    for level in ("0.0", "2.0", "1e-2", "."):
+        with pytest.raises(RequestError, match=r"did you mean 'test/recall_at_q/0\.005'"):
+            rarelab.compare([runs, f"metric=test/recall_at_q/{level}"])
 
 
 def test_a_class_is_compared_by_a_metric_that_was_recorded_for_all_only(home: Path) -> None:

@@ -19,7 +19,6 @@ from scipy import stats
 
 from rarelab.metrics.bootstrap import Cells, weighted_precision
 from rarelab.metrics.recorded import reported
-from rarelab.metrics.table import is_ranking
 
 MOST, FEWEST = 2000, 100
 """Bounds on the number of resamples. 100 estimate a standard error to within 7 %."""
@@ -27,7 +26,8 @@ MOST, FEWEST = 2000, 100
 # Row weights to sum: a second or two on one core.
 _WORK = 4e9
 _CHUNK = 2_000_000
-_TOP = re.compile(r"test/(recall|precision)_at_q/([\d.]+(?:e-\d+)?)")
+# A level above 0 and below 1; Python writes one below 0.0001 as 5e-05.
+_TOP = re.compile(r"test/(recall|precision)_at_q/(0\.0*[1-9]\d*|[1-9](?:\.\d+)?e-\d{2,})")
 
 Weigh = Callable[[NDArray], NDArray[np.float64]]
 """Maps row weights [N, B] to a run's metric under each column, [B]."""
@@ -96,7 +96,7 @@ def metric_of(rows: TestRows, metric: str) -> float | None:
 
 def can_be_resampled(metric: str) -> bool:
     """Whether a metric can be computed on weighted test rows."""
-    return metric == "test/aucpr" or (_TOP.fullmatch(metric) is not None and is_ranking(metric))
+    return metric == "test/aucpr" or _TOP.fullmatch(metric) is not None
 
 
 def resample(runs: Sequence[TestRows], metric: str, *, seed: int = 0) -> NDArray[np.float64]:
