@@ -117,6 +117,22 @@ def test_a_level_that_no_run_recorded_is_compared_and_resampled(
     assert float(first["mean"]) == table.loc["loss=bce", "mean"]
 
 
+def test_costs_are_told_at_a_budget_that_no_run_recorded(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = study(home)
+    bce, better = (
+        np.mean([recall_in_top(s.numpy()[:, 0], y.numpy() == 1, 20) for s, y in found[loss]])
+        for loss in ("bce", "smooth_ap")
+    )
+    costs = ("budget=0.02", "costs.missed_positive=100", "costs.rows_per_month=100000")
+    assert cli.main(["compare", "experiment=study", "baseline=bce", *costs]) == 0
+    told = capsys.readouterr().out
+    caught = 100_000 * 0.04 * (better - bce)  # 40 of 1 000 test rows are positive
+    assert "per month, 2 % of the rows flagged (2,000 alerts):" in told
+    assert f"{caught:+,.1f} [" in told and "positives caught" in told
+
+
 @pytest.mark.parametrize(
     "metric",
     ["precision_at_q/0.02", "recall_at_fpr/0.2", "precision_at_recall/0.5", "pauc_at_fpr/0.3"],

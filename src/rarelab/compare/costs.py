@@ -63,6 +63,11 @@ class Monthly:
     saved: tuple[float, float, float] | None
 
 
+def recall_key(budget: float) -> str:
+    """The key of recall at ``budget``, as runs record it."""
+    return f"{_RECALL}{float(budget)}"
+
+
 def recall_metric(data_sets: Sequence[DataSet], budget: float) -> str:
     """The name of the recorded recall metric at ``budget``.
 

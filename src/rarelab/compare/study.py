@@ -9,7 +9,7 @@ from rarelab.compare import contrast
 from rarelab.compare.across import Across, across
 from rarelab.compare.arms import DataSet, find_baseline, group
 from rarelab.compare.contrast import Finding, Question
-from rarelab.compare.costs import Costs, Monthly, monthly, recall_metric
+from rarelab.compare.costs import Costs, Monthly, monthly, recall_key, recall_metric
 from rarelab.compare.noise import ReadRows, resampled
 from rarelab.compare.rows import TestRows, metric_of, read_test_rows
 from rarelab.errors import RequestError, nearest
@@ -73,7 +73,10 @@ def study(records: Records, options: Options) -> Study:
     """
     experiment = options.experiment or ""
     read = _reader(records)
-    runs = completed(_of_sweep(records.runs(experiment), options.sweep), options.metric, read)
+    runs = _of_sweep(records.runs(experiment), options.sweep)
+    asked = [options.metric, *([recall_key(options.budget)] if options.costs.asked else [])]
+    for metric in asked:
+        runs = completed(runs, metric, read)
     found = answer(runs, options, resampled(read))
     return replace(found, experiment_id=records.experiments()[experiment])
 
