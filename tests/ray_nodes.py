@@ -6,6 +6,7 @@ standard input is closed. Each node has one CPU and its own user name, which its
 
 import os
 import sys
+from pathlib import Path
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -24,6 +25,9 @@ def main(folder: str) -> None:
         "node_ip_address": "127.0.0.1",
         "include_dashboard": False,
     }
+    # Ray writes the cluster's address below this folder, which it makes for its default folder only.
+    os.environ["RAY_TMPDIR"] = folder
+    (Path(folder) / "ray").mkdir()
     os.environ["LOGNAME"] = USERS[0]
     cluster = Cluster(initialize_head=True, head_node_args={**node, "temp_dir": folder})
     os.environ["LOGNAME"] = USERS[1]

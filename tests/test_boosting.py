@@ -10,6 +10,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from sklearn.base import clone
@@ -25,6 +26,7 @@ from rarelab.boosting.gradient import FLOOR, TINY, shares, slope
 from rarelab.data.splits import Table
 from rarelab.errors import RarelabError, RequestError
 from rarelab.functional import smooth_ap
+from rarelab.predict.graph import IR_VERSION
 from rarelab.training import Trainer
 from rarelab.training.history import History, read_rows
 from rarelab.training.keeper import Cadence, Checkpoints, Keeper
@@ -437,3 +439,27 @@ def test_a_model_as_arrays_gives_the_same_bits_and_refuses_what_is_not_its_own()
             booster(outputs=3).load_state(wrong)
     with pytest.raises(ValueError, match="read 6 features and give 3 scores, not 6 and 4"):
         booster(outputs=4).load_state({**state, "start": np.zeros(4)})
+
+
+@pytest.mark.parametrize("cls", BOTH)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_onnx_graph_gives_lightgbms_scores(cls: type, classes: int) -> None:
+    rows, outputs = table(classes=classes), 1 if classes == 2 else classes
+    loss = losses.plain_loss(outputs)
+    model = booster(cls, outputs)
+    model.begin(rows, seed=0)
+    for _ in range(5):
+        model.grow(lambda scores: slope([(1.0, loss)], scores, rows.y))
+    model.keep(model.steps)
+    graph = model.onnx_graph()
+    graph.ir_version = IR_VERSION
+    session = onnxruntime.InferenceSession(
+        graph.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    x = rows.x.numpy()
+    above, below = (np.nextafter(x, np.float32(to)) for to in (np.inf, -np.inf))
+    x = np.concatenate([x, above, below, 1e6 * x])
+    found = session.run(None, {"features": x})[0]
+    expected = model.scores(torch.from_numpy(x)).numpy()
+    assert len(np.unique(expected)) > 20
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)

@@ -58,7 +58,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", USED)
-def test_a_classifier_by_name_trains_predicts_and_is_reproduced(
+def test_a_classifier_by_name_trains_predicts_is_refitted_and_reproduced(
     tmp_path: Path, home: Path, name: str, capsys: pytest.CaptureFixture
 ) -> None:
     target, *options = USED[name]
@@ -76,6 +76,10 @@ def test_a_classifier_by_name_trains_predicts_and_is_reproduced(
     for split, part in zip(("val", "test"), stratified(y, seed=0)[1:], strict=True):
         expected = recorded[recorded["split"] == split]["score"].to_numpy()
         assert scores[part] == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert main(["refit", run.directory.name]) == 0
+    (again,) = run.directory.parent.glob("refit-*")
+    refitted = package.load(again).score(file)["score"]
+    assert np.corrcoef(refitted, scores)[0, 1] > 0.5
     capsys.readouterr()
     assert main(["reproduce", run.directory.name]) == 0
     assert "is reproduced: all" in capsys.readouterr().out
