@@ -11,6 +11,7 @@ from rarelab.compare.arms import DataSet, find_baseline, group
 from rarelab.compare.contrast import Finding, Question
 from rarelab.compare.costs import Costs, Monthly, monthly, recall_key, recall_metric
 from rarelab.compare.noise import ReadRows, resampled
+from rarelab.compare.planned import planned, with_plan
 from rarelab.compare.rows import TestRows, metric_of, read_test_rows
 from rarelab.errors import RequestError, nearest
 from rarelab.metrics.table import higher_is_better, is_ranking
@@ -78,7 +79,11 @@ def study(records: Records, options: Options) -> Study:
     for metric in asked:
         runs = completed(runs, metric, read)
     found = answer(runs, options, resampled(read))
-    return replace(found, experiment_id=records.experiments()[experiment])
+    jobs = planned(records, experiment, found.runs)
+    by_label = {data.label: data for data in found.data_sets}
+    findings = [with_plan(finding, by_label[finding.data], jobs) for finding in found.findings]
+    number = records.experiments()[experiment]
+    return replace(found, findings=findings, experiment_id=number)
 
 
 def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -> Study:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rarelab.runs.claim import claim
 from rarelab.runs.folder import command, redacted
-from rarelab.sweep.job import Job, Result
+from rarelab.sweep.job import Job, Result, parameters
 from rarelab.sweep.table import arms, table_metrics, write_figure, write_table
 from rarelab.tracking import MlflowSink, RunRecord, owner, read_status
 from rarelab.training.history import History
@@ -42,6 +42,7 @@ class Parent:
     ) -> None:
         self._cfg, self._jobs, self._sink = cfg, jobs, sink
         self._name = "search" if search else f"sweep of {len(jobs)} jobs"
+        self._searches = bool(search)
         self.sweep = search or jobs[0].sweep
         self.directory, _ = claim(folder, f"sweep-{self.sweep}", goes_on=lambda directory: True)
         self.run_id = ""
@@ -62,6 +63,9 @@ class Parent:
         plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(self._cfg, kept))
         OmegaConf.save(OmegaConf.create(redacted(plain)), self.directory / "config.yaml")
         self.plan(self._jobs)
+        if not self._searches:
+            arms_of = [{"signature": j.signature, "parameters": _shown(j)} for j in self._jobs]
+            _write(self.directory / "arms.json", json.dumps(arms_of, indent=1))
         self.run_id = self._sink.open(self._record())
         opened.push(self._end)
         history = self.directory / "history.jsonl"
@@ -163,6 +167,11 @@ def _records(folder: Path, sweep: str) -> list[Path]:
 
 _PLANNED = ("number", "name", "overrides", "signature", "code", "data")
 _ENDINGS = ("status", "run_id", "directory", "seconds", "error", "reason")
+
+
+def _shown(job: Job) -> dict[str, str]:
+    """The job's parameters without secrets, since they are uploaded."""
+    return {key: redacted(value, key) for key, value in parameters(job).items()}
 
 
 def _write(path: Path, text: str) -> None:

@@ -34,6 +34,7 @@ PERCENT_OF_ROWS = "curve/per cent of rows"
 
 ARTIFACTS = (
     "config.yaml",
+    "arms.json",
     "environment.json",
     "diff.patch",
     "history.jsonl",
