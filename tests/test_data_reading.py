@@ -3,7 +3,10 @@
 import datetime
 import json
 import sqlite3
+import threading
 from decimal import Decimal
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -24,6 +27,7 @@ from rarelab.data.reading import Reading, read
 from rarelab.errors import RequestError
 from rarelab.predict import read_model
 from rarelab.sweep.overrides import as_meant
+from rarelab.tracking.entry import load_entry
 
 QUICK = ["model=linear", "loss=bce", "schedule=constant", "trainer.max_epochs=2"]
 QUICK += ["tracking=none", "tracking.figures=false"]
@@ -295,6 +299,26 @@ def test_an_address_is_read_as_a_file_with_its_identity(tmp_path: Path) -> None:
         dataset("memory://nowhere.csv").identity()
     with pytest.raises(RequestError, match="s4"):
         dataset("s4://nowhere.csv").identity()
+
+
+def test_a_file_on_a_server_is_trained_on_and_scored(tmp_path: Path) -> None:
+    path = write(thyroid(), tmp_path)["packed.csv.gz"]
+    handler = partial(SimpleHTTPRequestHandler, directory=str(path.parent))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/{path.name}"
+        asked = [f"dataset.path={address}", "dataset.target=y", "dataset.positive_label=krank"]
+        run = package.train(["dataset=file", *asked, *QUICK])
+        assert main(["predict", run.directory.name, address, f"output={tmp_path / 'a.csv'}"]) == 0
+        assert main(["predict", run.directory.name, str(path), f"output={tmp_path / 'b.csv'}"]) == 0
+        with pytest.raises(RequestError, match=r"/none\.csv cannot be read: 404"):
+            dataset(address.replace(path.name, "none.csv")).identity()
+        server.shutdown()
+    with pytest.raises(RequestError, match=r"/other\.csv cannot be read: Cannot connect"):
+        dataset(address.replace(path.name, "other.csv")).identity()
+    assert load_entry(run.directory).tags["rarelab.data"] == dataset(path).identity()
+    scores = pd.read_csv(tmp_path / "a.csv")
+    assert len(scores) == 300 and scores.equals(pd.read_csv(tmp_path / "b.csv"))
 
 
 def test_a_query_is_read_as_a_file_and_identified_by_its_rows(tmp_path: Path) -> None:

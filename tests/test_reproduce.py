@@ -3,8 +3,12 @@
 import json
 import math
 import shutil
+import sqlite3
 from pathlib import Path
 
+import duckdb
+import numpy as np
+import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
@@ -72,6 +76,37 @@ def test_a_file_is_found_from_another_folder(tmp_path: Path, monkeypatch) -> Non
     (tmp_path / "t.csv").rename(record / "t.csv")
     assert _with_file(leaf, record, home)["path"] == str(record / "t.csv")
     assert _with_file({"path": "none.csv"}, record, home) == {"path": "none.csv"}
+
+
+@pytest.mark.parametrize("address", ["sqlite:///clinic.db", "duckdb:///clinic.duckdb", None])
+def test_a_querys_run_is_reproduced_from_another_folder(
+    tmp_path: Path, home, monkeypatch, capsys, address: str | None
+) -> None:
+    rows = np.random.default_rng(0).normal(size=(400, 3))
+    table = pd.DataFrame(rows, columns=["a", "b", "c"]).assign(y=(rows[:, 0] > 1).astype(int))
+    monkeypatch.chdir(tmp_path)
+    table.to_parquet("rows.parquet")
+    with sqlite3.connect("clinic.db") as database:
+        table.to_sql("rows", database, index=False)
+    database.close()
+    with duckdb.connect("clinic.duckdb") as database:
+        database.sql("CREATE TABLE rows AS FROM 'rows.parquet'")
+    source = "rows" if address else f"'{tmp_path / 'rows.parquet'}'"
+    asked = [f"dataset.sql=SELECT * FROM {source} ORDER BY a", "dataset.target=y", "model=linear"]
+    asked += [f"dataset.uri={address}"] if address else []
+    asked += ["schedule=constant", "trainer.max_epochs=1", "tracking=none"]
+    run = rarelab.train(["dataset=file", *asked])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    code, said = reproduce(capsys, f"rarelab/{run.directory.name}")
+    assert code == 0 and "is reproduced: all" in said and "differs today" not in said
+
+    if address:  # a database that has gone is named, and not created
+        for file in tmp_path.glob("clinic.*"):
+            file.unlink()
+        code, said = reproduce(capsys, f"rarelab/{run.directory.name}")
+        assert code == 2 and f"there is no file {tmp_path / 'clinic.'}" in said
+        assert not [*tmp_path.rglob("clinic.*")]
 
 
 def test_a_run_only_in_mlflow_is_reproduced_by_id(home, capsys) -> None:

@@ -1,6 +1,8 @@
 """Reads the result of a SQL query as columns."""
 
 import hashlib
+import re
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +13,9 @@ from rarelab.data.stored import as_text
 from rarelab.errors import RequestError, one_line
 
 _DUCKDB = ("duckdb:///", "duckdb:")
+_FILE = re.compile(
+    r"(sqlite(?:\+\w+)?:///|duckdb:(?:///)?)(?!file:|:memory:)([^?]+)(.*)", re.DOTALL
+)
 
 
 def is_query(name: str) -> bool:
@@ -27,6 +32,9 @@ def query(sql: str, uri: str | None, key: str = "dataset.sql") -> pa.Table:
     Raises:
         RequestError: the database cannot be reached, or refuses the query.
     """
+    missing = _FILE.fullmatch(uri or "")
+    if missing and not Path(missing[2]).exists():  # SQLite would create it, empty
+        raise RequestError(f"{key}: the address of its database: there is no file {missing[2]}")
     try:
         if uri is None or uri.startswith(_DUCKDB):
             return _duckdb(sql, uri)
@@ -37,6 +45,13 @@ def query(sql: str, uri: str | None, key: str = "dataset.sql") -> pa.Table:
         ) from None
     except Exception as error:  # every driver has errors of its own
         raise RequestError(f"{key} cannot be run: {one_line(error)[:300]}") from None
+
+
+def found_anywhere(uri: str) -> str:
+    """The address with the absolute path of its database, if that is a file, so that it does not
+    depend on the working directory."""
+    found = _FILE.fullmatch(uri)
+    return f"{found[1]}{Path(found[2]).resolve()}{found[3]}" if found else uri
 
 
 def identity(table: pa.Table) -> str:

@@ -17,6 +17,7 @@ from rarelab import paths
 from rarelab.config import build
 from rarelab.config.groups import NOT_OF_A_RUN, as_before, unused
 from rarelab.config.signature import code_modules, fingerprint, signature, targets_in
+from rarelab.data import sql
 from rarelab.data.splits import Splits
 from rarelab.errors import Pruned
 from rarelab.runs.claim import claim, label, same_job
@@ -212,11 +213,13 @@ def _status(kind: type[BaseException] | None) -> str:
 
 
 def _found_anywhere(dataset: dict[str, Any]) -> dict[str, Any]:
-    """The data set's leaf with the absolute path of its file, so that the record does not depend on
-    the working directory."""
-    path = dataset.get("path")
+    """The data set's leaf with the absolute path of its file or database, so that the record does
+    not depend on the working directory."""
+    path, uri = dataset.get("path"), dataset.get("uri")
     if isinstance(path, str) and Path(path).expanduser().is_file():
         return {**dataset, "path": str(Path(path).expanduser().resolve())}
+    if isinstance(uri, str):
+        return {**dataset, "uri": sql.found_anywhere(uri)}
     return dataset
 
 
