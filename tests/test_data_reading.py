@@ -22,6 +22,7 @@ from rarelab import quoting
 from rarelab.cli import main
 from rarelab.data.dialect import Csv
 from rarelab.data.file import TableFile
+from rarelab.data.formats import READ_AS
 from rarelab.data.places import locate
 from rarelab.data.reading import Reading, read
 from rarelab.errors import RequestError
@@ -319,6 +320,14 @@ def test_a_file_on_a_server_is_trained_on_and_scored(tmp_path: Path) -> None:
     assert load_entry(run.directory).tags["rarelab.data"] == dataset(path).identity()
     scores = pd.read_csv(tmp_path / "a.csv")
     assert len(scores) == 300 and scores.equals(pd.read_csv(tmp_path / "b.csv"))
+
+
+def test_the_help_of_predict_names_every_kind_of_file(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    told = capsys.readouterr().out.lower()
+    assert all(kind in told for kind in {*READ_AS.values(), "folder", "address", "query"})
+    assert main(["--help"]) == 0 and "CSV or Parquet" not in capsys.readouterr().out
 
 
 def test_a_query_is_read_as_a_file_and_identified_by_its_rows(tmp_path: Path) -> None:

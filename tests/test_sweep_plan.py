@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from rarelab.cli import main
 from rarelab.config import signature as sweep_signature
@@ -185,6 +186,19 @@ def test_a_table_trains_what_is_recommended_unless_a_model_or_loss_is_named(
         assert chosen(*table, "trainer.max_epochs=3") == ("mlp", "smooth_ap", None)
         assert chosen(*table, "loss=bce", "trainer.min_steps=9")[2] == 9
         assert chosen() == ("mlp", "smooth_ap", None)
+
+
+def test_cfg_job_shows_what_training_adds(
+    table: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["rarelab"])  # Hydra reads it, and the command fills it
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    for request in ([*table], [*table, "loss=bce"], [*table, "trainer.max_epochs=3"], ["seed=1"]):
+        with loader() as found:
+            cfg, _ = Composer(found).job(request)
+        assert main(["train", *request, "--cfg", "job"]) == 0
+        shown = OmegaConf.create(capsys.readouterr().out)
+        assert shown.model == cfg.model and shown.trainer == cfg.trainer
 
 
 def test_the_plan_says_how_many_arms_it_has_and_how_many_seeds_a_verdict_takes() -> None:

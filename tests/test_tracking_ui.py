@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from rarelab.tracking import MlflowSink, RunRecord, client, serve, sync
 from rarelab.tracking.store import sqlite_uri
 from rarelab.tracking.ui import free_port
 from rarelab.training.history import History
+from recorded import record
 
 
 def test_a_port_in_use_is_replaced():
@@ -93,6 +95,34 @@ def test_the_dashboard_serves_the_records_on_loopback_and_stops_with_its_workers
         for worker in workers:
             with pytest.raises(ProcessLookupError):
                 os.kill(worker, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_dashboard_leaves_no_server_behind(
+    home: Path, number: signal.Signals, code: int
+) -> None:
+    record(home, {"loss": "bce"}, 0, {"test/aucpr": 0.5})
+    port = free_port("127.0.0.1", 0)
+    command = [sys.executable, "-m", "rarelab", "ui", "--no-browser", "--port", str(port)]
+    # A shell's background job, such as this test may be, ignores Ctrl-C, and so do its children.
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    options = {"stdout": subprocess.PIPE, "text": True, "preexec_fn": heeding}
+    with subprocess.Popen([*command, "--home", str(home)], **options) as process:
+        try:
+            assert any(line.startswith("experiments: ") for line in process.stdout)
+            workers = children(process.pid)
+            assert workers
+            socket.create_connection(("127.0.0.1", port)).close()
+            process.send_signal(number)
+            assert process.wait(60) == code
+        finally:
+            process.terminate()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+    for worker in workers:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ rarelab: does training on a ranking loss beat cross-entropy on your rare positiv
   rarelab data fetch NAME...           download them with pinned hashes
   rarelab data path NAME               print where a data set is stored
   rarelab data describe FILE target=C  what each column of a table would become in training
-  rarelab predict RUN_ID FILE          score a CSV or Parquet file; budget=0.005 also alerts
+  rarelab predict RUN_ID FILE          score a table, wherever it is; budget=0.005 also alerts
   rarelab record FILE experiment=NAME  predictions of another program as a run to compare
   rarelab export RUN_ID onnx           its preprocessing and model as one ONNX graph, checked
   rarelab refit RUN_ID                 its configuration once more, on all rows
@@ -134,7 +134,7 @@ def _train(arguments: list[str]) -> int:
     chosen, rest = parser.parse_known_args(arguments)
     sys.argv = ["rarelab train", *arguments]
     if any(item.startswith("-") for item in rest):
-        return _hydra(arguments)
+        return _hydra(arguments, chosen.config_dir)
 
     from rarelab.request import request
     from rarelab.runs.console import configure_console
@@ -144,7 +144,7 @@ def _train(arguments: list[str]) -> int:
     return int(isinstance(results, list) and any(result.failed for result in results))
 
 
-def _hydra(arguments: list[str]) -> int:
+def _hydra(arguments: list[str], folders: list[str]) -> int:
     """Hydra's own options: --help, --cfg job, --info, --hydra-help, --shell-completion."""
     import hydra
 
@@ -157,8 +157,25 @@ def _hydra(arguments: list[str]) -> int:
     # Hydra would print many lines and exit with 1; this documented switch lets errors through.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with one_line_errors(overrides):
+        sys.argv[1:] = _filled_in(arguments, folders)
         hydra.main(version_base="1.3", config_path=config_dir(), config_name=CONFIG_NAME)(job)()
     return 0
+
+
+def _filled_in(arguments: list[str], folders: list[str]) -> list[str]:
+    """With ``--cfg job``, also the overrides that training adds: it shows what is trained."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--cfg", "-c")
+    lines = [item for item in arguments if "=" in item and not item.startswith("-")]
+    if not lines or parser.parse_known_args(arguments)[0].cfg != "job":
+        return arguments
+    from rarelab.config.compose_many import Composer, loader
+
+    with loader(folders) as found:
+        composer = Composer(found)
+        added = [] if composer.sweeps(lines) else composer.recommended(lines)
+    place = arguments.index(lines[-1])  # Hydra expects the overrides in one row
+    return [*arguments[:place], *added, *arguments[place:]]
 
 
 def _compare(arguments: list[str]) -> int:
@@ -245,7 +262,12 @@ def _describe(file: str, settings: list[str]) -> int:
 def _predict(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="rarelab predict")
     parser.add_argument("run", metavar="RUN_ID", help="MLflow id, its beginning, or folder name")
-    parser.add_argument("file", metavar="FILE", help="CSV, TSV or Parquet")
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="CSV, TSV, Parquet, Feather or Excel, packed or not; a folder or pattern of such"
+        " files, an address (s3://, https://) or a query ('SELECT ...')",
+    )
     parser.add_argument(
         "settings",
         nargs="*",

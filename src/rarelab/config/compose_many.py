@@ -74,6 +74,18 @@ class Composer:
             OmegaConf.to_container(cfg, resolve=True)  # raises for an unresolvable interpolation
             return cfg, choices
 
+    def recommended(self, overrides: Sequence[str]) -> list[str]:
+        """The overrides that :meth:`job` adds to these."""
+        parsed = self.parser.parse_overrides(list(overrides))
+        keys = [override.key_or_group for override in parsed]
+        cfg, choices = self._base([override for override in parsed if self._is_group(override)])
+        model = chosen_model(keys, choices["dataset"])
+        steps = chosen_steps(keys, choices["dataset"])
+        added = [f"model={model}"] if model else []
+        if steps is not None and OmegaConf.select(cfg, "trainer.min_steps", default=0) is None:
+            added.append(f"trainer.min_steps={steps}")
+        return added
+
     def sweep(self, arguments: Sequence[str]) -> DictConfig:
         """The configuration of the sweep itself (its study, ``sweep``, ``hydra``).
 

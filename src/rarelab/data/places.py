@@ -127,8 +127,9 @@ def _fetched(address: str, key: str) -> Path:
         ) from None
     except FileNotFoundError as error:  # its text is only the name, its cause may be the network
         cause = error.__cause__
-        other = cause is not None and not isinstance(cause, FileNotFoundError)
-        why = one_line(cause) if other else "there is no such file"
+        why = "there is no such file"
+        if cause is not None and not isinstance(cause, FileNotFoundError):
+            why = one_line(cause)
         raise RequestError(f"{key}={address} cannot be read: {why}") from None
     except Exception as error:  # every kind of store has errors of its own
         raise RequestError(f"{key}={address} cannot be read: {one_line(error)}") from None
