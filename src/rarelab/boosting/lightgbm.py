@@ -170,15 +170,6 @@ class _LightGBM(Boosted):
         text = np.frombuffer(self._booster.model_to_string().encode(), dtype=np.uint8)
         return {"text": text, "start": self._start.numpy()}
 
-    def onnx_graph(self) -> Any:
-        """The trees as an ONNX model, from ``features`` [N, F] to ``scores`` [N, num_outputs]."""
-        from rarelab.boosting.dumped import dumped_trees
-        from rarelab.models.tree_graph import tree_graph
-
-        trees = dumped_trees(self._booster.dump_model(), self._start.numpy())
-        outputs = [[(column, 1.0)] for column in range(self.num_outputs)]
-        return tree_graph(trees, outputs, trees.baseline)
-
     def load_state(self, arrays: dict[str, np.ndarray]) -> None:
         """Raises ValueError for trees that do not belong to this model."""
         text, start = arrays["text"], arrays["start"]

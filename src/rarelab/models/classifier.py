@@ -55,20 +55,19 @@ def wrong_option(target: Any, options: Mapping[str, Any]) -> tuple[str, str] | N
 
 
 class Classifier:
-    """A scikit-learn classifier, fitted on the training rows; validation changes no fit, so that it
-    can be repeated without validation rows.
+    """A scikit-learn classifier, fitted on the training rows; validation changes no fit.
 
     ``scores`` are log-odds [N, 1] for two classes and logarithms of probabilities (or unnormalised
     ones) [N, C] for more: ``decision_function``, if the classifier's probabilities are its sigmoid
     or softmax, else the logarithms of ``predict_proba``, where a probability of 0 counts as half
-    the smallest one on the validation rows (the training rows if there are none), and at most e⁻¹⁰.
-    A classifier without probabilities gives the margins of its ``decision_function``.
+    the smallest one on the validation rows, and at most e⁻¹⁰. A classifier without probabilities
+    gives the margins of its ``decision_function``.
 
     Rows of any shape are flattened. Every ``random_state`` that is None, of inner estimators too,
     becomes the run's seed. Computes with torch's number of threads.
 
-    Satisfies ``Estimator``, ``Refittable`` and ``Portable``: the state is scikit-learn's own
-    attributes in the format of skops, which holds no pickle.
+    Satisfies ``Estimator`` and ``Portable``: the state is scikit-learn's own attributes in the
+    format of skops, which holds no pickle.
 
     Raises RequestError if the classifier gives neither scores nor probabilities, or is to use row
     weights that it does not take; RarelabError if it cannot be fitted, or stored.
@@ -99,7 +98,7 @@ class Classifier:
             warnings.simplefilter("always")
             try:
                 self.classifier.fit(_flat(train.x), train.y.numpy(), **weights)
-                self._choose_scores(val.x if len(val.x) else train.x)
+                self._choose_scores(val.x)
             except RequestError:
                 raise
             except (ValueError, TypeError) as error:
@@ -116,10 +115,6 @@ class Classifier:
         with _threads():
             raw = self._margin(_flat(x)) if self._margins else self._logs(_flat(x))
         return torch.from_numpy(self._columns(raw).astype(np.float32))
-
-    def kept(self) -> dict[str, Any]:
-        """Nothing: whatever the fit decided, it decided on training rows, and does so again."""
-        return {}
 
     def state(self) -> dict[str, NDArray]:
         """The fitted classifier as bytes of skops, and how its scores are made."""
