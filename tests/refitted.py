@@ -27,7 +27,7 @@ def trained(folder: Path, *models: str) -> dict[str, Path]:
     request += ["dataset.positive_label=fraud", "dataset.drop=[id]", "dataset.categorical=[shop]"]
     request += [f"paths.home='{home}'", *QUICK]
     runs = {
-        model: package.train([*request, f"model={model}", *TRAINED[model]]).directory
+        model: package.train([*request, f"model={model}", *TRAINED.get(model, [])]).directory
         for model in models
     }
     return {"file": path, "home": home, **runs}

@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 import rarelab as package
+from rarelab.boosting import LightGBMLogLoss
+from rarelab.boosting.text_trees import text_trees
 from rarelab.cli import main
 from rarelab.data.splits import Table
 from rarelab.data.tables.preprocess import Preprocessor
+from rarelab.errors import RarelabError
 from rarelab.models import HistGradientBoosting
 from rarelab.models.trees import PlainTrees
 from rarelab.predict import graph
@@ -25,10 +28,12 @@ from rarelab.predict.export import probes
 from rarelab.training.threads import limited_threads
 from refitted import TRAINED, alike, blocks, trained
 
+EXPORTED = [*TRAINED, "lightgbm"]
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return trained(tmp_path_factory.mktemp("runs"), *TRAINED)
+    return trained(tmp_path_factory.mktemp("runs"), *EXPORTED)
 
 
 def answer(model: str | bytes, inputs: dict[str, Any]) -> NDArray:
@@ -48,7 +53,7 @@ def ask(runs: dict[str, Path], *arguments: object) -> int:
     return main(["export", *map(str, arguments), "--home", str(runs["home"])])
 
 
-@pytest.mark.parametrize("model", TRAINED)
+@pytest.mark.parametrize("model", EXPORTED)
 def test_the_graph_scores_the_raw_test_rows_as_the_run_did(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture,
     monkeypatch: pytest.MonkeyPatch, model: str,
@@ -178,6 +183,71 @@ def test_trees_of_several_classes_give_the_same_scores(present: tuple[int, ...])
     found = answer(made.SerializeToString(), {"features": x.numpy()})
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
     assert model.kept() == {"max_iter": 4, "n_iter_no_change": 0}
+
+
+def gaps_and_ties() -> Table:
+    """Rows of three classes; the second feature has gaps, the third ties."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(600, 5, generator=draw)
+    x[:, 1][torch.rand(600, generator=draw) < 0.3] = torch.nan
+    x[:, 2] = x[:, 2].round()
+    return Table(x, (x[:, 0] * 1.5 + x[:, 1].nan_to_num(2) + x[:, 2]).round().long() % 3)
+
+
+def around(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Rows of five features: every threshold as a float32, and the float32 on either side."""
+    nearest = thresholds.astype(np.float32)
+    beside = [np.nextafter(nearest, np.float32(side)) for side in (-np.inf, np.inf)]
+    return np.repeat(np.concatenate([nearest, *beside])[:, None], 5, axis=1)
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_lightgbms_trees_are_exact_at_every_threshold_and_gap(outputs: int) -> None:
+    rows = gaps_and_ties()
+    rows = Table(rows.x, rows.y.clamp(max=max(1, outputs - 1)))  # of four classes, one is absent
+    model = LightGBMLogLoss(5, outputs, num_iterations=6, min_data_in_leaf=5)
+    model.begin(rows, seed=0)
+    for _ in range(6):
+        model.grow(lambda _: pytest.fail("its own log-loss asks for no slope"))
+    model.keep(model.steps)
+    trees = text_trees(model.text(), model.start.numpy())
+    assert len(trees.roots) == 6 * outputs
+    gaps = np.where(np.eye(5, dtype=bool)[np.arange(600) % 5], np.nan, rows.x).astype(np.float32)
+    x = np.concatenate([rows.x.numpy(), gaps, around(trees.threshold)])
+    made = model.onnx_graph()
+    made.ir_version = graph.IR_VERSION
+    found, expected = (
+        answer(made.SerializeToString(), {"features": x}),
+        model.scores(torch.tensor(x)),
+    )
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-6, atol=1e-7)
+    walked = trees.decision_function(x).reshape(len(x), outputs)
+    np.testing.assert_allclose(walked, expected.numpy(), rtol=1e-6, atol=1e-7)
+
+
+def test_a_gap_goes_where_the_histogram_booster_sends_it() -> None:
+    rows = gaps_and_ties()
+    model = HistGradientBoosting(5, 3, max_iter=4, n_iter_no_change=0, min_samples_leaf=5)
+    with limited_threads(1):
+        model.fit(rows, rows, seed=0)
+        expected = model.scores(rows.x).numpy()
+    made = model.onnx_graph()
+    made.ir_version = graph.IR_VERSION
+    found = answer(made.SerializeToString(), {"features": rows.x.numpy()})
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_trees_that_never_split_are_their_leaves_and_categories_are_refused() -> None:
+    head = "tree\nversion=v4\n"
+    alone = text_trees(
+        f"{head}\nTree=0\nnum_leaves=1\nleaf_value=0.5\n\nend of trees\n", np.ones(1)
+    )
+    assert alone.decision_function(np.zeros((2, 3), np.float32)).tolist() == [1.5, 1.5]
+    none = text_trees(f"{head}\nend of trees\n", np.ones(2))
+    assert none.value.tolist() == [0, 0] and len(none.roots) == 2
+    split = "split_feature=0\nthreshold=0\ndecision_type=1\nleft_child=-1\nright_child=-2"
+    with pytest.raises(RarelabError, match="a split is on categories"):
+        text_trees(f"{head}\nTree=0\n{split}\nleaf_value=1 2\n\nend of trees\n", np.ones(1))
 
 
 @pytest.mark.slow

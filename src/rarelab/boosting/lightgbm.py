@@ -182,6 +182,18 @@ class _LightGBM(Boosted):
         self._load(text.tobytes().decode())
         self._start = torch.from_numpy(start.copy())
 
+    def onnx_graph(self) -> Any:
+        """The start and the trees as an ONNX model, from ``features`` [N, F] to ``scores``
+        [N, C]."""
+        from rarelab.boosting.text_trees import text_trees
+        from rarelab.models.tree_graph import tree_graph
+
+        if self._booster is None:
+            raise RarelabError("model lightgbm: a graph was requested before the fit")
+        start = self._start.numpy()
+        outputs = [[(column, 1.0)] for column in range(self.num_outputs)]
+        return tree_graph(text_trees(self._booster.model_to_string(), start), outputs, start)
+
     def _load(self, text: str) -> None:
         booster = self._library.Booster(model_str=text)
         found = booster.num_feature(), booster.num_model_per_iteration()

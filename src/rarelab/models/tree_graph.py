@@ -17,7 +17,7 @@ def tree_graph(
     """An ONNX model from ``features`` float32 [N, F] to ``scores`` float32 [N, C].
 
     Args:
-        trees: trees that read finite features.
+        trees: the trees; a feature may be NaN.
         outputs: for each of the K scores of an iteration, the columns of ``scores`` to which its
             trees add, each with a factor.
         base: scores before the first tree, [C].
@@ -49,6 +49,7 @@ def tree_graph(
         nodes_values_as_tensor=doubles("thresholds", np.where(leaf, 0, trees.threshold)),
         nodes_truenodeids=np.where(leaf, 0, trees.left - first).tolist(),
         nodes_falsenodeids=np.where(leaf, 0, trees.right - first).tolist(),
+        nodes_missing_value_tracks_true=(trees.missing_left & ~leaf).astype(int).tolist(),
         target_treeids=[int(t) for t in of_tree],
         target_nodeids=[int(n) for n in of_node],
         target_ids=list(column),

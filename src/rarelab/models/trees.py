@@ -20,7 +20,7 @@ _OF_A_NODE = ("feature", "threshold", "missing_left", "left", "right", "value")
 
 @dataclass(frozen=True)
 class PlainTrees:
-    """The trees of a HistGradientBoostingClassifier on numeric columns.
+    """The trees of a histogram booster on numeric columns: scikit-learn's, or LightGBM's.
 
     One entry per node, trees concatenated; ``left`` and ``right`` are positions in the same arrays
     (a leaf points to itself). ``roots`` [T]: where each tree starts, by iteration, then by class.

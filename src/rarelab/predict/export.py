@@ -154,8 +154,8 @@ def model_graph(scorer: Scorer, in_features: int) -> Any:
         graph = model.onnx_graph()
     else:
         raise RequestError(
-            f"{type(model).__name__} has no ONNX form (rarelab.models.Exportable); networks and"
-            " hist_gradient_boosting have"
+            f"{type(model).__name__} has no ONNX form (rarelab.models.Exportable); networks,"
+            " hist_gradient_boosting and lightgbm have"
         )
     return graph
 
