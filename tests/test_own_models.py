@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from sklearn.naive_bayes import GaussianNB
 from sklearn.utils import all_estimators
 from torch import nn
 
@@ -17,6 +18,7 @@ import rarelab as package
 from rarelab.cli import main
 from rarelab.config import build
 from rarelab.config.compose_many import Composer, loader
+from rarelab.data.tables.divide import stratified
 from rarelab.errors import RarelabError, RequestError
 from rarelab.models import Classifier
 from rarelab.models.stored import restored, stored
@@ -71,8 +73,6 @@ def test_a_classifier_by_name_trains_predicts_is_refitted_and_reproduced(
     assert main(["predict", run.directory.name, str(file), f"output={output}"]) == 0
     scores = pd.read_parquet(output)["score"].to_numpy()
     recorded = pd.read_parquet(run.directory / "predictions.parquet")
-    from rarelab.data.tables.divide import stratified
-
     for split, part in zip(("val", "test"), stratified(y, seed=0)[1:], strict=True):
         expected = recorded[recorded["split"] == split]["score"].to_numpy()
         assert scores[part] == pytest.approx(expected, rel=1e-5, abs=1e-6)
@@ -83,6 +83,36 @@ def test_a_classifier_by_name_trains_predicts_is_refitted_and_reproduced(
     capsys.readouterr()
     assert main(["reproduce", run.directory.name]) == 0
     assert "is reproduced: all" in capsys.readouterr().out
+
+
+def test_a_refitted_classifier_has_seen_all_rows(home: Path) -> None:
+    target, *options = USED["forest"]
+    run = package.train(["dataset=digits8", f"model._target_={target}", *options, *QUIET])
+    assert main(["refit", run.directory.name]) == 0
+    (folder,) = run.directory.parent.glob("refit-*")
+    seen = []
+    for trained in (run.directory, folder):
+        forest = package.load(trained).scorer.model.classifier.estimators_
+        assert len(forest) == 5
+        seen.append({tree.tree_.weighted_n_node_samples[0] for tree in forest})
+    assert seen == [{1078}, {1797}]
+    x, y = digits()
+    frame = pd.DataFrame(16 * x, columns=load_digits().feature_names)
+    found = package.load(folder).score(frame)["score"].to_numpy()
+    assert found[y == 1].min() > found[y == 0].min() and found.min() == pytest.approx(-10, abs=0.1)
+
+
+def test_a_fit_without_validation_rows_keeps_the_floor_of_the_earlier_one() -> None:
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 3, generator=draw)
+    rows = SimpleNamespace(x=x, y=(x[:, 0] > 0.5).long(), sample_weight=None)
+    none = SimpleNamespace(x=x[:0], y=rows.y[:0], sample_weight=None)
+    earlier, later = (Classifier(GaussianNB(), 1) for _ in range(2))
+    earlier.fit(rows, rows, seed=0)
+    later.score_as(earlier)
+    later.fit(rows, none, seed=0)
+    assert later.kept() == {}
+    assert later.scores(50 * x).min() == earlier.scores(50 * x).min() < -10
 
 
 @pytest.mark.parametrize("classes", [2, 3])

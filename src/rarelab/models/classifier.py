@@ -66,8 +66,8 @@ class Classifier:
     Rows of any shape are flattened. Every ``random_state`` that is None, of inner estimators too,
     becomes the run's seed. Computes with torch's number of threads.
 
-    Satisfies ``Estimator`` and ``Portable``: the state is scikit-learn's own attributes in the
-    format of skops, which holds no pickle.
+    Satisfies ``Estimator``, ``Refittable`` and ``Portable``: the state is scikit-learn's own
+    attributes in the format of skops, which holds no pickle.
 
     Raises RequestError if the classifier gives neither scores nor probabilities, or is to use row
     weights that it does not take; RarelabError if it cannot be fitted, or stored.
@@ -77,6 +77,7 @@ class Classifier:
         self.classifier, self.num_outputs = classifier, num_outputs
         self.name = type(classifier).__name__
         self._fitted, self._margins, self._floor = False, True, _FLOOR
+        self._chosen = False
 
     def fit(self, train: Rows, val: Rows, seed: int) -> None:
         """Fit on train. ``seed`` fixes the random draws."""
@@ -98,7 +99,9 @@ class Classifier:
             warnings.simplefilter("always")
             try:
                 self.classifier.fit(_flat(train.x), train.y.numpy(), **weights)
-                self._choose_scores(val.x)
+                if not self._chosen:
+                    self._choose_scores(val.x)
+                self._fitted = True
             except RequestError:
                 raise
             except (ValueError, TypeError) as error:
@@ -115,6 +118,16 @@ class Classifier:
         with _threads():
             raw = self._margin(_flat(x)) if self._margins else self._logs(_flat(x))
         return torch.from_numpy(self._columns(raw).astype(np.float32))
+
+    def kept(self) -> dict[str, Any]:
+        """Nothing: a classifier that stops early holds out training rows for it, and does so again;
+        the validation rows are not asked."""
+        return {}
+
+    def score_as(self, earlier: "Classifier") -> None:
+        """Fit without validation rows, making the scores as an earlier fit did: from margins or
+        probabilities, and with the same one for a probability of 0."""
+        self._margins, self._floor, self._chosen = earlier._margins, earlier._floor, True
 
     def state(self) -> dict[str, NDArray]:
         """The fitted classifier as bytes of skops, and how its scores are made."""
@@ -139,7 +152,6 @@ class Classifier:
         self._margins, self._floor = bool(margins), floor
 
     def _choose_scores(self, val: Tensor) -> None:
-        self._fitted = True
         known = len(self.classifier.classes_)
         if known < 2:
             raise ValueError("the training rows are all of one class")

@@ -15,7 +15,7 @@ from torch import nn
 from rarelab.config import build
 from rarelab.data.splits import Splits, Table
 from rarelab.errors import RequestError
-from rarelab.models import Estimator, Refittable
+from rarelab.models import Classifier, Estimator, Refittable
 from rarelab.predict import Scorer, read_model, write_model
 from rarelab.predict.facts import read_facts
 from rarelab.predict.loaded import model_folder
@@ -43,7 +43,8 @@ def refit(name: str, home: Path, uri: str | None = None, allow: Sequence[str] = 
     """Train a finished run's configuration on its train, validation and test rows together.
 
     A network trains for as many epochs, and LightGBM grows for as many rounds, as the run's best
-    had, under the same schedules; another model that stopped early fits as many rounds. The
+    had, under the same schedules; ``hist_gradient_boosting`` fits as many rounds. A scikit-learn
+    classifier is fitted with the same options and makes its scores the same way. The
     preprocessing, the alert thresholds and the calibration stay the run's own: no rows are left to
     choose or verify them on. The result is a run with a model but without metrics, and no
     comparison takes it as evidence.
@@ -77,6 +78,8 @@ def refit(name: str, home: Path, uri: str | None = None, allow: Sequence[str] = 
         splits = ready.sizes.splits
         with Record(cfg, choices(entry), ready.data, splits, **whose, stop=interruption) as record:
             log.info("refit of %s on all %s rows", entry.name, f"{len(splits.train):,}")
+            if isinstance(ready.model, Classifier) and isinstance(earlier.model, Classifier):
+                ready.model.score_as(earlier.model)
             if isinstance(ready.model, Estimator):
                 ready.model.fit(splits.train, splits.val, stream_seed(cfg.seed, "model"))
                 record.append(0, {"best/epoch": 0.0})
