@@ -25,7 +25,7 @@ def main(folder: str) -> None:
         "node_ip_address": "127.0.0.1",
         "include_dashboard": False,
     }
-    # Ray writes the cluster's address below this folder, which it makes for its default folder only.
+    # Ray writes the address to a folder ray/ in here, which it makes for its own nodes only.
     os.environ["RAY_TMPDIR"] = folder
     (Path(folder) / "ray").mkdir()
     os.environ["LOGNAME"] = USERS[0]
