@@ -74,7 +74,7 @@ def test_a_lone_trained_arm_keeps_its_name_beside_a_legacy_score() -> None:
     ]
 
 
-def test_the_run_has_the_metrics_and_files_of_a_trained_one(home: Path) -> None:
+def test_the_run_has_the_metrics_and_files_of_a_trained_one(home: Path, capsys) -> None:
     fraud = (np.random.default_rng(0).random(400) < 0.1).astype(int)
     frame = legacy(fraud, 1.5).assign(
         fraud=np.where(fraud, "yes", "no"), part=np.where(np.arange(400) < 100, "val", "test")
@@ -96,6 +96,9 @@ def test_the_run_has_the_metrics_and_files_of_a_trained_one(home: Path) -> None:
     table = pq.read_table(folder / "predictions.parquet")
     assert table.column_names == ["split", "row", "key", "card", "target", "score"]
     assert table["row"].to_pylist() == list(range(400))
+    for command in ("reproduce", "refit"):
+        assert cli.main([command, folder.name, f"--home={home}"]) == 2
+        assert "made by another program, so there is nothing to train" in capsys.readouterr().err
 
 
 def test_rows_are_aligned_by_a_column_that_the_runs_kept(home: Path, capsys) -> None:

@@ -78,7 +78,12 @@ def finished(recorded: Path, name: str) -> tuple[Entry, Rows]:
     status = ending["status"] if ending else "running"
     if status not in ("done", "diverged"):
         raise RequestError(f"{name}: its status is {status}; only a finished run can be reproduced")
-    if kind := entry.tags.get("rarelab.kind"):
+    kind = entry.tags.get("rarelab.kind")
+    if kind == "recorded":
+        raise RequestError(
+            f"{name}: these predictions were made by another program, so there is nothing to train"
+        )
+    if kind:
         instead = "one of its runs" if kind == "sweep" else "the run it came from"
         raise RequestError(f"{name}: this is a {kind}; name {instead}")
     rows = _comparable(recorded / "history.jsonl")
