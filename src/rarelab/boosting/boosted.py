@@ -2,13 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from rarelab.boosting.gradient import Slope
+from rarelab.errors import RarelabError, RequestError
 from rarelab.models.estimator import Rows
+from rarelab.models.shapes import check_input, check_sizes
+from rarelab.models.trees import PlainTrees
 
 Objective = Callable[[Tensor], Slope]
 """The slope of the loss at the scores [N, C] of all training rows."""
@@ -17,17 +22,38 @@ Objective = Callable[[Tensor], Slope]
 class Boosted(ABC):
     """A sum of a constant and one step for each round; all rows are in every round.
 
-    The state of a fitted model is plain arrays (`rarelab.models.Portable`).
+    The state of a fitted model is plain arrays (`rarelab.models.Portable`): the library's own text,
+    which holds no code, as bytes, and the constant.
+
+    Args:
+        in_features: F.
+        num_outputs: C, 1 for two classes.
+        num_iterations: the largest number of rounds.
+        early_stopping_round: rounds without a better validation score before growing stops; None:
+            never.
     """
 
     input_ndim: ClassVar[int] = 2
+    library: ClassVar[str]
+    """The library's name, in messages."""
     takes_loss: ClassVar[bool]
-    """Whether a round follows the objective; if not, the model has its own, log-loss."""
+    """Whether a round follows the objective; if not, the model has its own."""
 
-    rounds: int
-    """The largest number of rounds."""
-    patience: int | None
-    """Rounds without a better validation score before growing stops; None: never."""
+    def __init__(
+        self,
+        in_features: int,
+        num_outputs: int,
+        num_iterations: int,
+        early_stopping_round: int | None,
+    ) -> None:
+        sizes = {"in_features": in_features, "num_outputs": num_outputs}
+        check_sizes(self.library, **sizes, num_iterations=num_iterations)
+        if early_stopping_round is not None:
+            check_sizes(self.library, early_stopping_round=early_stopping_round)
+        self.in_features, self.num_outputs = in_features, num_outputs
+        self.rounds, self.patience = num_iterations, early_stopping_round
+        self._booster: Any = None
+        self._start = torch.zeros(num_outputs, dtype=torch.float64)
 
     @abstractmethod
     def begin(self, train: Rows, seed: int, done: int = 0, grown: str | None = None) -> None:
@@ -44,11 +70,6 @@ class Boosted(ABC):
 
     @property
     @abstractmethod
-    def start(self) -> Tensor:
-        """The constant [C], float64, that the scores start from."""
-
-    @property
-    @abstractmethod
     def steps(self) -> int:
         """The rounds that added something."""
 
@@ -60,12 +81,63 @@ class Boosted(ABC):
     def keep(self, steps: int) -> None:
         """Finish with the first ``steps`` of the rounds that added something."""
 
-    @abstractmethod
+    @property
+    def start(self) -> Tensor:
+        """The constant [C], float64, that the scores start from."""
+        return self._start
+
     def scores(self, x: Tensor) -> Tensor:
         """Raw scores [N, C], float32, of rows [N, F]."""
+        self._require_fit("scores were")
+        check_input(x, model=self.library, input_ndim=2, in_features=self.in_features)
+        return (self._start + self._sums(x)).float()
+
+    def state(self) -> dict[str, NDArray]:
+        text = np.frombuffer(self.text().encode(), dtype=np.uint8)
+        return {"text": text, "start": self._start.numpy()}
+
+    def load_state(self, arrays: dict[str, NDArray]) -> None:
+        """Raises ValueError for trees that do not belong to this model."""
+        text, start = arrays["text"], arrays["start"]
+        if text.dtype != np.uint8 or text.ndim != 1:
+            raise ValueError(f"the trees' text is {text.dtype} {list(text.shape)}, expected bytes")
+        if start.dtype != np.float64 or start.shape != (self.num_outputs,):
+            raise ValueError(f"the start has shape {list(start.shape)}, not [{self.num_outputs}]")
+        if not np.isfinite(start).all():
+            raise ValueError("the start is NaN or infinite")
+        booster, features, outputs = self._read(text.tobytes().decode())
+        if (features, outputs) != (self.in_features, self.num_outputs):
+            raise ValueError(
+                f"the trees read {features} features and give {outputs} scores, not "
+                f"{self.in_features} and {self.num_outputs}"
+            )
+        self._booster, self._start = booster, torch.from_numpy(start.copy())
+
+    def onnx_graph(self) -> Any:
+        """The start and the trees as an ONNX model, from ``features`` [N, F] to ``scores``
+        [N, C]."""
+        from rarelab.models.tree_graph import tree_graph
+
+        self._require_fit("a graph was")
+        outputs = [[(column, 1.0)] for column in range(self.num_outputs)]
+        return tree_graph(self._plain_trees(), outputs, self._start.numpy())
 
     @abstractmethod
-    def state(self) -> dict[str, NDArray]: ...
+    def _sums(self, x: Tensor) -> Tensor:
+        """The sum of the steps, without the start, float64 [N, C]."""
 
     @abstractmethod
-    def load_state(self, arrays: dict[str, NDArray]) -> None: ...
+    def _read(self, text: str) -> tuple[Any, int, int]:
+        """The library's booster of a text; how many features it reads and scores it gives."""
+
+    @abstractmethod
+    def _plain_trees(self) -> PlainTrees:
+        """The fitted trees, with the start as their baseline."""
+
+    def _require_fit(self, what: str) -> None:
+        if self._booster is None:
+            raise RarelabError(f"model {self.library}: {what} requested before the fit")
+
+    def _check(self, name: str, value: object, valid: bool, expected: str) -> None:
+        if not valid:
+            raise RequestError(f"model {self.library}: {name} must be {expected}, found {value!r}")

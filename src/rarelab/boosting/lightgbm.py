@@ -8,13 +8,16 @@ from torch import Tensor
 
 from rarelab.boosting.boosted import Boosted, Objective
 from rarelab.boosting.gradient import log_odds
-from rarelab.errors import RarelabError, RequestError
+from rarelab.boosting.text_trees import text_trees
+from rarelab.errors import RequestError
 from rarelab.models.estimator import Rows
-from rarelab.models.shapes import check_input, check_sizes
+from rarelab.models.trees import PlainTrees
 
 
 class _LightGBM(Boosted):
     """Everything but the choice of the objective."""
+
+    library: ClassVar[str] = "lightgbm"
 
     def __init__(
         self,
@@ -31,31 +34,21 @@ class _LightGBM(Boosted):
         max_bin: int = 255,
         early_stopping_round: int | None = 60,
     ) -> None:
-        check_sizes(
-            "lightgbm",
-            in_features=in_features,
-            num_outputs=num_outputs,
-            num_iterations=num_iterations,
-            min_data_in_leaf=min_data_in_leaf,
-        )
-        if early_stopping_round is not None:
-            check_sizes("lightgbm", early_stopping_round=early_stopping_round)
-        _check("learning_rate", learning_rate, learning_rate > 0, "above 0")
-        _check("num_leaves", num_leaves, 2 <= num_leaves <= 131072, "2 to 131072")
-        _check("max_bin", max_bin, 2 <= max_bin <= 65535, "2 to 65535")
+        super().__init__(in_features, num_outputs, num_iterations, early_stopping_round)
+        self._check("learning_rate", learning_rate, learning_rate > 0, "above 0")
+        self._check("num_leaves", num_leaves, 2 <= num_leaves <= 131072, "2 to 131072")
+        self._check("max_bin", max_bin, 2 <= max_bin <= 65535, "2 to 65535")
         for name, least in (
             ("min_sum_hessian_in_leaf", min_sum_hessian_in_leaf),
             ("lambda_l2", lambda_l2),
         ):
-            _check(name, least, least >= 0, "at least 0")
+            self._check(name, least, least >= 0, "at least 0")
         for name, share in (
             ("feature_fraction", feature_fraction),
             ("bagging_fraction", bagging_fraction),
         ):
-            _check(name, share, 0 < share <= 1, "in (0, 1]")
+            self._check(name, share, 0 < share <= 1, "in (0, 1]")
         self._library = _lightgbm()
-        self.in_features, self.num_outputs = in_features, num_outputs
-        self.rounds, self.patience = num_iterations, early_stopping_round
         self._sampled = feature_fraction < 1 or bagging_fraction < 1
         self._options: dict[str, Any] = {
             "verbosity": -1,
@@ -71,8 +64,6 @@ class _LightGBM(Boosted):
             "bagging_freq": int(bagging_fraction < 1),
             "max_bin": max_bin,
         }
-        self._booster: Any = None
-        self._start = torch.zeros(num_outputs, dtype=torch.float64)
         self._grown_last = False
 
     def begin(self, train: Rows, seed: int, done: int = 0, grown: str | None = None) -> None:
@@ -134,10 +125,6 @@ class _LightGBM(Boosted):
         return self._predicted(x, start_iteration=self.steps - 1, num_iteration=1)
 
     @property
-    def start(self) -> Tensor:
-        return self._start
-
-    @property
     def steps(self) -> int:
         booster = self._first if self._booster is None else self._booster
         return 0 if booster is None else booster.current_iteration()
@@ -146,14 +133,13 @@ class _LightGBM(Boosted):
         return self._booster.model_to_string(num_iteration=-1)
 
     def keep(self, steps: int) -> None:
-        self._load(self._booster.model_to_string(num_iteration=steps))
+        self._booster = self._library.Booster(
+            model_str=self._booster.model_to_string(num_iteration=steps)
+        )
         self._data = self._first = None
 
-    def scores(self, x: Tensor) -> Tensor:
-        if self._booster is None:
-            raise RarelabError("model lightgbm: scores were requested before the fit")
-        check_input(x, model="lightgbm", input_ndim=2, in_features=self.in_features)
-        return (self._start + self._predicted(x)).float()
+    def _sums(self, x: Tensor) -> Tensor:
+        return self._predicted(x)
 
     def _predicted(self, x: Tensor, **which: int) -> Tensor:
         """The sum of the trees, float64 [N, C]."""
@@ -165,44 +151,12 @@ class _LightGBM(Boosted):
         )
         return torch.from_numpy(np.ascontiguousarray(raw)).view(-1, self.num_outputs)
 
-    def state(self) -> dict[str, np.ndarray]:
-        """LightGBM's own text format, which holds no code, as bytes; and the start."""
-        text = np.frombuffer(self._booster.model_to_string().encode(), dtype=np.uint8)
-        return {"text": text, "start": self._start.numpy()}
-
-    def load_state(self, arrays: dict[str, np.ndarray]) -> None:
-        """Raises ValueError for trees that do not belong to this model."""
-        text, start = arrays["text"], arrays["start"]
-        if text.dtype != np.uint8 or text.ndim != 1:
-            raise ValueError(f"the trees' text is {text.dtype} {list(text.shape)}, expected bytes")
-        if start.dtype != np.float64 or start.shape != (self.num_outputs,):
-            raise ValueError(f"the start has shape {list(start.shape)}, not [{self.num_outputs}]")
-        if not np.isfinite(start).all():
-            raise ValueError("the start is NaN or infinite")
-        self._load(text.tobytes().decode())
-        self._start = torch.from_numpy(start.copy())
-
-    def onnx_graph(self) -> Any:
-        """The start and the trees as an ONNX model, from ``features`` [N, F] to ``scores``
-        [N, C]."""
-        from rarelab.boosting.text_trees import text_trees
-        from rarelab.models.tree_graph import tree_graph
-
-        if self._booster is None:
-            raise RarelabError("model lightgbm: a graph was requested before the fit")
-        start = self._start.numpy()
-        outputs = [[(column, 1.0)] for column in range(self.num_outputs)]
-        return tree_graph(text_trees(self._booster.model_to_string(), start), outputs, start)
-
-    def _load(self, text: str) -> None:
+    def _read(self, text: str) -> tuple[Any, int, int]:
         booster = self._library.Booster(model_str=text)
-        found = booster.num_feature(), booster.num_model_per_iteration()
-        if found != (self.in_features, self.num_outputs):
-            raise ValueError(
-                f"the trees read {found[0]} features and give {found[1]} scores, not "
-                f"{self.in_features} and {self.num_outputs}"
-            )
-        self._booster = booster
+        return booster, booster.num_feature(), booster.num_model_per_iteration()
+
+    def _plain_trees(self) -> PlainTrees:
+        return text_trees(self._booster.model_to_string(), self._start.numpy())
 
 
 @final
@@ -248,8 +202,3 @@ def _lightgbm() -> Any:
             "libomp)"
         ) from error
     return lightgbm
-
-
-def _check(name: str, value: object, valid: bool, expected: str) -> None:
-    if not valid:
-        raise RequestError(f"model lightgbm: {name} must be {expected}, found {value!r}")
