@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import xgboost
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -21,7 +22,16 @@ from sklearn.preprocessing import StandardScaler
 import rarelab
 from cases import CASES
 from rarelab import losses
-from rarelab.boosting import LightGBM, LightGBMLogLoss, objective, prior
+from rarelab.boosting import (
+    LightGBM,
+    LightGBMLambdaRank,
+    LightGBMLogLoss,
+    XGBoost,
+    XGBoostLogLoss,
+    XGBoostRanking,
+    objective,
+    prior,
+)
 from rarelab.boosting.gradient import FLOOR, TINY, shares, slope
 from rarelab.data.splits import Table
 from rarelab.errors import RarelabError, RequestError
@@ -37,6 +47,15 @@ from test_resume import IDENTITY, StopAfter, Stopped, assert_same
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BOTH = [LightGBM, LightGBMLogLoss]
+PAIRS = [(LightGBM, LightGBMLogLoss, 1e-6), (XGBoost, XGBoostLogLoss, 1e-5)]
+SMALL = {
+    "lightgbm": {"num_leaves": 7, "min_data_in_leaf": 10, "lambda_l2": 1.0},
+    "xgboost": {"max_depth": 3, "reg_lambda": 1.0},
+}
+SAMPLING = {
+    "lightgbm": ("feature_fraction", "bagging_fraction"),
+    "xgboost": ("colsample_bytree", "subsample"),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -57,8 +76,7 @@ def table(rows: int = 1500, classes: int = 2, seed: int = 0, weighted: bool = Fa
 
 
 def booster(cls: type = LightGBM, outputs: int = 1, **options: Any) -> Any:
-    small = {"num_iterations": 12, "num_leaves": 7, "min_data_in_leaf": 10, "lambda_l2": 1.0}
-    return cls(6, outputs, **{**small, **options})
+    return cls(6, outputs, **{"num_iterations": 12, **SMALL[cls.library], **options})
 
 
 def blended(outputs: int = 1, temperature: float = 0.5) -> losses.LossWarmupWrapper:
@@ -255,32 +273,41 @@ def test_an_objective_refuses_labels_and_scores_of_more_than_two_classes() -> No
 # Models grown in rounds.
 
 
+@pytest.mark.parametrize(("cls", "reference", "within"), PAIRS)
 @pytest.mark.parametrize(("outputs", "rounds"), [(1, 200), (3, 40)])
-def test_a_custom_log_loss_gives_lightgbms_own_scores(
-    tmp_path: Path, outputs: int, rounds: int
+def test_a_custom_log_loss_gives_the_librarys_own_scores(
+    tmp_path: Path, cls: type, reference: type, within: float, outputs: int, rounds: int
 ) -> None:
     scores = []
-    for cls in BOTH:
-        model = booster(cls, outputs, num_iterations=rounds, early_stopping_round=None)
-        (tmp_path / cls.__name__).mkdir()
-        fit(tmp_path / cls.__name__, model, losses.plain_loss(outputs))
+    for made in (cls, reference):
+        model = booster(made, outputs, num_iterations=rounds, early_stopping_round=None)
+        (tmp_path / made.__name__).mkdir()
+        fit(tmp_path / made.__name__, model, losses.plain_loss(outputs))
         model.keep(rounds)
         scores.append(model.scores(table(500, seed=1).x))
     assert scores[0].shape == (500, outputs) and float(scores[0].std()) > 1
-    assert torch.allclose(*scores, rtol=0, atol=1e-6)
+    assert torch.allclose(*scores, rtol=0, atol=within)
 
 
 @pytest.mark.parametrize(
     ("cls", "outputs", "sampling"),
-    [(LightGBM, 1, 0.5), (LightGBM, 3, 1.0), (LightGBMLogLoss, 1, 0.5), (LightGBMLogLoss, 3, 1.0)],
+    [
+        *[(LightGBM, 1, 0.5), (LightGBM, 3, 1.0), (LightGBMLogLoss, 1, 0.5)],
+        *[(LightGBMLogLoss, 3, 1.0), (LightGBMLambdaRank, 1, 0.5), (XGBoost, 1, 0.5)],
+        *[(XGBoost, 3, 0.5), (XGBoostLogLoss, 3, 0.5), (XGBoostRanking, 1, 0.5)],
+    ],
 )
 def test_a_stopped_run_resumes_to_the_same_bits(
     tmp_path: Path, cls: type, outputs: int, sampling: float
 ) -> None:
     def grown(name: str, keeper: Checkpoints | None = None) -> dict[str, Any]:
         (tmp_path / name).mkdir(exist_ok=True)
-        model = booster(cls, outputs, feature_fraction=sampling, bagging_fraction=sampling)
-        rows, selection = fit(tmp_path / name, model, blended(outputs), keeper)
+        model = booster(cls, outputs, **dict.fromkeys(SAMPLING[cls.library], sampling))
+        weighted = cls is not XGBoostRanking
+        rows, selection = fit(
+            *(tmp_path / name, model, blended(outputs), keeper),
+            train=table(classes=max(2, outputs), weighted=weighted),
+        )
         state = selection.state_dict()
         model.keep(state["best_state"]["steps"])
         return {"rows": rows, "best": state, "scores": model.scores(table(500, seed=2).x)}
@@ -299,11 +326,12 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     assert_same(grown("stopped", checkpoints(folder)), expected)
 
 
-def test_one_thread_and_two_give_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cls", [LightGBM, XGBoost])
+def test_one_thread_and_two_give_the_same_bits(tmp_path: Path, cls: type) -> None:
     found = []
     for threads in (1, 2):
         (tmp_path / str(threads)).mkdir()
-        model = booster(num_iterations=8)
+        model = booster(cls, num_iterations=8)
         with limited_threads(threads):
             rows, _ = fit(tmp_path / str(threads), model, blended())
             model.keep(8)
@@ -379,6 +407,32 @@ def test_a_run_is_recorded_scored_and_reproduced(home: Path, capsys: pytest.Capt
     assert reproduce(run.directory.name, home) == 0
 
 
+def test_an_objective_is_xgboosts_own_log_loss() -> None:
+    rows = table(weighted=True)
+    x, y, weight = rows.x.numpy(), rows.y.numpy(), rows.sample_weight
+    assert weight is not None
+    data = xgboost.DMatrix(x, label=y, weight=weight.numpy())
+    start = prior(y, weight)
+    shared = {"max_depth": 3, "eta": 0.1, "nthread": 1, "verbosity": 0}
+    own = {**shared, "objective": "binary:logistic", "base_score": float(1 / (1 + np.exp(-start)))}
+    expected = xgboost.train(own, data, 200).predict(data, output_margin=True)
+    alone = xgboost.train({**shared, "base_score": 0}, data, 200, obj=objective("bce"))
+    found = alone.predict(data, output_margin=True) + start
+    assert np.ptp(expected) > 5
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_ranking_references_learn_and_refuse_what_they_cannot_use(tmp_path: Path) -> None:
+    for cls in (XGBoostRanking, LightGBMLambdaRank):
+        (tmp_path / cls.__name__).mkdir()
+        rows, _ = fit(
+            tmp_path / cls.__name__, booster(cls), losses.BinaryCrossEntropy(), train=table()
+        )
+        assert rows[-1]["val/aucpr"] > 0.2
+    with pytest.raises(RequestError, match=r"dataset\.sample_weight: XGBoost weighs queries"):
+        booster(XGBoostRanking).begin(table(weighted=True), seed=0)
+
+
 def test_a_run_on_lightgbms_own_loss_ignores_the_loss() -> None:
     small = ["dataset=digits8", "model=lightgbm_logloss", "model.num_iterations=5", "tracking=none"]
     run = rarelab.train(small)
@@ -396,6 +450,13 @@ def test_a_run_on_lightgbms_own_loss_ignores_the_loss() -> None:
         (["model.num_leaves=1"], "model lightgbm: num_leaves must be 2 to 131072, found 1"),
         (["model.lambda_l2=-1"], "lambda_l2 must be at least 0"),
         (["model.num_iterations=20", "trainer.max_epochs=5"], "leave no round at the final"),
+        (["model=xgboost", "model.max_depth=0"], "model xgboost: max_depth must be 1 to 30"),
+        (["model=xgboost_rank", "model.objective=rank:mop"], "did you mean 'rank:map'"),
+        (
+            ["model=xgboost_rank", "dataset=longtail_toy"],
+            "num_outputs must be 1: it ranks two classes",
+        ),
+        (["model=lightgbm_lambdarank", "model.rows_per_query=20000"], "must be 2 to 10000"),
     ],
 )
 def test_a_wrong_request_is_refused_before_anything_runs(
@@ -406,28 +467,38 @@ def test_a_wrong_request_is_refused_before_anything_runs(
     assert not (home / "runs").exists()
 
 
-def test_a_missing_system_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("cls", "missing", "said"),
+    [
+        (LightGBM, "libgomp.so.1: cannot open shared object file", "apt-get install libgomp1"),
+        (XGBoost, "No module named 'xgboost'", "pip install xgboost-cpu, which is small"),
+    ],
+)
+def test_a_missing_library_is_named(
+    monkeypatch: pytest.MonkeyPatch, cls: type, missing: str, said: str
+) -> None:
     original = builtins.__import__
 
     def without(name: str, *rest: Any) -> Any:
-        if name == "lightgbm":
-            raise OSError("libgomp.so.1: cannot open shared object file: No such file or directory")
+        if name == cls.library:
+            raise OSError(missing)
         return original(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(RequestError, match=r"libgomp\.so\.1.*apt-get install libgomp1"):
-        booster()
+    with pytest.raises(RequestError, match=f"{re.escape(missing)}.*{said}"):
+        booster(cls)
 
 
-def test_a_model_as_arrays_gives_the_same_bits_and_refuses_what_is_not_its_own() -> None:
-    model, rows = booster(outputs=3), table(classes=3)
+@pytest.mark.parametrize("cls", [LightGBM, XGBoost])
+def test_a_model_as_arrays_gives_the_same_bits_and_refuses_what_is_not_its_own(cls: type) -> None:
+    model, rows = booster(cls, 3), table(classes=3)
     with pytest.raises(RarelabError, match="before the fit"):
         model.scores(rows.x)
     model.begin(rows, seed=0)
     for _ in range(4):
         model.grow(lambda scores: slope([(1.0, losses.CrossEntropy(3))], scores, rows.y))
     model.keep(3)
-    again, state = booster(outputs=3), model.state()
+    again, state = booster(cls, 3), model.state()
     again.load_state(state)
     assert torch.equal(again.scores(rows.x), model.scores(rows.x))
     for wrong, said in (
@@ -436,14 +507,14 @@ def test_a_model_as_arrays_gives_the_same_bits_and_refuses_what_is_not_its_own()
         ({**state, "start": state["start"] * np.nan}, "NaN or infinite"),
     ):
         with pytest.raises(ValueError, match=said):
-            booster(outputs=3).load_state(wrong)
+            booster(cls, 3).load_state(wrong)
     with pytest.raises(ValueError, match="read 6 features and give 3 scores, not 6 and 4"):
-        booster(outputs=4).load_state({**state, "start": np.zeros(4)})
+        booster(cls, 4).load_state({**state, "start": np.zeros(4)})
 
 
-@pytest.mark.parametrize("cls", BOTH)
+@pytest.mark.parametrize("cls", [*BOTH, XGBoost, XGBoostLogLoss])
 @pytest.mark.parametrize("classes", [2, 3])
-def test_the_onnx_graph_gives_lightgbms_scores(cls: type, classes: int) -> None:
+def test_the_onnx_graph_gives_the_boosters_scores(cls: type, classes: int) -> None:
     rows, outputs = table(classes=classes), 1 if classes == 2 else classes
     loss = losses.plain_loss(outputs)
     model = booster(cls, outputs)

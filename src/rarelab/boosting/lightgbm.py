@@ -68,9 +68,7 @@ class _LightGBM(Boosted):
 
     def begin(self, train: Rows, seed: int, done: int = 0, grown: str | None = None) -> None:
         """Its own objective starts again where its draws cannot be skipped: the bits are equal."""
-        labels = train.y.numpy()
-        weight = None if train.sample_weight is None else train.sample_weight.numpy()
-        self._data = self._library.Dataset(train.x.numpy(), label=labels, weight=weight)
+        self._data = self._dataset(train, seed)
         self._parameters = {**self._options, "seed": seed % 2**31, **self._own_objective()}
         self._parameters["num_threads"] = torch.get_num_threads()
         if self.takes_loss:
@@ -80,6 +78,10 @@ class _LightGBM(Boosted):
             self._first = self._library.Booster(model_str=grown)
         for _ in range(done if self._sampled else 0):
             self._update(_flat)
+
+    def _dataset(self, train: Rows, _: int) -> Any:
+        weight = None if train.sample_weight is None else train.sample_weight.numpy()
+        return self._library.Dataset(train.x.numpy(), label=train.y.numpy(), weight=weight)
 
     def grow(self, objective: Objective) -> None:
         before = self.steps
@@ -184,6 +186,74 @@ class LightGBMLogLoss(_LightGBM):
     those of :class:`LightGBM`, but loss, schedule and optimiser do not apply."""
 
     takes_loss: ClassVar[bool] = False
+
+
+@final
+class LightGBMLambdaRank(_LightGBM):
+    """LightGBM on its own ranking objective, as a reference.
+
+    LightGBM ranks at most 10 000 rows against each other, so the training rows are shuffled and cut
+    into queries of ``rows_per_query``. truncation_level: only pairs with a row among the so many
+    that rank highest in their query count. The scores are no log-odds. Parameters, selection and
+    early stopping are those of :class:`LightGBM`, but loss, schedule and optimiser do not apply.
+
+    Raises RequestError, beyond those of :class:`LightGBM`, for more than two classes.
+
+    Source: Burges, From RankNet to LambdaRank to LambdaMART, MSR-TR-2010-82.
+    """
+
+    takes_loss: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        in_features: int,
+        num_outputs: int,
+        rows_per_query: int = 10_000,
+        truncation_level: int = 30,
+        num_iterations: int = 300,
+        learning_rate: float = 0.1,
+        num_leaves: int = 31,
+        min_data_in_leaf: int = 50,
+        min_sum_hessian_in_leaf: float = 1e-3,
+        lambda_l2: float = 10.0,
+        feature_fraction: float = 0.5,
+        bagging_fraction: float = 0.8,
+        max_bin: int = 255,
+        early_stopping_round: int | None = 60,
+    ) -> None:
+        super().__init__(
+            in_features,
+            num_outputs,
+            num_iterations,
+            learning_rate,
+            num_leaves,
+            min_data_in_leaf,
+            min_sum_hessian_in_leaf,
+            lambda_l2,
+            feature_fraction,
+            bagging_fraction,
+            max_bin,
+            early_stopping_round,
+        )
+        self._check("num_outputs", num_outputs, num_outputs == 1, "1: it ranks two classes")
+        self._check("rows_per_query", rows_per_query, 2 <= rows_per_query <= 10_000, "2 to 10000")
+        self._check("truncation_level", truncation_level, truncation_level >= 1, "at least 1")
+        self._options["lambdarank_truncation_level"] = truncation_level
+        self._rows_per_query = rows_per_query
+
+    def _dataset(self, train: Rows, seed: int) -> Any:
+        rows = np.random.default_rng(seed).permutation(len(train.y))
+        queries = -(-len(rows) // self._rows_per_query)
+        weight = None if train.sample_weight is None else train.sample_weight.numpy()[rows]
+        return self._library.Dataset(
+            train.x.numpy()[rows],
+            label=train.y.numpy()[rows],
+            weight=weight,
+            group=[len(part) for part in np.array_split(rows, queries)],
+        )
+
+    def _own_objective(self) -> dict[str, Any]:
+        return {"objective": "lambdarank"}
 
 
 def _flat(scores: np.ndarray, _: Any) -> tuple[np.ndarray, np.ndarray]:

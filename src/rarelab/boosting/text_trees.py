@@ -1,6 +1,8 @@
-"""LightGBM's text format, read as plain trees."""
+"""The text formats of LightGBM and XGBoost, read as plain trees."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +33,42 @@ def text_trees(text: str, start: NDArray[np.float64]) -> PlainTrees:
     """
     trees = list(_blocks(text)) or [{"leaf_value": "0"}] * len(start)
     splits = [len(tree.get("split_feature", "").split()) for tree in trees]
-    sizes = np.array([2 * n + 1 for n in splits])
-    roots = np.cumsum(sizes) - sizes
-    parts = [_nodes(*numbered) for numbered in zip(trees, splits, roots.tolist(), strict=True)]
+    sizes = [2 * n + 1 for n in splits]
+    parts = [_nodes(*tree) for tree in zip(trees, splits, _roots(sizes), strict=True)]
+    return _joined(parts, sizes, max(splits), start)
+
+
+def json_trees(text: str, start: NDArray[np.float64]) -> PlainTrees:
+    """The trees of XGBoost's JSON.
+
+    XGBoost goes left below a threshold, which is a float32; a row that equals it goes right, so
+    the threshold becomes the float32 below.
+
+    Args:
+        text: a model in XGBoost's JSON, of one score or one tree for each of C scores in a round.
+        start: the score before the first tree, [C]; the trees come by round, then by class.
+
+    Raises:
+        RarelabError: a split is on categories; this package grows none.
+    """
+    trees = json.loads(text)["learner"]["gradient_booster"]["model"]["trees"]
+    trees = trees or [_LEAF] * len(start)
+    sizes = [len(tree["left_children"]) for tree in trees]
+    parts = [_of_json(*tree) for tree in zip(trees, _roots(sizes), strict=True)]
+    return _joined(parts, sizes, max(sizes) // 2, start)
+
+
+def _roots(sizes: Sequence[int]) -> list[int]:
+    return (np.cumsum(sizes) - sizes).tolist()
+
+
+def _joined(
+    parts: Sequence[tuple[NDArray, ...]],
+    sizes: Sequence[int],
+    longest: int,
+    start: NDArray[np.float64],
+) -> PlainTrees:
+    """The arrays of all trees, in which no path has more than ``longest`` splits."""
     feature, threshold, missing_left, left, right, value = map(
         np.concatenate, zip(*parts, strict=True)
     )
@@ -44,8 +79,8 @@ def text_trees(text: str, start: NDArray[np.float64]) -> PlainTrees:
         left=left,
         right=right,
         value=value,
-        roots=roots,
-        depth=np.array([max(splits)]),  # no path is longer
+        roots=np.array(_roots(sizes)),
+        depth=np.array([longest]),
         baseline=start,
         classes_=np.arange(max(2, len(start))),
     )
@@ -81,6 +116,30 @@ def _nodes(tree: dict[str, str], splits: int, root: int) -> tuple[NDArray, ...]:
         np.append(gap_left, np.zeros(leaves, dtype=bool)),
         *children,
         np.append(np.zeros(splits), value),
+    )
+
+
+_LEAF: Mapping[str, Any] = {
+    **{"left_children": [-1], "right_children": [-1], "default_left": [0], "split_type": [0]},
+    **{"split_indices": [0], "split_conditions": [0.0]},
+}
+"""A tree of XGBoost's without a split, which adds nothing."""
+
+
+def _of_json(tree: Mapping[str, Any], root: int) -> tuple[NDArray, ...]:
+    """The arrays of PlainTrees for one tree of XGBoost's, whose nodes begin at ``root``."""
+    if any(tree["split_type"]):
+        raise RarelabError("model xgboost: a split is on categories")
+    left, right = (np.array(tree[side]) for side in ("left_children", "right_children"))
+    leaf, itself = left < 0, root + np.arange(len(left))
+    value = np.array(tree["split_conditions"], dtype=np.float32)  # of a leaf: what it adds
+    return (
+        np.where(leaf, 0, tree["split_indices"]),
+        np.where(leaf, 0, np.nextafter(value, np.float32(-np.inf))).astype(np.float64),
+        ~leaf & np.array(tree["default_left"], dtype=bool),
+        np.where(leaf, itself, root + left),
+        np.where(leaf, itself, root + right),
+        np.where(leaf, value, 0).astype(np.float64),
     )
 
 

@@ -1,6 +1,7 @@
 """The identity of a job: its resolved configuration, its code and its data."""
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -32,8 +33,11 @@ editing them changes no recorded number."""
 _LEFT_OUT = tuple(f"{name}." for name in _NOT_FOLLOWED)
 
 _LIBRARIES = ("torch", "numpy", "scipy", "pandas", "scikit-learn")
-_ONLY_FOR = {"rarelab.boosting.lightgbm": "lightgbm"}
-"""Module -> the library that counts for jobs that use it."""
+_ONLY_FOR = {
+    "rarelab.boosting.lightgbm": ("lightgbm",),
+    "rarelab.boosting.xgboost": ("xgboost", "xgboost-cpu"),
+}
+"""Module -> the library that counts for jobs that use it, by the names of its distributions."""
 
 
 def signature(cfg: DictConfig | Mapping[str, Any]) -> str:
@@ -78,9 +82,18 @@ def code_modules(targets: Iterable[str]) -> dict[str, str]:
         if name not in modules and _is_followed(name):
             modules[name] = hashlib.sha256(_source(name)).hexdigest()
             pending += _imports(name)
-    used = (*_LIBRARIES, *(name for module, name in _ONLY_FOR.items() if module in modules))
-    libraries = {f"{name} (version)": importlib.metadata.version(name) for name in used}
+    used = [(name,) for name in _LIBRARIES]
+    used += [names for module, names in _ONLY_FOR.items() if module in modules]
+    libraries = {f"{names[0]} (version)": _version(*names) for names in used}
     return dict(sorted(modules.items())) | libraries
+
+
+def _version(*names: str) -> str:
+    """The version of the first distribution that is installed."""
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return "not installed"
 
 
 def targets_in(cfg: DictConfig | Mapping[str, Any]) -> list[str]:

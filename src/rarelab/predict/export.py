@@ -155,7 +155,7 @@ def model_graph(scorer: Scorer, in_features: int) -> Any:
     else:
         raise RequestError(
             f"{type(model).__name__} has no ONNX form (rarelab.models.Exportable); networks,"
-            " hist_gradient_boosting and lightgbm have"
+            " hist_gradient_boosting, lightgbm and xgboost have"
         )
     return graph
 

@@ -42,7 +42,7 @@ _TRACKER = {"_target_": "rarelab.tracking.MlflowSink", "home": None, "figures": 
 def refit(name: str, home: Path, uri: str | None = None, allow: Sequence[str] = ()) -> Outcome:
     """Train a finished run's configuration on its train, validation and test rows together.
 
-    A network trains for as many epochs, and LightGBM grows for as many rounds, as the run's best
+    A network trains for as many epochs, and a booster grows for as many rounds, as the run's best
     had, under the same schedules; ``hist_gradient_boosting`` fits as many rounds. A scikit-learn
     classifier is fitted with the same options and makes its scores the same way. The
     preprocessing, the alert thresholds and the calibration stay the run's own: no rows are left to
