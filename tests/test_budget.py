@@ -91,13 +91,27 @@ def test_anything_else_is_refused_in_one_line(value: object, message: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("value", "level"),
+    [
+        (0.02, 0.02),
+        ({"alerts": 37, "per": "10000 rows"}, 0.0037),
+        ({"alerts": 1, "per": "3 rows"}, None),
+        ({"alerts": 2.5, "per": "day"}, None),
+    ],
+)
+def test_a_budget_is_written_as_it_is_read(value: object, level: float | None) -> None:
+    (found,) = budgets(value)
+    assert found.value == value and found.level == level
+
+
+@pytest.mark.parametrize(
     ("parameters", "expected"),
     [
         ({}, None),
         ({"budget": "0.02"}, Budget(Fraction(1, 50))),
         ({"budget": "[0.02, 0.005]"}, Budget(Fraction(1, 50))),
-        ({"budget.alerts": "37", "budget.per": "10000 rows"}, Budget(Fraction(37, 10_000))),
-        ({"budget.alerts": "100", "budget.per": "day"}, Budget(Fraction(100), daily=True)),
+        ({"budget.alerts": "37", "budget.per": "10000 rows"}, Budget(Fraction(37), 10_000)),
+        ({"budget.alerts": "100", "budget.per": "day"}, Budget(Fraction(100), None)),
     ],
 )
 def test_a_run_says_its_budget(parameters: dict[str, str], expected: Budget | None) -> None:

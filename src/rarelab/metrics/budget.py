@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -19,25 +19,64 @@ _EXPECTED = (
 _EXPECTED_PER = "expected 'N rows', such as '10000 rows', or day"
 
 
-@dataclass(frozen=True)
-class Budget:
-    """So many alerts per row or, if ``daily``, per day. Equal budgets may be worded differently.
+DAYS = "rarelab.days"
+"""The key of the metadata of ``predictions.parquet`` that says how many days each split spans."""
 
-    The rate is exact: 37 alerts per 10 000 rows are 0.0037 of the rows, and of 10 000 rows 37.
+
+@dataclass(frozen=True, eq=False)
+class Budget:
+    """So many alerts per so many rows, or per day if ``per`` is None; a share of the rows is so
+    many alerts per row.
+
+    Numbers are exact: 37 alerts per 10 000 rows are 0.0037 of the rows, and of 10 000 rows 37.
+    Budgets that allow equally many alerts of any rows are equal.
     """
 
-    rate: Fraction
-    daily: bool = False
-    words: str = field(default="", compare=False)
+    count: Fraction
+    per: int | None = 1
+
+    def __eq__(self, other: object) -> bool:
+        same = isinstance(other, Budget) and self.daily == other.daily
+        return same and self.rate == other.rate
+
+    def __hash__(self) -> int:
+        return hash((self.rate, self.daily))
 
     def __str__(self) -> str:
         """``2 %``, ``37 alerts per 10,000 rows`` or ``100 alerts a day``."""
-        return self.words or f"{_shown(100 * self.rate)} %"
+        if self.per == 1:
+            return f"{_shown(100 * self.count)} %"
+        count = f"{_shown(self.count)} alert{'' if self.count == 1 else 's'}"
+        return f"{count} a day" if self.per is None else f"{count} per {self.per:,} rows"
+
+    @property
+    def daily(self) -> bool:
+        return self.per is None
+
+    @property
+    def rate(self) -> Fraction:
+        """Alerts per row, or per day."""
+        return self.count / (self.per or 1)
 
     @property
     def share(self) -> float | None:
         """The share of the rows; None if it depends on how many rows a day has."""
         return None if self.daily else float(self.rate)
+
+    @property
+    def level(self) -> float | None:
+        """The level at which a recall or precision ``at_q`` is the one at this budget, of any rows;
+        None if no decimal number is exactly that (1 of 3 rows), or the budget is per day."""
+        exact = self.share is not None and Fraction(repr(self.share)) == self.rate
+        return self.share if exact else None
+
+    @property
+    def value(self) -> Any:
+        """The value of the configuration that :func:`budgets` reads as this."""
+        if self.per == 1:
+            return self.share
+        count = int(self.count) if self.count.denominator == 1 else float(self.count)
+        return {"alerts": count, "per": "day" if self.per is None else f"{self.per} rows"}
 
     def alerts(self, rows: int, days: int | None = None) -> int:
         """How many of N rows, of so many days, may alert: ⌈rate · N⌉ or ⌈rate · days⌉, at most N.
@@ -85,7 +124,7 @@ def _of_share(share: Any, key: str, value: Any) -> Budget:
     rate = _number(share)
     if rate is None or not 0 < rate < 1:
         raise RequestError(f"{key}={_typed(value)}: {_EXPECTED.replace('budget.', f'{key}.')}")
-    return Budget(rate, words=f"{_shown(100 * rate)} %")
+    return Budget(rate)
 
 
 def _capacity(value: Mapping[Any, Any], key: str) -> tuple[Budget, ...]:
@@ -100,21 +139,20 @@ def _capacity(value: Mapping[Any, Any], key: str) -> tuple[Budget, ...]:
         return ()
     if alerts is None:
         raise RequestError(f"{key}.alerts: missing; expected how many rows may alert per {per}")
-    rate = _number(alerts)
-    if rate is None or rate <= 0:
+    count = _number(alerts)
+    if count is None or count <= 0:
         raise RequestError(f"{key}.alerts={_typed(alerts)}: expected a number above 0")
-    count = f"{_shown(rate)} alert{'' if rate == 1 else 's'}"
     if per is None:
         raise RequestError(f"{key}.per: missing beside {key}.alerts; {_EXPECTED_PER}")
     if per == "day":
-        return (Budget(rate, daily=True, words=f"{count} a day"),)
+        return (Budget(count, None),)
     found = _ROWS.fullmatch(str(per))
     rows = int(re.sub("[ _,]", "", found[1])) if found else 0
     if not rows:
         raise RequestError(f"{key}.per={per}: {_EXPECTED_PER}")
-    if rate >= rows:
+    if count >= rows:
         raise RequestError(f"{key}.alerts={_typed(alerts)}: expected fewer than the {rows:,} rows")
-    return (Budget(rate / rows, words=f"{count} per {rows:,} rows"),)
+    return (Budget(count, rows),)
 
 
 def _number(value: Any) -> Fraction | None:
