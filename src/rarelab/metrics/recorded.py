@@ -63,7 +63,7 @@ def evaluate(
         raise ValueError(f"{len(classes)} class names for {scores.shape[1]} columns of logits")
     groups = _groups_of_classes(logits, targets)
     alerts = budgets[0].alerts(len(scores), days) if budgets else None
-    metrics = dict(rankings("test", alerts)) | _at_further(budgets[1:])
+    metrics = dict(rankings("test", alerts)) | _at_further(budgets)
     found = {name: _macro(groups, metric) for name, metric in metrics.items()}
     found |= calibration_errors(probabilities_of(scores), positives)
     if bootstrap_samples:
@@ -113,13 +113,16 @@ def reported(
     return metric(own[view]) if view in own else None
 
 
+def places(budgets: Sequence[Budget]) -> list[tuple[Budget, str]]:
+    """Each budget with the end of the keys of what is recorded at it: ``at_budget`` of the first,
+    ``at_q/SHARE`` of the others."""
+    return [(b, f"at_q/{b.share}" if place else "at_budget") for place, b in enumerate(budgets)]
+
+
 def _at_further(budgets: Sequence[Budget]) -> dict[str, Callable[[TieGroups], float]]:
-    """Recall and precision at the shares of further budgets."""
-    return {
-        f"{kind}_at_q/{budget.share}": reporting(f"test/{kind}_at_q/{budget.share}")
-        for budget in budgets
-        for kind in ("recall", "precision")
-    }
+    """Recall and precision at the budgets after the first."""
+    names = [f"{k}_{place}" for _, place in places(budgets)[1:] for k in ("recall", "precision")]
+    return {name: reporting(f"test/{name}") for name in names}
 
 
 def calibration_errors(probabilities: Tensor, positives: Tensor) -> dict[str, float]:

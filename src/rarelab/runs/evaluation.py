@@ -19,7 +19,7 @@ from rarelab.metrics.calibration import Method, fit, scarce
 from rarelab.metrics.budget import DAYS, Budget
 from rarelab.metrics.costs import Matrix, expected_cost
 from rarelab.metrics.curves import curves
-from rarelab.metrics.recorded import at_budget
+from rarelab.metrics.recorded import at_budget, places
 from rarelab.metrics.reliability import reliability
 from rarelab.metrics.table import best_key
 from rarelab.training.history import read_rows
@@ -73,7 +73,13 @@ def evaluate_and_write(
     metrics = evaluate(logits, targets, classes=classes, bootstrap_seed=seed, **asked)
     found = curves(logits, targets, classes=classes)
     if budgets:
-        found["at_budget"] = [_point(budget, metrics, len(targets)) for budget in budgets]
+        found["at_budget"] = [
+            {
+                "share": budget.alerts(len(targets), days.get("test")) / len(targets),
+                "recall": metrics[f"test/recall_{place}"],
+            }
+            for budget, place in places(budgets)
+        ]
         metrics |= _at_budget(directory, budgets[0], scored["val"], days.get("val"))
     probabilities = {"as scored": probabilities_of(logits)}
     if calibration != "none":
