@@ -88,8 +88,7 @@ class Run:
         return {
             key: value
             for key, value in self.params.items()
-            if key not in (*NOT_OF_AN_ARM, *self.within)
-            and key.partition(".")[0] not in left_out
+            if key not in (*NOT_OF_AN_ARM, *self.within) and key.partition(".")[0] not in left_out
         }
 
     @cached_property

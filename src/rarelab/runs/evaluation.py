@@ -15,8 +15,8 @@ from torch import Tensor
 
 from rarelab.figures.run import run_figures
 from rarelab.metrics import calibration_errors, evaluate, one_vs_rest, probabilities_of
-from rarelab.metrics.calibration import Method, fit, scarce
 from rarelab.metrics.budget import DAYS, Budget
+from rarelab.metrics.calibration import Method, fit, scarce
 from rarelab.metrics.costs import Matrix, expected_cost
 from rarelab.metrics.curves import curves
 from rarelab.metrics.recorded import at_budget, places

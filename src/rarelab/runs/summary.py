@@ -13,9 +13,7 @@ _ROWS = [row for row in TABLE if Place.RUN in row.shown]
 _ERRORS = [row for row in TABLE if row.probability]
 
 
-def test_table(
-    metrics: Mapping[str, float], splits: Splits, budgets: Sequence[Budget] = ()
-) -> str:
+def test_table(metrics: Mapping[str, float], splits: Splits, budgets: Sequence[Budget] = ()) -> str:
     """Test AUCPR with its bootstrap interval and chance level, AUROC, and the alert budgets: the
     fixed levels, and those asked for.
 
