@@ -9,8 +9,12 @@ import numpy as np
 from rarelab.compare.arms import DataSet
 from rarelab.compare.contrast import Contrast, Finding
 from rarelab.errors import RequestError, nearest
+from rarelab.metrics.budget import Budget
+from rarelab.records.load import Run
 
 _RECALL = "test/recall_at_q/"
+_AT_BUDGET = "test/recall_at_budget"
+ALERTS = "test/alerts_at_budget"
 
 
 @dataclass(frozen=True)
@@ -63,12 +67,22 @@ class Monthly:
     saved: tuple[float, float, float] | None
 
 
-def recall_key(budget: float) -> str:
+def recall_key(budget: Budget) -> str:
     """The key of recall at ``budget``, as runs record it."""
-    return f"{_RECALL}{float(budget)}"
+    return _AT_BUDGET if budget.level is None else f"{_RECALL}{budget.level}"
 
 
-def recall_metric(data_sets: Sequence[DataSet], budget: float) -> str:
+def share_of(budget: Budget, runs: Sequence[Run]) -> float | None:
+    """The share of the test rows that a budget allows; None if it depends on how many rows a day
+    has, and no run says that."""
+    if budget.share is not None:
+        return budget.share
+    counted = [run for run in runs if ALERTS in run.metrics and "rarelab.rows" in run.tags]
+    shares = [r.metrics[ALERTS] / int(r.tags["rarelab.rows"].split("/")[-1]) for r in counted]
+    return float(np.mean(shares)) if shares else None
+
+
+def recall_metric(data_sets: Sequence[DataSet], budget: Budget) -> str:
     """The name of the recorded recall metric at ``budget``.
 
     Raises:
@@ -79,11 +93,16 @@ def recall_metric(data_sets: Sequence[DataSet], budget: float) -> str:
         raise RequestError(
             "costs: false alerts and misses need a binary task, this one has several classes"
         )
+    if budget.level is None:
+        if not any(_AT_BUDGET in run.metrics for run in runs):
+            raise RequestError(f"budget: no run has recall at {budget}, or kept its predictions")
+        return _AT_BUDGET
     known = {key.removeprefix(_RECALL) for r in runs for key in r.metrics if _RECALL in key}
     by_value = {float(text): text for text in known}
-    if budget not in by_value:
-        raise RequestError(f"budget={budget:g}: not recorded; {nearest(f'{budget:g}', known)}")
-    return _RECALL + by_value[budget]
+    level = budget.level
+    if level not in by_value:
+        raise RequestError(f"budget={level:g}: not recorded; {nearest(f'{level:g}', known)}")
+    return _RECALL + by_value[level]
 
 
 def monthly(data: DataSet, finding: Finding, costs: Costs, budget: float) -> list[Monthly]:

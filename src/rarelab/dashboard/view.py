@@ -22,6 +22,7 @@ ARM = "rarelab.arm"
 """The tag by which the table and the charts group runs (:mod:`rarelab.dashboard.arms`)."""
 
 METRIC_COLUMNS = shown(Place.COLUMN)
+"""The columns of every experiment."""
 ORDER = "test/aucpr"
 _CURVE = "curve/"
 _BY_BUDGET = "curve/recall_at_q"
@@ -82,9 +83,10 @@ def state(runs: Sequence[Recorded], arms: Iterable[str]) -> dict[str, Any]:
 
     ``arms``: the values of the tag ``ARM`` whose runs are shown on a click.
     """
+    results = metric_columns(runs)
     columns = [f"params.`{key}`" for key in choices(runs)]
-    columns += [f"tags.`{key}`" for key in METRIC_COLUMNS]
-    widths = {f"tags.`{key}`": 40 + 7 * len(key) for key in METRIC_COLUMNS}
+    columns += [f"tags.`{key}`" for key in results]
+    widths = {f"tags.`{key}`": 40 + 7 * len(key) for key in results}
     collapsed = sorted(set(arms), reverse=True)[:_MAX_COLLAPSED]
     drawn = shown(Place.CHART)
     curves = [key for key in drawn if key.startswith(_CURVE)]
@@ -119,6 +121,11 @@ def state(runs: Sequence[Recorded], arms: Iterable[str]) -> dict[str, Any]:
         "compareRunCharts": charts,
         "compareRunSections": [_section(*section) for section in _SECTIONS],
     }
+
+
+def metric_columns(runs: Sequence[Recorded]) -> list[str]:
+    """The metrics that are columns; those at the budget if any run has one."""
+    return shown(Place.COLUMN, {key for run in runs for key in run.metrics})
 
 
 def choices(runs: Sequence[Recorded]) -> list[str]:

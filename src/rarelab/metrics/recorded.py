@@ -7,20 +7,32 @@ from torch import Tensor
 
 from rarelab.metrics import tie_groups as ties
 from rarelab.metrics.bootstrap import bootstrap_interval
+from rarelab.metrics.budget import Budget
 from rarelab.metrics.exact import one_vs_rest, probabilities_of, safe_names
-from rarelab.metrics.table import AUCPR, class_view, errors, rankings, reporting, selecting
+from rarelab.metrics.table import (
+    AUCPR,
+    class_view,
+    errors,
+    is_at_budget,
+    rankings,
+    reporting,
+    selecting,
+)
 from rarelab.metrics.tie_groups import TieGroups, tie_groups
 
 
-def validation_metrics(logits: Tensor, targets: Tensor, select_by: str = AUCPR) -> dict[str, float]:
+def validation_metrics(
+    logits: Tensor, targets: Tensor, select_by: str = AUCPR, alerts: int | None = None
+) -> dict[str, float]:
     """The table's ``val/...`` metrics of one epoch, from logits [N, C] (or [N]) and targets [N],
-    and the one that chooses the epoch if it is at another level.
+    and the one that chooses the epoch if it is at another level; those at the budget if so many of
+    the rows may alert.
 
     One sort per class serves them all. ``targets`` are class indices, with C = 1 they are 0 or 1.
     """
     groups = _groups_of_classes(logits, targets)
-    metrics = {f"val/{name}": metric for name, metric in rankings("val")}
-    metrics.setdefault(select_by, selecting(select_by))
+    metrics = {f"val/{name}": metric for name, metric in rankings("val", alerts)}
+    metrics.setdefault(select_by, selecting(select_by, alerts))
     return {key: _macro(groups, metric) for key, metric in metrics.items()}
 
 
@@ -32,13 +44,17 @@ def evaluate(
     prefix: str = "test",
     bootstrap_seed: int = 0,
     bootstrap_samples: int = 1000,
+    budgets: Sequence[Budget] = (),
+    days: int | None = None,
 ) -> dict[str, float]:
     """Every recorded metric of logits [N, C] (or [N]) and targets [N], keyed ``prefix/...``.
 
     ``classes`` are the names by index (two names in the binary case, C = 1). Multi-class values are
     macro averages over the classes present, plus ``prefix/class/<name>/aucpr``; ``aucpr_lo``
     and ``aucpr_hi`` bound the average. ``prevalence`` is the average precision of a
-    random scorer. ``bootstrap_samples=0`` skips the interval.
+    random scorer. ``bootstrap_samples=0`` skips the interval. The first of ``budgets`` adds the
+    metrics at the budget, the others recall and precision at their shares; ``days`` is how many
+    days the rows span.
 
     Raises ValueError if the shapes or the number of names do not match, or a target is not a class.
     """
@@ -46,7 +62,9 @@ def evaluate(
     if scores.shape[1] > 1 and len(classes) != scores.shape[1]:
         raise ValueError(f"{len(classes)} class names for {scores.shape[1]} columns of logits")
     groups = _groups_of_classes(logits, targets)
-    found = {name: _macro(groups, metric) for name, metric in rankings("test")}
+    alerts = budgets[0].alerts(len(scores), days) if budgets else None
+    metrics = dict(rankings("test", alerts)) | _at_further(budgets)
+    found = {name: _macro(groups, metric) for name, metric in metrics.items()}
     found |= calibration_errors(probabilities_of(scores), positives)
     if bootstrap_samples:
         found["aucpr_lo"], found["aucpr_hi"] = bootstrap_interval(
@@ -58,13 +76,31 @@ def evaluate(
     return {f"{prefix}/{key}": value for key, value in found.items()}
 
 
-def reported(key: str, logits: Tensor, targets: Tensor, *, classes: Sequence[str]) -> float | None:
+def at_budget(logits: Tensor, targets: Tensor, alerts: int) -> dict[str, float]:
+    """The metrics at the budget, by name (``recall_at_budget``), where so many rows may alert."""
+    groups = _groups_of_classes(logits, targets)
+    names = [(name, metric) for name, metric in rankings("test", alerts)]
+    names = [(name, metric) for name, metric in names if is_at_budget(f"test/{name}")]
+    return {name: _macro(groups, metric) for name, metric in names}
+
+
+def reported(
+    key: str,
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    classes: Sequence[str],
+    alerts: int | None = None,
+) -> float | None:
     """A single ranking metric, as :func:`evaluate` records it from the same rows, but at any level
-    in (0, 1), and of one class (``test/class/<name>/...``); None if that is not one of several.
+    in (0, 1), and of one class (``test/class/<name>/...``); None if that is not one of several, or
+    if it is a metric at the budget and it is not known how many rows may alert.
 
     Raises ValueError if there is no such metric.
     """
-    metric, view = reporting(key), class_view(key)
+    metric, view = reporting(key, alerts=alerts), class_view(key)
+    if is_at_budget(key) and alerts is None:
+        return None
     groups = _groups_of_classes(logits, targets)
     if not view:
         return _macro(groups, metric)
@@ -75,6 +111,18 @@ def reported(key: str, logits: Tensor, targets: Tensor, *, classes: Sequence[str
         for name, group in zip(safe_names(classes), groups, strict=True)
     }
     return metric(own[view]) if view in own else None
+
+
+def places(budgets: Sequence[Budget]) -> list[tuple[Budget, str]]:
+    """Each budget with the end of the keys of what is recorded at it: ``at_budget`` of the first,
+    ``at_q/SHARE`` of the others."""
+    return [(b, f"at_q/{b.share}" if place else "at_budget") for place, b in enumerate(budgets)]
+
+
+def _at_further(budgets: Sequence[Budget]) -> dict[str, Callable[[TieGroups], float]]:
+    """Recall and precision at the budgets after the first."""
+    names = [f"{k}_{place}" for _, place in places(budgets)[1:] for k in ("recall", "precision")]
+    return {name: reporting(f"test/{name}") for name in names}
 
 
 def calibration_errors(probabilities: Tensor, positives: Tensor) -> dict[str, float]:

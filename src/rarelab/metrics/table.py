@@ -50,6 +50,8 @@ class Metric:
         probability: computes it from probabilities [N] and positives [N] of one class.
         levels: those at which it is recorded.
         any_level: whether it is recorded, and shown, at the level that a run chose instead.
+        at_budget: whether it is recorded, and shown, only if a run has a budget; ``ranking`` then
+            takes the number of alerts.
         shown: where it is shown, and at which levels.
         label: its name in the run's table.
         margin: a difference that seldom matters, if there is a usual one.
@@ -65,6 +67,7 @@ class Metric:
     shown: Shown = field(default_factory=dict)
     label: str = ""
     margin: float | None = None
+    at_budget: bool = False
 
     @property
     def name(self) -> str:
@@ -97,6 +100,9 @@ TABLE = (
         margin=AUCPR_MARGIN,
     ),
     Metric("best/val_recall_at_q", HIGHER, SHARE, any_level=True, shown=_in(SWEEP, LEDGER)),
+    Metric("best/val_recall_at_budget", HIGHER, SHARE, shown=_in(SWEEP, LEDGER), at_budget=True),
+    Metric("best/val_precision_at_budget", HIGHER, SHARE, at_budget=True),
+    Metric("best/val_alerts_at_budget", NEITHER, at_budget=True),
     Metric("best/warmup_val_aucpr", HIGHER, SHARE, shown=_in(LEDGER)),
     Metric(
         AUCPR,
@@ -107,6 +113,7 @@ TABLE = (
         margin=AUCPR_MARGIN,
     ),
     Metric("val/recall_at_q", HIGHER, SHARE, ranking=ties.recall_in_top, levels=(0.005,)),
+    Metric("val/recall_at_budget", HIGHER, SHARE, ranking=ties.recall_in_first, at_budget=True),
     Metric(
         "test/aucpr",
         HIGHER,
@@ -118,6 +125,29 @@ TABLE = (
     ),
     Metric("test/aucpr_lo", HIGHER, SHARE, shown=_in(COLUMN, LEDGER)),
     Metric("test/aucpr_hi", HIGHER, SHARE, shown=_in(COLUMN, LEDGER)),
+    Metric(
+        "test/recall_at_budget",
+        HIGHER,
+        SHARE,
+        ranking=ties.recall_in_first,
+        shown=_in(SWEEP, COLUMN, LEDGER),
+        at_budget=True,
+    ),
+    Metric(
+        "test/precision_at_budget",
+        HIGHER,
+        SHARE,
+        ranking=ties.precision_in_first,
+        shown=_in(COLUMN),
+        at_budget=True,
+    ),
+    Metric(
+        "test/alerts_at_budget",
+        NEITHER,
+        ranking=ties.alerts_in_first,
+        shown=_in(LEDGER),
+        at_budget=True,
+    ),
     Metric(
         "test/recall_at_q",
         HIGHER,
@@ -253,7 +283,8 @@ def usual_margin(key: str) -> float | None:
 
 
 def shown(place: Place, recorded: Iterable[str] = ()) -> list[str]:
-    """The keys shown at a place, in order; of a metric at any level, those among ``recorded``."""
+    """The keys shown at a place, in order; of a metric at any level or at the budget, those among
+    ``recorded``."""
     chosen = sorted(set(recorded))
     return [
         key
@@ -261,7 +292,7 @@ def shown(place: Place, recorded: Iterable[str] = ()) -> list[str]:
         if place in row.shown
         for key in (
             [key for key in chosen if find(key) is row]
-            if row.any_level
+            if row.any_level or row.at_budget
             else row.keys(row.shown[place])
         )
     ]
@@ -275,12 +306,15 @@ def in_ledger(key: str) -> bool:
     return LEDGER in row.shown and not key.startswith("test/class/")
 
 
-def rankings(split: str) -> Iterator[tuple[str, Callable[[ties.TieGroups], float]]]:
-    """Name and function of each ranking metric of a split.
+def rankings(split: str, alerts: int | None = None) -> Iterator[tuple[str, Ranking]]:
+    """Name and function of each ranking metric of a split; those at the budget if so many of its
+    rows may alert.
 
-    Those without levels come first, then level by level: the order in which they are recorded.
+    Those without levels come first, then level by level, then at the budget: the order in which
+    they are recorded.
     """
-    rows = [row for row in TABLE if row.ranking and row.key.startswith(f"{split}/")]
+    every = [row for row in TABLE if row.ranking and row.key.startswith(f"{split}/")]
+    rows = [row for row in every if not row.at_budget]
     for levels, group in groupby(sorted(rows, key=lambda row: bool(row.levels)), _levels):
         members = list(group)
         for level in levels or (None,):
@@ -290,26 +324,37 @@ def rankings(split: str) -> Iterator[tuple[str, Callable[[ties.TieGroups], float
                     yield row.name, row.ranking
                 else:
                     yield f"{row.name}/{level}", partial(_at, row.ranking, level)
+    for row in every if alerts is not None else ():
+        if row.at_budget and row.ranking is not None:
+            yield row.name, partial(_at, row.ranking, alerts)
 
 
-def selecting(key: str) -> Ranking:
+def selecting(key: str, alerts: int | None = None) -> Ranking:
     """The function of a validation metric that can choose an epoch: one of a row of the table, at
-    any level in (0, 1), written as it is recorded (``0.01``, not ``1e-2``).
+    any level in (0, 1), written as it is recorded (``0.01``, not ``1e-2``), or at the budget, by
+    which so many validation rows may alert.
 
     Raises:
         ValueError: there is no such metric; with what was expected.
     """
-    return _ranking(key, "val/", "expected a validation metric", ())
+    return _ranking(key, "val/", "expected a validation metric", (), alerts)
 
 
-def reporting(key: str, recorded: Iterable[str] = ()) -> Ranking:
+def reporting(key: str, recorded: Iterable[str] = (), alerts: int | None = None) -> Ranking:
     """The function of a ranking metric of the test rows, or of one class of them, at any level in
-    (0, 1), written as it is recorded. Of one class, it takes that class's tie groups.
+    (0, 1), written as it is recorded, or at the budget, by which so many of the rows may alert. Of
+    one class, it takes that class's tie groups.
 
     Raises:
         ValueError: there is no such metric; with the nearest one, also among ``recorded``.
     """
-    return _ranking(key, class_view(key) or "test/", "no run has it", recorded)
+    return _ranking(key, class_view(key) or "test/", "no run has it", recorded, alerts)
+
+
+def is_at_budget(key: str) -> bool:
+    """Whether its value depends on the run's budget."""
+    row = find(key)
+    return row is not None and row.at_budget
 
 
 def is_ranking(key: str) -> bool:
@@ -327,7 +372,9 @@ def class_view(key: str) -> str:
     return found[0] if found else ""
 
 
-def _ranking(key: str, prefix: str, refusal: str, others: Iterable[str]) -> Ranking:
+def _ranking(
+    key: str, prefix: str, refusal: str, others: Iterable[str], alerts: int | None
+) -> Ranking:
     """The function of ``key`` among the table's rankings of a split, written with ``prefix``."""
     split = f"{prefix.partition('/')[0]}/"
     rows = {
@@ -339,7 +386,7 @@ def _ranking(key: str, prefix: str, refusal: str, others: Iterable[str]) -> Rank
     level = float(text) if _is_number(text) else math.nan
     inside = 0 < level < 1
     if (row := rows.get(key)) and row.ranking and not row.levels:
-        return row.ranking
+        return partial(_at, row.ranking, alerts) if row.at_budget else row.ranking
     if (row := rows.get(stem)) and row.ranking and row.levels:
         if not inside:
             raise ValueError(f"expected a level above 0 and below 1, as in {stem}/0.01")
@@ -364,7 +411,8 @@ def errors() -> Iterator[tuple[str, Callable[..., float]]]:
     return ((row.name, row.probability) for row in TABLE if row.probability)
 
 
-def _at(ranking: Callable[..., float], level: float, groups: ties.TieGroups) -> float:
+def _at(ranking: Callable[..., float], level: float | None, groups: ties.TieGroups) -> float:
+    """At a level, or at a budget of so many alerts."""
     return ranking(groups, level)
 
 

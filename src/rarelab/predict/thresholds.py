@@ -4,6 +4,7 @@ the lowest cost."""
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from scipy.special import betaincinv
 
 from rarelab.data.arguments import between
 from rarelab.errors import RequestError
+from rarelab.metrics.budget import budgets
 from rarelab.metrics.costs import cheapest_threshold, cost_matrix
-from rarelab.metrics.tie_groups import top_size
 from rarelab.predict.rules import Rules
 
 Scores = NDArray[np.float32]
@@ -25,7 +26,8 @@ Positives = NDArray[np.bool_]
 class AlertRule:
     """How the threshold is chosen; exactly one of these.
 
-    budget: share of rows that may alert. precision: share of positives among the alerts, at least;
+    budget: share of rows that may alert, or ``{"alerts": 37, "per": "10000 rows"}`` (or ``"day"``,
+    if the run's validation rows are dated). precision: share of positives among the alerts, at least;
     of the thresholds that keep it, the one with the highest recall. recall: share of the positives
     that alert, at least; the highest threshold that reaches it. cost: whatever costs least by the
     run's own costs, or by ``costs[true class][decision]``.
@@ -34,7 +36,7 @@ class AlertRule:
         RequestError: none or several are given, or a share is out of range.
     """
 
-    budget: float | None = None
+    budget: float | Mapping[str, Any] | None = None
     precision: float | None = None
     recall: float | None = None
     cost: bool = False
@@ -43,7 +45,9 @@ class AlertRule:
     def __post_init__(self) -> None:
         only_one(vars(self))
         if self.budget is not None:
-            between("budget", self.budget, 0, 1)
+            if isinstance(self.budget, Real):
+                between("budget", float(self.budget), 0, 1)
+            budgets(self.budget)
         elif self.precision is not None:
             between("precision", self.precision, 0, 1, include_high=True)
         elif self.recall is not None:
@@ -53,6 +57,8 @@ class AlertRule:
 
     def __str__(self) -> str:
         """The rule as it is typed: ``precision=0.9``."""
+        if isinstance(self.budget, Mapping):
+            return " ".join(f"budget.{key}={value}" for key, value in self.budget.items())
         for name in ("budget", "precision", "recall"):
             if (share := getattr(self, name)) is not None:
                 return f"{name}={share:g}"
@@ -61,7 +67,7 @@ class AlertRule:
     def sentence(self) -> str:
         """The rule in words, to follow "alert"."""
         if self.budget is not None:
-            return f"at a budget of {100 * self.budget:g} %"
+            return f"at a budget of {budgets(self.budget)[0]}"
         if self.precision is not None:
             return f"at a precision of at least {self.precision:g}"
         if self.recall is not None:
@@ -71,7 +77,7 @@ class AlertRule:
 
 
 def rule_of(
-    budget: float | None,
+    budget: float | Mapping[str, Any] | None,
     precision: float | None,
     recall: float | None,
     cost: bool,
@@ -85,8 +91,8 @@ def rule_of(
 
 @dataclass(frozen=True)
 class Threshold:
-    """The lowest score that raises an alert, chosen on validation; ``budget`` is None for a rule
-    other than a budget.
+    """The lowest score that raises an alert, chosen on validation; ``budget`` is the share of the
+    rows that may alert, None for a rule other than a budget.
 
     On validation, ``alerts`` of ``rows`` rows reach it, ``hits`` of ``positives`` among them.
     ``value`` is infinite if no row may alert: more rows than the budget tie for the top score, or
@@ -147,8 +153,11 @@ def chosen(
     Raises:
         RequestError: no threshold reaches what the rule asks for, or there are no costs.
     """
+    share = None
     if rule.budget is not None:
-        value = top_threshold(scores, top_size(rule.budget, len(scores)))
+        (budget,) = budgets(rule.budget)
+        size = budget.alerts(len(scores), rules.days)
+        value, share = top_threshold(scores, size), budget.share or size / len(scores)
     elif rule.costs is not None:
         costs = cost_matrix(rule.costs, classes)
         value = cheapest_threshold(torch.from_numpy(scores), torch.from_numpy(positives), costs)
@@ -162,7 +171,7 @@ def chosen(
         value = _reaching(rule, scores, positives)
     alerts = scores >= value
     return Threshold(
-        budget=rule.budget,
+        budget=share,
         value=value,
         rows=len(scores),
         alerts=int(alerts.sum()),
