@@ -165,7 +165,10 @@ def copied(name: str, new: str) -> str:
     return text.replace(name, new)
 
 
-RECIPE = "split: stratified\nsplit_seed: 0\nnumeric: standard\nmax_categories: 32\n"
+RECIPE = (
+    "split: stratified\nsplit_seed: 0\nnumeric: standard\nmax_categories: 32\n"
+    "test_share: null\nval_share: null\nfolds: 5\n"
+)
 ADDITIONS: dict[str, tuple[str, dict[str, Callable[[str], str]]]] = {
     "A loss": (
         "new_loss",

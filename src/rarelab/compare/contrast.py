@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from rarelab.compare import power, statistics
 from rarelab.compare.arms import Arm, DataSet, Unit
-from rarelab.compare.pairs import FIXED, SPLITS, Pair, over_splits, pair, rows_ratio, what_varied
+from rarelab.compare.pairs import (
+    FIXED,
+    SPLITS,
+    Pair,
+    describe_splits,
+    over_splits,
+    pair,
+    rows_ratio,
+    seed_noise,
+    what_varied,
+)
 from rarelab.compare.rows import RowNoise
 from rarelab.compare.rows import equivalence_p as rows_equivalence_p
 from rarelab.compare.statistics import PairedTest
@@ -86,7 +96,10 @@ class Contrast:
     ``needed``: pairs that would show the observed difference, ``needed_equal`` that it is within
     the margin, None if more than 1 000; ``detectable``: the difference that this many pairs detect
     with 80 % power; ``more_rows``: how many times more test rows would show the difference, where
-    rows rather than seeds are what is lacking. ``seconds``: what one more pair takes to train.
+    rows rather than seeds are what is lacking; over splits, how many times more rows in all would
+    settle it, where no number of splits would. ``seed_noise``: the share of the variance over
+    splits that is the noise of their seeds. ``seconds``: what one more pair takes to train; over
+    splits, one more split with its seeds.
     """
 
     arm: Summary
@@ -108,6 +121,7 @@ class Contrast:
     needed_equal: int | None = None
     detectable: float = math.inf
     more_rows: float | None = None
+    seed_noise: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -147,8 +161,11 @@ def compare(data: DataSet, question: Question, noise_of_rows: NoiseOfRows) -> Fi
             f"{question.metric}: not one of rarelab's own metrics, assuming higher is better"
         )
     pairs = {arm.label: pair(base, arm, notes) for arm in others}
-    varied = what_varied([run for found in pairs.values() for _, *two in found for run in two])
+    paired = [run for found in pairs.values() for _, *two in found for run in two]
+    varied = what_varied(paired)
     ratio = rows_ratio(base) if varied == SPLITS else None
+    if ratio is not None:
+        notes.append(describe_splits(paired, ratio))
     noise: Mapping[str, RowNoise] = {}
     if varied == FIXED:
         noise = noise_of_rows(data, pairs, question, notes)
@@ -191,7 +208,9 @@ def _contrast(
     units = [unit for unit, _, _ in pairs]
     metric = question.metric
     d = np.array([run.metrics[metric] - base.metrics[metric] for _, base, run in pairs])
+    noise_of_seeds = math.nan
     if ratio is not None and len(d):
+        noise_of_seeds = seed_noise(units, d)
         d = over_splits(units, d)
     test = statistics.paired_test(d, level=question.level, ratio=ratio) if len(d) else None
     p = max(test.p if test else 1.0, noise.p if noise else 0.0)
@@ -214,7 +233,8 @@ def _contrast(
         statistics.superiority(d) if len(d) else math.nan,
         p_equal,
         chances,
-        float(np.mean(seconds)) if seconds else math.nan,
+        float(np.sum(seconds)) / len(d) if seconds else math.nan,
+        seed_noise=noise_of_seeds,
     )
 
 
@@ -264,13 +284,19 @@ def _verdict(
     spread = float(np.std(c.differences, ddof=1)) if len(c.differences) > 1 else math.inf
     effect = power.detectable(len(c.differences), step, ratio or 0.0)
     enough = c.test.least_p * left <= question.alpha
+    needed_equal = _needed_equal(c, question, spread, comparisons, ratio)
+    more_rows = None
+    if ratio is None:
+        more_rows = _more_rows(c, question, left) if enough else None
+    elif found is None and needed_equal is None:
+        more_rows = _more_rows_in_all(c, question, spread, comparisons, ratio)
     return replace(
         c,
         too_few=not enough,
         needed=None if found is None else max(found, least),
-        needed_equal=_needed_equal(c, question, spread, comparisons, ratio),
+        needed_equal=needed_equal,
         detectable=effect * spread,
-        more_rows=_more_rows(c, question, left) if enough else None,
+        more_rows=more_rows,
     )
 
 
@@ -287,6 +313,23 @@ def _needed_equal(
     found = power.pairs_needed(room / spread, alpha / comparisons, ratio or 0.0)
     least = statistics.MIN_SPLITS if ratio is not None else power.least_pairs(comparisons, alpha)
     return None if found is None else max(found, least)
+
+
+def _more_rows_in_all(
+    c: Contrast, question: Question, spread: float, comparisons: int, ratio: float
+) -> float | None:
+    """How many times more rows, divided in the same shares, would show the observed difference or
+    that it is within the margin, with 80 % power: a standard error falls as 1 / √rows."""
+    assert c.test is not None
+    n, step = max(len(c.differences), statistics.MIN_SPLITS), question.alpha / comparisons
+    if not 0 < spread < math.inf:
+        return None
+    size = abs(c.test.difference)
+    ways = ((size, step), ((question.within or 0.0) - size, 2 * step))
+    times = [
+        (power.detectable(n, alpha, ratio) * spread / room) ** 2 for room, alpha in ways if room > 0
+    ]
+    return min(times, default=None)
 
 
 def _more_rows(c: Contrast, question: Question, left: int) -> float | None:

@@ -1,6 +1,7 @@
 """How many pairs a verdict would take, and what a given number of pairs can detect."""
 
 import math
+from functools import cache
 
 from scipy import optimize, stats
 
@@ -57,6 +58,7 @@ def pairs_needed(effect: float, alpha: float, ratio: float = 0.0) -> int | None:
     return low
 
 
+@cache
 def detectable(n: int, alpha: float, ratio: float = 0.0) -> float:
     """The d_z that n pairs detect at α with 80 % power; infinite for fewer than two pairs."""
     if n < 2:

@@ -28,6 +28,9 @@ _VARIED = {
     ),
     DRAWN: "the data, drawn anew for every seed, and the training with it",
 }
+_MUCH = 0.3
+"""From this share of the variance on, the seeds' noise is worth mentioning."""
+
 _VARIED_UNKNOWN = "the seed; the records do not say whether the rows changed with it"
 
 
@@ -160,13 +163,13 @@ def _unsettled(finding: Finding, c: Contrast) -> list[str]:
     if c.too_few:
         why = f"no difference can be shown with fewer than {least(finding)} {unit}"
         return [why] if math.isnan(c.effect) else [why, _would_settle(finding, c, unit)]
-    if c.more_rows is not None:
+    if c.more_rows is not None and finding.ratio is None:
         return [_rows_needed(c)]
     why = (
-        f"{c.test.n} pairs would detect a difference of {number(c.detectable)} "
+        f"{c.test.n} {_pairs(finding, c)} would detect a difference of {number(c.detectable)} "
         f"with {percent(POWER)} power"
     )
-    return [why, _would_settle(finding, c, unit)]
+    return [why, _would_settle(finding, c, unit), *_more_seeds(c)]
 
 
 def _would_settle(finding: Finding, c: Contrast, unit: str) -> str:
@@ -179,7 +182,22 @@ def _would_settle(finding: Finding, c: Contrast, unit: str) -> str:
             f"about {c.needed_equal} {unit}{_cost(c, c.needed_equal)} would show that it is "
             f"within {finding.question.within:g}"
         )
+    if not ways and c.more_rows is not None:
+        return (
+            f"no number of {unit} like these would settle it, as they share their rows: about "
+            f"{max(2, math.ceil(c.more_rows)):,} times as many rows would, or a smaller test share"
+        )
     return " and ".join(ways) or f"more than {MAX_PAIRS:,} {unit} would be needed to settle it"
+
+
+def _more_seeds(c: Contrast) -> list[str]:
+    """Whether training with more seeds on each split would narrow the result."""
+    if not c.seed_noise >= _MUCH:
+        return []
+    return [
+        f"{100 * c.seed_noise:.0f} % of the variance between splits is the noise of training: "
+        "more seeds on each split would reduce it"
+    ]
 
 
 def _cost(c: Contrast, pairs: int) -> str:

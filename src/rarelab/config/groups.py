@@ -59,10 +59,15 @@ _READ_AS_BEFORE = {
     "keep": [],
 }
 
+_SPLIT_AS_BEFORE = {
+    **dict.fromkeys(("split", "test_share", "val_share", "origins")),
+    "folds": 5,
+}
+
 _TRAINED_AS_BEFORE = {"min_steps": None, "select_by": "val/aucpr"}
 
 GROUPS = (
-    Group("dataset", later=_READ_AS_BEFORE),
+    Group("dataset", later=_READ_AS_BEFORE | _SPLIT_AS_BEFORE),
     Group("model"),
     Group("loss", gradient=True),
     Group("warmup_loss", gradient=True),

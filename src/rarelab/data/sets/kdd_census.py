@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rarelab.data.archives.real import RealData
 from rarelab.data.source import Archive, Member, Roles, Source
-from rarelab.data.tables.recipe import Numeric, Recipe
+from rarelab.data.tables.recipe import FOLDS, Numeric, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,11 +75,14 @@ SOURCE = Source(
 
 
 def kdd_census(
-    split: Literal["official", "stratified"] = "official",
+    split: Literal["official", "stratified", "cv"] = "official",
     split_seed: int = 0,
     numeric: Numeric = "quantile",
     max_categories: int = 32,
     deduplicate: bool = False,
+    test_share: float | None = None,
+    val_share: float | None = None,
+    folds: int = FOLDS,
 ) -> RealData:
     """Census income: 199,523 + 99,762 official test rows x 40, 18,568 positives (6.20 %).
 
@@ -89,4 +92,7 @@ def kdd_census(
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
-    return RealData(SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate))
+    shares = (test_share, val_share, folds)
+    return RealData(
+        SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate, *shares)
+    )

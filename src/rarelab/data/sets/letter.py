@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rarelab.data.archives.real import RealData
 from rarelab.data.source import Archive, Member, Roles, Source
-from rarelab.data.tables.recipe import Numeric, Recipe
+from rarelab.data.tables.recipe import FOLDS, Numeric, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,11 +49,14 @@ SOURCE = Source(
 
 
 def letter(
-    split: Literal["stratified"] = "stratified",
+    split: Literal["stratified", "cv"] = "stratified",
     split_seed: int = 0,
     numeric: Numeric = "standard",
     max_categories: int = 32,
     deduplicate: bool = False,
+    test_share: float | None = None,
+    val_share: float | None = None,
+    folds: int = FOLDS,
 ) -> RealData:
     """Letter recognition, Z vs the rest: 20,000 x 16, 734 positives (3.67 %).
 
@@ -61,4 +64,7 @@ def letter(
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
-    return RealData(SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate))
+    shares = (test_share, val_share, folds)
+    return RealData(
+        SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate, *shares)
+    )

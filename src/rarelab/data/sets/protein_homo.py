@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rarelab.data.archives.real import RealData
 from rarelab.data.source import Archive, Member, Roles, Source
-from rarelab.data.tables.recipe import Numeric, Recipe
+from rarelab.data.tables.recipe import FOLDS, Numeric, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,11 +46,14 @@ SOURCE = Source(
 
 
 def protein_homo(
-    split: Literal["stratified", "grouped"] = "stratified",
+    split: Literal["stratified", "grouped", "cv"] = "stratified",
     split_seed: int = 0,
     numeric: Numeric = "quantile",
     max_categories: int = 32,
     deduplicate: bool = False,
+    test_share: float | None = None,
+    val_share: float | None = None,
+    folds: int = FOLDS,
 ) -> RealData:
     """Protein homology (KDD Cup 2004): 145,751 x 74, 1,296 positives (0.889 %).
 
@@ -58,4 +61,7 @@ def protein_homo(
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
-    return RealData(SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate))
+    shares = (test_share, val_share, folds)
+    return RealData(
+        SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate, *shares)
+    )

@@ -1,14 +1,23 @@
-"""Train, validation and test rows, 60 / 15 / 25: stratified, by group or by time."""
+"""Train, validation and test rows: stratified, by group, by time, or by fold.
+
+Shares are of all rows (of all groups, where groups are divided), 60 / 15 / 25 unless given.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rarelab.data.tables.recipe import TEST_SHARE, VAL_SHARE
 from rarelab.errors import RequestError
 
 Indices = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
-VAL_SHARE = 0.15
-TEST_SHARE = 0.25
+
+class TooSmall(ValueError):
+    """A class (``label``) has too few rows to have one in every part."""
+
+    def __init__(self, label: int, rows: int) -> None:
+        super().__init__(f"class {label} has {rows} rows, too few for the splits")
+        self.label = label
 
 
 def stratified(
@@ -23,7 +32,7 @@ def stratified(
 
     Of the n_c rows of class c, round(test_share * n_c) go to test and round(val_share * n_c) to
     validation (at least ``minimum`` each, unless the share is zero), drawn with ``seed``; the rest
-    go to train. Rows keep their order within a split. ValueError if a class is too small.
+    go to train. Rows keep their order within a split. TooSmall if a class has too few rows.
     """
     rng = np.random.default_rng(seed)
     labels = np.asarray(y)
@@ -33,7 +42,7 @@ def stratified(
         n_test = _share(len(rows), test_share, minimum)
         n_val = _share(len(rows), val_share, minimum)
         if len(rows) - n_test - n_val < minimum:
-            raise ValueError(f"class {value} has {len(rows)} rows, too few for the splits")
+            raise TooSmall(value, len(rows))
         for part, piece in zip(parts, np.split(rows, [n_test, n_test + n_val]), strict=True):
             part.append(piece)
     test, val, train = (np.sort(np.concatenate(part)) for part in parts)
@@ -44,44 +53,115 @@ def _share(n: int, share: float, minimum: int) -> int:
     return max(minimum, round(share * n)) if share else 0
 
 
-def by_time(time: ArrayLike) -> Indices:
-    """Row numbers with the oldest 60 % in train, the next 15 % in validation, the newest in test.
+def by_time(
+    time: ArrayLike,
+    *,
+    val_share: float = VAL_SHARE,
+    test_share: float = TEST_SHARE,
+    origins: int = 1,
+    number: int = 0,
+) -> Indices:
+    """Row numbers with the oldest rows in train, the next in validation, the newest in test.
+
+    With several ``origins`` the newest ``test_share`` is cut into as many consecutive windows of
+    equal size (rolling origin, Tashman 2000), and split ``number`` (0 = oldest) tests one of them.
+    Its validation rows are those just before the window, as many as in every other split, and it
+    trains on all rows before them: the training window expands. Later rows are in no part.
 
     Rows with equal times keep their order, so a tie may straddle a boundary.
     """
     order = np.argsort(np.asarray(time), kind="stable")
-    first = round((1 - VAL_SHARE - TEST_SHARE) * len(order))
-    second = round((1 - TEST_SHARE) * len(order))
-    train, val, test = np.split(order, [first, second])
+    n = len(order)
+
+    def start(window: int) -> int:
+        if window == origins:
+            return n
+        return round((1 - test_share + test_share * window / origins) * n)
+
+    n_val = start(0) - round((1 - val_share - test_share) * n)
+    bounds = [start(number) - n_val, start(number), start(number + 1)]
+    train, val, test, _ = np.split(order, bounds)
     return train, val, test
 
 
-def by_group(y: ArrayLike, groups: ArrayLike, *, seed: int) -> Indices:
+def by_fold(
+    y: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    folds: int,
+    number: int,
+    val_share: float = VAL_SHARE,
+) -> Indices:
+    """Row numbers of fold ``number`` % ``folds`` of repetition ``number`` // ``folds`` of a
+    cross-validation.
+
+    The test folds of a repetition are those of scikit-learn's ``StratifiedKFold``, or
+    ``StratifiedGroupKFold`` if there are groups, shuffled with ``random_state`` = repetition: they
+    partition the rows. Validation is drawn from the rest with the seed ``number``, as
+    :func:`stratified` and :func:`by_group` do: ``val_share`` / (1 - 1 / ``folds``) of the rest, so
+    that ``val_share`` is of all rows here too.
+
+    Raises:
+        TooSmall: a class has fewer rows than there are folds, or too few for validation.
+        RequestError: too few groups have a positive.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    labels = np.asarray(y)
+    values, counts = np.unique(labels, return_counts=True)
+    if counts.min() < folds:
+        raise TooSmall(values[counts.argmin()], counts.min())
+    repetition, fold = divmod(number, folds)
+    divider = StratifiedKFold if groups is None else StratifiedGroupKFold
+    every = divider(folds, shuffle=True, random_state=repetition)
+    rest, test = list(every.split(labels, labels, groups))[fold]
+    shares = {"val_share": val_share / (1 - 1 / folds), "test_share": 0.0}
+    if groups is None:
+        train, val, _ = stratified(labels[rest], seed=number, **shares)
+    else:
+        train, val, _ = by_group(labels[rest], np.asarray(groups)[rest], seed=number, **shares)
+    return rest[train], rest[val], test
+
+
+def by_group(
+    y: ArrayLike,
+    groups: ArrayLike,
+    *,
+    seed: int,
+    val_share: float = VAL_SHARE,
+    test_share: float = TEST_SHARE,
+) -> Indices:
     """Row numbers of splits that share no group.
 
     Groups with and without a rare row (any class but the commonest) are split separately, so every
-    split gets positives. Sizes are 60 / 15 / 25 % of the groups, and roughly that of the rows.
+    split gets positives. The shares are of the groups, and roughly of the rows.
     """
     labels, group = np.asarray(y), np.asarray(groups)
     _, index = np.unique(group, return_inverse=True)
     values, counts = np.unique(labels, return_counts=True)
     rare = labels != values[counts.argmax()]
     has_rare = np.bincount(index, weights=rare) > 0
-    if has_rare.sum() < 3:
+    least = 3 if test_share else 2
+    if has_rare.sum() < least:
         raise RequestError(
-            f"a grouped split needs at least 3 groups with a positive, found {has_rare.sum()}:"
-            " use split=stratified or another group column"
+            f"a grouped split needs at least {least} groups with a positive, found"
+            f" {has_rare.sum()}: use split=stratified or another group column"
         )
-    divided = [_three_ways(np.flatnonzero(has_rare == kind), seed + kind) for kind in (0, 1)]
+    divided = [
+        _three_ways(np.flatnonzero(has_rare == kind), seed + kind, val_share, test_share)
+        for kind in (0, 1)
+    ]
     member = [np.concatenate(pieces) for pieces in zip(*divided, strict=True)]
     train, val, test = (np.flatnonzero(np.isin(index, part)) for part in member)
     return train, val, test
 
 
-def _three_ways(items: NDArray[np.int64], seed: int) -> Indices:
+def _three_ways(
+    items: NDArray[np.int64], seed: int, val_share: float, test_share: float
+) -> Indices:
     if not len(items):
         return items, items, items
     shuffled = np.random.default_rng(seed).permutation(items)
-    n_test, n_val = max(1, round(TEST_SHARE * len(items))), max(1, round(VAL_SHARE * len(items)))
+    n_test, n_val = _share(len(items), test_share, 1), _share(len(items), val_share, 1)
     test, val, train = np.split(shuffled, [n_test, n_test + n_val])
     return train, val, test

@@ -3,15 +3,19 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from rarelab.data.arguments import at_least, one_of
+from rarelab.data.arguments import at_least, between, one_of
 from rarelab.data.source import Roles
 from rarelab.errors import RequestError
 
-Split = Literal["stratified", "grouped", "time", "official"]
+Split = Literal["stratified", "grouped", "time", "official", "cv"]
 Numeric = Literal["quantile", "standard", "none"]
 
 SPLITS: tuple[str, ...] = get_args(Split)
 NUMERIC: tuple[str, ...] = get_args(Numeric)
+
+VAL_SHARE = 0.15
+TEST_SHARE = 0.25
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -19,9 +23,18 @@ class Recipe:
     """Options of the split and of the preprocessing.
 
     split: "stratified" (60 / 15 / 25 by class), "grouped" (no group in two splits), "time" (train
-    on the oldest rows, test on the newest) or "official" (the set's own test rows). split_seed: the
-    random seed of the split. numeric, max_categories: see ``preprocess.Preprocessor``. deduplicate:
-    leave out rows that repeat the features and label of an earlier row.
+    on the oldest rows, test on the newest), "official" (the set's own test rows) or "cv" (a fold of
+    a cross-validation, stratified; where there is a group column, no group is in two folds).
+    split_seed: the number of the split: the seed of the draw; with "cv" fold split_seed % folds of
+    repetition split_seed // folds; with several ``origins`` one of them, 0 being the oldest.
+    numeric, max_categories: see ``preprocess.Preprocessor``. deduplicate: leave out rows that
+    repeat the features and label of an earlier row.
+
+    test_share, val_share: shares of all rows (with "grouped", of the groups), null for 0.25 and
+    0.15. With "cv" the test share is 1 / folds; with "official" the test rows are given, and
+    val_share null is 20 % of the others. folds: of "cv". origins: of "time", the number of
+    consecutive windows into which the newest test_share is cut, each tested by a model trained on
+    all rows before it (:func:`rarelab.data.tables.divide.by_time`); null for one.
     """
 
     split: Split = "stratified"
@@ -29,6 +42,17 @@ class Recipe:
     numeric: Numeric = "quantile"
     max_categories: int = 32
     deduplicate: bool = False
+    test_share: float | None = None
+    val_share: float | None = None
+    folds: int = FOLDS
+    origins: int | None = None
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The shares of validation and test, as the functions of ``divide`` take them."""
+        val = VAL_SHARE if self.val_share is None else self.val_share
+        test = TEST_SHARE if self.test_share is None else self.test_share
+        return {"val_share": val, "test_share": 1 / self.folds if self.split == "cv" else test}
 
     def check(self, roles: Roles) -> None:
         """Refuse an option that is unknown, out of range, or needs a column that is not given."""
@@ -43,3 +67,46 @@ class Recipe:
                 f"dataset.split={self.split} is not possible: there is no column to split by;"
                 f" choose from {', '.join(able)}"
             )
+        self._check_shares()
+        self._check_number()
+
+    def _check_shares(self) -> None:
+        if self.test_share is not None and self.split in _TESTED:
+            raise RequestError(
+                f"dataset.test_share={self.test_share} is not possible with"
+                f" dataset.split={self.split}: {_TESTED[self.split]}"
+            )
+        if self.folds != FOLDS and self.split != "cv":
+            raise RequestError(f"dataset.folds={self.folds}: expected dataset.split=cv beside it")
+        at_least("dataset.folds", self.folds, 2)
+        shares = self.shares
+        for name, share in shares.items():
+            between(f"dataset.{name}", share, 0, 1)
+        val, test = shares["val_share"], shares["test_share"]
+        if self.split != "official" and val + test > 1 - 1e-9:
+            raise RequestError(
+                f"dataset.val_share={val:g} beside a test share of {test:g} leaves no training"
+                " rows: expected a sum below 1"
+            )
+
+    def _check_number(self) -> None:
+        """Refuse a cut-off that there is not."""
+        if self.origins is None:
+            return
+        if self.split != "time":
+            raise RequestError(
+                f"dataset.origins={self.origins}: expected dataset.split=time beside it"
+            )
+        at_least("dataset.origins", self.origins, 1)
+        if self.split_seed >= self.origins:
+            raise RequestError(
+                f"dataset.split_seed={self.split_seed}: expected a whole number below"
+                f" dataset.origins={self.origins} (0 is the oldest cut-off)"
+            )
+
+
+_TESTED = {
+    "cv": "each fold tests 1 / dataset.folds of the rows",
+    "official": "the set has its own test rows",
+}
+"""Splits whose test rows follow from something else than a share."""

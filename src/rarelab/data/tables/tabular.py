@@ -60,7 +60,7 @@ def prepare(
         data, note = _deduplicated(data)
         notes.append(note)
     rows = _divided(data, roles, recipe)
-    _refuse_empty(data, rows, recipe.split)
+    _refuse_empty(data, rows, recipe)
     notes += [*_twin_notes(data, rows, recipe), *_time_notes(data, rows, recipe.split)]
     if alarms:
         notes += _alarms(data, rows, roles)
@@ -170,21 +170,40 @@ def _deduplicated(data: Labelled) -> tuple[Labelled, str]:
 
 
 def _divided(data: Labelled, roles: Roles, recipe: Recipe) -> divide.Indices:
+    seed, shares = recipe.split_seed, recipe.shares
     if recipe.split == "grouped":
-        return divide.by_group(data.y, _codes(data, roles.group), seed=recipe.split_seed)
+        return divide.by_group(data.y, _codes(data, roles.group), seed=seed, **shares)
     if recipe.split == "time":
-        return divide.by_time(_moments(data, roles.time).to_numpy())
+        origins = recipe.origins or 1
+        number = seed if origins > 1 else 0
+        instants = _moments(data, roles.time).to_numpy()
+        return divide.by_time(instants, **shares, origins=origins, number=number)
     _refuse_small_classes(data)
-    if recipe.split == "stratified":
-        return divide.stratified(data.y, seed=recipe.split_seed)
-    return _official(data, roles, recipe)
+    try:
+        if recipe.split == "stratified":
+            return divide.stratified(data.y, seed=seed, **shares)
+        if recipe.split == "cv":
+            return _fold(data, roles, recipe)
+        return _official(data, roles, recipe)
+    except divide.TooSmall as error:
+        raise RequestError(_too_small(data, error.label, recipe)) from error
+
+
+def _fold(data: Labelled, roles: Roles, recipe: Recipe) -> divide.Indices:
+    groups = _codes(data, roles.group) if roles.group else None
+    val_share = recipe.shares["val_share"]
+    return divide.by_fold(
+        data.y, groups, folds=recipe.folds, number=recipe.split_seed, val_share=val_share
+    )
 
 
 def _official(data: Labelled, roles: Roles, recipe: Recipe) -> divide.Indices:
-    """The set's own test rows; validation is 20 % of the rest."""
+    """The set's own test rows; validation is ``val_share`` of all rows, or 20 % of the rest."""
     is_test = data.frame[roles.official].to_numpy(dtype=bool)
     rest = np.flatnonzero(~is_test)
     share = divide.VAL_SHARE / (1 - divide.TEST_SHARE)
+    if recipe.val_share is not None:
+        share = recipe.val_share * len(is_test) / len(rest)
     train, val, _ = divide.stratified(
         data.y[rest], seed=recipe.split_seed, val_share=share, test_share=0.0
     )
@@ -238,15 +257,35 @@ def _refuse_small_classes(data: Labelled) -> None:
         )
 
 
-def _refuse_empty(data: Labelled, rows: divide.Indices, split: str) -> None:
+def _too_small(data: Labelled, label: int, recipe: Recipe) -> str:
+    shares = {"cv": ", dataset.folds", "stratified": ", dataset.test_share"}
+    return (
+        f"class {data.classes[label]!r} has {int((data.y == label).sum())} rows, too few to be in"
+        " train, validation and test alike: lower dataset.val_share"
+        f"{shares.get(recipe.split, '')}, or add rows of the class or remove it"
+    )
+
+
+def _refuse_empty(data: Labelled, rows: divide.Indices, recipe: Recipe) -> None:
     for part, where in zip(rows, ("train", "validation", "test"), strict=True):
         present = np.bincount(data.y[part], minlength=len(data.classes)) > 0
         needed = present.all() if where == "train" or len(data.classes) == 2 else present.any()
         if not needed:
             absent = data.classes[int(np.flatnonzero(~present)[0])]
             raise RequestError(
-                f"split={split} leaves no rows of class {absent!r} in {where}: use split=stratified"
+                f"split={recipe.split} leaves no rows of class {absent!r} in {where}:"
+                f" {_more_rows(recipe)}use split=stratified"
             )
+
+
+def _more_rows(recipe: Recipe) -> str:
+    """What may leave every part its classes, besides another kind of split."""
+    if recipe.split == "cv":
+        return "lower dataset.folds, or "
+    if recipe.split == "time" and (recipe.origins or 1) > 1:
+        return "lower dataset.origins, change dataset.test_share, or "
+    asked = {recipe.test_share, recipe.val_share} - {None}
+    return "change dataset.test_share or dataset.val_share, or " if asked else ""
 
 
 def _twin_notes(data: Labelled, rows: divide.Indices, recipe: Recipe) -> Iterable[str]:
