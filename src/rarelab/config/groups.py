@@ -55,6 +55,7 @@ _READ_AS_BEFORE = {
     **dict.fromkeys(("csv", "sql", "uri", "positive_if")),
     "unlabelled": "refuse",
     "keep": [],
+    "scores": [],
 }
 
 _TRAINED_AS_BEFORE = {"min_steps": None, "select_by": "val/aucpr"}
