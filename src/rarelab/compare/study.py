@@ -16,6 +16,7 @@ from rarelab.compare.rows import TestRows, metric_of, read_test_rows
 from rarelab.errors import RequestError, nearest
 from rarelab.metrics.table import higher_is_better, is_ranking
 from rarelab.records.load import Records, Run
+from rarelab.records.seedless import for_every_seed, in_use
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def study(records: Records, options: Options) -> Study:
     experiment = options.experiment or ""
     read = _reader(records)
     runs = _of_sweep(records.runs(experiment), options.sweep)
+    runs = for_every_seed([*runs, *in_use(records, runs)], options.within)
     asked = [options.metric, *([recall_key(options.budget)] if options.costs.asked else [])]
     for metric in asked:
         runs = completed(runs, metric, read)

@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from rarelab.compare.contrast import BETTER, NOT_SETTLED, WORSE
-from rarelab.compare.rows import RowNoise, can_be_resampled, read_test_rows, resample, row_noise
+from rarelab.compare.rows import (
+    RowNoise,
+    can_be_resampled,
+    groups_of,
+    read_test_rows,
+    resample,
+    row_noise,
+)
 from rarelab.compare.words import number, p_value, percent
 from rarelab.errors import RequestError, nearest
 from rarelab.metrics.bootstrap import FEWEST_POSITIVES
@@ -16,7 +23,7 @@ from rarelab.records.names import labels, printable
 @dataclass(frozen=True)
 class Pair:
     """The first and the second run's names and values, and the second's difference from the
-    first."""
+    first. ``groups``: how many groups the test rows come in, if they do."""
 
     runs: tuple[str, str]
     names: tuple[str, str]
@@ -25,6 +32,7 @@ class Pair:
     level: float
     noise: RowNoise
     verdict: str
+    groups: int | None = None
 
     def flat(self) -> list[dict[str, Any]]:
         """A flat record per run, unrounded; the first has no difference."""
@@ -44,6 +52,9 @@ class Pair:
     def text(self) -> str:
         """The terminal output."""
         noise, names = self.noise, [printable(name) for name in self.names]
+        drawn = f"{noise.rows:,} test rows ({noise.positives:,} positive)"
+        if self.groups is not None:
+            drawn = f"the {self.groups:,} groups of {drawn}"
         low, high = number(noise.low, signed=True), number(noise.high, signed=True)
         return "\n".join(
             [
@@ -51,8 +62,7 @@ class Pair:
                 f"  {self.metric}  {number(self.values[1])} against {number(self.values[0])}: "
                 f"{number(noise.difference, signed=True)} [{low}, {high}] "
                 f"({percent(self.level)}), {p_value(noise.p)}",
-                f"  paired bootstrap over {noise.rows:,} test rows ({noise.positives:,} positive), "
-                f"{noise.resamples:,} resamples",
+                f"  paired bootstrap over {drawn}, {noise.resamples:,} resamples",
                 "  this is about these two trained models on rows like these; comparing their "
                 "configurations takes several seeds",
             ]
@@ -92,6 +102,7 @@ def compare_pair(records: Records, first: Run, second: Run, metric: str, level: 
     if noise.p <= 1 - level:
         good = (noise.difference > 0) == higher_is_better(metric)
         verdict = BETTER if good else WORSE
+    groups = groups_of(rows)
     one, other = _names(first, second)
     return Pair(
         runs=(first.run_id, second.run_id),
@@ -101,6 +112,7 @@ def compare_pair(records: Records, first: Run, second: Run, metric: str, level: 
         level=level,
         noise=noise,
         verdict=verdict,
+        groups=None if groups is None else int(groups.max()) + 1,
     )
 
 

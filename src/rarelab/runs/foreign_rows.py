@@ -12,6 +12,7 @@ from rarelab.data.reading import locate, read
 from rarelab.data.tables.levels import level_text
 from rarelab.data.tables.targets import encode
 from rarelab.errors import RequestError, nearest
+from rarelab.metrics import as_logits
 from rarelab.runs.evaluation import Scored
 
 _SPLITS = {"val": "val", "validation": "val", "test": "test", "train": ""}
@@ -128,7 +129,6 @@ def _labels(column: Any, asked: Request) -> tuple[NDArray[np.int64], tuple[str, 
 
 
 def _scores(column: Any, asked: Request) -> NDArray[np.float64]:
-    """Scores as logits, in double precision: float32 would tie some of another program's."""
     import pandas as pd
 
     numbers: Any = pd.to_numeric(column, errors="coerce")
@@ -139,7 +139,4 @@ def _scores(column: Any, asked: Request) -> NDArray[np.float64]:
             f"score={asked.score} is not a finite number in {int(bad.sum()):,} of"
             f" {len(scores):,} rows (the first is {str(column.iloc[int(bad.argmax())])!r})"
         )
-    if scores.min() < 0 or scores.max() > 1:
-        return scores
-    tiny = np.finfo(np.float64).tiny
-    return np.log(np.maximum(scores, tiny)) - np.log(np.maximum(1 - scores, tiny))
+    return as_logits(scores)

@@ -1,20 +1,26 @@
 """The table printed at the end of a run: the metrics marked for it in ``metrics.table``."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from rarelab.data.splits import Splits
+import torch
+
+from rarelab.data.given import SCORE
+from rarelab.data.splits import Splits, Table
 from rarelab.metrics.bootstrap import FEWEST_POSITIVES
+from rarelab.metrics.recorded import reported
 from rarelab.metrics.table import LEVELS, TABLE, Metric, Place
 
 _ROWS = [row for row in TABLE if Place.RUN in row.shown]
+_OF_A_MODEL_IN_USE = ("test/aucpr", "test/recall_at_q/0.005")
 _ERRORS = [row for row in TABLE if row.probability]
 
 
 def test_table(metrics: Mapping[str, float], splits: Splits) -> str:
     """Test AUCPR with its bootstrap interval and chance level, AUROC, and the alert budgets.
 
-    Calibrated errors beside the raw ones if calibrated; the expected cost if there are costs.
+    Calibrated errors beside the raw ones if calibrated; the expected cost if there are costs; what
+    the models in use reached.
     """
     rows = int((splits.test.y >= 0).sum())
     header = "".join(f"{100 * level:>8g} %" for level in LEVELS)
@@ -26,7 +32,18 @@ def test_table(metrics: Mapping[str, float], splits: Splits) -> str:
         lines.append(f"  calibrated {_errors(metrics, 'test/calibrated')}")
         lines.append(f"  as scored  {_errors(metrics, 'test')}")
     others = [row for row in _ROWS if not row.ranking and row.key in metrics]
-    return "\n".join([*lines, *(_line(row, metrics) for row in others)])
+    lines += [_line(row, metrics) for row in others]
+    return "\n".join([*lines, *_in_use(splits.test)])
+
+
+def _in_use(test: Table) -> Iterator[str]:
+    """What the models in use reached on these rows (``dataset.scores``)."""
+    for column, scores in (test.origin or {}).items():
+        if column.startswith(SCORE):
+            logits = torch.from_numpy(scores)
+            aucpr, recall = (reported(k, logits, test.y, classes=()) for k in _OF_A_MODEL_IN_USE)
+            name = column.removeprefix(SCORE)
+            yield f"  in use: {name}  AUCPR {aucpr:.4f}, recall {recall:.4f} at the top 0.5 %"
 
 
 def trained_too_short(metrics: Mapping[str, float], epochs: int) -> str:
