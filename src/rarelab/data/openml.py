@@ -22,9 +22,9 @@ class OpenML:
     """An OpenML data set (Vanschoren et al. 2014, SIGKDD Explorations 15(2)), cached on disk.
 
     Give ``data_id``, or ``name`` and ``version``. target: the label column, null for the set's
-    default target. positive_label, positive_if, unlabelled, drop, keep, scores: as for a file. The other
-    parameters are those of :class:`rarelab.data.tables.recipe.Recipe`. Columns that OpenML marks as
-    categorical are one-hot encoded.
+    default target. positive_label, positive_if, unlabelled, drop, keep, scores: as for a file.
+    The other parameters are those of :class:`rarelab.data.tables.recipe.Recipe`. Columns that
+    OpenML marks as categorical are one-hot encoded.
     """
 
     data_id: int | None = None

@@ -171,8 +171,8 @@ def safe_names(names: Sequence[str]) -> list[str]:
 
 
 def as_logits(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Another program's scores [N] of two classes as logits: log-odds if all lie in 0..1, and so are
-    probabilities, else as they are. Double precision, since float32 would tie some of them."""
+    """Another program's scores [N] as logits of two classes: log-odds if all lie in 0..1, as
+    probabilities do, else as they are. Double precision, since float32 would tie some of them."""
     if scores.min(initial=0) < 0 or scores.max(initial=1) > 1:
         return scores
     tiny = np.finfo(np.float64).tiny

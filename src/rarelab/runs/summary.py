@@ -8,11 +8,10 @@ import torch
 from rarelab.data.given import SCORE
 from rarelab.data.splits import Splits, Table
 from rarelab.metrics.bootstrap import FEWEST_POSITIVES
-from rarelab.metrics.recorded import reported
+from rarelab.metrics.recorded import evaluate
 from rarelab.metrics.table import LEVELS, TABLE, Metric, Place
 
 _ROWS = [row for row in TABLE if Place.RUN in row.shown]
-_OF_A_MODEL_IN_USE = ("test/aucpr", "test/recall_at_q/0.005")
 _ERRORS = [row for row in TABLE if row.probability]
 
 
@@ -41,7 +40,8 @@ def _in_use(test: Table) -> Iterator[str]:
     for column, scores in (test.origin or {}).items():
         if column.startswith(SCORE):
             logits = torch.from_numpy(scores)
-            aucpr, recall = (reported(k, logits, test.y, classes=()) for k in _OF_A_MODEL_IN_USE)
+            found = evaluate(logits, test.y, classes=(), bootstrap_samples=0)
+            aucpr, recall = found["test/aucpr"], found["test/recall_at_q/0.005"]
             name = column.removeprefix(SCORE)
             yield f"  in use: {name}  AUCPR {aucpr:.4f}, recall {recall:.4f} at the top 0.5 %"
 

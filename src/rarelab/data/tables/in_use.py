@@ -1,4 +1,4 @@
-"""The scores of a model in use: columns that are compared with the trained models, never features."""
+"""The scores of a model in use: columns to compare the trained models with, never features."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -45,7 +45,8 @@ def _numbers(column: Any, name: str) -> NDArray[np.float64]:
         raise RequestError(
             f"dataset.scores=[{name}]: not a finite number in {int(bad.sum()):,} of"
             f" {len(values):,} rows (the first is {str(column.iloc[first])!r} in row"
-            f" {column.index[first] + 1:,}); expected a score in every row, higher = more suspicious"
+            f" {column.index[first] + 1:,}); expected a number in every row, higher = more"
+            " suspicious"
         )
     return values
 
