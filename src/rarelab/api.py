@@ -92,6 +92,76 @@ def load(
     return load_run(run, home_of(home), uri, allow_targets)
 
 
+def record(
+    predictions: "DataFrame | str | os.PathLike[str]",
+    *,
+    experiment: str,
+    arm: str,
+    target: str,
+    score: str,
+    positive_label: str | None = None,
+    seed: int | None = None,
+    split: int | None = None,
+    split_col: str | None = None,
+    id: str | None = None,
+    group: str | None = None,
+    amount: str | None = None,
+    home: str | os.PathLike[str] | None = None,
+    uri: str | None = None,
+) -> Any:
+    """Record the predictions of a model trained elsewhere as a run, like ``rarelab record``.
+
+    The run has every metric, interval, curve and figure of a trained one, and is an arm of
+    ``rarelab compare``. Its test rows must be those of the experiment's runs, or the experiment a
+    new one.
+
+    Args:
+        predictions: a frame with a row per prediction, or the path of such a table.
+        experiment: the experiment that the predictions join, or a new one.
+        arm: the name of the model that made them.
+        target: the column of the labels.
+        score: the column of the scores, higher = more suspicious; if all lie in 0..1, they are
+            probabilities.
+        positive_label: the label of the positives, unless labels are 0 and 1.
+        seed: the seed of the runs that this one is paired with; None, for a model without seeds:
+            all of them.
+        split: the number of the split (``dataset.split_seed``), where the rows fit several.
+        split_col: a column that says ``val`` or ``test``; without it, all rows are test rows.
+        id: a column that the runs kept (``dataset.keep``), to align the rows by.
+        group: a column of the rows' groups; test rows are then resampled by whole groups.
+        amount: a column of what each row is worth.
+        home: the folder of the records; default: ``RARELAB_HOME``, else ``outputs/``.
+        uri: the MLflow store or server; default: the records' own.
+
+    Returns:
+        The run's :class:`rarelab.runs.run.Outcome`: MLflow id, status, metrics and folder.
+
+    Raises:
+        rarelab.errors.RequestError: a column is missing, a score is not a finite number, or rows or
+            labels are not the experiment's; nothing was recorded.
+    """
+    from rarelab.paths import home as home_of
+    from rarelab.runs import foreign
+
+    is_path = isinstance(predictions, str | os.PathLike)
+    asked = foreign.Request(
+        os.fspath(predictions) if is_path else foreign.FRAME,
+        experiment=experiment,
+        arm=arm,
+        target=target,
+        score=score,
+        positive_label=positive_label,
+        seed=seed,
+        split=split,
+        split_col=split_col,
+        id=id,
+        group=group,
+        amount=amount,
+    )
+    with _AT_WORK:
+        return foreign.record(asked, home_of(home), uri, None if is_path else predictions)[0]
+
+
 class ComparePackage(ModuleType):
     """The package ``rarelab.compare`` as a function."""
 

@@ -297,7 +297,7 @@ def _record(arguments: list[str]) -> int:
         nargs="*",
         metavar="KEY=VALUE",
         help="experiment=NAME, arm=NAME, target=COLUMN, score=COLUMN; positive_label=LABEL, seed=0,"
-        " split_col=COLUMN (val or test), id=COLUMN, group=COLUMN",
+        " split=0, split_col=COLUMN (val or test), id=COLUMN, group=COLUMN, amount=COLUMN",
     )
     parser.add_argument("--home", help="records folder; default: RARELAB_HOME, else outputs/")
     parser.add_argument("--uri", help="the MLflow store or server; default: the records' own")
@@ -306,7 +306,9 @@ def _record(arguments: list[str]) -> int:
     from rarelab.paths import home
     from rarelab.runs.foreign import record, request
 
-    print(record(request(chosen.file, chosen.settings), home(chosen.home), chosen.uri))
+    asked = request(chosen.file, chosen.settings)
+    _, summary = record(asked, home(chosen.home), chosen.uri)
+    print(summary)
     return 0
 
 

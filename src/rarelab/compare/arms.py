@@ -198,6 +198,8 @@ def _arm(label: str, runs: Sequence[Run], metric: str, notes: list[str]) -> Arm:
     codes = {run.tags.get("rarelab.code") for several in usable.values() for run in several[-1:]}
     if len(codes) > 1:
         notes.append(f"{label}: its runs were trained with {len(codes)} versions of the code")
+    if any(several[-1].every_seed for several in usable.values()):
+        notes.append(f"{label}: a model without a seed, paired with every seed of its split")
     chosen = {unit: usable[unit][-1] for unit in sorted(usable, key=_sortable)}
     last = sum(map(_best_at_the_end, chosen.values()))
     if 2 * last > len(chosen):

@@ -5,7 +5,7 @@ Prediction files are too large to commit with a study; the noise itself is one l
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,20 @@ import numpy as np
 from rarelab.compare.arms import DataSet
 from rarelab.compare.contrast import Finding, NoiseOfRows, Question
 from rarelab.compare.pairs import Pair
-from rarelab.compare.rows import RowNoise, TestRows, can_be_resampled, resample, row_noise
+from rarelab.compare.rows import (
+    RowNoise,
+    TestRows,
+    can_be_resampled,
+    groups_of,
+    resample,
+    row_noise,
+)
 from rarelab.records.load import Run
 
 ReadRows = Callable[[Run], TestRows | None]
 
 _SAME = 1e-6
+_GROUP = "dataset.group"
 _KEYS = ("data", "metric", "baseline", "level", "arm")
 
 
@@ -130,6 +138,7 @@ def _resampled(
     except ValueError as error:
         notes.append(f"{error}: test-row noise is not part of the verdict")
         return {}
+    notes += _grouping(list(read.values()), list(runs.values()))
     wrong = {i for i, v in values.items() if abs(v[0] - runs[i].metrics[question.metric]) > _SAME}
     if wrong:
         notes.append(
@@ -147,3 +156,17 @@ def _resampled(
         for label, several in pairs.items()
         if several and all({base.run_id, run.run_id} <= usable for _, base, run in several)
     }
+
+
+def _grouping(rows: Sequence[TestRows], runs: Sequence[Run]) -> Iterator[str]:
+    """A note if the rows come in groups: what was drawn."""
+    named = {name for run in runs if (name := run.params.get(_GROUP, "None")) != "None"}
+    name = min(named, default="group")
+    groups = groups_of(rows)
+    if groups is not None:
+        yield f"test rows resampled by {name}, {int(groups.max()) + 1:,} groups"
+    elif named:
+        yield (
+            f"test rows resampled one by one, as if rows of the same {name} were independent: these"
+            " runs were recorded before their groups were kept"
+        )

@@ -1,23 +1,28 @@
 """How much a comparison would change with other test rows: one bootstrap for all runs of a split.
 
 Every resample gives each test row an integer weight (multinomial, Efron 1979). All runs are scored
-under the same weights, so what two runs share cancels in their difference.
+under the same weights, so what two runs share cancels in their difference. Rows that come in groups
+(the payments of a customer) are not independent: whole groups are drawn, and all rows of a group
+share its weight (the cluster bootstrap, Davison and Hinkley 1997, section 3.8).
 """
 
 import json
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from scipy import stats
 
+from rarelab.data.given import AMOUNT, GROUP
 from rarelab.metrics.bootstrap import Cells, weighted_precision
 from rarelab.metrics.budget import DAYS, Budget
 from rarelab.metrics.recorded import reported
@@ -39,14 +44,20 @@ Weigh = Callable[[NDArray], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class TestRows:
-    """Raw scores [N, C] and class indices [N] of the test rows of one run, the C names of the
-    classes, if there are several, and how many days the rows span, if they are dated."""
+    """Raw scores [N, C] and class indices [N] of the test rows of one run, and the C names of the
+    classes, if there are several.
+
+    ``groups`` [N]: the number of each row's group, in order of appearance; ``amounts`` [N]: what
+    each row is worth; ``days``: how many days the rows span; None where the run has none.
+    """
 
     __test__ = False  # keeps pytest from collecting it
 
     scores: NDArray[np.float64]
     targets: NDArray[np.int64]
     classes: Sequence[str] = ()
+    groups: NDArray[np.int64] | None = None
+    amounts: NDArray[np.float64] | None = None
     days: int | None = None
 
     @property
@@ -89,8 +100,21 @@ def read_test_rows(path: Path) -> TestRows:
     names = [name for name in table.column_names if name == "score" or name.startswith("score/")]
     scores = np.stack([table[name].to_numpy() for name in names], axis=1)
     classes = [name.removeprefix("score/") for name in names if name != "score"]
-    days = json.loads((table.schema.metadata or {}).get(DAYS.encode(), b"{}")).get("test")
-    return TestRows(scores.astype(np.float64), table["target"].to_numpy(), classes, days)
+    return TestRows(
+        scores.astype(np.float64),
+        table["target"].to_numpy(),
+        classes,
+        _numbered(table[GROUP].to_pandas()) if GROUP in table.column_names else None,
+        table[AMOUNT].to_numpy() if AMOUNT in table.column_names else None,
+        json.loads((table.schema.metadata or {}).get(DAYS.encode(), b"{}")).get("test"),
+    )
+
+
+def _numbered(column: Any) -> NDArray[np.int64]:
+    """The groups' numbers; a row without a group is one of its own."""
+    codes, values = pd.factorize(column)
+    alone = codes < 0
+    return np.where(alone, len(values) + np.cumsum(alone) - 1, codes).astype(np.int64)
 
 
 def metric_of(rows: TestRows, metric: str, budget: Budget | None = None) -> float | None:
@@ -117,21 +141,34 @@ def resample(
     """The metric of each run under the same resamples of the test rows, [runs, resamples].
     ``budget`` is that of a metric at the budget.
 
-    NaN where a resample has no positive. Column 0 is the metric on the original rows.
+    NaN where a resample has no positive. Column 0 is the metric on the original rows. Whole groups
+    are drawn if a run has groups.
 
-    Raises ValueError if the runs were not tested on the same rows.
+    Raises ValueError if the runs were not tested on the same rows, or group them differently.
     """
     targets = runs[0].targets
     if any(not np.array_equal(run.targets, targets) for run in runs):
         raise ValueError("the runs were tested on different rows")
-    weighers = [weigher(run, metric, budget) for run in runs]
+    groups = groups_of(runs)
+    weighers = [weigher(replace(run, groups=groups), metric, budget) for run in runs]
     work = len(runs) * len(targets) * runs[0].scores.shape[1]
     n = int(np.clip(_WORK / max(work, 1), FEWEST, MOST))
     parts = [
         np.stack([weigh(weights) for weigh in weighers])
-        for weights in _weights(len(targets), n, np.random.default_rng(seed))
+        for weights in _weights(len(targets), n, np.random.default_rng(seed), groups)
     ]
     return np.concatenate(parts, axis=1)
+
+
+def groups_of(runs: Sequence[TestRows]) -> NDArray[np.int64] | None:
+    """The groups of the rows that the runs share; None if no run has any.
+
+    Raises ValueError if two runs group them differently.
+    """
+    known = [run.groups for run in runs if run.groups is not None]
+    if any(not np.array_equal(groups, known[0]) for groups in known[1:]):
+        raise ValueError("the runs group the test rows differently")
+    return known[0] if known else None
 
 
 def row_noise(differences: NDArray, targets: NDArray, *, level: float = 0.95) -> RowNoise:
@@ -186,20 +223,25 @@ def _freedom(variance: float, seeds: float, pairs: int) -> float:
 def weigher(run: TestRows, metric: str, budget: Budget | None = None) -> Weigh:
     """A run's metric as a function of row weights; macro-averaged over classes, as recorded.
 
+    With groups, the weights need not sum to N, and the top is that share of their sum.
+
     Raises ValueError for a metric at the budget without one.
     """
     top, at_budget = _TOP.fullmatch(metric), _AT_BUDGET.fullmatch(metric)
     if not (found := top or at_budget):
         parts = [_average_precision(*column) for column in run.columns()]
     else:
-        kind = found[1]
+        kind, varies = found[1], run.groups is not None
         if top:
-            size = math.ceil(Fraction(top[2]) * len(run.targets))
+            share = Fraction(top[2])
         elif budget is None:
             raise ValueError(f"{metric} needs a budget")
         else:
-            size = budget.alerts(len(run.targets), run.days)
-        parts = [_top(*column, size, of_positives=kind == "recall") for column in run.columns()]
+            share = Fraction(budget.alerts(len(run.targets), run.days), len(run.targets))
+        parts = [
+            _top(*column, share, of_positives=kind == "recall", varies=varies)
+            for column in run.columns()
+        ]
 
     def macro(weights: NDArray) -> NDArray[np.float64]:
         values = np.stack([part(weights) for part in parts])
@@ -221,16 +263,27 @@ def _average_precision(scores: NDArray, positives: NDArray) -> Weigh:
     return weigh
 
 
-def _top(scores: NDArray, positives: NDArray, size: int, *, of_positives: bool) -> Weigh:
-    """Recall or precision in the top ``size`` weighted rows; ties count in expectation."""
+def _top(
+    scores: NDArray, positives: NDArray, share: Fraction, *, of_positives: bool, varies: bool
+) -> Weigh:
+    """Recall or precision in the top ``share`` of the weighted rows; ties count in expectation.
+
+    ``varies``: the weights need not sum to the number of rows.
+    """
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.diff(scores[order], append=np.nan))
-    # Far more rows than any resample has to pass to fill its top ``size``.
-    ends = ends[: np.searchsorted(ends, size + 10 * math.sqrt(size) + 50) + 1]
+    of_all = math.ceil(share * len(scores))
+    if not varies:
+        # Far more rows than any resample has to pass to fill its top.
+        ends = ends[: np.searchsorted(ends, of_all + 10 * math.sqrt(of_all) + 50) + 1]
     upper = order[: ends[-1] + 1]
     hit = positives[upper][:, None]
 
     def weigh(weights: NDArray) -> NDArray[np.float64]:
+        size: Any = of_all
+        if varies:
+            totals = weights.sum(axis=0, dtype=np.float64).tolist()
+            size = np.array([math.ceil(share * int(total)) for total in totals])
         taken = weights[upper].astype(np.float64)
         reached = np.cumsum(taken, axis=0)[ends]
         hits = np.cumsum(taken * hit, axis=0)[ends]
@@ -238,8 +291,8 @@ def _top(scores: NDArray, positives: NDArray, size: int, *, of_positives: bool) 
         column = np.arange(weights.shape[1])
         before = np.where(last > 0, reached[last - 1, column], 0.0)
         caught = np.where(last > 0, hits[last - 1, column], 0.0)
-        share = (size - before) / np.maximum(reached[last, column] - before, 1e-300)
-        caught = caught + share * (hits[last, column] - caught)
+        part = (size - before) / np.maximum(reached[last, column] - before, 1e-300)
+        caught = caught + part * (hits[last, column] - caught)
         if not of_positives:
             return caught / size
         total = weights[positives].sum(axis=0, dtype=np.float64)
@@ -248,11 +301,16 @@ def _top(scores: NDArray, positives: NDArray, size: int, *, of_positives: bool) 
     return weigh
 
 
-def _weights(rows: int, n: int, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
-    """Row weights [rows, B] in chunks: first all ones, then ``n`` resamples."""
+def _weights(
+    rows: int, n: int, rng: np.random.Generator, groups: NDArray[np.int64] | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Row weights [rows, B] in chunks: first all ones, then ``n`` resamples, of groups if given."""
     yield np.ones((rows, 1), dtype=np.float32)
+    units = rows if groups is None else int(groups.max()) + 1
     step = max(1, _CHUNK // rows)
     for start in range(0, n, step):
-        draws = (rng.integers(0, rows, size=rows) for _ in range(min(step, n - start)))
-        counted = np.stack([np.bincount(draw, minlength=rows) for draw in draws])
+        draws = (rng.integers(0, units, size=units) for _ in range(min(step, n - start)))
+        counted = np.stack([np.bincount(draw, minlength=units) for draw in draws])
+        if groups is not None:
+            counted = counted[:, groups]
         yield np.ascontiguousarray(counted.T, dtype=np.float32)

@@ -26,6 +26,7 @@ from rarelab.errors import RequestError, nearest
 from rarelab.metrics.budget import Budget, budgets, recorded_budget
 from rarelab.metrics.table import higher_is_better, is_at_budget, is_ranking
 from rarelab.records.load import Records, Run
+from rarelab.records.seedless import for_every_seed, in_use
 
 USUAL_BUDGET = Budget(Fraction("0.005"))
 
@@ -90,6 +91,7 @@ def study(records: Records, options: Options) -> Study:
     experiment = options.experiment or ""
     read = _reader(records)
     runs = _of_sweep(records.runs(experiment), options.sweep)
+    runs = for_every_seed([*runs, *in_use(records, runs)], options.within)
     budget = budget_of(runs, options)
     asked = [options.metric, *([recall_key(budget)] if options.costs.asked else [])]
     for metric in asked:

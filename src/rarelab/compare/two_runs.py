@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from rarelab.compare.contrast import BETTER, NOT_SETTLED, WORSE
-from rarelab.compare.rows import RowNoise, can_be_resampled, read_test_rows, resample, row_noise
+from rarelab.compare.rows import (
+    RowNoise,
+    can_be_resampled,
+    groups_of,
+    read_test_rows,
+    resample,
+    row_noise,
+)
 from rarelab.compare.words import number, p_value, percent
 from rarelab.errors import RequestError, nearest
 from rarelab.metrics.bootstrap import FEWEST_POSITIVES
@@ -17,7 +24,7 @@ from rarelab.records.names import labels, printable
 @dataclass(frozen=True)
 class Pair:
     """The first and the second run's names and values, and the second's difference from the
-    first."""
+    first. ``groups``: how many groups the test rows come in, if they do."""
 
     runs: tuple[str, str]
     names: tuple[str, str]
@@ -27,6 +34,7 @@ class Pair:
     noise: RowNoise
     verdict: str
     budget: Budget | None = None
+    groups: int | None = None
 
     def flat(self) -> list[dict[str, Any]]:
         """A flat record per run, unrounded; the first has no difference."""
@@ -46,6 +54,9 @@ class Pair:
     def text(self) -> str:
         """The terminal output."""
         noise, names = self.noise, [printable(name) for name in self.names]
+        drawn = f"{noise.rows:,} test rows ({noise.positives:,} positive)"
+        if self.groups is not None:
+            drawn = f"the {self.groups:,} groups of {drawn}"
         low, high = number(noise.low, signed=True), number(noise.high, signed=True)
         at = [] if self.budget is None else [f"  {self.metric}: the budget is {self.budget}"]
         return "\n".join(
@@ -54,8 +65,7 @@ class Pair:
                 f"  {self.metric}  {number(self.values[1])} against {number(self.values[0])}: "
                 f"{number(noise.difference, signed=True)} [{low}, {high}] "
                 f"({percent(self.level)}), {p_value(noise.p)}",
-                f"  paired bootstrap over {noise.rows:,} test rows ({noise.positives:,} positive), "
-                f"{noise.resamples:,} resamples",
+                f"  paired bootstrap over {drawn}, {noise.resamples:,} resamples",
                 "  this is about these two trained models on rows like these; comparing their "
                 "configurations takes several seeds",
                 *at,
@@ -107,6 +117,7 @@ def compare_pair(
     if noise.p <= 1 - level:
         good = (noise.difference > 0) == higher_is_better(metric)
         verdict = BETTER if good else WORSE
+    groups = groups_of(rows)
     one, other = _names(first, second)
     return Pair(
         runs=(first.run_id, second.run_id),
@@ -117,6 +128,7 @@ def compare_pair(
         noise=noise,
         verdict=verdict,
         budget=budget if is_at_budget(metric) else None,
+        groups=None if groups is None else int(groups.max()) + 1,
     )
 
 

@@ -57,6 +57,7 @@ _READ_AS_BEFORE = {
     **dict.fromkeys(("csv", "sql", "uri", "positive_if")),
     "unlabelled": "refuse",
     "keep": [],
+    "scores": [],
 }
 
 _SPLIT_AS_BEFORE = {

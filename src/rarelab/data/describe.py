@@ -57,6 +57,8 @@ def _role(name: str, roles: Roles) -> str:
     for role in ("group", "time", "sample_weight"):
         if name == getattr(roles, role):
             return f"not a feature ({role})"
+    if name in roles.scores:
+        return "the score of a model in use (scores)"
     return "beside the scores (keep)" if name in roles.keep else ""
 
 

@@ -35,7 +35,8 @@ class TableFile:
     instead, a comparison of a numeric target with a number, ``>0``. unlabelled: "drop" leaves out
     the rows without a label, which are otherwise refused. drop: columns not to use as features,
     such as identifiers. keep: such columns that are written to ``predictions.parquet`` beside each
-    row's score.
+    row's score. scores: columns that hold the scores of a model in use (higher = more suspicious),
+    for a target of two classes; never features, each is an arm of its own in ``rarelab compare``.
 
     categorical: numeric columns that are codes. group, time: the column to split by; split "auto"
     uses whichever is set, else stratifies by class; "cv" keeps a group in one fold. sample_weight:
@@ -67,6 +68,7 @@ class TableFile:
     val_share: float | None = None
     folds: int = FOLDS
     origins: int | None = None
+    scores: Sequence[str | int] = ()
 
     def __post_init__(self) -> None:
         one_of("dataset.split", self.split, SPLITS)
@@ -98,6 +100,7 @@ class TableFile:
             group=_name(self.group),
             time=_name(self.time),
             sample_weight=_name(self.sample_weight),
+            scores=tuple(map(str, self.scores)),
         )
 
     @cached_property
@@ -156,7 +159,7 @@ class TableFile:
         else:
             place, name = sql.query(self.sql, self.uri), "the query"
         roles = self.roles
-        used = {roles.target, roles.group, roles.time, roles.sample_weight}
+        used = {roles.target, roles.group, roles.time, roles.sample_weight, *roles.scores}
         kept = [name for name in roles.keep if name not in used]
         return *reading.read(place, Csv.of(self.csv), drop=roles.drop, keep=kept), name
 

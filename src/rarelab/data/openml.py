@@ -22,8 +22,8 @@ class OpenML:
     """An OpenML data set (Vanschoren et al. 2014, SIGKDD Explorations 15(2)), cached on disk.
 
     Give ``data_id``, or ``name`` and ``version``. target: the label column, null for the set's
-    default target. positive_label, positive_if, unlabelled, drop, keep: as for a file. split: null
-    is stratified. The other parameters are those of
+    default target. positive_label, positive_if, unlabelled, drop, keep, scores: as for a file.
+    split: null is stratified. The other parameters are those of
     :class:`rarelab.data.tables.recipe.Recipe`. Columns that OpenML marks as categorical are one-hot
     encoded.
     """
@@ -45,6 +45,7 @@ class OpenML:
     test_share: float | None = None
     val_share: float | None = None
     folds: int = FOLDS
+    scores: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if (self.data_id is None) == (self.name is None):
@@ -82,6 +83,7 @@ class OpenML:
             drop=tuple(self.drop),
             keep=tuple(self.keep),
             categorical=tuple(name for name in categorical if name != (self.target or target)),
+            scores=tuple(self.scores),
         )
         return prepare(frame, roles, self.recipe, name=self.identity(), alarms=True)
 

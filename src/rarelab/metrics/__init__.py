@@ -1,6 +1,7 @@
 """Exact metrics of scored rows, and the set of them that is recorded."""
 
 from rarelab.metrics.exact import (
+    as_logits,
     auroc,
     average_precision,
     brier,
@@ -17,6 +18,7 @@ from rarelab.metrics.exact import (
 from rarelab.metrics.recorded import calibration_errors, evaluate, validation_metrics
 
 __all__ = [
+    "as_logits",
     "auroc",
     "average_precision",
     "brier",

@@ -13,7 +13,9 @@ import math
 import re
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rarelab.metrics import tie_groups as ties
@@ -166,6 +168,15 @@ def safe_names(names: Sequence[str]) -> list[str]:
         taken.add(unique)
         safe.append(unique)
     return safe
+
+
+def as_logits(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Another program's scores [N] as logits of two classes: log-odds if all lie in 0..1, as
+    probabilities do, else as they are. Double precision, since float32 would tie some of them."""
+    if scores.min(initial=0) < 0 or scores.max(initial=1) > 1:
+        return scores
+    tiny = np.finfo(np.float64).tiny
+    return np.log(np.maximum(scores, tiny)) - np.log(np.maximum(1 - scores, tiny))
 
 
 def probabilities_of(scores: Tensor) -> Tensor:

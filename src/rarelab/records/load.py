@@ -46,7 +46,8 @@ class Run:
     """One recorded run. ``status`` is rarelab's (done, diverged, error, interrupted, running).
 
     ``within``: configuration keys treated as part of the data; only runs with equal values there
-    are compared. ``seconds``: how long it took, NaN if that is not recorded.
+    are compared. ``seconds``: how long it took, NaN if that is not recorded. ``every_seed``: it is
+    of a model without a seed and stands beside the runs of this one.
     """
 
     run_id: str
@@ -60,6 +61,7 @@ class Run:
     artifacts: str = field(repr=False, default="")
     within: tuple[str, ...] = ()
     seconds: float = math.nan
+    every_seed: bool = False
 
     @property
     def seed(self) -> int | None:
@@ -140,11 +142,17 @@ class Records:
         file = store.sqlite_path(self.uri)
         if file is not None and not file.is_file():
             raise RequestError(f"{file}: nothing has been recorded there; run `rarelab train`")
-        self._downloads: Path | None = None
 
     @cached_property
     def client(self) -> Any:
         return store.client(self.uri, self.home)
+
+    @cached_property
+    def scratch(self) -> Path:
+        """A temporary folder that goes with these records."""
+        folder = Path(tempfile.mkdtemp(prefix="rarelab-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
     def experiments(self) -> dict[str, str]:
         """Experiment ids by name."""
@@ -250,10 +258,7 @@ class Records:
             raise RarelabError(f"{redact_uri(self.uri)} does not answer: {reason}") from error
 
     def _download(self, run: Run, name: str) -> Path | None:
-        if self._downloads is None:
-            self._downloads = Path(tempfile.mkdtemp(prefix="rarelab-"))
-            weakref.finalize(self, shutil.rmtree, self._downloads, ignore_errors=True)
-        folder = self._downloads / run.run_id
+        folder = self.scratch / run.run_id
         if (folder / name).is_file():
             return folder / name
         folder.mkdir(exist_ok=True)

@@ -1,17 +1,21 @@
 """The rows of a file of predictions made by another program: scores and labels, checked."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from rarelab.data.given import AMOUNT, GROUP
 from rarelab.data.reading import locate, read
 from rarelab.data.tables.levels import level_text
 from rarelab.data.tables.targets import encode
 from rarelab.errors import RequestError, nearest
+from rarelab.metrics import as_logits
 from rarelab.runs.evaluation import Scored
 
 _SPLITS = {"val": "val", "validation": "val", "test": "test", "train": ""}
@@ -24,9 +28,11 @@ class Request:
     file: a table, one row per prediction. experiment: the experiment they join, or a new one. arm:
     the name of the model that made them. target, score: columns of labels and scores; scores that
     all lie in 0..1 are probabilities. positive_label: the label of the positives, unless labels are
-    0 and 1. seed: the repetition they are paired with. split_col: a column that says val or test
-    (train rows are left out); without it every row is a test row. id: a column to align the rows by
-    with those of the experiment; group: another column to keep.
+    0 and 1. seed: the repetition they are paired with; None for a model without seeds, which stands
+    beside every seed. split: the number of the split they belong to, where several fit. split_col:
+    a column that says val or test (train rows are left out); without it every row is a test row.
+    id: a column to align the rows by with those of the experiment. group: a column of the rows'
+    groups, which are resampled whole; amount: one of what each row is worth.
     """
 
     file: str
@@ -35,15 +41,18 @@ class Request:
     target: str
     score: str
     positive_label: str | None = None
-    seed: int = 0
+    seed: int | None = None
+    split: int | None = None
     split_col: str | None = None
     id: str | None = None
     group: str | None = None
+    amount: str | None = None
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one split: scores and labels [N], and the columns to keep (row, id, group)."""
+    """The rows of one split: scores and labels [N], and the columns to keep: row, id, and what is
+    given (:mod:`rarelab.data.given`)."""
 
     scores: NDArray[np.float64]
     labels: NDArray[np.int64]
@@ -63,11 +72,15 @@ class Rows:
         return torch.from_numpy(self.scores[:, None]), torch.from_numpy(self.labels)
 
 
-def read_rows(asked: Request) -> tuple[dict[str, Rows], tuple[str, ...]]:
-    """The rows of each split, validation first, and the names of the two classes."""
+def read_rows(asked: Request, given: Any = None) -> tuple[dict[str, Rows], tuple[str, ...]]:
+    """The rows of each split, validation first, and the names of the two classes.
+
+    given: the frame to read instead of the file.
+    """
     kept = [name for name in (asked.id, asked.group) if name]
-    frame: Any = read(locate(asked.file, "FILE"), keep=kept)[0]
-    for key in ("target", "score", "split_col", "id", "group"):
+    place = locate(asked.file, "FILE") if given is None else _table(given)
+    frame: Any = read(place, keep=kept)[0]
+    for key in ("target", "score", "split_col", "id", "group", "amount"):
         name = getattr(asked, key)
         if name is not None and name not in frame:
             raise RequestError(
@@ -79,8 +92,11 @@ def read_rows(asked: Request) -> tuple[dict[str, Rows], tuple[str, ...]]:
     if not (of_split == "test").any():
         raise RequestError(f"{asked.file}: no row is a test row")
     labels, classes = _labels(frame[asked.target], asked)
-    scores = _scores(frame[asked.score], asked)
-    columns = {"row": frame["row"].to_numpy(), **{name: frame[name] for name in kept}}
+    scores = as_logits(_numbers("score", frame, asked))
+    columns: dict[str, Any] = {"row": frame["row"].to_numpy()}
+    columns |= {asked.id: frame[asked.id]} if asked.id else {}
+    columns |= {GROUP: frame[asked.group]} if asked.group else {}
+    columns |= {AMOUNT: _numbers("amount", frame, asked, least=0)} if asked.amount else {}
     rows = Rows(scores, labels, columns)
     found = {
         name: rows.take(np.flatnonzero(of_split == name))
@@ -127,19 +143,25 @@ def _labels(column: Any, asked: Request) -> tuple[NDArray[np.int64], tuple[str, 
     return labels, classes
 
 
-def _scores(column: Any, asked: Request) -> NDArray[np.float64]:
-    """Scores as logits, in double precision: float32 would tie some of another program's."""
+def _numbers(key: str, frame: Any, asked: Request, least: float = -math.inf) -> NDArray[np.float64]:
     import pandas as pd
 
-    numbers: Any = pd.to_numeric(column, errors="coerce")
-    scores = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
-    bad = ~np.isfinite(scores)
+    name = getattr(asked, key)
+    column: Any = pd.to_numeric(frame[name], errors="coerce")
+    numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    bad = ~(np.isfinite(numbers) & (numbers >= least))
     if bad.any():
+        expected = "" if least == -math.inf else f" of at least {least:g}"
         raise RequestError(
-            f"score={asked.score} is not a finite number in {int(bad.sum()):,} of"
-            f" {len(scores):,} rows (the first is {str(column.iloc[int(bad.argmax())])!r})"
+            f"{key}={name} is not a finite number{expected} in {int(bad.sum()):,} of"
+            f" {len(numbers):,} rows (the first is {str(frame[name].iloc[int(bad.argmax())])!r})"
         )
-    if scores.min() < 0 or scores.max() > 1:
-        return scores
-    tiny = np.finfo(np.float64).tiny
-    return np.log(np.maximum(scores, tiny)) - np.log(np.maximum(1 - scores, tiny))
+    return numbers
+
+
+def _table(frame: Any) -> pa.Table:
+    try:
+        return pa.Table.from_pandas(frame.rename(columns=str), preserve_index=False)
+    except pa.ArrowException as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RequestError(f"the frame cannot be read: {reason}") from None

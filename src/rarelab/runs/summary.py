@@ -1,12 +1,15 @@
 """The table printed at the end of a run: the metrics marked for it in ``metrics.table``."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from rarelab.data.splits import Splits
+import torch
+
+from rarelab.data.given import SCORE
+from rarelab.data.splits import Splits, Table
 from rarelab.metrics.bootstrap import FEWEST_POSITIVES
 from rarelab.metrics.budget import Budget
-from rarelab.metrics.recorded import places
+from rarelab.metrics.recorded import evaluate, places
 from rarelab.metrics.table import LEVELS, TABLE, Metric, Place
 
 _ROWS = [row for row in TABLE if Place.RUN in row.shown]
@@ -17,7 +20,8 @@ def test_table(metrics: Mapping[str, float], splits: Splits, budgets: Sequence[B
     """Test AUCPR with its bootstrap interval and chance level, AUROC, and the alert budgets: the
     fixed levels, and those asked for.
 
-    Calibrated errors beside the raw ones if calibrated; the expected cost if there are costs.
+    Calibrated errors beside the raw ones if calibrated; the expected cost if there are costs; what
+    the models in use reached.
     """
     rows = int((splits.test.y >= 0).sum())
     header = "".join(f"{100 * level:>8g} %" for level in LEVELS)
@@ -30,7 +34,19 @@ def test_table(metrics: Mapping[str, float], splits: Splits, budgets: Sequence[B
         lines.append(f"  calibrated {_errors(metrics, 'test/calibrated')}")
         lines.append(f"  as scored  {_errors(metrics, 'test')}")
     others = [row for row in _ROWS if not row.ranking and row.key in metrics]
-    return "\n".join([*lines, *(_line(row, metrics) for row in others)])
+    lines += [_line(row, metrics) for row in others]
+    return "\n".join([*lines, *_in_use(splits.test)])
+
+
+def _in_use(test: Table) -> Iterator[str]:
+    """What the models in use reached on these rows (``dataset.scores``)."""
+    for column, scores in (test.origin or {}).items():
+        if column.startswith(SCORE):
+            logits = torch.from_numpy(scores)
+            found = evaluate(logits, test.y, classes=(), bootstrap_samples=0)
+            aucpr, recall = found["test/aucpr"], found["test/recall_at_q/0.005"]
+            name = column.removeprefix(SCORE)
+            yield f"  in use: {name}  AUCPR {aucpr:.4f}, recall {recall:.4f} at the top 0.5 %"
 
 
 def trained_too_short(metrics: Mapping[str, float], epochs: int) -> str:

@@ -49,7 +49,8 @@ def write(path: Path, splits: Splits) -> None:
                 arrays[f"{name}.{part}"] = tensor.numpy()
                 size += tensor.nbytes
         assert table.origin is not None  # the rows come from a table
-        arrays[f"{name}.row"] = table.origin["row"]
+        origin = {column: np.asarray(values) for column, values in table.origin.items()}
+        arrays |= {f"{name}.origin.{column}": values for column, values in origin.items()}
     if size > LIMIT:
         return
     learnt, scales = splits.preprocessor.state()
@@ -109,4 +110,6 @@ def _table(arrays: dict[str, NDArray], name: str) -> Table:
     x, y = tensor("x"), tensor("y")
     if x is None or y is None:
         raise KeyError(name)
-    return Table(x, y, tensor("sample_weight"), {"row": arrays[f"{name}.row"]})
+    prefix = f"{name}.origin."
+    origin = {key.removeprefix(prefix): arrays[key] for key in arrays if key.startswith(prefix)}
+    return Table(x, y, tensor("sample_weight"), origin)

@@ -25,7 +25,8 @@ def stray_texts(frame: pd.DataFrame, roles: Roles) -> dict[str, str]:
 
     A single text makes pandas read the whole column as text, with mostly rare levels.
     """
-    named = {roles.target, roles.group, roles.time, roles.sample_weight, *roles.drop, *roles.keep}
+    named = {roles.target, roles.group, roles.time, roles.sample_weight, *roles.drop}
+    named |= {*roles.keep, *roles.scores}
     found = {}
     for name in frame.columns:
         if name not in named and pd.api.types.is_string_dtype(frame[name]):
@@ -61,7 +62,7 @@ def suspect_columns(frame: pd.DataFrame, roles: Roles, max_categories: int) -> I
             " numbers and leave the other cells empty"
         )
     named = {roles.target, roles.group, roles.time, roles.sample_weight, *roles.drop}
-    named |= {*roles.keep, *stray}
+    named |= {*roles.keep, *roles.scores, *stray}
     found = {
         str(name): why
         for name in frame.columns

@@ -9,10 +9,12 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from rarelab.data.given import GIVEN, GROUP, SCORE
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits, Table, make_splits
 from rarelab.data.tables import divide
 from rarelab.data.tables.giveaways import hidden_repeats, separating_columns
+from rarelab.data.tables.in_use import refuse_scores, scores_in_use
 from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.data.tables.recipe import Recipe
 from rarelab.data.tables.targets import common_positives, encode, labelled
@@ -97,7 +99,8 @@ def check(frame: pd.DataFrame, roles: Roles) -> None:
     """
     _refuse_columns(frame, roles)
     column: Any = frame[roles.target]
-    encode(column, roles.positive)
+    _, classes = encode(column, roles.positive)
+    refuse_scores(frame[labelled(column, "drop")], roles, classes)
 
 
 def _labelled(frame: pd.DataFrame, roles: Roles) -> Labelled:
@@ -108,9 +111,10 @@ def _labelled(frame: pd.DataFrame, roles: Roles) -> Labelled:
         notes = [f"{(~there).sum():,} of {len(there):,} rows have no label and were left out"]
         frame = frame.loc[there]
     y, classes = encode(frame[roles.target], roles.positive)
+    refuse_scores(frame, roles, classes)
     notes += common_positives(roles.target, y, classes)
     others = {roles.group, roles.time, roles.sample_weight, roles.official, roles.target}
-    others |= {*roles.keep}
+    others |= {*roles.keep, *roles.scores}
     features = frame.drop(columns=[*roles.drop, *(others - {None} - set(roles.drop))])
     if not len(features.columns):
         raise RequestError(f"no feature column is left besides the target {roles.target!r}")
@@ -134,6 +138,7 @@ def _refuse_columns(frame: pd.DataFrame, roles: Roles) -> None:
         "group": [roles.group],
         "time": [roles.time],
         "sample_weight": [roles.sample_weight],
+        "scores": roles.scores,
     }
     for key, columns in asked.items():
         for column in columns:
@@ -142,7 +147,7 @@ def _refuse_columns(frame: pd.DataFrame, roles: Roles) -> None:
                     f"dataset.{key}={column} is not a column: {nearest(column, names)}"
                 )
     for column in roles.keep:
-        if column in OWN_COLUMNS or column.startswith("score/"):
+        if column in OWN_COLUMNS or column.startswith(("score/", GIVEN)):
             raise RequestError(
                 f"dataset.keep={column}: predictions.parquet has a column {column!r} of its own;"
                 " rename yours"
@@ -329,6 +334,10 @@ def _table(data: Labelled, rows: NDArray, x: NDArray, roles: Roles, moments: Any
         weight = torch.from_numpy(_weights(data.frame.iloc[rows], roles.sample_weight))
     origin: dict[str, Any] = {"row": data.frame.index.to_numpy()[rows]}
     origin |= {name: data.frame[name].iloc[rows] for name in roles.keep}
+    if roles.group:
+        origin[GROUP] = data.frame[roles.group].iloc[rows]
+    in_use = scores_in_use(data.frame.iloc[rows], roles)
+    origin |= {f"{SCORE}{name}": values for name, values in in_use.items()}
     y, days = torch.from_numpy(data.y[rows]), _days(moments, rows)
     return Table(torch.from_numpy(x), y, weight, origin, days)
 
