@@ -52,7 +52,7 @@ class Group:
 
 
 _READ_AS_BEFORE = {
-    **dict.fromkeys(("csv", "sql", "uri", "positive_if")),
+    **dict.fromkeys(("csv", "sql", "uri", "positive_if", "amount")),
     "unlabelled": "refuse",
     "keep": [],
 }

@@ -38,8 +38,9 @@ class TableFile:
     row's score.
 
     categorical: numeric columns that are codes. group, time: the column to split by; split "auto"
-    uses whichever is set, else stratifies by class. sample_weight: a column of row weights. The
-    other parameters are those of :class:`rarelab.data.tables.recipe.Recipe`. Text columns are
+    uses whichever is set, else stratifies by class. sample_weight: a column of row weights.
+    amount: a numeric column of what each row is worth, for recall weighted by value; it stays a
+    feature unless it is dropped. The other parameters are those of :class:`rarelab.data.tables.recipe.Recipe`. Text columns are
     one-hot encoded; missing values are allowed.
     """
 
@@ -62,6 +63,7 @@ class TableFile:
     sql: str | None = None
     uri: str | None = None
     csv: Mapping[str, Any] | None = None
+    amount: str | int | None = None
 
     def __post_init__(self) -> None:
         one_of("dataset.split", self.split, SPLITS)
@@ -93,6 +95,7 @@ class TableFile:
             group=_name(self.group),
             time=_name(self.time),
             sample_weight=_name(self.sample_weight),
+            amount=_name(self.amount),
         )
 
     @cached_property
@@ -141,7 +144,7 @@ class TableFile:
         else:
             place, name = sql.query(self.sql, self.uri), "the query"
         roles = self.roles
-        used = {roles.target, roles.group, roles.time, roles.sample_weight}
+        used = {roles.target, roles.group, roles.time, roles.sample_weight, roles.amount}
         kept = [name for name in roles.keep if name not in used]
         return *reading.read(place, Csv.of(self.csv), drop=roles.drop, keep=kept), name
 

@@ -22,8 +22,8 @@ class OpenML:
     """An OpenML data set (Vanschoren et al. 2014, SIGKDD Explorations 15(2)), cached on disk.
 
     Give ``data_id``, or ``name`` and ``version``. target: the label column, null for the set's
-    default target. positive_label, positive_if, unlabelled, drop, keep: as for a file. The other
-    parameters are those of :class:`rarelab.data.tables.recipe.Recipe`. Columns that OpenML marks as
+    default target. positive_label, positive_if, unlabelled, drop, keep, amount: as for a file. The
+    other parameters are those of :class:`rarelab.data.tables.recipe.Recipe`. Columns that OpenML marks as
     categorical are one-hot encoded.
     """
 
@@ -40,6 +40,7 @@ class OpenML:
     numeric: Numeric = "quantile"
     max_categories: int = 32
     deduplicate: bool = False
+    amount: str | None = None
 
     def __post_init__(self) -> None:
         if (self.data_id is None) == (self.name is None):
@@ -70,6 +71,7 @@ class OpenML:
             drop=tuple(self.drop),
             keep=tuple(self.keep),
             categorical=tuple(name for name in categorical if name != (self.target or target)),
+            amount=self.amount,
         )
         return prepare(frame, roles, self.recipe, name=self.identity(), alarms=True)
 

@@ -51,7 +51,8 @@ class Roles:
     that have no label. drop: columns not to use as features (identifiers, leaks). keep: columns
     that are not features but are written beside the predictions. categorical: numeric columns that
     are codes. group, time: columns to split by (not used as features). sample_weight: a column of
-    row weights. official: a boolean column, True = test.
+    row weights. official: a boolean column, True = test. amount: a numeric column of what a row is
+    worth; it stays a feature unless dropped or kept.
     """
 
     target: str
@@ -64,6 +65,7 @@ class Roles:
     time: str | None = None
     sample_weight: str | None = None
     official: str | None = None
+    amount: str | None = None
 
 
 @dataclass(frozen=True)

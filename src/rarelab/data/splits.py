@@ -14,6 +14,11 @@ from rarelab.errors import RequestError
 
 IGNORE_INDEX = -100
 FEW_VALIDATION_POSITIVES = 20
+GIVEN = "given/"
+"""Starts the names of the columns of :attr:`Table.origin` that say what the data set knows of a row
+besides its features."""
+AMOUNT = f"{GIVEN}amount"
+"""What a row is worth, float64."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,8 @@ class Table:
     sequences. y: int64 class indices [N], or [N, T] for a target at every step of a sequence, with
     -100 at a padded one. sample_weight: float32 [N], or None for equal weights. origin: where each
     row comes from, as columns of N values: ``row``, its number in the table as read, counted from
-    0, and the columns to keep beside its prediction; None if the rows come from no table.
+    0, the columns to keep beside its prediction, and what the data set was asked for besides
+    (``given/amount``); None if the rows come from no table.
     """
 
     x: Tensor

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from rarelab.data.source import Roles
-from rarelab.data.splits import Splits, Table, make_splits
+from rarelab.data.splits import AMOUNT, GIVEN, Splits, Table, make_splits
 from rarelab.data.tables import divide
 from rarelab.data.tables.giveaways import hidden_repeats, separating_columns
 from rarelab.data.tables.preprocess import Preprocessor
@@ -59,6 +59,7 @@ def prepare(
     if recipe.deduplicate:
         data, note = _deduplicated(data)
         notes.append(note)
+    amounts = _amounts(data, roles.amount)
     rows = _divided(data, roles, recipe)
     _refuse_empty(data, rows, recipe.split)
     notes += [*_twin_notes(data, rows, recipe), *_time_notes(data, rows, recipe.split)]
@@ -73,8 +74,12 @@ def prepare(
         )
     preprocessor.others = tuple(name for name in frame.columns if name not in data.features)
     others = [preprocessor.transform(data.features.iloc[part]) for part in rows[1:]]
-    tables = [_table(data, part, x, roles) for part, x in zip(rows, (train, *others), strict=True)]
+    tables = [
+        _table(data, part, x, roles, amounts)
+        for part, x in zip(rows, (train, *others), strict=True)
+    ]
     _refuse_zero_weights(tables, data.classes, roles.sample_weight)
+    _refuse_worthless(tables, roles.amount)
     return make_splits(
         *tables,
         classes=data.classes,
@@ -94,6 +99,8 @@ def check(frame: pd.DataFrame, roles: Roles) -> None:
     _refuse_columns(frame, roles)
     column: Any = frame[roles.target]
     encode(column, roles.positive)
+    if roles.amount is not None:
+        _numbers(frame.loc[labelled(column, roles.unlabelled)], "amount", roles.amount)
 
 
 def _labelled(frame: pd.DataFrame, roles: Roles) -> Labelled:
@@ -130,6 +137,7 @@ def _refuse_columns(frame: pd.DataFrame, roles: Roles) -> None:
         "group": [roles.group],
         "time": [roles.time],
         "sample_weight": [roles.sample_weight],
+        "amount": [roles.amount],
     }
     for key, columns in asked.items():
         for column in columns:
@@ -138,7 +146,7 @@ def _refuse_columns(frame: pd.DataFrame, roles: Roles) -> None:
                     f"dataset.{key}={column} is not a column: {nearest(column, names)}"
                 )
     for column in roles.keep:
-        if column in OWN_COLUMNS or column.startswith("score/"):
+        if column in OWN_COLUMNS or column.startswith(("score/", GIVEN)):
             raise RequestError(
                 f"dataset.keep={column}: predictions.parquet has a column {column!r} of its own;"
                 " rename yours"
@@ -271,12 +279,17 @@ def _alarms(data: Labelled, rows: divide.Indices, roles: Roles) -> Iterable[str]
     yield from hidden_repeats(data.features, data.y, rows, roles.drop)
 
 
-def _table(data: Labelled, rows: NDArray, x: NDArray, roles: Roles) -> Table:
+def _table(
+    data: Labelled, rows: NDArray, x: NDArray, roles: Roles, amounts: NDArray | None
+) -> Table:
     weight = None
     if roles.sample_weight:
-        weight = torch.from_numpy(_weights(data.frame.iloc[rows], roles.sample_weight))
+        part = data.frame.iloc[rows]
+        weight = torch.from_numpy(_numbers(part, "sample_weight", roles.sample_weight, np.float32))
     origin: dict[str, Any] = {"row": data.frame.index.to_numpy()[rows]}
     origin |= {name: data.frame[name].iloc[rows] for name in roles.keep}
+    if amounts is not None:
+        origin[AMOUNT] = amounts[rows]
     return Table(torch.from_numpy(x), torch.from_numpy(data.y[rows]), weight, origin)
 
 
@@ -299,13 +312,38 @@ def _refuse_zero_weights(tables: list[Table], classes: tuple[str, ...], name: st
             )
 
 
-def _weights(frame: pd.DataFrame, name: str) -> NDArray[np.float32]:
+def _amounts(data: Labelled, name: str | None) -> NDArray[np.float64] | None:
+    """What each row is worth, [N]; None if no column says so."""
+    if name is None:
+        return None
+    if len(data.classes) > 2:
+        raise RequestError(
+            f"dataset.amount={name}: the target has {len(data.classes)} classes; value-weighted "
+            "recall needs two, so choose the positive ones with dataset.positive_label"
+        )
+    return _numbers(data.frame, "amount", name)
+
+
+def _refuse_worthless(tables: list[Table], name: str | None) -> None:
+    """Refuse amounts of which the positives of validation or of test have none."""
+    for where, table in zip(("validation", "test"), tables[1:], strict=True):
+        if name is not None and table.origin is not None:
+            worth = table.origin[AMOUNT][table.y.numpy() == 1]
+            if not worth.any():
+                raise RequestError(
+                    f"dataset.amount={name}: every positive in {where} is worth 0; expected some "
+                    "above 0"
+                )
+
+
+def _numbers(frame: pd.DataFrame, key: str, name: str, dtype: Any = np.float64) -> NDArray[Any]:
+    """A column of numbers of at least 0, named by ``dataset.<key>``."""
     column: Any = pd.to_numeric(frame[name], errors="coerce")
-    values = column.to_numpy(dtype=np.float32, na_value=np.nan)
+    values = column.to_numpy(dtype=dtype, na_value=np.nan)
     bad = int((~np.isfinite(values) | (values < 0)).sum())
     if bad:
         raise RequestError(
-            f"dataset.sample_weight={name}: {bad} values are missing, negative or infinite;"
+            f"dataset.{key}={name}: {bad} values are missing, negative or infinite;"
             " expected finite numbers of at least 0"
         )
     return values
