@@ -351,4 +351,6 @@ def test_amounts_need_worth_in_the_positives_and_two_classes(tmp_path: Path) -> 
 def test_kept_columns_cannot_take_the_name_of_what_is_given(tmp_path: Path) -> None:
     path = tmp_path / "given.csv"
     claims().rename(columns={"id": "given/amount"}).to_csv(path, index=False)
-    assert "a column 'given/amount' of its own" in refusal(path, keep=["given/amount"], drop=["day"])
+    assert "a column 'given/amount' of its own" in refusal(
+        path, keep=["given/amount"], drop=["day"]
+    )

@@ -6,7 +6,7 @@ under the same weights, so what two runs share cancels in their difference.
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-from rarelab.metrics.bootstrap import Cells, weighted_precision
+from rarelab.data.splits import AMOUNT
+from rarelab.metrics.bootstrap import Cells, Weigh, gain_in_top, weighted_precision
 from rarelab.metrics.recorded import reported
 
 MOST, FEWEST = 2000, 100
@@ -27,22 +28,22 @@ MOST, FEWEST = 2000, 100
 _WORK = 4e9
 _CHUNK = 2_000_000
 # A level above 0 and below 1; Python writes one below 0.0001 as 5e-05.
-_TOP = re.compile(r"test/(recall|precision)_at_q/(0\.0*[1-9]\d*|[1-9](?:\.\d+)?e-\d{2,})")
-
-Weigh = Callable[[NDArray], NDArray[np.float64]]
-"""Maps row weights [N, B] to a run's metric under each column, [B]."""
+_TOP = re.compile(
+    r"test/(recall|precision|value_recall)_at_q/(0\.0*[1-9]\d*|[1-9](?:\.\d+)?e-\d{2,})"
+)
 
 
 @dataclass(frozen=True)
 class TestRows:
-    """Raw scores [N, C] and class indices [N] of the test rows of one run, and the C names of the
-    classes, if there are several."""
+    """Raw scores [N, C] and class indices [N] of the test rows of one run, the C names of the
+    classes, if there are several, and what each row is worth, if the run knew."""
 
     __test__ = False  # keeps pytest from collecting it
 
     scores: NDArray[np.float64]
     targets: NDArray[np.int64]
     classes: Sequence[str] = ()
+    amounts: NDArray[np.float64] | None = None
 
     @property
     def fewest_positives(self) -> int:
@@ -84,14 +85,16 @@ def read_test_rows(path: Path) -> TestRows:
     names = [name for name in table.column_names if name == "score" or name.startswith("score/")]
     scores = np.stack([table[name].to_numpy() for name in names], axis=1)
     classes = [name.removeprefix("score/") for name in names if name != "score"]
-    return TestRows(scores.astype(np.float64), table["target"].to_numpy(), classes)
+    amounts = table[AMOUNT].to_numpy() if AMOUNT in table.column_names else None
+    return TestRows(scores.astype(np.float64), table["target"].to_numpy(), classes, amounts)
 
 
 def metric_of(rows: TestRows, metric: str) -> float | None:
     """A ranking metric of the test rows as their run would have recorded it, bit for bit (the
-    scores were widened, which keeps their order); None if it is of a class they do not have."""
+    scores were widened, which keeps their order); None if it is of a class or of amounts that they
+    do not have."""
     scores, targets = torch.tensor(rows.scores), torch.tensor(rows.targets)
-    return reported(metric, scores, targets, classes=rows.classes)
+    return reported(metric, scores, targets, classes=rows.classes, amounts=rows.amounts)
 
 
 def can_be_resampled(metric: str) -> bool:
@@ -104,7 +107,7 @@ def resample(runs: Sequence[TestRows], metric: str, *, seed: int = 0) -> NDArray
 
     NaN where a resample has no positive. Column 0 is the metric on the original rows.
 
-    Raises ValueError if the runs were not tested on the same rows.
+    Raises ValueError if the runs were not tested on the same rows, or one lacks their amounts.
     """
     targets = runs[0].targets
     if any(not np.array_equal(run.targets, targets) for run in runs):
@@ -176,7 +179,10 @@ def weigher(run: TestRows, metric: str) -> Weigh:
     else:
         kind, quantile = found.groups()
         size = math.ceil(Fraction(quantile) * len(run.targets))
-        parts = [_top(*column, size, of_positives=kind == "recall") for column in run.columns()]
+        parts = [
+            gain_in_top(scores, _gain(run, positives, kind), size, of_size=kind == "precision")
+            for scores, positives in run.columns()
+        ]
 
     def macro(weights: NDArray) -> NDArray[np.float64]:
         values = np.stack([part(weights) for part in parts])
@@ -188,39 +194,21 @@ def weigher(run: TestRows, metric: str) -> Weigh:
     return macro
 
 
+def _gain(run: TestRows, positives: NDArray, kind: str) -> NDArray[np.float64]:
+    """What finding each row gains: 1 for a positive, or its amount."""
+    if kind != "value_recall":
+        return positives.astype(np.float64)
+    if run.amounts is None:
+        raise ValueError("not every run kept the amounts of its test rows")
+    return np.where(positives, run.amounts, 0.0)
+
+
 def _average_precision(scores: NDArray, positives: NDArray) -> Weigh:
     members = Cells(scores, positives).members()
 
     def weigh(weights: NDArray) -> NDArray[np.float64]:
         counts = (members @ weights).T
         return weighted_precision(counts[:, 0:-1:2], counts[:, 1:-1:2])
-
-    return weigh
-
-
-def _top(scores: NDArray, positives: NDArray, size: int, *, of_positives: bool) -> Weigh:
-    """Recall or precision in the top ``size`` weighted rows; ties count in expectation."""
-    order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.diff(scores[order], append=np.nan))
-    # Far more rows than any resample has to pass to fill its top ``size``.
-    ends = ends[: np.searchsorted(ends, size + 10 * math.sqrt(size) + 50) + 1]
-    upper = order[: ends[-1] + 1]
-    hit = positives[upper][:, None]
-
-    def weigh(weights: NDArray) -> NDArray[np.float64]:
-        taken = weights[upper].astype(np.float64)
-        reached = np.cumsum(taken, axis=0)[ends]
-        hits = np.cumsum(taken * hit, axis=0)[ends]
-        last = np.argmax(reached >= size, axis=0)
-        column = np.arange(weights.shape[1])
-        before = np.where(last > 0, reached[last - 1, column], 0.0)
-        caught = np.where(last > 0, hits[last - 1, column], 0.0)
-        share = (size - before) / np.maximum(reached[last, column] - before, 1e-300)
-        caught = caught + share * (hits[last, column] - caught)
-        if not of_positives:
-            return caught / size
-        total = weights[positives].sum(axis=0, dtype=np.float64)
-        return np.divide(caught, total, out=np.full(len(total), np.nan), where=total > 0)
 
     return weigh
 

@@ -40,8 +40,9 @@ class TableFile:
     categorical: numeric columns that are codes. group, time: the column to split by; split "auto"
     uses whichever is set, else stratifies by class. sample_weight: a column of row weights.
     amount: a numeric column of what each row is worth, for recall weighted by value; it stays a
-    feature unless it is dropped. The other parameters are those of :class:`rarelab.data.tables.recipe.Recipe`. Text columns are
-    one-hot encoded; missing values are allowed.
+    feature unless it is dropped. The other parameters are those of
+    :class:`rarelab.data.tables.recipe.Recipe`. Text columns are one-hot encoded; missing values are
+    allowed.
     """
 
     path: str | None = None

@@ -23,8 +23,8 @@ class OpenML:
 
     Give ``data_id``, or ``name`` and ``version``. target: the label column, null for the set's
     default target. positive_label, positive_if, unlabelled, drop, keep, amount: as for a file. The
-    other parameters are those of :class:`rarelab.data.tables.recipe.Recipe`. Columns that OpenML marks as
-    categorical are one-hot encoded.
+    other parameters are those of :class:`rarelab.data.tables.recipe.Recipe`. Columns that OpenML
+    marks as categorical are one-hot encoded.
     """
 
     data_id: int | None = None

@@ -67,7 +67,9 @@ def run_figures(
     values, labels = scores.double().cpu().numpy(), targets.cpu().numpy()
     drawings: dict[str, Callable[[Axes], None]] = {
         "precision_recall": lambda axes: _precision_recall(axes, curves, labels, classes),
-        "recall_at_quantile": lambda axes: _recall_at_quantile(axes, curves["recall_at_q"]),
+        "recall_at_quantile": lambda axes: _recall_at_quantile(
+            axes, curves["recall_at_q"], curves.get("value_recall_at_q")
+        ),
         "reliability": lambda axes: _reliability(axes, curves["reliability"]),
         "training": lambda axes: _training(axes, rows),
         "scores": lambda axes: _scores(axes, values, labels, classes),
@@ -121,11 +123,16 @@ def _operating_points(axes: Axes, points: Mapping[str, Any], **style: Any) -> No
     axes.step(recall, precision, where="pre", **style)
 
 
-def _recall_at_quantile(axes: Axes, curve: Mapping[str, Any]) -> None:
+def _recall_at_quantile(
+    axes: Axes, curve: Mapping[str, Any], value: Mapping[str, Any] | None
+) -> None:
     alerts = np.asarray(curve["steps"]) / 100
     recall = np.asarray(curve["values"], dtype=float)
     axes.plot(alerts, curve["best"], color=GREEN, linestyle="--", label="the best possible")
     axes.plot(alerts, recall, color=BLUE, linewidth=1.8, label="this model")
+    if value is not None:
+        by_value = {"color": ORANGE, "linestyle": "-.", "label": "this model, by value"}
+        axes.plot(alerts, value["values"], linewidth=1.5, **by_value)
     axes.plot(alerts, curve["chance"], color=GREY, linestyle=":", label="chance")
     for budget in BUDGETS:
         found = recall[np.isclose(alerts, budget)]

@@ -3,13 +3,24 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rarelab.metrics import tie_groups as ties
 from rarelab.metrics.bootstrap import bootstrap_interval
 from rarelab.metrics.exact import one_vs_rest, probabilities_of, safe_names
-from rarelab.metrics.table import AUCPR, class_view, errors, rankings, reporting, selecting
+from rarelab.metrics.table import (
+    AUCPR,
+    VALUE_LEVEL,
+    class_view,
+    errors,
+    is_valued,
+    rankings,
+    reporting,
+    selecting,
+)
 from rarelab.metrics.tie_groups import TieGroups, tie_groups
+from rarelab.metrics.value import amount_per_row, value_recall_interval, valued_groups
 
 
 def validation_metrics(logits: Tensor, targets: Tensor, select_by: str = AUCPR) -> dict[str, float]:
@@ -58,13 +69,56 @@ def evaluate(
     return {f"{prefix}/{key}": value for key, value in found.items()}
 
 
-def reported(key: str, logits: Tensor, targets: Tensor, *, classes: Sequence[str]) -> float | None:
+def evaluate_value(
+    logits: Tensor,
+    targets: Tensor,
+    amounts: ArrayLike,
+    *,
+    split: str = "test",
+    bootstrap_seed: int = 0,
+    bootstrap_samples: int = 1000,
+) -> dict[str, float]:
+    """The recorded metrics of what the positives are worth, keyed ``split/...``, from logits [N, 1]
+    (or [N]), targets [N] of 0 and 1, and the amount of each row [N].
+
+    Of the test rows also the interval of value-weighted recall at ``VALUE_LEVEL``, unless
+    ``bootstrap_samples`` is 0, and the positives' amount per row.
+    """
+    scores, positives = logits.reshape(len(targets)), targets == 1
+    groups = valued_groups(scores, positives, amounts)
+    found = {name: metric(groups) for name, metric in rankings(split, valued=True)}
+    if split == "test":
+        found["amount_per_row"] = amount_per_row(positives, amounts)
+        if bootstrap_samples:
+            low, high = value_recall_interval(
+                *(scores, positives, amounts, VALUE_LEVEL),
+                seed=bootstrap_seed,
+                n=bootstrap_samples,
+            )
+            found[f"value_recall_at_q_lo/{VALUE_LEVEL}"] = low
+            found[f"value_recall_at_q_hi/{VALUE_LEVEL}"] = high
+    return {f"{split}/{key}": value for key, value in found.items()}
+
+
+def reported(
+    key: str,
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    classes: Sequence[str],
+    amounts: ArrayLike | None = None,
+) -> float | None:
     """A single ranking metric, as :func:`evaluate` records it from the same rows, but at any level
-    in (0, 1), and of one class (``test/class/<name>/...``); None if that is not one of several.
+    in (0, 1), and of one class (``test/class/<name>/...``); None if that is not one of several, or
+    if it is about amounts and there are none.
 
     Raises ValueError if there is no such metric.
     """
     metric, view = reporting(key), class_view(key)
+    if is_valued(key):
+        if amounts is None:
+            return None
+        return metric(valued_groups(logits.reshape(len(targets)), targets == 1, amounts))
     groups = _groups_of_classes(logits, targets)
     if not view:
         return _macro(groups, metric)

@@ -11,13 +11,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from rarelab.data.splits import AMOUNT
 from rarelab.figures.run import run_figures
 from rarelab.metrics import calibration_errors, evaluate, one_vs_rest, probabilities_of
 from rarelab.metrics.calibration import Method, fit, scarce
 from rarelab.metrics.costs import Matrix, expected_cost
-from rarelab.metrics.curves import curves
+from rarelab.metrics.curves import curves, value_curve
+from rarelab.metrics.recorded import evaluate_value
 from rarelab.metrics.reliability import reliability
 from rarelab.training.history import read_rows
 
@@ -54,11 +57,17 @@ def evaluate_and_write(
         calibration: method, fitted on the validation rows.
         costs: costs[true class][decision].
         figures: whether to draw figures.
-        origins: for ``val`` and ``test``, the columns that say which row of the table each is.
+        origins: for ``val`` and ``test``, the columns that say which row of the table each is; with
+            ``given/amount``, of a binary task, what the positives are worth is recorded too.
     """
     logits, targets = scored["test"]
     metrics = evaluate(logits, targets, classes=classes, bootstrap_seed=seed)
     found = curves(logits, targets, classes=classes)
+    amounts = _amounts(scored, origins)
+    for split, worth in amounts.items():
+        metrics |= evaluate_value(*scored[split], worth, split=split, bootstrap_seed=seed)
+    if "test" in amounts:
+        found["value_recall_at_q"] = value_curve(logits, targets, amounts["test"])
     probabilities = {"as scored": probabilities_of(logits)}
     if calibration != "none":
         for name in scarce(scored["val"][1], classes):
@@ -83,6 +92,18 @@ def evaluate_and_write(
         rows = read_rows(directory / "history.jsonl")
         run_figures(directory, rows, found, logits, targets, classes)
     return metrics
+
+
+def _amounts(
+    scored: Mapping[str, Scored], origins: Mapping[str, Origin] | None
+) -> dict[str, NDArray[np.float64]]:
+    """What the rows of each split are worth, where that is known."""
+    known = {split: (origins or {}).get(split) or {} for split in scored}
+    return {
+        split: columns[AMOUNT]
+        for split, columns in known.items()
+        if AMOUNT in columns and scored[split][0].shape[1] == 1
+    }
 
 
 def _write(path: Path, content: Any) -> None:

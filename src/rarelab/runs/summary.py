@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from rarelab.data.splits import Splits
 from rarelab.metrics.bootstrap import FEWEST_POSITIVES
-from rarelab.metrics.table import LEVELS, TABLE, Metric, Place
+from rarelab.metrics.table import LEVELS, TABLE, VALUE_LEVEL, Metric, Place
 
 _ROWS = [row for row in TABLE if Place.RUN in row.shown]
 _ERRORS = [row for row in TABLE if row.probability]
@@ -14,6 +14,8 @@ _ERRORS = [row for row in TABLE if row.probability]
 def test_table(metrics: Mapping[str, float], splits: Splits) -> str:
     """Test AUCPR with its bootstrap interval and chance level, AUROC, and the alert budgets.
 
+    Value-weighted recall if the rows have amounts.
+
     Calibrated errors beside the raw ones if calibrated; the expected cost if there are costs.
     """
     rows = int((splits.test.y >= 0).sum())
@@ -21,7 +23,7 @@ def test_table(metrics: Mapping[str, float], splits: Splits) -> str:
     lines = [f"test: {splits.name}, {rows:,} rows, {_positives(splits)}"]
     lines += [_line(row, metrics) for row in _ROWS if row.ranking and not row.levels]
     lines.append(f"  at the top {header}   of the scores")
-    lines += [_at_levels(row, metrics) for row in _ROWS if row.levels]
+    lines += [_at_levels(row, metrics) for row in _ROWS if row.levels and _has(row, metrics)]
     if any(f"test/calibrated/{row.name}" in metrics for row in _ERRORS):
         lines.append(f"  calibrated {_errors(metrics, 'test/calibrated')}")
         lines.append(f"  as scored  {_errors(metrics, 'test')}")
@@ -55,9 +57,20 @@ def _remark(key: str, metrics: Mapping[str, float]) -> str:
     return " a row" if key == "test/expected_cost" else ""
 
 
+def _has(row: Metric, metrics: Mapping[str, float]) -> bool:
+    return not row.valued or row.keys(row.shown[Place.RUN])[0] in metrics
+
+
 def _at_levels(row: Metric, metrics: Mapping[str, float]) -> str:
     keys = row.keys(row.shown[Place.RUN])
-    return f"  {row.label:<10} " + "".join(f"{metrics[key]:>10.4f}" for key in keys)
+    remark = _of_the_amount(metrics) if row.valued else ""
+    return f"  {row.label:<10} " + "".join(f"{metrics[key]:>10.4f}" for key in keys) + remark
+
+
+def _of_the_amount(metrics: Mapping[str, float]) -> str:
+    low, high = (metrics[f"test/value_recall_at_q_{end}/{VALUE_LEVEL}"] for end in ("lo", "hi"))
+    interval = "" if math.isnan(low) else f"; at {100 * VALUE_LEVEL:g} %: [{low:.4f}, {high:.4f}]"
+    return f"   of the positives' amount{interval}"
 
 
 def _errors(metrics: Mapping[str, float], prefix: str) -> str:
