@@ -17,8 +17,9 @@ from rarelab.cli import main
 from rarelab.compare.rows import TestRows, can_be_resampled, read_test_rows, weigher
 from rarelab.dashboard.view import metric_columns, state
 from rarelab.metrics import recall_at_quantile
+from rarelab.metrics.budget import budgets
 from rarelab.metrics.curves import curves, value_curve
-from rarelab.metrics.recorded import evaluate_value, reported
+from rarelab.metrics.recorded import evaluate_value, reported, validation_value
 from rarelab.metrics.table import Place, find, reporting, selecting, shown
 from rarelab.metrics.tie_groups import recall_in_top, top_size
 from rarelab.metrics.value import amount_per_row, value_recall_interval, valued_groups
@@ -122,7 +123,7 @@ def test_weighted_rows_count_as_repeated_rows(step: float, metric: str) -> None:
 def test_the_interval_is_that_of_resampled_rows() -> None:
     scores, positives, amounts = rows(2000, 7, 0.1)
     case = torch.tensor(scores), torch.tensor(positives), amounts
-    low, high = value_recall_interval(*case, 0.02, seed=0, n=3000)
+    low, high = value_recall_interval(*case, 40, seed=0, n=3000)
     rng = np.random.default_rng(2)
     draws = (rng.integers(0, 2000, 2000) for _ in range(3000))
     drawn = np.stack([np.bincount(draw, minlength=2000) for draw in draws])
@@ -130,9 +131,9 @@ def test_the_interval_is_that_of_resampled_rows() -> None:
     slow = weigher(run, "test/value_recall_at_q/0.02")(drawn.T.astype(np.float32))
     assert [low, high] == pytest.approx(np.quantile(slow, [0.025, 0.975]), rel=0.1)
     assert low < valued_recall(scores, positives, amounts, 0.02) < high
-    assert (low, high) == value_recall_interval(*case, 0.02, seed=0, n=3000)
+    assert (low, high) == value_recall_interval(*case, 40, seed=0, n=3000)
     few = positives & (np.cumsum(positives) <= 6)
-    assert np.isnan(value_recall_interval(case[0], torch.tensor(few), amounts, 0.02, seed=0)).all()
+    assert np.isnan(value_recall_interval(case[0], torch.tensor(few), amounts, 40, seed=0)).all()
 
 
 def test_the_curve_and_the_metrics_agree() -> None:
@@ -155,6 +156,30 @@ def test_the_curve_and_the_metrics_agree() -> None:
     assert found["test/amount_per_row"] == pytest.approx(worth.mean())
     assert amount_per_row(targets == 1, amounts) == found["test/amount_per_row"]
     assert [key for key in found if find(key) is None] == []
+
+
+@pytest.mark.parametrize("asked", [0.02, {"alerts": 37, "per": "2000 rows"}])
+def test_at_a_budget_it_is_that_of_so_many_alerts(asked) -> None:
+    scores, positives, amounts = rows(2000, 9, 0.1, rate=0.03)
+    logits, targets = torch.tensor(scores)[:, None], torch.tensor(positives).long()
+    budget = budgets(asked)[0]
+    alerts = budget.alerts(2000)
+    found = evaluate_value(logits, targets, amounts, budgets=(budget, *budgets([0.03])))
+    case = scores, positives, amounts
+    expected = slow_value_recall(*case, alerts / 2000)
+    assert found["test/value_recall_at_budget"] == pytest.approx(expected, abs=1e-12)
+    further = slow_value_recall(*case, 0.03)
+    assert found["test/value_recall_at_q/0.03"] == pytest.approx(further, abs=1e-12)
+    low, high = (found[f"test/value_recall_at_budget_{end}"] for end in ("lo", "hi"))
+    assert low < expected < high
+    assert "test/value_recall_at_q_lo/0.005" not in found
+    chosen = validation_value(logits, targets, amounts, alerts)
+    assert chosen["best/val_value_recall_at_budget"] == found["test/value_recall_at_budget"]
+    key = "test/value_recall_at_budget"
+    assert reported(key, logits, targets, classes=("n", "p"), amounts=amounts) is None
+    again = reported(key, logits, targets, classes=("n", "p"), amounts=amounts, alerts=alerts)
+    assert again == found[key]
+    assert [key for key in {**found, **chosen} if find(key) is None] == []
 
 
 def test_value_recall_is_a_metric_of_test_rows_only() -> None:
@@ -187,7 +212,7 @@ def test_runs_record_show_and_compare_value_recall(table, home, capsys) -> None:
     runs = [rarelab.train([*asked, f"loss={loss}"]) for loss in ("bce", "smooth_ap")]
     said = [line for line in capsys.readouterr().out.splitlines() if "positives' amount" in line]
     assert len(said) == 2 and all(line.startswith("  value  ") for line in said)
-    assert "of the positives' amount; at 0.5 %: [" in said[0]
+    assert "of the positives' amount, at 0.5 % [" in said[0]
 
     done = runs[0]
     kept = pq.read_table(done.directory / "predictions.parquet").to_pandas()
@@ -199,7 +224,7 @@ def test_runs_record_show_and_compare_value_recall(table, home, capsys) -> None:
         expected = slow_value_recall(*parts["test"], level)
         assert done.metrics[f"test/value_recall_at_q/{level}"] == pytest.approx(expected, abs=1e-12)
     expected = slow_value_recall(*parts["val"], 0.005)
-    assert done.metrics["val/value_recall_at_q/0.005"] == pytest.approx(expected, abs=1e-12)
+    assert done.metrics["best/val_value_recall_at_q/0.005"] == pytest.approx(expected, abs=1e-12)
     curve = json.loads((done.directory / "curves.json").read_text(encoding="utf-8"))
     assert len(curve["value_recall_at_q"]["values"]) == len(curve["recall_at_q"]["values"])
     amounts = read_test_rows(done.directory / "predictions.parquet").amounts

@@ -148,7 +148,7 @@ def _hydra(arguments: list[str], folders: list[str]) -> int:
     """Hydra's own options: --help, --cfg job, --info, --hydra-help, --shell-completion."""
     import hydra
 
-    from rarelab.config.compose import CONFIG_NAME, config_dir, one_line_errors
+    from rarelab.config.compose import CONFIG_NAME, config_dir, one_line_errors, opened
 
     def job(_: Any) -> None:
         raise RequestError(f"{' '.join(arguments)}: these options cannot be combined")
@@ -157,7 +157,7 @@ def _hydra(arguments: list[str], folders: list[str]) -> int:
     # Hydra would print many lines and exit with 1; this documented switch lets errors through.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with one_line_errors(overrides):
-        sys.argv[1:] = _filled_in(arguments, folders)
+        sys.argv[1:] = opened(_filled_in(arguments, folders))
         hydra.main(version_base="1.3", config_path=config_dir(), config_name=CONFIG_NAME)(job)()
     return 0
 

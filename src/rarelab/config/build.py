@@ -2,7 +2,7 @@
 
 import copy
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ from rarelab.errors import RequestError, nearest
 from rarelab.losses.plain import plain_loss
 from rarelab.losses.prior import corrected
 from rarelab.losses.protocols import Indexed, Sampling
+from rarelab.metrics.budget import Budget, budgets
 from rarelab.metrics.costs import Matrix, cost_matrix
+from rarelab.metrics.table import AUCPR, is_at_budget
 from rarelab.models import Estimator, adapted, set_output_prior
 from rarelab.streams import drawing_from, stream_seed
 from rarelab.training.loop import Trainer, Work, reaches_main
@@ -80,6 +82,22 @@ def check(cfg: DictConfig) -> None:
             raise RequestError(f"{group}: expected a group choice with a _target_, found nothing")
         check_group(cfg, group)
     trainer(cfg)  # cheap to build, and its values depend on nothing else
+    _check_budget(plain)
+
+
+def _check_budget(plain: Mapping[str, Any]) -> None:
+    """Refuse a budget that cannot be read or met, and a choice by one that is not given."""
+    asked = budgets(plain["budget"])
+    by = plain["trainer"].get("select_by", AUCPR)
+    if is_at_budget(by) and not asked:
+        raise RequestError(
+            f"trainer.select_by={by}: there is no budget; give one, such as budget=0.02"
+        )
+    if any(budget.daily for budget in asked) and plain["dataset"].get("time") is None:
+        raise RequestError(
+            "budget.per=day: expected dataset.time to name a column of dates, for the days that "
+            "the validation and the test rows span"
+        )
 
 
 def _check_texts(node: Any, key: str = "") -> None:
@@ -148,13 +166,16 @@ def sampler(cfg: DictConfig) -> Sampler:
 @dataclass(frozen=True)
 class Prepared:
     """Everything a run needs for training, built from its configuration. ``work`` is None for an
-    estimator, which fits itself; ``data`` is the data set's identity."""
+    estimator, which fits itself; ``data`` is the data set's identity; the first of ``budgets``, if
+    any, is the run's, by which ``alerts`` validation rows may alert."""
 
     data: str
     sizes: Sizes
     model: Model
     work: Work | RoundWork | None
     costs: Matrix | None
+    budgets: tuple[Budget, ...] = ()
+    alerts: int | None = None
 
 
 def prepared(
@@ -171,6 +192,8 @@ def prepared(
     chosen, data = trainer(cfg), dataset(cfg)
     splits = shared_out(data.splits(stream_seed(cfg.seed, "draw")))
     costs = None if cfg.costs is None else cost_matrix(cfg.costs, splits.classes)
+    asked = budgets_of(cfg)
+    alerts = [_alerts(asked, table) for table in (splits.val, splits.test)][0]
     sizes = Sizes(splits, chosen, sampler(cfg))
     built, todo = model(cfg, sizes), None
     if chosen.devices > 1:
@@ -178,15 +201,28 @@ def prepared(
     if isinstance(built, Boosted):
         sizes = replace(sizes, rounds=built.rounds)
         todo = round_work(cfg, sizes, built)
+        todo.alerts = alerts
     elif isinstance(built, nn.Module):
         todo = work(cfg, sizes, built, chosen.torch_device())
+        todo.alerts = alerts
         if chosen.select == "main" and not reaches_main(chosen, todo):
             raise RequestError(
                 f"trainer.max_epochs={chosen.max_epochs}: the schedule's warmup and blend leave "
                 "no epoch at the final main weight; raise it, shorten schedule.warmup_epochs or "
                 "schedule.blend_epochs, or set trainer.select=any"
             )
-    return Prepared(data.identity(), sizes, built, todo, costs)
+    return Prepared(data.identity(), sizes, built, todo, costs, asked, alerts)
+
+
+def budgets_of(cfg: DictConfig) -> tuple[Budget, ...]:
+    """The run's budgets, the first being *the* budget; none if it has none."""
+    value = cfg.budget
+    return budgets(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+
+
+def _alerts(asked: Sequence[Budget], table: Table) -> int | None:
+    """How many rows of a split may alert."""
+    return asked[0].alerts(len(table.labels()), table.days) if asked else None
 
 
 def model(cfg: DictConfig, sizes: Sizes) -> Model:

@@ -38,6 +38,23 @@ def own_hydra() -> Iterator[None]:
         GlobalHydra.instance().hydra = before
 
 
+def opened(overrides: list[str]) -> list[str]:
+    """Overrides with ``budget.alerts=`` and ``budget.per=`` added to a budget that is null, which
+    has no keys; what they are called is checked with their values.
+
+    Raises:
+        RequestError: a share is given too.
+    """
+    capacity = [item for item in overrides if item.startswith("budget.")]
+    share = [item for item in overrides if re.match(r"budget=(?!null$|\{)", item)]
+    if capacity and share:
+        raise RequestError(
+            f"{share[-1]} and {capacity[0]} are both given: a budget is a share of the rows or a "
+            "capacity"
+        )
+    return [f"++{item}" if item in capacity else item for item in overrides]
+
+
 def compose_train(overrides: list[str]) -> tuple[DictConfig, dict[str, str | None]]:
     """The configuration composed from the overrides, and the option chosen in each group.
 
@@ -62,17 +79,18 @@ def _compose(
     overrides: list[str], config: str = CONFIG_NAME
 ) -> tuple[DictConfig, dict[str, str | None]]:
     with own_hydra(), readable_files():
-        cfg = compose(config, overrides, return_hydra_config=True)
+        cfg = compose(config, opened(overrides), return_hydra_config=True)
     return split_choices(cfg)
 
 
 def quoted(overrides: list[str]) -> list[str]:
     """Overrides of ``rarelab compare``, with names quoted that Hydra would not parse as one value.
+    They are also :func:`opened`.
 
     ``baseline=loss=smooth_ap queue_size=8192`` is what users copy from a table.
     """
     found = []
-    for item in overrides:
+    for item in opened(overrides):
         key, _, value = item.partition("=")
         plain = value[:1] not in ("'", '"') and re.search(
             r"[=\s,:{}\[\]()'\"\\]|[^\x00-\x7f]", value

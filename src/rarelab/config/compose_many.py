@@ -17,6 +17,7 @@ from rarelab.config import hydra_internals
 from rarelab.config.compose import (
     CONFIG_NAME,
     one_line_errors,
+    opened,
     own_hydra,
     readable_files,
     split_choices,
@@ -53,7 +54,7 @@ class Composer:
             RequestError: an override that does not parse, or a key or option that does not exist.
         """
         with one_line_errors(list(overrides)):
-            parsed = self.parser.parse_overrides(list(overrides))
+            parsed = self.parser.parse_overrides(opened(list(overrides)))
             hydra_internals.check_of_one_job(self._loader, parsed)
             groups = [override for override in parsed if self._is_group(override)]
             values = [override for override in parsed if not self._is_group(override)]
@@ -70,6 +71,8 @@ class Composer:
                 # The default's parameters belong to another class.
                 cfg[group], choices[group] = {}, target.rpartition(".")[2]
                 OmegaConf.set_struct(cfg[group], False)
+            if any(override.key_or_group == "budget" for override in values):
+                cfg.budget = None  # a study's may be of another form
             hydra_internals.set_values(cfg, values)
             OmegaConf.to_container(cfg, resolve=True)  # raises for an unresolvable interpolation
             return cfg, choices

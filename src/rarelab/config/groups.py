@@ -35,6 +35,7 @@ class Group:
         free: keys of its leaf that change no recorded number and do not identify the run.
         later: keys of its leaf that earlier records lack, each with the value that means what
             those runs did; a mapping of nulls counts as null.
+        added: earlier records lack the key itself; null means what those runs did.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Group:
     may_be_empty: bool = False
     free: tuple[str, ...] = ()
     later: Mapping[str, Any] = field(default_factory=dict)
+    added: bool = False
 
     @property
     def is_leaf(self) -> bool:
@@ -76,6 +78,7 @@ GROUPS = (
     Group("paths", "record", holds=dict[str, str | None]),
     Group("calibration", holds=Literal["none", "platt", "isotonic"]),
     Group("costs", holds=list[list[float]] | None),
+    Group("budget", holds=Any, added=True),
     Group("hydra", "sweep"),
     Group("debug", "preset"),
     Group("experiments", "preset"),
@@ -113,6 +116,9 @@ OF_A_SWEEP = named("trust", "record", "sweep", "preset")
 
 MAKES_A_SWEEP = named("sweep", "preset")
 """The keys that can turn a request into a sweep."""
+
+ADDED = tuple(group.name for group in GROUPS if group.added)
+"""The keys that earlier records lack; null means what those runs did."""
 
 FREE = {group.name: group.free for group in GROUPS if group.free}
 """Group -> the keys of its leaf that do not identify the run."""
@@ -153,6 +159,7 @@ def as_before(plain: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved configuration without later keys that change nothing, so that it equals what
     earlier records hold of the same run."""
     later = {group.name: group.later for group in GROUPS if group.later}
+    plain = {key: v for key, v in plain.items() if key not in ADDED or _plain(v) is not None}
     return {
         key: {n: v for n, v in value.items() if n not in later[key] or _plain(v) != later[key][n]}
         if key in later and isinstance(value, Mapping)

@@ -39,10 +39,10 @@ def sweeps(parents: Sequence[Run]) -> dict[str, str]:
 def new_tags(runs: Sequence[Run], names: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """The tags to set, by run id: a run's group, and its results in four digits, where they are
     new or have changed."""
-    found, columns = {}, metric_columns(runs)
+    found, results = {}, metric_columns(runs)
     for run in runs:
         wanted = {ARM: names[run.run_id]}
-        wanted |= {k: _digits(run.metrics[k]) for k in columns if k in run.metrics}
+        wanted |= {k: _digits(run.metrics[k]) for k in results if k in run.metrics}
         found[run.run_id] = dict(wanted.items() - run.tags.items())
     return {run_id: tags for run_id, tags in found.items() if tags}
 

@@ -22,7 +22,7 @@ ARM = "rarelab.arm"
 """The tag by which the table and the charts group runs (:mod:`rarelab.dashboard.arms`)."""
 
 METRIC_COLUMNS = shown(Place.COLUMN)
-"""The metrics that every run has; :func:`metric_columns` adds those that some have."""
+"""The columns of every experiment."""
 ORDER = "test/aucpr"
 _CURVE = "curve/"
 _BY_BUDGET = "curve/recall_at_q"
@@ -84,10 +84,10 @@ def state(runs: Sequence[Recorded], arms: Iterable[str]) -> dict[str, Any]:
 
     ``arms``: the values of the tag ``ARM`` whose runs are shown on a click.
     """
+    results = metric_columns(runs)
     columns = [f"params.`{key}`" for key in choices(runs)]
-    metrics = metric_columns(runs)
-    columns += [f"tags.`{key}`" for key in metrics]
-    widths = {f"tags.`{key}`": 40 + 7 * len(key) for key in metrics}
+    columns += [f"tags.`{key}`" for key in results]
+    widths = {f"tags.`{key}`": 40 + 7 * len(key) for key in results}
     collapsed = sorted(set(arms), reverse=True)[:_MAX_COLLAPSED]
     drawn = shown(Place.CHART, {key for run in runs for key in run.metrics})
     curves = [key for key in drawn if key.startswith(_CURVE)]
@@ -126,7 +126,7 @@ def state(runs: Sequence[Recorded], arms: Iterable[str]) -> dict[str, Any]:
 
 
 def metric_columns(runs: Sequence[Recorded]) -> list[str]:
-    """The metrics that are columns: those of every run, and those that some of these have."""
+    """The metrics that are columns; those at the budget or of amounts if any run has them."""
     return shown(Place.COLUMN, {key for run in runs for key in run.metrics})
 
 

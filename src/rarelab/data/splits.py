@@ -30,13 +30,15 @@ class Table:
     -100 at a padded one. sample_weight: float32 [N], or None for equal weights. origin: where each
     row comes from, as columns of N values: ``row``, its number in the table as read, counted from
     0, the columns to keep beside its prediction, and what the data set was asked for besides
-    (``given/amount``); None if the rows come from no table.
+    (``given/amount``); None if the rows come from no table. days: how many days they span, the
+    first and the last included, where they are split by dates.
     """
 
     x: Tensor
     y: Tensor
     sample_weight: Tensor | None = None
     origin: Mapping[str, Any] | None = None
+    days: int | None = None
 
     def __post_init__(self) -> None:
         if self.x.dtype != torch.float32 or self.y.dtype != torch.int64:

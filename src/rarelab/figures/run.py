@@ -55,9 +55,10 @@ def run_figures(
     Args:
         directory: the run's folder.
         rows: the history, oldest first.
-        curves: those of the test rows (:func:`rarelab.metrics.curves.curves`), and under
+        curves: those of the test rows (:func:`rarelab.metrics.curves.curves`); under
             ``reliability`` one :func:`rarelab.metrics.reliability.reliability` per kind of
-            probability.
+            probability; and under ``at_budget`` the ``share`` of rows and the ``recall`` of each
+            of the run's budgets.
         scores: raw test scores [N, C].
         targets: class indices [N].
         classes: class names by index.
@@ -67,9 +68,7 @@ def run_figures(
     values, labels = scores.double().cpu().numpy(), targets.cpu().numpy()
     drawings: dict[str, Callable[[Axes], None]] = {
         "precision_recall": lambda axes: _precision_recall(axes, curves, labels, classes),
-        "recall_at_quantile": lambda axes: _recall_at_quantile(
-            axes, curves["recall_at_q"], curves.get("value_recall_at_q")
-        ),
+        "recall_at_quantile": lambda axes: _recall_at_quantile(axes, curves),
         "reliability": lambda axes: _reliability(axes, curves["reliability"]),
         "training": lambda axes: _training(axes, rows),
         "scores": lambda axes: _scores(axes, values, labels, classes),
@@ -123,14 +122,13 @@ def _operating_points(axes: Axes, points: Mapping[str, Any], **style: Any) -> No
     axes.step(recall, precision, where="pre", **style)
 
 
-def _recall_at_quantile(
-    axes: Axes, curve: Mapping[str, Any], value: Mapping[str, Any] | None
-) -> None:
+def _recall_at_quantile(axes: Axes, curves: Mapping[str, Any]) -> None:
+    curve = curves["recall_at_q"]
     alerts = np.asarray(curve["steps"]) / 100
     recall = np.asarray(curve["values"], dtype=float)
     axes.plot(alerts, curve["best"], color=GREEN, linestyle="--", label="the best possible")
     axes.plot(alerts, recall, color=BLUE, linewidth=1.8, label="this model")
-    if value is not None:
+    if (value := curves.get("value_recall_at_q")) is not None:
         by_value = {"color": ORANGE, "linestyle": "-.", "label": "this model, by value"}
         axes.plot(alerts, value["values"], linewidth=1.5, **by_value)
     axes.plot(alerts, curve["chance"], color=GREY, linestyle=":", label="chance")
@@ -140,11 +138,22 @@ def _recall_at_quantile(
             axes.plot(budget, found[0], "o", color=BLUE, markersize=5)
             at = (budget, found[0])
             axes.annotate(f"{found[0]:.0%}", at, (4, -11), textcoords="offset points", fontsize=8)
+    for point in curves.get("at_budget", ()):
+        _mark_budget(axes, 100 * point["share"], point["recall"])
     axes.set(xscale="log", xlabel="alert budget: share of rows flagged (%)", ylabel="recall")
     axes.set_ylim(0, 1.03)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     _title(axes, "Recall at an alert budget, test rows")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
+
+
+def _mark_budget(axes: Axes, percent: float, recall: float) -> None:
+    axes.axvline(percent, color=ORANGE, linewidth=0.8, zorder=0)
+    if np.isfinite(recall):
+        axes.plot(percent, recall, "D", color=ORANGE, markersize=6, zorder=3)
+        text = f"{recall:.1%} at {percent:.3g} %"
+        where: dict[str, Any] = {"textcoords": "offset points", "ha": "right"}
+        axes.annotate(text, (percent, recall), (-6, 6), fontsize=8, **where)
 
 
 def _reliability(axes: Axes, kinds: Mapping[str, Mapping[str, Sequence[float]]]) -> None:

@@ -21,7 +21,8 @@ LEVELS = (0.001, 0.005, 0.01, 0.05)
 AUCPR = "val/aucpr"
 """Chooses the epoch unless another metric does, and decides between equal values of that one."""
 VALUE_LEVEL = 0.005
-"""The level at which value-weighted recall has an interval, and is recorded for validation."""
+"""The level at which value-weighted recall is recorded for validation, and has an interval if there
+is no budget."""
 RECALL, FPR = 0.8, 0.01
 """The levels at which ``precision_at_recall`` and ``pauc_at_fpr`` are recorded."""
 
@@ -54,6 +55,8 @@ class Metric:
             (:func:`rarelab.metrics.value.valued_groups`), and recorded where there are amounts.
         levels: those at which it is recorded.
         any_level: whether it is recorded, and shown, at the level that a run chose instead.
+        at_budget: whether it is recorded, and shown, only if a run has a budget; ``ranking`` then
+            takes the number of alerts.
         shown: where it is shown, and at which levels.
         label: its name in the run's table.
         margin: a difference that seldom matters, if there is a usual one.
@@ -69,6 +72,7 @@ class Metric:
     shown: Shown = field(default_factory=dict)
     label: str = ""
     margin: float | None = None
+    at_budget: bool = False
     valued: bool = False
 
     @property
@@ -102,6 +106,11 @@ TABLE = (
         margin=AUCPR_MARGIN,
     ),
     Metric("best/val_recall_at_q", HIGHER, SHARE, any_level=True, shown=_in(SWEEP, LEDGER)),
+    Metric("best/val_recall_at_budget", HIGHER, SHARE, shown=_in(SWEEP, LEDGER), at_budget=True),
+    Metric("best/val_precision_at_budget", HIGHER, SHARE, at_budget=True),
+    Metric("best/val_alerts_at_budget", NEITHER, at_budget=True),
+    Metric("best/val_value_recall_at_q", HIGHER, SHARE, levels=(VALUE_LEVEL,), valued=True),
+    Metric("best/val_value_recall_at_budget", HIGHER, SHARE, at_budget=True, valued=True),
     Metric("best/warmup_val_aucpr", HIGHER, SHARE, shown=_in(LEDGER)),
     Metric(
         AUCPR,
@@ -112,14 +121,7 @@ TABLE = (
         margin=AUCPR_MARGIN,
     ),
     Metric("val/recall_at_q", HIGHER, SHARE, ranking=ties.recall_in_top, levels=(0.005,)),
-    Metric(
-        "val/value_recall_at_q",
-        HIGHER,
-        SHARE,
-        ranking=ties.recall_in_top,
-        valued=True,
-        levels=(VALUE_LEVEL,),
-    ),
+    Metric("val/recall_at_budget", HIGHER, SHARE, ranking=ties.recall_in_first, at_budget=True),
     Metric(
         "test/aucpr",
         HIGHER,
@@ -131,6 +133,29 @@ TABLE = (
     ),
     Metric("test/aucpr_lo", HIGHER, SHARE, shown=_in(COLUMN, LEDGER)),
     Metric("test/aucpr_hi", HIGHER, SHARE, shown=_in(COLUMN, LEDGER)),
+    Metric(
+        "test/recall_at_budget",
+        HIGHER,
+        SHARE,
+        ranking=ties.recall_in_first,
+        shown=_in(SWEEP, COLUMN, LEDGER),
+        at_budget=True,
+    ),
+    Metric(
+        "test/precision_at_budget",
+        HIGHER,
+        SHARE,
+        ranking=ties.precision_in_first,
+        shown=_in(COLUMN),
+        at_budget=True,
+    ),
+    Metric(
+        "test/alerts_at_budget",
+        NEITHER,
+        ranking=ties.alerts_in_first,
+        shown=_in(LEDGER),
+        at_budget=True,
+    ),
     Metric(
         "test/recall_at_q",
         HIGHER,
@@ -152,6 +177,17 @@ TABLE = (
     ),
     Metric("test/value_recall_at_q_lo", HIGHER, SHARE, valued=True, levels=(VALUE_LEVEL,)),
     Metric("test/value_recall_at_q_hi", HIGHER, SHARE, valued=True, levels=(VALUE_LEVEL,)),
+    Metric(
+        "test/value_recall_at_budget",
+        HIGHER,
+        SHARE,
+        ranking=ties.recall_in_first,
+        shown=_in(SWEEP, COLUMN, LEDGER),
+        at_budget=True,
+        valued=True,
+    ),
+    Metric("test/value_recall_at_budget_lo", HIGHER, SHARE, at_budget=True, valued=True),
+    Metric("test/value_recall_at_budget_hi", HIGHER, SHARE, at_budget=True, valued=True),
     Metric("test/amount_per_row", NEITHER, valued=True, shown=_in(LEDGER)),
     # Not in the ledger: it follows from recall and prevalence.
     Metric(
@@ -280,16 +316,16 @@ def usual_margin(key: str) -> float | None:
 
 
 def shown(place: Place, recorded: Iterable[str] = ()) -> list[str]:
-    """The keys shown at a place, in order; of a metric at any level, and of one that only some runs
-    have, those among ``recorded``."""
+    """The keys shown at a place, in order; of a metric at any level, at the budget or of amounts,
+    those among ``recorded``."""
     chosen = sorted(set(recorded))
     found: list[str] = []
     for row in (row for row in TABLE if place in row.shown):
+        keys = row.keys(row.shown[place])
         if row.any_level:
             found += [key for key in chosen if find(key) is row]
         else:
-            keys = row.keys(row.shown[place])
-            found += [key for key in keys if key in chosen] if row.valued else keys
+            found += [key for key in keys if key in chosen or not (row.at_budget or row.valued)]
     return found
 
 
@@ -301,16 +337,21 @@ def in_ledger(key: str) -> bool:
     return LEDGER in row.shown and not key.startswith("test/class/")
 
 
-def rankings(split: str, *, valued: bool = False) -> Iterator[tuple[str, Ranking]]:
-    """Name and function of each ranking metric of a split, or of each that is about amounts.
+def rankings(
+    split: str, alerts: int | None = None, *, valued: bool = False
+) -> Iterator[tuple[str, Ranking]]:
+    """Name and function of each ranking metric of a split, or, ``valued``, of each that is about
+    amounts; those at the budget if so many of its rows may alert.
 
-    Those without levels come first, then level by level: the order in which they are recorded.
+    Those without levels come first, then level by level, then at the budget: the order in which
+    they are recorded.
     """
-    rows = [
+    every = [
         row
         for row in TABLE
         if row.ranking and row.valued == valued and row.key.startswith(f"{split}/")
     ]
+    rows = [row for row in every if not row.at_budget]
     for levels, group in groupby(sorted(rows, key=lambda row: bool(row.levels)), _levels):
         members = list(group)
         for level in levels or (None,):
@@ -320,26 +361,37 @@ def rankings(split: str, *, valued: bool = False) -> Iterator[tuple[str, Ranking
                     yield row.name, row.ranking
                 else:
                     yield f"{row.name}/{level}", partial(_at, row.ranking, level)
+    for row in every if alerts is not None else ():
+        if row.at_budget and row.ranking is not None:
+            yield row.name, partial(_at, row.ranking, alerts)
 
 
-def selecting(key: str) -> Ranking:
+def selecting(key: str, alerts: int | None = None) -> Ranking:
     """The function of a validation metric that can choose an epoch: one of a row of the table, at
-    any level in (0, 1), written as it is recorded (``0.01``, not ``1e-2``).
+    any level in (0, 1), written as it is recorded (``0.01``, not ``1e-2``), or at the budget, by
+    which so many validation rows may alert.
 
     Raises:
         ValueError: there is no such metric; with what was expected.
     """
-    return _ranking(key, "val/", "expected a validation metric", ())
+    return _ranking(key, "val/", "expected a validation metric", (), alerts)
 
 
-def reporting(key: str, recorded: Iterable[str] = ()) -> Ranking:
+def reporting(key: str, recorded: Iterable[str] = (), alerts: int | None = None) -> Ranking:
     """The function of a ranking metric of the test rows, or of one class of them, at any level in
-    (0, 1), written as it is recorded. Of one class, it takes that class's tie groups.
+    (0, 1), written as it is recorded, or at the budget, by which so many of the rows may alert. Of
+    one class, it takes that class's tie groups.
 
     Raises:
         ValueError: there is no such metric; with the nearest one, also among ``recorded``.
     """
-    return _ranking(key, class_view(key) or "test/", "no run has it", recorded)
+    return _ranking(key, class_view(key) or "test/", "no run has it", recorded, alerts)
+
+
+def is_at_budget(key: str) -> bool:
+    """Whether its value depends on the run's budget."""
+    row = find(key)
+    return row is not None and row.at_budget
 
 
 def is_ranking(key: str) -> bool:
@@ -363,7 +415,9 @@ def class_view(key: str) -> str:
     return found[0] if found else ""
 
 
-def _ranking(key: str, prefix: str, refusal: str, others: Iterable[str]) -> Ranking:
+def _ranking(
+    key: str, prefix: str, refusal: str, others: Iterable[str], alerts: int | None
+) -> Ranking:
     """The function of ``key`` among the table's rankings of a split, written with ``prefix``."""
     split = f"{prefix.partition('/')[0]}/"
     rows = {
@@ -377,7 +431,7 @@ def _ranking(key: str, prefix: str, refusal: str, others: Iterable[str]) -> Rank
     level = float(text) if _is_number(text) else math.nan
     inside = 0 < level < 1
     if (row := rows.get(key)) and row.ranking and not row.levels:
-        return row.ranking
+        return partial(_at, row.ranking, alerts) if row.at_budget else row.ranking
     if (row := rows.get(stem)) and row.ranking and row.levels:
         if not inside:
             raise ValueError(f"expected a level above 0 and below 1, as in {stem}/0.01")
@@ -402,7 +456,8 @@ def errors() -> Iterator[tuple[str, Callable[..., float]]]:
     return ((row.name, row.probability) for row in TABLE if row.probability)
 
 
-def _at(ranking: Callable[..., float], level: float, groups: ties.TieGroups) -> float:
+def _at(ranking: Callable[..., float], level: float | None, groups: ties.TieGroups) -> float:
+    """At a level, or at a budget of so many alerts."""
     return ranking(groups, level)
 
 

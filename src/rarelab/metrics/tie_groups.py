@@ -169,6 +169,22 @@ def recall_in_top(groups: TieGroups, quantile: float) -> float:
     return found / groups.n_positives if groups.n_positives else math.nan
 
 
+def recall_in_first(groups: TieGroups, size: int) -> float:
+    """Share of the positives in the top ``size`` rows: `recall_in_top` by a number of rows."""
+    found = float(hits_in_top(groups, np.array([size]))[0])
+    return found / groups.n_positives if groups.n_positives else math.nan
+
+
+def precision_in_first(groups: TieGroups, size: int) -> float:
+    """Share of positives in the top ``size`` rows: `precision_in_top` by a number of rows."""
+    return float(hits_in_top(groups, np.array([size]))[0]) / size if size else math.nan
+
+
+def alerts_in_first(groups: TieGroups, size: int) -> float:
+    """``size`` itself, for the record."""
+    return float(size)
+
+
 def precision_in_top(groups: TieGroups, quantile: float) -> float:
     """Share of positives in the top ⌈qN⌉ rows, expected over random order among ties.
 

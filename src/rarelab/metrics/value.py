@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from rarelab.metrics.bootstrap import FEWEST_POSITIVES, chunks, gain_in_top, reach_of
-from rarelab.metrics.tie_groups import TieGroups, as_array, as_mask, tie_groups, top_size
+from rarelab.metrics.tie_groups import TieGroups, as_array, as_mask, tie_groups
 
 
 def valued_groups(scores: Tensor, positives: Tensor, amounts: ArrayLike) -> TieGroups:
@@ -39,13 +39,13 @@ def value_recall_interval(
     scores: Tensor,
     positives: Tensor,
     amounts: ArrayLike,
-    quantile: float,
+    size: int,
     *,
     seed: int,
     n: int = 1000,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile interval of value-weighted recall in the top ⌈qN⌉ over resampled rows.
+    """Percentile interval of value-weighted recall in the top ``size`` over resampled rows.
 
     As :func:`~rarelab.metrics.bootstrap.bootstrap_interval`: ``n`` multinomial resamples of the
     rows [N] (Efron 1979), deterministic given ``seed``; (NaN, NaN) with fewer than
@@ -56,7 +56,7 @@ def value_recall_interval(
     worth = np.where(mask, _checked(amounts, len(values)), 0.0)
     if mask.sum() < FEWEST_POSITIVES or np.isnan(values).any():
         return float("nan"), float("nan")
-    found = _resampled(values, worth, top_size(quantile, len(values)), seed, n)
+    found = _resampled(values, worth, size, seed, n)
     found = found[~np.isnan(found)]
     if not len(found):
         return float("nan"), float("nan")

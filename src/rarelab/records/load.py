@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from rarelab import paths
 from rarelab.config.groups import NOT_OF_A_RUN, NOT_OF_AN_ARM
 from rarelab.errors import RarelabError, RequestError, nearest
+from rarelab.metrics.table import is_at_budget
 from rarelab.tracking import store
 from rarelab.tracking.entry import load_entry, now_ms, read_status
 from rarelab.tracking.naming import MAX_TAG, Names, metric_value
@@ -33,6 +34,7 @@ REFIT = "refit"
 """The tag ``rarelab.kind`` of a run trained on all rows, which shows nothing: no row tests it."""
 
 _DATA = "dataset"
+_BUDGET = "budget"
 _SPLIT_SEED = "dataset.split_seed"
 _PAGE = 1000
 _NOTE = "mlflow.note.content"
@@ -79,12 +81,14 @@ class Run:
 
     @cached_property
     def arm(self) -> dict[str, str]:
-        """The configuration without seeds and data; runs that share it are repetitions."""
+        """The configuration without seeds and data; runs that share it are repetitions. A budget
+        is part of it only where it chose the epoch; else it changes only what is reported."""
+        chosen = is_at_budget(self.params.get("trainer.select_by", ""))
+        left_out = (*NOT_OF_A_RUN, _DATA, *(() if chosen else (_BUDGET,)))
         return {
             key: value
             for key, value in self.params.items()
-            if key not in (*NOT_OF_AN_ARM, *self.within)
-            and key.partition(".")[0] not in (*NOT_OF_A_RUN, _DATA)
+            if key not in (*NOT_OF_AN_ARM, *self.within) and key.partition(".")[0] not in left_out
         }
 
     @cached_property

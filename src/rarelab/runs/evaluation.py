@@ -17,17 +17,22 @@ from torch import Tensor
 from rarelab.data.splits import AMOUNT
 from rarelab.figures.run import run_figures
 from rarelab.metrics import calibration_errors, evaluate, one_vs_rest, probabilities_of
+from rarelab.metrics.budget import DAYS, Budget
 from rarelab.metrics.calibration import Method, fit, scarce
 from rarelab.metrics.costs import Matrix, expected_cost
 from rarelab.metrics.curves import curves, value_curve
-from rarelab.metrics.recorded import evaluate_value
+from rarelab.metrics.recorded import at_budget, evaluate_value, places, validation_value
 from rarelab.metrics.reliability import reliability
+from rarelab.metrics.table import best_key
 from rarelab.training.history import read_rows
 
 log = logging.getLogger("rarelab")
 
 Scored = tuple[Tensor, Tensor]
 """Raw scores [N, C] and class indices [N] of the rows of one split."""
+
+Days = Mapping[str, int | None]
+"""The :attr:`~rarelab.data.splits.Table.days` of each split."""
 
 Origin = Mapping[str, Any] | None
 """The :attr:`~rarelab.data.splits.Table.origin` of a split."""
@@ -43,11 +48,14 @@ def evaluate_and_write(
     costs: Matrix | None = None,
     figures: bool = True,
     origins: Mapping[str, Origin] | None = None,
+    budgets: Sequence[Budget] = (),
+    days: Days | None = None,
 ) -> dict[str, float]:
     """Write ``predictions.parquet``, ``curves.json`` and ``figures/``; return the test metrics.
 
     A calibration adds ``calibration.json`` and the calibrated errors beside the raw ones; costs add
-    ``decision.json`` and the expected cost.
+    ``decision.json`` and the expected cost; a budget ``budget.json``, the metrics at it, and those
+    of the validation rows as ``best/val_...``.
 
     Args:
         directory: the run's folder, which holds its ``history.jsonl``.
@@ -59,15 +67,31 @@ def evaluate_and_write(
         figures: whether to draw figures.
         origins: for ``val`` and ``test``, the columns that say which row of the table each is; with
             ``given/amount``, of a binary task, what the positives are worth is recorded too.
+        budgets: *the* budget first; of the others, recall and precision on test are added.
+        days: for ``val`` and ``test``, how many days the rows span, if they are dated.
     """
     logits, targets = scored["test"]
-    metrics = evaluate(logits, targets, classes=classes, bootstrap_seed=seed)
+    days = days or {}
+    asked = {"budgets": budgets, "days": days.get("test")}
+    metrics = evaluate(logits, targets, classes=classes, bootstrap_seed=seed, **asked)
     found = curves(logits, targets, classes=classes)
+    if budgets:
+        found["at_budget"] = [
+            {
+                "share": budget.alerts(len(targets), days.get("test")) / len(targets),
+                "recall": metrics[f"test/recall_{place}"],
+            }
+            for budget, place in places(budgets)
+        ]
+        metrics |= _at_budget(directory, budgets[0], scored["val"], days.get("val"))
     amounts = _amounts(scored, origins)
-    for split, worth in amounts.items():
-        metrics |= evaluate_value(*scored[split], worth, split=split, bootstrap_seed=seed)
     if "test" in amounts:
-        found["value_recall_at_q"] = value_curve(logits, targets, amounts["test"])
+        worth = amounts["test"]
+        metrics |= evaluate_value(logits, targets, worth, bootstrap_seed=seed, **asked)
+        found["value_recall_at_q"] = value_curve(logits, targets, worth)
+    if "val" in amounts:
+        alerts = budgets[0].alerts(len(scored["val"][1]), days.get("val")) if budgets else None
+        metrics |= validation_value(*scored["val"], amounts["val"], alerts)
     probabilities = {"as scored": probabilities_of(logits)}
     if calibration != "none":
         for name in scarce(scored["val"][1], classes):
@@ -87,7 +111,7 @@ def evaluate_and_write(
         )
         _write(directory / "decision.json", {"costs": costs.tolist(), "threshold": threshold})
     _write(directory / "curves.json", found)
-    write_predictions(directory / "predictions.parquet", scored, classes, origins)
+    write_predictions(directory / "predictions.parquet", scored, classes, origins, days)
     if figures:
         rows = read_rows(directory / "history.jsonl")
         run_figures(directory, rows, found, logits, targets, classes)
@@ -106,6 +130,15 @@ def _amounts(
     }
 
 
+def _at_budget(
+    directory: Path, budget: Budget, scored: Scored, days: int | None
+) -> dict[str, float]:
+    """Write ``budget.json`` and return what the budget gives on the validation rows."""
+    alerts = budget.alerts(len(scored[1]), days)
+    _write(directory / "budget.json", {"budget": budget.value, "alerts": alerts, "days": days})
+    return {best_key(f"val/{k}"): value for k, value in at_budget(*scored, alerts).items()}
+
+
 def _write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
@@ -115,12 +148,14 @@ def write_predictions(
     scored: Mapping[str, Scored],
     classes: Sequence[str],
     origins: Mapping[str, Origin] | None = None,
+    days: Days | None = None,
 ) -> None:
     """One row per scored row: ``split``, ``row``, the kept columns, ``target``, raw scores.
 
     ``row`` is the row's number in the table as read, counted from 0 without the header, as in
     ``rarelab predict``; for rows that come from no table, the position in the split. The scores are
-    ``score`` in the binary case and ``score/<class>`` for each class otherwise.
+    ``score`` in the binary case and ``score/<class>`` for each class otherwise. ``days`` of dated
+    rows go to the file's own metadata.
     """
     where = {
         split: (origins or {}).get(split) or {"row": np.arange(len(targets))}
@@ -134,7 +169,11 @@ def write_predictions(
     logits = torch.cat([logits for logits, _ in scored.values()])
     names = ["score"] if logits.shape[1] == 1 else [f"score/{name}" for name in classes]
     columns |= {name: pa.array(logits[:, c].numpy()) for c, name in enumerate(names)}
-    pq.write_table(pa.table(columns), path)
+    table = pa.table(columns)
+    dated = {split: count for split, count in (days or {}).items() if count is not None}
+    if dated:
+        table = table.replace_schema_metadata({DAYS: json.dumps(dated)})
+    pq.write_table(table, path)
 
 
 def _column(parts: Sequence[Any]) -> pa.Array:

@@ -117,7 +117,8 @@ def configuration(recorded: Path, home: Path, allow: Sequence[str]) -> DictConfi
     if hidden:
         raise RequestError(f"{hidden[0]}: its value was a secret, which is not kept in a record")
     plain["dataset"] = _with_file(plain["dataset"], recorded, home)
-    plain.setdefault("lr_schedule", None)
+    for key in ("lr_schedule", *groups.ADDED):
+        plain.setdefault(key, None)
     plain["tracking"] = _TRACKING | {"experiment": "reproduced"}
     plain["paths"] = {"home": str(home)}
     plain["trainer"] = {**plain["trainer"], "resume": "never"}

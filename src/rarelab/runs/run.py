@@ -11,10 +11,9 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from rarelab.config import build
-from rarelab.config.build import Model
+from rarelab.config.build import Model, Prepared
 from rarelab.config.prepare import warn_before
 from rarelab.data.splits import Splits
-from rarelab.metrics.costs import Matrix
 from rarelab.metrics.table import AUCPR, best_key
 from rarelab.models import Estimator, raw_scores
 from rarelab.predict import write_model
@@ -86,7 +85,7 @@ def run(
     ):
         ready = build.prepared(cfg)
         company.start()
-        splits, model, work, costs = ready.sizes.splits, ready.model, ready.work, ready.costs
+        splits, model, work = ready.sizes.splits, ready.model, ready.work
         warn_before(ready.sizes, work, model)
         whose = {"parent": parent, "name": name, "tags": tags or {}}
         record = Record(cfg, choices, ready.data, splits, **whose, stop=interruption)
@@ -106,13 +105,13 @@ def run(
                 with interruption.deferred(), company.joined(splits.digest) as work.team:
                     diverged = _fit(cfg.seed, trainer, work, record)
             elif isinstance(model, Estimator):
-                _fit_estimator(cfg.seed, model, splits, record, trainer.select_by)
-            metrics = _evaluate(cfg, trainer, model, splits, record, costs)
+                _fit_estimator(cfg.seed, model, ready, record, trainer.select_by)
+            metrics = _evaluate(cfg, trainer, ready, record)
             _leave_model(cfg, splits, model, record)
             if diverged is not None:
                 raise diverged
     note = trained_too_short(record.metrics, trainer.max_epochs)
-    log.info("\n%s\n%s%s", test_table(metrics, splits), note, record.whereabouts())
+    log.info("\n%s\n%s%s", test_table(metrics, splits, ready.budgets), note, record.whereabouts())
     return Outcome(record.run_id, record.status, record.metrics, record.directory)
 
 
@@ -173,11 +172,12 @@ def _last_finite(error: Diverged, record: Record) -> tuple[dict[str, Any], dict[
 
 
 def _fit_estimator(
-    seed: int, model: Estimator, splits: Splits, record: Record, select_by: str
+    seed: int, model: Estimator, ready: Prepared, record: Record, select_by: str
 ) -> None:
+    splits = ready.sizes.splits
     model.fit(splits.train, splits.val, stream_seed(seed, "model"))
     scores = raw_scores(model, splits.val.x, splits.num_outputs)
-    row = validation_row(scores, splits.val.y, select_by)
+    row = validation_row(scores, splits.val.y, select_by, ready.alerts)
     record.append(0, row)
     log.info("fitted  val AUCPR %.4f", row[AUCPR])
     best = {best_key(key): row[key] for key in (AUCPR, select_by)}
@@ -185,15 +185,11 @@ def _fit_estimator(
 
 
 def _evaluate(
-    cfg: DictConfig,
-    trainer: Trainer,
-    model: Model,
-    splits: Splits,
-    record: Record,
-    costs: Matrix | None,
+    cfg: DictConfig, trainer: Trainer, ready: Prepared, record: Record
 ) -> dict[str, float]:
+    splits = ready.sizes.splits
     scored = {
-        name: real_rows(_scores(trainer, model, table.x, splits.num_outputs), table.y)
+        name: real_rows(_scores(trainer, ready.model, table.x, splits.num_outputs), table.y)
         for name, table in (("val", splits.val), ("test", splits.test))
     }
     metrics = evaluate_and_write(
@@ -202,9 +198,11 @@ def _evaluate(
         splits.classes,
         seed=stream_seed(cfg.seed, "bootstrap"),
         calibration=cfg.calibration,
-        costs=costs,
+        costs=ready.costs,
         figures=cfg.tracking.get("figures", True),
         origins={"val": splits.val.origin, "test": splits.test.origin},
+        budgets=ready.budgets,
+        days={"val": splits.val.days, "test": splits.test.days},
     )
     record.append(int(record.metrics["best/epoch"]), metrics)
     return metrics

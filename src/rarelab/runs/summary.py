@@ -1,18 +1,21 @@
 """The table printed at the end of a run: the metrics marked for it in ``metrics.table``."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rarelab.data.splits import Splits
 from rarelab.metrics.bootstrap import FEWEST_POSITIVES
+from rarelab.metrics.budget import Budget
+from rarelab.metrics.recorded import places
 from rarelab.metrics.table import LEVELS, TABLE, VALUE_LEVEL, Metric, Place
 
 _ROWS = [row for row in TABLE if Place.RUN in row.shown]
 _ERRORS = [row for row in TABLE if row.probability]
 
 
-def test_table(metrics: Mapping[str, float], splits: Splits) -> str:
-    """Test AUCPR with its bootstrap interval and chance level, AUROC, and the alert budgets.
+def test_table(metrics: Mapping[str, float], splits: Splits, budgets: Sequence[Budget] = ()) -> str:
+    """Test AUCPR with its bootstrap interval and chance level, AUROC, and the alert budgets: the
+    fixed levels, and those asked for.
 
     Value-weighted recall if the rows have amounts.
 
@@ -24,6 +27,7 @@ def test_table(metrics: Mapping[str, float], splits: Splits) -> str:
     lines += [_line(row, metrics) for row in _ROWS if row.ranking and not row.levels]
     lines.append(f"  at the top {header}   of the scores")
     lines += [_at_levels(row, metrics) for row in _ROWS if row.levels and _has(row, metrics)]
+    lines += [_at_budget(budget, place, metrics, splits) for budget, place in places(budgets)]
     if any(f"test/calibrated/{row.name}" in metrics for row in _ERRORS):
         lines.append(f"  calibrated {_errors(metrics, 'test/calibrated')}")
         lines.append(f"  as scored  {_errors(metrics, 'test')}")
@@ -63,14 +67,31 @@ def _has(row: Metric, metrics: Mapping[str, float]) -> bool:
 
 def _at_levels(row: Metric, metrics: Mapping[str, float]) -> str:
     keys = row.keys(row.shown[Place.RUN])
-    remark = _of_the_amount(metrics) if row.valued else ""
+    at, where = f"value_recall_at_q_{{}}/{VALUE_LEVEL}", f"at {100 * VALUE_LEVEL:g} % "
+    remark = f"  {_of_the_amount(metrics, at, where)}" if row.valued else ""
     return f"  {row.label:<10} " + "".join(f"{metrics[key]:>10.4f}" for key in keys) + remark
 
 
-def _of_the_amount(metrics: Mapping[str, float]) -> str:
-    low, high = (metrics[f"test/value_recall_at_q_{end}/{VALUE_LEVEL}"] for end in ("lo", "hi"))
-    interval = "" if math.isnan(low) else f"; at {100 * VALUE_LEVEL:g} %: [{low:.4f}, {high:.4f}]"
-    return f"   of the positives' amount{interval}"
+def _of_the_amount(metrics: Mapping[str, float], key: str, where: str = "") -> str:
+    """The unit of value-weighted recall, and its interval if that was recorded."""
+    low, high = (metrics.get(f"test/{key.format(end)}", math.nan) for end in ("lo", "hi"))
+    interval = "" if math.isnan(low) else f", {where}[{low:.4f}, {high:.4f}]"
+    return f" of the positives' amount{interval}"
+
+
+def _at_budget(budget: Budget, place: str, metrics: Mapping[str, float], splits: Splits) -> str:
+    labels = splits.test.labels()
+    alerts = f"{budget.alerts(len(labels), splits.test.days):,} alerts"
+    recall, precision = (metrics[f"test/{name}_{place}"] for name in ("recall", "precision"))
+    if splits.task == "binary":
+        positives = int((labels == 1).sum())
+        caught = f"{round(recall * positives, 1):,.1f}".removesuffix(".0")  # ties count in part
+        told = f"caught {caught} of {positives:,} with {alerts}"
+    else:
+        told = f"{alerts} of each class"
+    if (value := metrics.get(f"test/value_recall_{place}")) is not None:
+        told += f"; value {value:.4f}{_of_the_amount(metrics, f'value_recall_{place}_{{}}')}"
+    return f"  {'budget':<10} {budget}: recall {recall:.4f}, precision {precision:.4f}; {told}"
 
 
 def _errors(metrics: Mapping[str, float], prefix: str) -> str:

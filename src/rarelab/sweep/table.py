@@ -125,7 +125,15 @@ def write_figure(directory: Path, found: Sequence[Arm]) -> list[Path]:
         return []
     from rarelab.figures.arms import recall_at_quantile, save
 
-    return save(recall_at_quantile(drawn), directory / "figures", "recall_at_quantile")
+    budgets = {_budget(curves) for runs in drawn.values() for curves in runs}
+    figure = recall_at_quantile(drawn, budget=budgets.pop() if len(budgets) == 1 else None)
+    return save(figure, directory / "figures", "recall_at_quantile")
+
+
+def _budget(curves: Mapping[str, Any]) -> float | None:
+    """The share of the rows that a run's budget allows."""
+    asked = curves.get("at_budget")
+    return asked[0]["share"] if asked else None
 
 
 def _curves(result: Result) -> Any:

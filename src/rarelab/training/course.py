@@ -20,7 +20,10 @@ from rarelab.training.team import Team
 
 @dataclass
 class Work:
-    """The parts of a training run: built once, moved to the device, then trained by a team."""
+    """The parts of a training run: built once, moved to the device, then trained by a team.
+
+    ``alerts`` is how many validation rows may alert, if there is a budget.
+    """
 
     model: nn.Module
     loss: nn.Module
@@ -31,6 +34,7 @@ class Work:
     rare_class: int
     sampler: Sampler = field(default_factory=Natural)
     team: Team = field(default_factory=Team)
+    alerts: int | None = None
 
     @cached_property
     def kinds(self) -> Tensor:

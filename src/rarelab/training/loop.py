@@ -77,8 +77,9 @@ class Trainer:
         min_steps: optimiser steps that ``max_epochs`` must at least amount to. If one pass per
             epoch gives fewer, as on a small table, every epoch makes several passes, so that
             schedules in epochs keep their proportions; null: one pass.
-        select_by: the validation metric that selects the epoch, recorded at each: ``val/aucpr`` or
-            ``val/recall_at_q/LEVEL`` for a level in (0, 1). Equal values go to the higher AUCPR.
+        select_by: the validation metric that selects the epoch, recorded at each: ``val/aucpr``,
+            ``val/recall_at_q/LEVEL`` for a level in (0, 1), or ``val/recall_at_budget`` if there is
+            a budget. Equal values go to the higher AUCPR.
     """
 
     max_epochs: int = 15
@@ -159,7 +160,8 @@ class Trainer:
         try:
             while course.epoch < self.max_epochs and not course.selection.exhausted:
                 metrics = self._train_epoch(course, keeper)
-                metrics |= validation_row(self._validate(work), work.val.y, self.select_by)
+                scores = self._validate(work)
+                metrics |= validation_row(scores, work.val.y, self.select_by, work.alerts)
                 course.selection.see(course.epoch, metrics, work.model, main=course.main)
                 history.append(course.epoch, metrics)
                 course.next_epoch()
@@ -270,9 +272,12 @@ def _rows_with(y: Tensor, label: int) -> Tensor:
     return (y == label).reshape(len(y), -1).any(-1)
 
 
-def validation_row(logits: Tensor, y: Tensor, select_by: str) -> dict[str, float]:
-    """The validation metrics of one epoch from raw scores and targets, without the padding."""
-    return validation_metrics(*real_rows(logits, y), select_by)
+def validation_row(
+    logits: Tensor, y: Tensor, select_by: str, alerts: int | None = None
+) -> dict[str, float]:
+    """The validation metrics of one epoch from raw scores and targets, without the padding; those
+    at the budget if so many rows may alert."""
+    return validation_metrics(*real_rows(logits, y), select_by, alerts)
 
 
 def reaches_main(trainer: Trainer, work: Work) -> bool:

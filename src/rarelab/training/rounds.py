@@ -23,7 +23,8 @@ from rarelab.training.selection import Selection
 @dataclass
 class RoundWork:
     """The parts of such a run: built once, then trained. ``per_epoch`` is the number of rounds that
-    a schedule in epochs takes for one; ``seed`` determines what the model draws."""
+    a schedule in epochs takes for one; ``seed`` determines what the model draws; ``alerts`` is how
+    many validation rows may alert, if there is a budget."""
 
     model: Boosted
     loss: nn.Module
@@ -32,6 +33,7 @@ class RoundWork:
     rare_class: int
     per_epoch: int
     seed: int
+    alerts: int | None = None
 
     def position(self, done: int) -> tuple[int, int]:
         """Epoch and step within it, after ``done`` rounds."""
@@ -126,7 +128,7 @@ def fit_rounds(
             clock.step(course.done)
             metrics = _grow(course) | clock.metrics()
             scores = (model.start + course.grown).float()
-            metrics |= validation_metrics(scores, work.val.y, trainer.select_by)
+            metrics |= validation_metrics(scores, work.val.y, trainer.select_by, work.alerts)
             counted, main = course.counted(), clock.at_final_weight
             course.selection.see(course.done, metrics, counted, main=main)
             history.append(course.done, metrics)

@@ -74,8 +74,9 @@ def prepare(
         )
     preprocessor.others = tuple(name for name in frame.columns if name not in data.features)
     others = [preprocessor.transform(data.features.iloc[part]) for part in rows[1:]]
+    moments = _moments(data, roles.time) if recipe.split == "time" else None
     tables = [
-        _table(data, part, x, roles, amounts)
+        _table(data, part, x, roles, moments, amounts)
         for part, x in zip(rows, (train, *others), strict=True)
     ]
     _refuse_zero_weights(tables, data.classes, roles.sample_weight)
@@ -177,7 +178,7 @@ def _divided(data: Labelled, roles: Roles, recipe: Recipe) -> divide.Indices:
     if recipe.split == "grouped":
         return divide.by_group(data.y, _codes(data, roles.group), seed=recipe.split_seed)
     if recipe.split == "time":
-        return divide.by_time(_instants(data, roles.time))
+        return divide.by_time(_moments(data, roles.time).to_numpy())
     _refuse_small_classes(data)
     if recipe.split == "stratified":
         return divide.stratified(data.y, seed=recipe.split_seed)
@@ -202,7 +203,8 @@ def _codes(data: Labelled, group: str | None) -> NDArray[np.int64]:
     return codes
 
 
-def _instants(data: Labelled, time: str | None) -> NDArray:
+def _moments(data: Labelled, time: str | None) -> pd.Series:
+    """When each row was: numbers, or dates."""
     column: Any = data.frame[time]
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
         moments: Any = column
@@ -217,7 +219,15 @@ def _instants(data: Labelled, time: str | None) -> NDArray:
             )
     if moments.isna().any():
         raise RequestError(f"time column {time!r} is missing in {int(moments.isna().sum())} rows")
-    return moments.to_numpy()
+    return moments
+
+
+def _days(moments: Any, rows: NDArray) -> int | None:
+    """How many days these rows span, the first and the last included; None unless they are dated."""
+    if moments is None or pd.api.types.is_numeric_dtype(moments):
+        return None
+    dates = moments.iloc[rows].dt.tz_localize(None).dt.normalize()
+    return (dates.max() - dates.min()).days + 1
 
 
 def _refuse_small_classes(data: Labelled) -> None:
@@ -280,7 +290,12 @@ def _alarms(data: Labelled, rows: divide.Indices, roles: Roles) -> Iterable[str]
 
 
 def _table(
-    data: Labelled, rows: NDArray, x: NDArray, roles: Roles, amounts: NDArray | None
+    data: Labelled,
+    rows: NDArray,
+    x: NDArray,
+    roles: Roles,
+    moments: Any,
+    amounts: NDArray | None,
 ) -> Table:
     weight = None
     if roles.sample_weight:
@@ -290,7 +305,8 @@ def _table(
     origin |= {name: data.frame[name].iloc[rows] for name in roles.keep}
     if amounts is not None:
         origin[AMOUNT] = amounts[rows]
-    return Table(torch.from_numpy(x), torch.from_numpy(data.y[rows]), weight, origin)
+    y, days = torch.from_numpy(data.y[rows]), _days(moments, rows)
+    return Table(torch.from_numpy(x), y, weight, origin, days)
 
 
 def _refuse_zero_weights(tables: list[Table], classes: tuple[str, ...], name: str | None) -> None:
