@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -235,6 +236,50 @@ def test_runs_record_show_and_compare_value_recall(table, home, capsys) -> None:
     said = capsys.readouterr().out
     assert "test/value_recall_at_q/0.02" in said
     assert "test-row noise is not" not in said and "cannot be resampled" not in said
+
+    month = ["costs.rows_per_month=100000", "costs.currency=EUR"]
+    assert main([*request, *month, "costs.missed_positive=amount"]) == 0
+    said = capsys.readouterr().out
+    (line,) = [line for line in said.splitlines() if " EUR of value caught; " in line]
+    top = [slow_caught(run, 0.005) / len(parts["test"][0]) * 100_000 for run in runs]
+    told = float(line.partition("): ")[2].partition(" [")[0].replace(",", ""))
+    assert told == pytest.approx(top[1] - top[0], abs=1)
+    assert main([*request, *month, "costs.missed_positive=amout"]) == 2
+    assert "expected a number, 0 or more, or amount" in capsys.readouterr().err
+
+
+def test_costs_by_amount_are_those_of_the_rows(table, tmp_path, capsys) -> None:
+    priced = "costs={false_alert: 5, missed_positive: amount}"
+    done = rarelab.train([*table, "tracking=none", "loss=bce", priced, "budget=0.02"])
+    decision = json.loads((done.directory / "decision.json").read_text(encoding="utf-8"))
+    assert decision["costs"] == [[0.0, 5.0], [None, 0.0]]
+    kept = pq.read_table(done.directory / "predictions.parquet").to_pandas()
+    total = {}
+    for split in ("val", "test"):
+        part = kept[kept["split"] == split]
+        for cut in [decision["threshold"], *part["score"], math.inf]:
+            paid = 0.0
+            for score, y, worth in zip(
+                part["score"], part["target"], part["given/amount"], strict=True
+            ):
+                paid += (worth if y else 0.0) if score < cut else (0.0 if y else 5.0)
+            total.setdefault(split, []).append(paid / len(part))
+    assert total["val"][0] == pytest.approx(min(total["val"]))
+    assert done.metrics["test/expected_cost"] == pytest.approx(total["test"][0])
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  budget ")]
+    assert "; value " in said[0] and "of the positives' amount, [" in said[0]
+    path = next(part for part in table if part.startswith("dataset.path=")).partition("=")[2]
+    assert main(["predict", done.directory.name, path, f"output={tmp_path / 'scores.csv'}"]) == 0
+    scores = pd.read_csv(tmp_path / "scores.csv")
+    assert (scores["alert"] == (scores["decision"] == "fraud")).all()
+
+
+def slow_caught(run, quantile: float) -> float:
+    """The amount of the positives in the top of a run's test rows."""
+    kept = pq.read_table(run.directory / "predictions.parquet").to_pandas()
+    test = kept[kept["split"] == "test"]
+    case = [test[name].to_numpy() for name in ("score", "target", "given/amount")]
+    return slow_value_recall(*case, quantile) * float(case[2][case[1] == 1].sum())
 
 
 def test_tables_and_the_dashboard_show_it_where_runs_have_it() -> None:

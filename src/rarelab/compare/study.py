@@ -9,7 +9,7 @@ from rarelab.compare import contrast
 from rarelab.compare.across import Across, across
 from rarelab.compare.arms import DataSet, find_baseline, group
 from rarelab.compare.contrast import Finding, Question
-from rarelab.compare.costs import Costs, Monthly, monthly, recall_key, recall_metric
+from rarelab.compare.costs import Costs, Monthly, monthly, recall_key, recall_metric, value_key
 from rarelab.compare.noise import ReadRows, resampled
 from rarelab.compare.planned import planned, with_plan
 from rarelab.compare.rows import TestRows, metric_of, read_test_rows
@@ -75,8 +75,7 @@ def study(records: Records, options: Options) -> Study:
     experiment = options.experiment or ""
     read = _reader(records)
     runs = _of_sweep(records.runs(experiment), options.sweep)
-    asked = [options.metric, *([recall_key(options.budget)] if options.costs.asked else [])]
-    for metric in asked:
+    for metric in [options.metric, *_priced(options)]:
         runs = completed(runs, metric, read)
     found = answer(runs, options, resampled(read))
     jobs = planned(records, experiment, found.runs)
@@ -114,6 +113,12 @@ def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -
         None if options.within else across(data_sets, options.metric),
         told,
     )
+
+
+def _priced(options: Options) -> list[str]:
+    """The recalls that the costs are computed from."""
+    keys = [recall_key(options.budget)] if options.costs.asked else []
+    return [*keys, value_key(options.budget)] if options.costs.by_amount else keys
 
 
 def completed(runs: Sequence[Run], metric: str, read_rows: ReadRows) -> list[Run]:
@@ -177,12 +182,31 @@ def _costs(
 ) -> list[Monthly]:
     metric = recall_metric(group(runs, options.metric), options.budget)
     asked = Question(metric, question.baseline, question.level)
+    by_value = _by_value(runs, options, question, noise)
     told: list[Monthly] = []
     for data in group(runs, metric):
         finding = contrast.compare(data, asked, noise)
+        valued = by_value.get(data.label)
         if finding:
-            told += monthly(data, finding, options.costs, options.budget)
+            told += monthly(data, finding, options.costs, options.budget, valued)
     return told
+
+
+def _by_value(
+    runs: Sequence[Run], options: Options, question: Question, noise: contrast.NoiseOfRows
+) -> dict[str, Finding]:
+    """The finding on value-weighted recall at the budget, by data set."""
+    if not options.costs.by_amount:
+        return {}
+    metric = value_key(options.budget)
+    if not any(metric in run.metrics for run in runs):
+        raise RequestError(
+            "costs.missed_positive=amount: no run kept the amounts of its test rows; expected runs "
+            "with dataset.amount"
+        )
+    asked = Question(metric, question.baseline, question.level)
+    found = {d.label: contrast.compare(d, asked, noise) for d in group(runs, metric)}
+    return {label: finding for label, finding in found.items() if finding is not None}
 
 
 def _reader(records: Records) -> ReadRows:
@@ -197,8 +221,8 @@ def _reader(records: Records) -> ReadRows:
     return read
 
 
-def as_number(name: str, value: Any) -> float | None:
-    """A number from the configuration, or None.
+def as_number(name: str, value: Any, *, or_else: str = "") -> float | None:
+    """A number from the configuration, or None. ``or_else``: a word that would do as well.
 
     Raises:
         RequestError: for anything else.
@@ -210,5 +234,6 @@ def as_number(name: str, value: Any) -> float | None:
     except (TypeError, ValueError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number) or number < 0:
-        raise RequestError(f"{name}={value}: expected a number, 0 or more")
+        also = f", or {or_else}" if or_else else ""
+        raise RequestError(f"{name}={value}: expected a number, 0 or more{also}")
     return number

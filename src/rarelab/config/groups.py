@@ -77,7 +77,7 @@ GROUPS = (
     Group("allow_targets", "trust", holds=list[str]),
     Group("paths", "record", holds=dict[str, str | None]),
     Group("calibration", holds=Literal["none", "platt", "isotonic"]),
-    Group("costs", holds=list[list[float]] | None),
+    Group("costs", holds=Any),
     Group("budget", holds=Any, added=True),
     Group("hydra", "sweep"),
     Group("debug", "preset"),

@@ -107,9 +107,11 @@ def evaluate_and_write(
         metrics |= {f"test/calibrated/{key}": value for key, value in errors.items()}
     if costs is not None:
         metrics["test/expected_cost"], threshold = expected_cost(
-            scored["val"], scored["test"], best, costs
+            scored["val"], scored["test"], best, costs, amounts
         )
-        _write(directory / "decision.json", {"costs": costs.tolist(), "threshold": threshold})
+        # JSON has no NaN, which stands for what the row is worth.
+        priced = np.where(np.isnan(costs), None, costs).tolist()
+        _write(directory / "decision.json", {"costs": priced, "threshold": threshold})
     _write(directory / "curves.json", found)
     write_predictions(directory / "predictions.parquet", scored, classes, origins, days)
     if figures:
