@@ -155,6 +155,32 @@ def test_the_threshold_is_the_cheapest_of_all(case) -> None:
     assert found == max(t for t in options if paid(t) == least)
 
 
+@given(bill(), st.lists(st.integers(0, 9), min_size=9, max_size=9), st.integers(0, 5))
+@settings(deadline=None, max_examples=60)
+def test_a_missed_positive_can_cost_what_it_is_worth(case, worth, false_alert) -> None:
+    scores, positives, _, _ = case
+    amounts = worth[: len(scores)]
+    prices = {"false_alert": false_alert, "missed_positive": "amount"}
+    costs = cost_matrix(prices, ("n", "p"))
+
+    def paid(threshold: float) -> float:
+        total = 0
+        for s, y, amount in zip(scores, positives, amounts, strict=True):
+            alert = s >= threshold
+            total += (0 if alert else amount) if y else (false_alert if alert else 0)
+        return total
+
+    rows = torch.tensor(scores, dtype=torch.float32), torch.tensor(positives)
+    found = cheapest_threshold(*rows, costs, amounts=amounts)
+    options = [*sorted(set(scores)), math.inf]
+    assert paid(found) == min(map(paid, options))
+    alerts = (np.array(scores) >= found).astype(int)
+    mean = mean_cost(rows[1].long(), alerts, costs, amounts=amounts)
+    assert mean == pytest.approx(paid(found) / len(scores))
+    numbers = cost_matrix({"false_alert": 5, "missed_positive": 120}, ("n", "p"))
+    assert numbers.tolist() == cost_matrix([[0, 5], [120, 0]], ("n", "p")).tolist()
+
+
 def test_decisions_minimise_the_expected_cost() -> None:
     generator = torch.Generator().manual_seed(3)
     probabilities = torch.rand(50, 3, generator=generator)
@@ -212,6 +238,10 @@ def test_a_run_records_calibrated_errors_and_costs_beside_the_raw_ones(capsys) -
         ("calibration=plat", "did you mean 'platt'"),
         ("costs=[[0,1,2],[1,0,2],[1,2,0]]", "expected 2 lists of 2 numbers"),
         ("costs=5", "costs=5: expected"),
+        ("costs={false_alrt:5,missed_positive:9}", "did you mean 'false_alert'"),
+        ("costs={false_alert:5}", "costs.missed_positive=null: expected a number of at least 0 or"),
+        ("costs={false_alert:amount,missed_positive:9}", "costs.false_alert=amount: expected a"),
+        ("costs={false_alert:5,missed_positive:amount}", "expected dataset.amount to name"),
     ],
 )
 def test_wrong_requests_are_refused_before_training(override: str, answer: str, home) -> None:

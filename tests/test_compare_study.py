@@ -398,6 +398,41 @@ def test_costs_are_reported_per_month(home: Path) -> None:
     assert by_alerts.saved == pytest.approx(told.saved)
 
 
+def test_a_missed_positive_can_cost_its_amount(home: Path) -> None:
+    for loss, recall, value in (("bce", 0.5, 0.4), ("smooth_ap", 0.6, 0.35)):
+        for seed in range(6):
+            metrics = {
+                "test/aucpr": 0.5,
+                "test/recall_at_q/0.005": recall + NOISE[seed],
+                "test/value_recall_at_q/0.005": value + NOISE[seed],
+                "test/prevalence": 0.002,
+                "test/amount_per_row": 0.3,
+            }
+            record(home, {"loss": loss}, seed, metrics)
+    costs = Costs(5.0, "amount", rows_per_month=1e6, currency="EUR")
+    (told,) = ask(home, costs=costs).monthly
+    assert told.value == pytest.approx((-15_000, -15_000, -15_000))  # 300 000 a month, -5 %
+    assert told.caught == pytest.approx((200, 200, 200))
+    assert told.saved == pytest.approx((1000, 1000, 1000)), "the false alerts alone"
+    line = words.monthly(told, "EUR")
+    assert line == (
+        "creditcard, loss=smooth_ap (worse): -15,000 [-15,000, -15,000] EUR of value caught; "
+        "+200.0 [+200.0, +200.0] positives caught; misses and false alerts change by the opposite; "
+        "fewer false alerts save +1,000.0 [+1,000.0, +1,000.0] EUR"
+    )
+    (alone,) = ask(home, costs=Costs(missed_positive="amount", rows_per_month=1e6)).monthly
+    assert alone.saved is None and alone.value == told.value
+
+
+def test_costs_by_amount_need_runs_that_kept_amounts(home: Path) -> None:
+    metrics = {"test/aucpr": 0.5, "test/recall_at_q/0.005": 0.4, "test/prevalence": 0.002}
+    for loss in ("bce", "smooth_ap"):
+        record(home, {"loss": loss}, 0, metrics)
+    costs = Costs(missed_positive="amount", rows_per_month=1e6)
+    with pytest.raises(RequestError, match="no run kept the amounts of its test rows"):
+        ask(home, costs=costs)
+
+
 @pytest.mark.parametrize(
     ("options", "answer"),
     [

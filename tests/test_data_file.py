@@ -297,3 +297,60 @@ def test_a_cell_that_is_no_date_is_named_with_its_row(tmp_path: Path, bad: str) 
     frame.to_csv(tmp_path / "t.csv", index=False)
     told = refusal(tmp_path / "t.csv", time="day", drop=["id", "weight"])
     assert told.startswith(f"time column 'day' holds {bad!r} in row 78: expected")
+
+
+def worth(path: Path, **arguments) -> TableFile:
+    return dataset(path, amount="weight", drop=["id", "day"], **arguments)
+
+
+def test_amounts_go_beside_the_rows_and_stay_a_feature_unless_dropped(csv: Path) -> None:
+    plain = dataset(csv, drop=["id", "day"]).splits(0)
+    valued = worth(csv).splits(0)
+    assert "weight" in valued.features
+    assert plain.digest == valued.digest, "amounts change no feature, label or weight"
+    for _, table in valued.tables():
+        assert table.origin is not None
+        found = table.origin["given/amount"]
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found, claims()["weight"].iloc[table.origin["row"]])
+    dropped = dataset(csv, amount="weight").splits(0)
+    assert "weight" not in dropped.features
+    assert dropped.test.origin is not None and "given/amount" in dropped.test.origin
+
+
+def test_the_amount_may_be_the_weight_of_the_rows_too(csv: Path) -> None:
+    both = dataset(csv, amount="weight", sample_weight="weight").splits(0)
+    for _, table in both.tables():
+        assert table.sample_weight is not None and table.origin is not None
+        np.testing.assert_allclose(table.sample_weight, table.origin["given/amount"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [None, -1.0, np.inf])
+def test_amounts_that_are_no_amounts_are_refused(tmp_path: Path, bad: float | None) -> None:
+    frame = claims()
+    frame.loc[7, "weight"] = bad
+    path = tmp_path / "bad.parquet"
+    frame.to_parquet(path)
+    said = refusal(path, amount="weight")
+    assert said.startswith("dataset.amount=weight: 1 values are missing, negative or infinite")
+    with pytest.raises(RequestError, match=r"dataset\.amount=weight: 1 values"):
+        dataset(path, amount="weight").check()
+
+
+def test_amounts_need_worth_in_the_positives_and_two_classes(tmp_path: Path) -> None:
+    frame = claims()
+    frame.loc[frame["fraud"] == "yes", "weight"] = 0
+    path = tmp_path / "worthless.csv"
+    frame.to_csv(path, index=False)
+    assert "every positive in validation is worth 0" in refusal(path, amount="weight")
+    several = {"target": "code", "positive_label": None}
+    assert "the target has 3 classes" in refusal(path, amount="weight", **several)
+    assert "did you mean 'weight'" in refusal(path, amount="weigth")
+
+
+def test_kept_columns_cannot_take_the_name_of_what_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "given.csv"
+    claims().rename(columns={"id": "given/amount"}).to_csv(path, index=False)
+    assert "a column 'given/amount' of its own" in refusal(
+        path, keep=["given/amount"], drop=["day"]
+    )

@@ -14,6 +14,7 @@ from rarelab.compare.costs import Costs
 from rarelab.compare.study import Options, Study, as_number, budget_of, study
 from rarelab.compare.two_runs import Pair, compare_pair
 from rarelab.errors import RequestError
+from rarelab.metrics.costs import BY_AMOUNT
 from rarelab.records.load import Records
 from rarelab.records.names import printable
 
@@ -78,8 +79,11 @@ def options_of(cfg: Mapping[str, Any]) -> Options:
     costs = cfg["costs"]
     numbers = {
         key: as_number(f"costs.{key}", costs[key])
-        for key in ("false_alert", "missed_positive", "rows_per_month", "alerts_per_month")
+        for key in ("false_alert", "rows_per_month", "alerts_per_month")
     }
+    missed = costs["missed_positive"]
+    if missed != BY_AMOUNT:
+        missed = as_number("costs.missed_positive", missed, or_else=BY_AMOUNT)
     runs, within = (
         _list(key, cfg[key], of) for key, of in (("runs", "RUN_ID,RUN_ID"), ("within", "KEY"))
     )
@@ -93,7 +97,7 @@ def options_of(cfg: Mapping[str, Any]) -> Options:
         level=_required("level", cfg["level"]),
         margin=as_number("margin", cfg["margin"]),
         budget=cfg["budget"],
-        costs=Costs(**numbers, currency=str(costs["currency"] or "")),
+        costs=Costs(**numbers, missed_positive=missed, currency=str(costs["currency"] or "")),
         dashboard=str(cfg["dashboard"]),
         uri=_text(cfg["tracking"]["uri"]),
         home=_text(cfg["paths"]["home"]),

@@ -10,19 +10,24 @@ from rarelab.compare.arms import DataSet
 from rarelab.compare.contrast import Contrast, Finding
 from rarelab.errors import RequestError, nearest
 from rarelab.metrics.budget import Budget
+from rarelab.metrics.costs import BY_AMOUNT
 from rarelab.records.load import Run
 
 _RECALL = "test/recall_at_q/"
 _AT_BUDGET = "test/recall_at_budget"
+_VALUE = "test/value_recall_at_q/"
+_VALUE_AT_BUDGET = "test/value_recall_at_budget"
+_WORTH = "test/amount_per_row"
 ALERTS = "test/alerts_at_budget"
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What the user provides: prices, and rows or alerts per month."""
+    """What the user provides: prices, and rows or alerts per month. A missed positive may cost
+    ``amount``: what it is worth."""
 
     false_alert: float | None = None
-    missed_positive: float | None = None
+    missed_positive: float | str | None = None
     rows_per_month: float | None = None
     alerts_per_month: float | None = None
     currency: str = ""
@@ -30,6 +35,10 @@ class Costs:
     @property
     def asked(self) -> bool:
         return any(v is not None for v in (self.false_alert, self.missed_positive))
+
+    @property
+    def by_amount(self) -> bool:
+        return self.missed_positive == BY_AMOUNT
 
     def rows(self, budget: float) -> float | None:
         """Rows per month: as given, or alerts per month divided by ``budget``."""
@@ -56,7 +65,9 @@ class Monthly:
     """One arm against the baseline at the budget, per month; each value is (mean, low, high).
 
     Both raise the same number of alerts, so each additional positive caught is one false alert and
-    one miss fewer. ``saved`` is None without a price.
+    one miss fewer. ``saved`` is None without a price. Where a missed positive costs what it is
+    worth, ``saved`` is for the false alerts alone, and ``value`` is the additional amount caught,
+    judged by ``valued``.
     """
 
     data: str
@@ -65,11 +76,18 @@ class Monthly:
     alerts: float
     caught: tuple[float, float, float]
     saved: tuple[float, float, float] | None
+    value: tuple[float, float, float] | None = None
+    valued: Contrast | None = None
 
 
 def recall_key(budget: Budget) -> str:
     """The key of recall at ``budget``, as runs record it."""
     return _AT_BUDGET if budget.level is None else f"{_RECALL}{budget.level}"
+
+
+def value_key(budget: Budget) -> str:
+    """The key of value-weighted recall at ``budget``, as runs record it."""
+    return _VALUE_AT_BUDGET if budget.level is None else f"{_VALUE}{budget.level}"
 
 
 def share_of(budget: Budget, runs: Sequence[Run]) -> float | None:
@@ -105,27 +123,42 @@ def recall_metric(data_sets: Sequence[DataSet], budget: Budget) -> str:
     return _RECALL + by_value[level]
 
 
-def monthly(data: DataSet, finding: Finding, costs: Costs, budget: float) -> list[Monthly]:
-    """Express a finding on recall at the budget per month.
+def monthly(
+    data: DataSet, finding: Finding, costs: Costs, budget: float, valued: Finding | None = None
+) -> list[Monthly]:
+    """Express a finding on recall at the budget per month, and one on value-weighted recall.
 
     Positives per month = prevalence of the test rows · rows per month; Δcaught = positives ·
-    Δrecall; Δcost = −(price of a false alert + price of a miss) · Δcaught. The interval
-    includes test-row noise where that is known.
+    Δrecall; Δcost = −(price of a false alert + price of a miss) · Δcaught. The positives' amount
+    per month = their amount per test row · rows per month; Δvalue = amount · Δvalue recall. The
+    intervals include test-row noise where that is known.
     """
     rows = costs.rows(budget) or math.nan
-    base = data.arm(finding.baseline.label)
-    prevalence = float(
-        np.mean([r.metrics.get("test/prevalence", np.nan) for r in base.runs.values()])
-    )
-    price = (costs.false_alert or 0.0) + (costs.missed_positive or 0.0)
+    positives = rows * _of_the_baseline(data, finding, "test/prevalence")
+    amount = rows * _of_the_baseline(data, finding, _WORTH)
+    missed = 0.0 if costs.by_amount else float(costs.missed_positive or 0.0)
+    price = (costs.false_alert or 0.0) + missed
+    priced = costs.asked and not (costs.by_amount and costs.false_alert is None)
+    by_arm = {c.arm.label: c for c in valued.contrasts} if valued else {}
     told = []
     for c in finding.contrasts:
-        if c.test is None:
+        if (caught := _scaled(c, positives)) is None:
             continue
-        bounds = c.rows or c.test
-        middle, low, high = (
-            prevalence * rows * v for v in (c.test.difference, bounds.low, bounds.high)
-        )
-        saved = (price * middle, price * low, price * high) if costs.asked else None
-        told.append(Monthly(data.label, c, budget, budget * rows, (middle, low, high), saved))
+        saved = tuple(price * part for part in caught) if priced else None
+        judged = by_arm.get(c.arm.label)
+        value = _scaled(judged, amount) if judged else None
+        told.append(Monthly(data.label, c, budget, budget * rows, caught, saved, value, judged))
     return told
+
+
+def _of_the_baseline(data: DataSet, finding: Finding, metric: str) -> float:
+    runs = data.arm(finding.baseline.label).runs.values()
+    return float(np.mean([run.metrics.get(metric, np.nan) for run in runs]))
+
+
+def _scaled(c: Contrast, per_month: float) -> tuple[float, float, float] | None:
+    """The difference and its interval, times what a month has; None without a pair."""
+    if c.test is None:
+        return None
+    bounds = c.rows or c.test
+    return per_month * c.test.difference, per_month * bounds.low, per_month * bounds.high

@@ -9,7 +9,7 @@ share its weight (the cluster bootstrap, Davison and Hinkley 1997, section 3.8).
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from rarelab.data.given import AMOUNT, GROUP
-from rarelab.metrics.bootstrap import Cells, weighted_precision
+from rarelab.metrics.bootstrap import Cells, Weigh, gain_in_top, weighted_precision
 from rarelab.metrics.budget import DAYS, Budget
 from rarelab.metrics.recorded import reported
 from rarelab.metrics.table import is_at_budget
@@ -35,11 +35,9 @@ MOST, FEWEST = 2000, 100
 _WORK = 4e9
 _CHUNK = 2_000_000
 # A level above 0 and below 1; Python writes one below 0.0001 as 5e-05.
-_TOP = re.compile(r"test/(recall|precision)_at_q/(0\.0*[1-9]\d*|[1-9](?:\.\d+)?e-\d{2,})")
-_AT_BUDGET = re.compile(r"test/(recall|precision)_at_budget")
-
-Weigh = Callable[[NDArray], NDArray[np.float64]]
-"""Maps row weights [N, B] to a run's metric under each column, [B]."""
+_KINDS = "recall|precision|value_recall"
+_TOP = re.compile(rf"test/({_KINDS})_at_q/(0\.0*[1-9]\d*|[1-9](?:\.\d+)?e-\d{{2,}})")
+_AT_BUDGET = re.compile(rf"test/({_KINDS})_at_budget")
 
 
 @dataclass(frozen=True)
@@ -119,15 +117,16 @@ def _numbered(column: Any) -> NDArray[np.int64]:
 
 def metric_of(rows: TestRows, metric: str, budget: Budget | None = None) -> float | None:
     """A ranking metric of the test rows as their run would have recorded it, bit for bit (the
-    scores were widened, which keeps their order); None if it is of a class they do not have, or at
-    a budget that is not given.
+    scores were widened, which keeps their order); None if it is of a class or of amounts that they
+    do not have, or at a budget that is not given.
 
     Raises:
         RequestError: the budget is per day, and the rows have no dates.
     """
     scores, targets = torch.tensor(rows.scores), torch.tensor(rows.targets)
     alerts = budget.alerts(len(targets), rows.days) if budget and is_at_budget(metric) else None
-    return reported(metric, scores, targets, classes=rows.classes, alerts=alerts)
+    given = {"alerts": alerts, "amounts": rows.amounts}
+    return reported(metric, scores, targets, classes=rows.classes, **given)
 
 
 def can_be_resampled(metric: str) -> bool:
@@ -144,7 +143,8 @@ def resample(
     NaN where a resample has no positive. Column 0 is the metric on the original rows. Whole groups
     are drawn if a run has groups.
 
-    Raises ValueError if the runs were not tested on the same rows, or group them differently.
+    Raises ValueError if the runs were not tested on the same rows, group them differently, or one
+    lacks their amounts.
     """
     targets = runs[0].targets
     if any(not np.array_equal(run.targets, targets) for run in runs):
@@ -238,9 +238,11 @@ def weigher(run: TestRows, metric: str, budget: Budget | None = None) -> Weigh:
             raise ValueError(f"{metric} needs a budget")
         else:
             share = Fraction(budget.alerts(len(run.targets), run.days), len(run.targets))
+        size = math.ceil(share * len(run.targets))
+        options = {"of_size": kind == "precision", "share": share if varies else None}
         parts = [
-            _top(*column, share, of_positives=kind == "recall", varies=varies)
-            for column in run.columns()
+            gain_in_top(scores, _gain(run, positives, kind), size, **options)
+            for scores, positives in run.columns()
         ]
 
     def macro(weights: NDArray) -> NDArray[np.float64]:
@@ -253,50 +255,21 @@ def weigher(run: TestRows, metric: str, budget: Budget | None = None) -> Weigh:
     return macro
 
 
+def _gain(run: TestRows, positives: NDArray, kind: str) -> NDArray[np.float64]:
+    """What finding each row gains: 1 for a positive, or its amount."""
+    if kind != "value_recall":
+        return positives.astype(np.float64)
+    if run.amounts is None:
+        raise ValueError("not every run kept the amounts of its test rows")
+    return np.where(positives, run.amounts, 0.0)
+
+
 def _average_precision(scores: NDArray, positives: NDArray) -> Weigh:
     members = Cells(scores, positives).members()
 
     def weigh(weights: NDArray) -> NDArray[np.float64]:
         counts = (members @ weights).T
         return weighted_precision(counts[:, 0:-1:2], counts[:, 1:-1:2])
-
-    return weigh
-
-
-def _top(
-    scores: NDArray, positives: NDArray, share: Fraction, *, of_positives: bool, varies: bool
-) -> Weigh:
-    """Recall or precision in the top ``share`` of the weighted rows; ties count in expectation.
-
-    ``varies``: the weights need not sum to the number of rows.
-    """
-    order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.diff(scores[order], append=np.nan))
-    of_all = math.ceil(share * len(scores))
-    if not varies:
-        # Far more rows than any resample has to pass to fill its top.
-        ends = ends[: np.searchsorted(ends, of_all + 10 * math.sqrt(of_all) + 50) + 1]
-    upper = order[: ends[-1] + 1]
-    hit = positives[upper][:, None]
-
-    def weigh(weights: NDArray) -> NDArray[np.float64]:
-        size: Any = of_all
-        if varies:
-            totals = weights.sum(axis=0, dtype=np.float64).tolist()
-            size = np.array([math.ceil(share * int(total)) for total in totals])
-        taken = weights[upper].astype(np.float64)
-        reached = np.cumsum(taken, axis=0)[ends]
-        hits = np.cumsum(taken * hit, axis=0)[ends]
-        last = np.argmax(reached >= size, axis=0)
-        column = np.arange(weights.shape[1])
-        before = np.where(last > 0, reached[last - 1, column], 0.0)
-        caught = np.where(last > 0, hits[last - 1, column], 0.0)
-        part = (size - before) / np.maximum(reached[last, column] - before, 1e-300)
-        caught = caught + part * (hits[last, column] - caught)
-        if not of_positives:
-            return caught / size
-        total = weights[positives].sum(axis=0, dtype=np.float64)
-        return np.divide(caught, total, out=np.full(len(total), np.nan), where=total > 0)
 
     return weigh
 

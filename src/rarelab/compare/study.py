@@ -18,6 +18,7 @@ from rarelab.compare.costs import (
     recall_key,
     recall_metric,
     share_of,
+    value_key,
 )
 from rarelab.compare.noise import ReadRows, resampled
 from rarelab.compare.planned import planned, with_plan
@@ -93,8 +94,7 @@ def study(records: Records, options: Options) -> Study:
     runs = _of_sweep(records.runs(experiment), options.sweep)
     runs = for_every_seed([*runs, *in_use(records, runs)], options.within)
     budget = budget_of(runs, options)
-    asked = [options.metric, *([recall_key(budget)] if options.costs.asked else [])]
-    for metric in asked:
+    for metric in [options.metric, *_priced(options, budget)]:
         runs = completed(runs, metric, read, budget)
     found = answer(runs, options, resampled(read))
     jobs = planned(records, experiment, found.runs)
@@ -136,6 +136,12 @@ def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -
         told,
         budget,
     )
+
+
+def _priced(options: Options, budget: Budget) -> list[str]:
+    """The recalls that the costs are computed from."""
+    keys = [recall_key(budget)] if options.costs.asked else []
+    return [*keys, value_key(budget)] if options.costs.by_amount else keys
 
 
 def budget_of(runs: Sequence[Run], options: Options) -> Budget:
@@ -235,13 +241,32 @@ def _costs(
     budget = question.budget or USUAL_BUDGET
     metric = recall_metric(group(runs, options.metric), budget)
     asked = Question(metric, question.baseline, question.level, budget=budget)
+    by_value = _by_value(runs, options, asked, noise)
     told: list[Monthly] = []
     for data in group(runs, metric):
         finding = contrast.compare(data, asked, noise)
+        valued = by_value.get(data.label)
         if finding:
             share = share_of(budget, [run for arm in data.arms for run in arm.runs.values()])
-            told += monthly(data, finding, options.costs, share or math.nan)
+            told += monthly(data, finding, options.costs, share or math.nan, valued)
     return told
+
+
+def _by_value(
+    runs: Sequence[Run], options: Options, question: Question, noise: contrast.NoiseOfRows
+) -> dict[str, Finding]:
+    """The finding on value-weighted recall at the budget, by data set."""
+    if not options.costs.by_amount:
+        return {}
+    metric = value_key(question.budget or USUAL_BUDGET)
+    if not any(metric in run.metrics for run in runs):
+        raise RequestError(
+            "costs.missed_positive=amount: no run kept the amounts of its test rows; expected runs "
+            "with dataset.amount"
+        )
+    asked = replace(question, metric=metric)
+    found = {d.label: contrast.compare(d, asked, noise) for d in group(runs, metric)}
+    return {label: finding for label, finding in found.items() if finding is not None}
 
 
 def _reader(records: Records) -> ReadRows:
@@ -256,8 +281,8 @@ def _reader(records: Records) -> ReadRows:
     return read
 
 
-def as_number(name: str, value: Any) -> float | None:
-    """A number from the configuration, or None.
+def as_number(name: str, value: Any, *, or_else: str = "") -> float | None:
+    """A number from the configuration, or None. ``or_else``: a word that would do as well.
 
     Raises:
         RequestError: for anything else.
@@ -269,5 +294,6 @@ def as_number(name: str, value: Any) -> float | None:
     except (TypeError, ValueError):
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number) or number < 0:
-        raise RequestError(f"{name}={value}: expected a number, 0 or more")
+        also = f", or {or_else}" if or_else else ""
+        raise RequestError(f"{name}={value}: expected a number, 0 or more{also}")
     return number

@@ -263,16 +263,16 @@ def _post_hoc(found: Across, alpha: float) -> str:
 
 
 def monthly(told: Monthly, currency: str) -> str:
-    """One arm's monthly difference in counts, and in money if prices are given."""
-    c = told.contrast
-    text = (
-        f"{told.data}, {c.arm.label} ({c.verdict}): {_range(told.caught)} positives caught; "
-        "misses and false alerts change by the opposite"
-    )
-    if told.saved is None:
-        return text
-    unit = f" {currency}" if currency else ""
-    return f"{text}; saves {_range(told.saved)}{unit}"
+    """One arm's monthly difference in counts and in value, and in money if prices are given."""
+    c, unit = told.contrast, f" {currency}" if currency else ""
+    text = f"{_range(told.caught)} positives caught; misses and false alerts change by the opposite"
+    if told.value is not None and told.valued is not None:
+        c, text = told.valued, f"{_range(told.value)}{unit} of value caught; {text}"
+        text += "" if told.saved is None else "; fewer false alerts save "
+    elif told.saved is not None:
+        text += "; saves "
+    saved = "" if told.saved is None else f"{_range(told.saved)}{unit}"
+    return f"{told.data}, {c.arm.label} ({c.verdict}): {text}{saved}"
 
 
 def _range(values: tuple[float, float, float]) -> str:

@@ -19,13 +19,14 @@ from rarelab.config.check import check_leaf, check_value, parameters
 from rarelab.config.components import load_target
 from rarelab.config.prepare import check_shared
 from rarelab.config.sizes import Sizes
+from rarelab.data.given import AMOUNT
 from rarelab.data.splits import Dataset, Splits, Table
 from rarelab.errors import RequestError, nearest
 from rarelab.losses.plain import plain_loss
 from rarelab.losses.prior import corrected
 from rarelab.losses.protocols import Indexed, Sampling
 from rarelab.metrics.budget import Budget, budgets
-from rarelab.metrics.costs import Matrix, cost_matrix
+from rarelab.metrics.costs import BY_AMOUNT, Matrix, by_amount, check_prices, cost_matrix
 from rarelab.metrics.table import AUCPR, is_at_budget
 from rarelab.models import Estimator, adapted, set_output_prior
 from rarelab.streams import drawing_from, stream_seed
@@ -83,6 +84,7 @@ def check(cfg: DictConfig) -> None:
         check_group(cfg, group)
     trainer(cfg)  # cheap to build, and its values depend on nothing else
     _check_budget(plain)
+    _check_costs(plain)
 
 
 def _check_budget(plain: Mapping[str, Any]) -> None:
@@ -98,6 +100,33 @@ def _check_budget(plain: Mapping[str, Any]) -> None:
             "budget.per=day: expected dataset.time to name a column of dates, for the days that "
             "the validation and the test rows span"
         )
+
+
+_NO_AMOUNTS = (
+    "costs.missed_positive=amount: there are no amounts; expected dataset.amount to name the "
+    "column of what a row is worth"
+)
+
+
+def _check_costs(plain: Mapping[str, Any]) -> None:
+    """Refuse costs that cannot be read, or are by amounts that the data set was not asked for."""
+    costs = plain["costs"]
+    if not isinstance(costs, Mapping):
+        check_value("costs", costs, list[list[float]] | None)
+        return
+    check_prices(costs)
+    if BY_AMOUNT in costs.values() and plain["dataset"].get("amount", "") is None:
+        raise RequestError(_NO_AMOUNTS)
+
+
+def _costs(cfg: DictConfig, splits: Splits) -> Matrix | None:
+    if cfg.costs is None:
+        return None
+    costs: Any = OmegaConf.to_container(cfg.costs)
+    found = cost_matrix(costs, splits.classes)
+    if by_amount(found) and any(AMOUNT not in (t.origin or {}) for t in (splits.val, splits.test)):
+        raise RequestError(_NO_AMOUNTS)
+    return found
 
 
 def _check_texts(node: Any, key: str = "") -> None:
@@ -191,7 +220,7 @@ def prepared(
     """
     chosen, data = trainer(cfg), dataset(cfg)
     splits = shared_out(data.splits(stream_seed(cfg.seed, "draw")))
-    costs = None if cfg.costs is None else cost_matrix(cfg.costs, splits.classes)
+    costs = _costs(cfg, splits)
     asked = budgets(cfg.budget)
     alerts, _ = (_alerts(asked, table) for table in (splits.val, splits.test))
     sizes = Sizes(splits, chosen, sampler(cfg))

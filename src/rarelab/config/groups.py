@@ -54,7 +54,7 @@ class Group:
 
 
 _READ_AS_BEFORE = {
-    **dict.fromkeys(("csv", "sql", "uri", "positive_if")),
+    **dict.fromkeys(("csv", "sql", "uri", "positive_if", "amount")),
     "unlabelled": "refuse",
     "keep": [],
     "scores": [],
@@ -83,7 +83,7 @@ GROUPS = (
     Group("allow_targets", "trust", holds=list[str]),
     Group("paths", "record", holds=dict[str, str | None]),
     Group("calibration", holds=Literal["none", "platt", "isotonic"]),
-    Group("costs", holds=list[list[float]] | None),
+    Group("costs", holds=Any),
     Group("budget", holds=Any, added=True),
     Group("hydra", "sweep"),
     Group("debug", "preset"),

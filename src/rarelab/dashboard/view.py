@@ -26,6 +26,7 @@ METRIC_COLUMNS = shown(Place.COLUMN)
 ORDER = "test/aucpr"
 _CURVE = "curve/"
 _BY_BUDGET = "curve/recall_at_q"
+_VALUE_BY_BUDGET = "curve/value_recall_at_q"
 _BUDGETS = (1, 10)
 """The charts of recall by alert budget end at these, in per cent of the rows."""
 _NAME = "attributes.`Run Name`"
@@ -88,12 +89,13 @@ def state(runs: Sequence[Recorded], arms: Iterable[str]) -> dict[str, Any]:
     columns += [f"tags.`{key}`" for key in results]
     widths = {f"tags.`{key}`": 40 + 7 * len(key) for key in results}
     collapsed = sorted(set(arms), reverse=True)[:_MAX_COLLAPSED]
-    drawn = shown(Place.CHART)
+    drawn = shown(Place.CHART, {key for run in runs for key in run.metrics})
     curves = [key for key in drawn if key.startswith(_CURVE)]
     epochs = [key for key in drawn if key not in curves]
     charts = [
-        *(_by_budget(runs, most) for most in _BUDGETS),
-        *(_line(key, "budget") for key in curves if key != _BY_BUDGET),
+        *(_by_budget(runs, _BY_BUDGET, most) for most in _BUDGETS),
+        *(_by_budget(runs, key, _BUDGETS[-1]) for key in curves if key == _VALUE_BY_BUDGET),
+        *(_line(key, "budget") for key in curves if key not in (_BY_BUDGET, _VALUE_BY_BUDGET)),
         *_parallel(runs),
         _chart("BAR", ORDER, "swept") | {"metricKey": ORDER},
         *(_line(key, "training") for key in epochs),
@@ -124,7 +126,7 @@ def state(runs: Sequence[Recorded], arms: Iterable[str]) -> dict[str, Any]:
 
 
 def metric_columns(runs: Sequence[Recorded]) -> list[str]:
-    """The metrics that are columns; those at the budget if any run has one."""
+    """The metrics that are columns; those at the budget or of amounts if any run has them."""
     return shown(Place.COLUMN, {key for run in runs for key in run.metrics})
 
 
@@ -163,18 +165,18 @@ def _varies(values: Sequence[float | None]) -> bool:
     return None not in values and len(set(values)) > 1
 
 
-def _by_budget(runs: Sequence[Recorded], most: int) -> dict[str, Any]:
-    """Recall by alert budget, up to ``most`` per cent of the rows.
+def _by_budget(runs: Sequence[Recorded], key: str, most: int) -> dict[str, Any]:
+    """Recall by alert budget, counted or by value, up to ``most`` per cent of the rows.
 
     Runs recorded before the x axis was have it in hundredths of a per cent, as their step.
     """
-    drawn = [run for run in runs if _BY_BUDGET in run.metrics]
+    drawn = [run for run in runs if key in run.metrics]
     percent = all(PERCENT_OF_ROWS in run.metrics for run in drawn)
     axis = {"xAxisKey": "metric", "selectedXAxisMetricKey": PERCENT_OF_ROWS} if percent else {}
     return {
-        **_line(_BY_BUDGET, "budget"),
+        **_line(key, "budget"),
         **axis,
-        "uuid": f"{KEY}-LINE-{_BY_BUDGET}-{most}",
+        "uuid": f"{KEY}-LINE-{key}-{most}",
         "range": {"xMin": 0, "xMax": most if percent else 100 * most},
     }
 

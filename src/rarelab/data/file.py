@@ -40,7 +40,8 @@ class TableFile:
 
     categorical: numeric columns that are codes. group, time: the column to split by; split "auto"
     uses whichever is set, else stratifies by class; "cv" keeps a group in one fold. sample_weight:
-    a column of row weights. The other parameters are those of
+    a column of row weights. amount: a numeric column of what each row is worth, for recall weighted
+    by value; it stays a feature unless it is dropped. The other parameters are those of
     :class:`rarelab.data.tables.recipe.Recipe`. Text columns are one-hot encoded; missing values are
     allowed.
     """
@@ -69,6 +70,7 @@ class TableFile:
     folds: int = FOLDS
     origins: int | None = None
     scores: Sequence[str | int] = ()
+    amount: str | int | None = None
 
     def __post_init__(self) -> None:
         one_of("dataset.split", self.split, SPLITS)
@@ -101,6 +103,7 @@ class TableFile:
             time=_name(self.time),
             sample_weight=_name(self.sample_weight),
             scores=tuple(map(str, self.scores)),
+            amount=_name(self.amount),
         )
 
     @cached_property
@@ -159,7 +162,8 @@ class TableFile:
         else:
             place, name = sql.query(self.sql, self.uri), "the query"
         roles = self.roles
-        used = {roles.target, roles.group, roles.time, roles.sample_weight, *roles.scores}
+        used = {roles.target, roles.group, roles.time, roles.sample_weight, roles.amount}
+        used |= {*roles.scores}
         kept = [name for name in roles.keep if name not in used]
         return *reading.read(place, Csv.of(self.csv), drop=roles.drop, keep=kept), name
 

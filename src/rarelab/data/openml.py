@@ -22,8 +22,8 @@ class OpenML:
     """An OpenML data set (Vanschoren et al. 2014, SIGKDD Explorations 15(2)), cached on disk.
 
     Give ``data_id``, or ``name`` and ``version``. target: the label column, null for the set's
-    default target. positive_label, positive_if, unlabelled, drop, keep, scores: as for a file.
-    split: null is stratified. The other parameters are those of
+    default target. positive_label, positive_if, unlabelled, drop, keep, scores, amount: as for a
+    file. split: null is stratified. The other parameters are those of
     :class:`rarelab.data.tables.recipe.Recipe`. Columns that OpenML marks as categorical are one-hot
     encoded.
     """
@@ -46,6 +46,7 @@ class OpenML:
     val_share: float | None = None
     folds: int = FOLDS
     scores: Sequence[str] = ()
+    amount: str | None = None
 
     def __post_init__(self) -> None:
         if (self.data_id is None) == (self.name is None):
@@ -84,6 +85,7 @@ class OpenML:
             keep=tuple(self.keep),
             categorical=tuple(name for name in categorical if name != (self.target or target)),
             scores=tuple(self.scores),
+            amount=self.amount,
         )
         return prepare(frame, roles, self.recipe, name=self.identity(), alarms=True)
 

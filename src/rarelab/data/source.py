@@ -52,7 +52,8 @@ class Roles:
     that are not features but are written beside the predictions. categorical: numeric columns that
     are codes. group, time: columns to split by (not used as features). sample_weight: a column of
     row weights. official: a boolean column, True = test. scores: columns with the scores of models
-    in use, which are written beside the predictions and compared with them.
+    in use, which are written beside the predictions and compared with them. amount: a numeric
+    column of what a row is worth; it stays a feature unless dropped or kept.
     """
 
     target: str
@@ -66,6 +67,7 @@ class Roles:
     sample_weight: str | None = None
     official: str | None = None
     scores: tuple[str, ...] = ()
+    amount: str | None = None
 
 
 @dataclass(frozen=True)

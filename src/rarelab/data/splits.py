@@ -24,8 +24,9 @@ class Table:
     sequences. y: int64 class indices [N], or [N, T] for a target at every step of a sequence, with
     -100 at a padded one. sample_weight: float32 [N], or None for equal weights. origin: where each
     row comes from, as columns of N values: ``row``, its number in the table as read, counted from
-    0, and the columns to keep beside its prediction; None if the rows come from no table. days: how
-    many days they span, the first and the last included, where they are split by dates.
+    0, the columns to keep beside its prediction, and what the data set was asked for besides
+    (``given/amount``); None if the rows come from no table. days: how many days they span, the
+    first and the last included, where they are split by dates.
     """
 
     x: Tensor

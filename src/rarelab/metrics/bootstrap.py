@@ -5,7 +5,9 @@ only on the total weight between one positive tie group and the next, so weights
 cells rather than for rows: cell counts under a multinomial over rows are multinomial over cells.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,9 @@ from rarelab.metrics.tie_groups import as_array, as_mask
 FEWEST_POSITIVES = 7
 """With fewer positives there is no interval: simulated, 95 % percentile intervals then cover the
 true value in 24 to 43 % (one positive) to 87 to 91 % (five); docs/statistics.md has the table."""
+
+Weigh = Callable[[NDArray], NDArray[np.float64]]
+"""Maps row weights [N, B] to a metric under each column, [B]."""
 
 # With fewer rows per cell, drawing an integer per row is faster than a binomial per cell.
 _ROWS_PER_CELL = 12
@@ -96,6 +101,55 @@ def weighted_precision(positives: NDArray, negatives: NDArray) -> NDArray[np.flo
     return np.divide(area, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
+def reach_of(size: int) -> int:
+    """Far more rows than any resample has to pass to fill its top ``size``."""
+    return size + math.ceil(10 * math.sqrt(size)) + 50
+
+
+def gain_in_top(
+    scores: NDArray,
+    gain: NDArray,
+    size: int,
+    *,
+    of_size: bool = False,
+    share: Fraction | None = None,
+) -> Weigh:
+    """The share of all ``gain`` [N] in the top ``size`` weighted rows, or, ``of_size``, their gain
+    per row; ties count in expectation.
+
+    Recall and precision if a positive's gain is 1, value-weighted recall if it is its amount.
+    With ``share``, the weights need not sum to N, and the top is that share of their sum.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.diff(scores[order], append=np.nan))
+    if share is None:
+        ends = ends[: np.searchsorted(ends, reach_of(size)) + 1]
+    upper = order[: ends[-1] + 1]
+    own = gain[upper][:, None]
+    some = np.flatnonzero(gain)
+
+    def weigh(weights: NDArray) -> NDArray[np.float64]:
+        top: int | NDArray = size
+        if share is not None:
+            totals = weights.sum(axis=0, dtype=np.float64).tolist()
+            top = np.array([math.ceil(share * int(total)) for total in totals])
+        taken = weights[upper].astype(np.float64)
+        reached = np.cumsum(taken, axis=0)[ends]
+        gains = np.cumsum(taken * own, axis=0)[ends]
+        last = np.argmax(reached >= top, axis=0)
+        column = np.arange(weights.shape[1])
+        before = np.where(last > 0, reached[last - 1, column], 0.0)
+        found = np.where(last > 0, gains[last - 1, column], 0.0)
+        part = (top - before) / np.maximum(reached[last, column] - before, 1e-300)
+        found = found + part * (gains[last, column] - found)
+        if of_size:
+            return found / top
+        total = gain[some] @ weights[some].astype(np.float64)
+        return np.divide(found, total, out=np.full(len(total), np.nan), where=total > 0)
+
+    return weigh
+
+
 class Cells:
     """Rows sorted into cells: positives of group 1, negatives down to its end, ..., the rest."""
 
@@ -130,17 +184,18 @@ class Cells:
 
 def _cell_counts(rng: np.random.Generator, sizes: NDArray, n: int) -> Iterator[NDArray]:
     rows = int(sizes.sum())
-    for resamples in _chunks(n, len(sizes)):
+    for resamples in chunks(n, len(sizes)):
         yield rng.multinomial(rows, sizes / rows, size=resamples)
 
 
 def _row_weights(rng: np.random.Generator, rows: int, n: int) -> Iterator[NDArray]:
-    for resamples in _chunks(n, rows):
+    for resamples in chunks(n, rows):
         draws = (rng.integers(0, rows, size=rows) for _ in range(resamples))
         yield np.stack([np.bincount(draw, minlength=rows) for draw in draws])
 
 
-def _chunks(n: int, width: int) -> Iterator[int]:
+def chunks(n: int, width: int) -> Iterator[int]:
+    """How many of ``n`` resamples of ``width`` weights to draw at a time."""
     step = max(1, _CHUNK_ENTRIES // width)
     for start in range(0, n, step):
         yield min(step, n - start)

@@ -10,12 +10,13 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from rarelab.metrics import tie_groups as ties
 from rarelab.metrics.exact import one_vs_rest
-from rarelab.metrics.tie_groups import TieGroups, tie_groups
+from rarelab.metrics.tie_groups import TieGroups, as_mask, tie_groups
+from rarelab.metrics.value import valued_groups
 
 # In basis points: every one up to 1 %, then every fifth up to 10 %; 280 points.
 QUANTILE_STEPS = (*range(1, 101), *range(105, 1001, 5))
@@ -56,6 +57,16 @@ def curves(
     }
 
 
+def value_curve(logits: Tensor, targets: Tensor, amounts: ArrayLike) -> dict[str, list[Any]]:
+    """``recall_at_q`` of the positives' amounts instead of their number, from logits [N, 1] (or
+    [N]), targets [N] of 0 and 1, and the amount of each row [N]: the same ``steps``, ``values``,
+    ``best`` (the most valuable positives come first) and ``chance``."""
+    scores, positives = logits.reshape(len(targets)), targets == 1
+    groups = valued_groups(scores, positives, amounts)
+    worth = np.sort(np.asarray(amounts, dtype=np.float64)[as_mask(positives)])[::-1]
+    return _average([_recall_at_quantiles(groups, worth)], QUANTILE_STEPS)
+
+
 def _names(columns: int, classes: Sequence[str] | None) -> list[str]:
     expected = max(columns, 2)
     names = [str(i) for i in range(expected)] if classes is None else [str(c) for c in classes]
@@ -64,7 +75,10 @@ def _names(columns: int, classes: Sequence[str] | None) -> list[str]:
     return names[1:] if columns == 1 else names
 
 
-def _recall_at_quantiles(groups: TieGroups) -> dict[str, NDArray[np.float64]]:
+def _recall_at_quantiles(
+    groups: TieGroups, worth: NDArray | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """``worth``: the amounts of the positives, highest first, where ``groups`` are valued."""
     n, n_positives = groups.rows, groups.n_positives
     sizes = np.array([math.ceil(Fraction(step, 10_000) * n) for step in QUANTILE_STEPS])
     if n_positives == 0:
@@ -72,9 +86,14 @@ def _recall_at_quantiles(groups: TieGroups) -> dict[str, NDArray[np.float64]]:
         return {"values": unknown, "best": unknown, "chance": unknown}
     return {
         "values": ties.hits_in_top(groups, sizes) / n_positives,
-        "best": np.minimum(sizes, n_positives) / n_positives,
+        "best": (np.minimum(sizes, n_positives) if worth is None else _first(worth, sizes))
+        / n_positives,
         "chance": sizes / n,
     }
+
+
+def _first(worth: NDArray, sizes: NDArray) -> NDArray[np.float64]:
+    return np.cumsum(worth)[np.minimum(sizes, len(worth)) - 1]
 
 
 def _precision_at_recalls(groups: TieGroups) -> dict[str, NDArray[np.float64]]:

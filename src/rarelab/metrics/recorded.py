@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rarelab.metrics import tie_groups as ties
@@ -11,14 +12,18 @@ from rarelab.metrics.budget import Budget
 from rarelab.metrics.exact import one_vs_rest, probabilities_of, safe_names
 from rarelab.metrics.table import (
     AUCPR,
+    VALUE_LEVEL,
+    best_key,
     class_view,
     errors,
     is_at_budget,
+    is_valued,
     rankings,
     reporting,
     selecting,
 )
-from rarelab.metrics.tie_groups import TieGroups, tie_groups
+from rarelab.metrics.tie_groups import TieGroups, tie_groups, top_size
+from rarelab.metrics.value import amount_per_row, value_recall_interval, valued_groups
 
 
 def validation_metrics(
@@ -84,6 +89,52 @@ def at_budget(logits: Tensor, targets: Tensor, alerts: int) -> dict[str, float]:
     return {name: _macro(groups, metric) for name, metric in names}
 
 
+def evaluate_value(
+    logits: Tensor,
+    targets: Tensor,
+    amounts: ArrayLike,
+    *,
+    bootstrap_seed: int = 0,
+    bootstrap_samples: int = 1000,
+    budgets: Sequence[Budget] = (),
+    days: int | None = None,
+) -> dict[str, float]:
+    """The recorded metrics of what the positives among the test rows are worth, from logits [N, 1]
+    (or [N]), targets [N] of 0 and 1, and the amount of each row [N].
+
+    Value-weighted recall at the levels and budgets of :func:`evaluate`, its interval at the first
+    budget, else at ``VALUE_LEVEL`` (unless ``bootstrap_samples`` is 0), and the positives' amount
+    per row.
+    """
+    scores, positives = logits.reshape(len(targets)), targets == 1
+    groups = valued_groups(scores, positives, amounts)
+    alerts = budgets[0].alerts(len(targets), days) if budgets else None
+    metrics = dict(rankings("test", alerts, valued=True)) | _at_further(budgets, ("value_recall",))
+    found = {name: metric(groups) for name, metric in metrics.items()}
+    found["amount_per_row"] = amount_per_row(positives, amounts)
+    if bootstrap_samples:
+        at, end = ("at_q", f"/{VALUE_LEVEL}") if alerts is None else ("at_budget", "")
+        size = top_size(VALUE_LEVEL, len(targets)) if alerts is None else alerts
+        interval = value_recall_interval(
+            scores, positives, amounts, size, seed=bootstrap_seed, n=bootstrap_samples
+        )
+        for side, bound in zip(("lo", "hi"), interval, strict=True):
+            found[f"value_recall_{at}_{side}{end}"] = bound
+    return {f"test/{key}": value for key, value in found.items()}
+
+
+def validation_value(
+    logits: Tensor, targets: Tensor, amounts: ArrayLike, alerts: int | None = None
+) -> dict[str, float]:
+    """Value-weighted recall of the validation rows at the chosen epoch, from the same arguments, at
+    ``VALUE_LEVEL`` and where so many rows may alert."""
+    groups = valued_groups(logits.reshape(len(targets)), targets == 1, amounts)
+    found = {f"val/value_recall_at_q/{VALUE_LEVEL}": ties.recall_in_top(groups, VALUE_LEVEL)}
+    if alerts is not None:
+        found["val/value_recall_at_budget"] = ties.recall_in_first(groups, alerts)
+    return {best_key(key): value for key, value in found.items()}
+
+
 def reported(
     key: str,
     logits: Tensor,
@@ -91,16 +142,22 @@ def reported(
     *,
     classes: Sequence[str],
     alerts: int | None = None,
+    amounts: ArrayLike | None = None,
 ) -> float | None:
     """A single ranking metric, as :func:`evaluate` records it from the same rows, but at any level
-    in (0, 1), and of one class (``test/class/<name>/...``); None if that is not one of several, or
-    if it is a metric at the budget and it is not known how many rows may alert.
+    in (0, 1), and of one class (``test/class/<name>/...``); None if that is not one of several, if
+    it is a metric at the budget and it is not known how many rows may alert, or if it is about
+    amounts and there are none.
 
     Raises ValueError if there is no such metric.
     """
     metric, view = reporting(key, alerts=alerts), class_view(key)
     if is_at_budget(key) and alerts is None:
         return None
+    if is_valued(key):
+        if amounts is None:
+            return None
+        return metric(valued_groups(logits.reshape(len(targets)), targets == 1, amounts))
     groups = _groups_of_classes(logits, targets)
     if not view:
         return _macro(groups, metric)
@@ -119,9 +176,11 @@ def places(budgets: Sequence[Budget]) -> list[tuple[Budget, str]]:
     return [(b, f"at_q/{b.share}" if place else "at_budget") for place, b in enumerate(budgets)]
 
 
-def _at_further(budgets: Sequence[Budget]) -> dict[str, Callable[[TieGroups], float]]:
+def _at_further(
+    budgets: Sequence[Budget], kinds: Sequence[str] = ("recall", "precision")
+) -> dict[str, Callable[[TieGroups], float]]:
     """Recall and precision at the budgets after the first."""
-    names = [f"{k}_{place}" for _, place in places(budgets)[1:] for k in ("recall", "precision")]
+    names = [f"{kind}_{place}" for _, place in places(budgets)[1:] for kind in kinds]
     return {name: reporting(f"test/{name}") for name in names}
 
 

@@ -20,6 +20,9 @@ from rarelab.metrics import tie_groups as ties
 LEVELS = (0.001, 0.005, 0.01, 0.05)
 AUCPR = "val/aucpr"
 """Chooses the epoch unless another metric does, and decides between equal values of that one."""
+VALUE_LEVEL = 0.005
+"""The level at which value-weighted recall is recorded for validation, and has an interval if there
+is no budget."""
 RECALL, FPR = 0.8, 0.01
 """The levels at which ``precision_at_recall`` and ``pauc_at_fpr`` are recorded."""
 
@@ -48,6 +51,8 @@ class Metric:
         share: whether every value lies in [0, 1].
         ranking: computes it from the tie groups of one class (and the level, if it has levels).
         probability: computes it from probabilities [N] and positives [N] of one class.
+        valued: whether it is about the positives' amounts: computed from tie groups of amounts
+            (:func:`rarelab.metrics.value.valued_groups`), and recorded where there are amounts.
         levels: those at which it is recorded.
         any_level: whether it is recorded, and shown, at the level that a run chose instead.
         at_budget: whether it is recorded, and shown, only if a run has a budget; ``ranking`` then
@@ -68,6 +73,7 @@ class Metric:
     label: str = ""
     margin: float | None = None
     at_budget: bool = False
+    valued: bool = False
 
     @property
     def name(self) -> str:
@@ -103,6 +109,8 @@ TABLE = (
     Metric("best/val_recall_at_budget", HIGHER, SHARE, shown=_in(SWEEP, LEDGER), at_budget=True),
     Metric("best/val_precision_at_budget", HIGHER, SHARE, at_budget=True),
     Metric("best/val_alerts_at_budget", NEITHER, at_budget=True),
+    Metric("best/val_value_recall_at_q", HIGHER, SHARE, levels=(VALUE_LEVEL,), valued=True),
+    Metric("best/val_value_recall_at_budget", HIGHER, SHARE, at_budget=True, valued=True),
     Metric("best/warmup_val_aucpr", HIGHER, SHARE, shown=_in(LEDGER)),
     Metric(
         AUCPR,
@@ -157,6 +165,30 @@ TABLE = (
         shown={RUN: LEVELS, SWEEP: (0.005,), COLUMN: (0.005, 0.01), LEDGER: LEVELS},
         label="recall",
     ),
+    Metric(
+        "test/value_recall_at_q",
+        HIGHER,
+        SHARE,
+        ranking=ties.recall_in_top,
+        valued=True,
+        levels=LEVELS,
+        shown={RUN: LEVELS, SWEEP: (0.005,), COLUMN: (0.005,), LEDGER: LEVELS},
+        label="value",
+    ),
+    Metric("test/value_recall_at_q_lo", HIGHER, SHARE, valued=True, levels=(VALUE_LEVEL,)),
+    Metric("test/value_recall_at_q_hi", HIGHER, SHARE, valued=True, levels=(VALUE_LEVEL,)),
+    Metric(
+        "test/value_recall_at_budget",
+        HIGHER,
+        SHARE,
+        ranking=ties.recall_in_first,
+        shown=_in(SWEEP, COLUMN, LEDGER),
+        at_budget=True,
+        valued=True,
+    ),
+    Metric("test/value_recall_at_budget_lo", HIGHER, SHARE, at_budget=True, valued=True),
+    Metric("test/value_recall_at_budget_hi", HIGHER, SHARE, at_budget=True, valued=True),
+    Metric("test/amount_per_row", NEITHER, valued=True, shown=_in(LEDGER)),
     # Not in the ledger: it follows from recall and prevalence.
     Metric(
         "test/precision_at_q",
@@ -218,6 +250,7 @@ TABLE = (
     ),
     Metric("test/expected_cost", LOWER, shown=_in(RUN, LEDGER), label="cost"),
     Metric("curve/recall_at_q", HIGHER, SHARE, shown=_in(CHART)),
+    Metric("curve/value_recall_at_q", HIGHER, SHARE, valued=True, shown=_in(CHART)),
     Metric("curve/precision_at_recall", HIGHER, SHARE, shown=_in(CHART)),
     Metric("train/loss", LOWER, shown=_in(CHART)),
     Metric("train/ap_weight", NEITHER, SHARE, shown=_in(CHART)),
@@ -283,19 +316,17 @@ def usual_margin(key: str) -> float | None:
 
 
 def shown(place: Place, recorded: Iterable[str] = ()) -> list[str]:
-    """The keys shown at a place, in order; of a metric at any level or at the budget, those among
-    ``recorded``."""
+    """The keys shown at a place, in order; of a metric at any level, at the budget or of amounts,
+    those among ``recorded``."""
     chosen = sorted(set(recorded))
-    return [
-        key
-        for row in TABLE
-        if place in row.shown
-        for key in (
-            [key for key in chosen if find(key) is row]
-            if row.any_level or row.at_budget
-            else row.keys(row.shown[place])
-        )
-    ]
+    found: list[str] = []
+    for row in (row for row in TABLE if place in row.shown):
+        keys = row.keys(row.shown[place])
+        if row.any_level:
+            found += [key for key in chosen if find(key) is row]
+        else:
+            found += [key for key in keys if key in chosen or not (row.at_budget or row.valued)]
+    return found
 
 
 def in_ledger(key: str) -> bool:
@@ -306,14 +337,20 @@ def in_ledger(key: str) -> bool:
     return LEDGER in row.shown and not key.startswith("test/class/")
 
 
-def rankings(split: str, alerts: int | None = None) -> Iterator[tuple[str, Ranking]]:
-    """Name and function of each ranking metric of a split; those at the budget if so many of its
-    rows may alert.
+def rankings(
+    split: str, alerts: int | None = None, *, valued: bool = False
+) -> Iterator[tuple[str, Ranking]]:
+    """Name and function of each ranking metric of a split, or, ``valued``, of each that is about
+    amounts; those at the budget if so many of its rows may alert.
 
     Those without levels come first, then level by level, then at the budget: the order in which
     they are recorded.
     """
-    every = [row for row in TABLE if row.ranking and row.key.startswith(f"{split}/")]
+    every = [
+        row
+        for row in TABLE
+        if row.ranking and row.valued == valued and row.key.startswith(f"{split}/")
+    ]
     rows = [row for row in every if not row.at_budget]
     for levels, group in groupby(sorted(rows, key=lambda row: bool(row.levels)), _levels):
         members = list(group)
@@ -366,6 +403,12 @@ def is_ranking(key: str) -> bool:
     return True
 
 
+def is_valued(key: str) -> bool:
+    """Whether it is a metric of the positives' amounts."""
+    row = find(key)
+    return row is not None and row.valued
+
+
 def class_view(key: str) -> str:
     """``test/class/<name>/`` if the key starts so, else nothing."""
     found = _CLASS.match(key)
@@ -381,6 +424,8 @@ def _ranking(
         f"{prefix}{row.name}": row
         for row in TABLE
         if row.ranking and row.higher and row.key.startswith(split)
+        # Training does not see amounts; they are the positives' of a binary task.
+        if not row.valued or prefix == "test/"
     }
     stem, _, text = key.rpartition("/")
     level = float(text) if _is_number(text) else math.nan

@@ -90,7 +90,7 @@ class _Calibration(_Strict):
 
 
 class _Decision(_Strict):
-    costs: list[list[Finite]]
+    costs: list[list[Finite | None]]  # null: what the row is worth
     threshold: float | None
 
 

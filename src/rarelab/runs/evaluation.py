@@ -11,15 +11,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from rarelab.data.given import AMOUNT
 from rarelab.figures.run import run_figures
 from rarelab.metrics import calibration_errors, evaluate, one_vs_rest, probabilities_of
 from rarelab.metrics.budget import DAYS, Budget
 from rarelab.metrics.calibration import Method, fit, scarce
 from rarelab.metrics.costs import Matrix, expected_cost
-from rarelab.metrics.curves import curves
-from rarelab.metrics.recorded import at_budget, places
+from rarelab.metrics.curves import curves, value_curve
+from rarelab.metrics.recorded import at_budget, evaluate_value, places, validation_value
 from rarelab.metrics.reliability import reliability
 from rarelab.metrics.table import best_key
 from rarelab.training.history import read_rows
@@ -63,7 +65,8 @@ def evaluate_and_write(
         calibration: method, fitted on the validation rows.
         costs: costs[true class][decision].
         figures: whether to draw figures.
-        origins: for ``val`` and ``test``, the columns that say which row of the table each is.
+        origins: for ``val`` and ``test``, the columns that say which row of the table each is; with
+            ``given/amount``, of a binary task, what the positives are worth is recorded too.
         budgets: *the* budget first; of the others, recall and precision on test are added.
         days: for ``val`` and ``test``, how many days the rows span, if they are dated.
     """
@@ -81,6 +84,14 @@ def evaluate_and_write(
             for budget, place in places(budgets)
         ]
         metrics |= _at_budget(directory, budgets[0], scored["val"], days.get("val"))
+    amounts = _amounts(scored, origins)
+    if "test" in amounts:
+        worth = amounts["test"]
+        metrics |= evaluate_value(logits, targets, worth, bootstrap_seed=seed, **asked)
+        found["value_recall_at_q"] = value_curve(logits, targets, worth)
+    if "val" in amounts:
+        alerts = budgets[0].alerts(len(scored["val"][1]), days.get("val")) if budgets else None
+        metrics |= validation_value(*scored["val"], amounts["val"], alerts)
     probabilities = {"as scored": probabilities_of(logits)}
     if calibration != "none":
         for name in scarce(scored["val"][1], classes):
@@ -96,15 +107,29 @@ def evaluate_and_write(
         metrics |= {f"test/calibrated/{key}": value for key, value in errors.items()}
     if costs is not None:
         metrics["test/expected_cost"], threshold = expected_cost(
-            scored["val"], scored["test"], best, costs
+            scored["val"], scored["test"], best, costs, amounts
         )
-        _write(directory / "decision.json", {"costs": costs.tolist(), "threshold": threshold})
+        # JSON has no NaN, which stands for what the row is worth.
+        priced = np.where(np.isnan(costs), None, costs).tolist()
+        _write(directory / "decision.json", {"costs": priced, "threshold": threshold})
     _write(directory / "curves.json", found)
     write_predictions(directory / "predictions.parquet", scored, classes, origins, days)
     if figures:
         rows = read_rows(directory / "history.jsonl")
         run_figures(directory, rows, found, logits, targets, classes)
     return metrics
+
+
+def _amounts(
+    scored: Mapping[str, Scored], origins: Mapping[str, Origin] | None
+) -> dict[str, NDArray[np.float64]]:
+    """What the rows of each split are worth, where that is known."""
+    known = {split: (origins or {}).get(split) or {} for split in scored}
+    return {
+        split: columns[AMOUNT]
+        for split, columns in known.items()
+        if AMOUNT in columns and scored[split][0].shape[1] == 1
+    }
 
 
 def _at_budget(

@@ -10,7 +10,7 @@ from rarelab.data.splits import Splits, Table
 from rarelab.metrics.bootstrap import FEWEST_POSITIVES
 from rarelab.metrics.budget import Budget
 from rarelab.metrics.recorded import evaluate, places
-from rarelab.metrics.table import LEVELS, TABLE, Metric, Place
+from rarelab.metrics.table import LEVELS, TABLE, VALUE_LEVEL, Metric, Place
 
 _ROWS = [row for row in TABLE if Place.RUN in row.shown]
 _ERRORS = [row for row in TABLE if row.probability]
@@ -20,15 +20,15 @@ def test_table(metrics: Mapping[str, float], splits: Splits, budgets: Sequence[B
     """Test AUCPR with its bootstrap interval and chance level, AUROC, and the alert budgets: the
     fixed levels, and those asked for.
 
-    Calibrated errors beside the raw ones if calibrated; the expected cost if there are costs; what
-    the models in use reached.
+    Value-weighted recall if the rows have amounts; calibrated errors beside the raw ones if
+    calibrated; the expected cost if there are costs; what the models in use reached.
     """
     rows = int((splits.test.y >= 0).sum())
     header = "".join(f"{100 * level:>8g} %" for level in LEVELS)
     lines = [f"test: {splits.name}, {rows:,} rows, {_positives(splits)}"]
     lines += [_line(row, metrics) for row in _ROWS if row.ranking and not row.levels]
     lines.append(f"  at the top {header}   of the scores")
-    lines += [_at_levels(row, metrics) for row in _ROWS if row.levels]
+    lines += [_at_levels(row, metrics) for row in _ROWS if row.levels and _has(row, metrics)]
     lines += [_at_budget(budget, place, metrics, splits) for budget, place in places(budgets)]
     if any(f"test/calibrated/{row.name}" in metrics for row in _ERRORS):
         lines.append(f"  calibrated {_errors(metrics, 'test/calibrated')}")
@@ -75,9 +75,22 @@ def _remark(key: str, metrics: Mapping[str, float]) -> str:
     return " a row" if key == "test/expected_cost" else ""
 
 
+def _has(row: Metric, metrics: Mapping[str, float]) -> bool:
+    return not row.valued or row.keys(row.shown[Place.RUN])[0] in metrics
+
+
 def _at_levels(row: Metric, metrics: Mapping[str, float]) -> str:
     keys = row.keys(row.shown[Place.RUN])
-    return f"  {row.label:<10} " + "".join(f"{metrics[key]:>10.4f}" for key in keys)
+    at, where = f"value_recall_at_q_{{}}/{VALUE_LEVEL}", f"at {100 * VALUE_LEVEL:g} % "
+    remark = f"  {_of_the_amount(metrics, at, where)}" if row.valued else ""
+    return f"  {row.label:<10} " + "".join(f"{metrics[key]:>10.4f}" for key in keys) + remark
+
+
+def _of_the_amount(metrics: Mapping[str, float], key: str, where: str = "") -> str:
+    """The unit of value-weighted recall, and its interval if that was recorded."""
+    low, high = (metrics.get(f"test/{key.format(end)}", math.nan) for end in ("lo", "hi"))
+    interval = "" if math.isnan(low) else f", {where}[{low:.4f}, {high:.4f}]"
+    return f" of the positives' amount{interval}"
 
 
 def _at_budget(budget: Budget, place: str, metrics: Mapping[str, float], splits: Splits) -> str:
@@ -90,6 +103,8 @@ def _at_budget(budget: Budget, place: str, metrics: Mapping[str, float], splits:
         told = f"caught {caught} of {positives:,} with {alerts}"
     else:
         told = f"{alerts} of each class"
+    if (value := metrics.get(f"test/value_recall_{place}")) is not None:
+        told += f"; value {value:.4f}{_of_the_amount(metrics, f'value_recall_{place}_{{}}')}"
     return f"  {'budget':<10} {budget}: recall {recall:.4f}, precision {precision:.4f}; {told}"
 
 

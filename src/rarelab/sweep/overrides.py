@@ -15,7 +15,10 @@ from rarelab.sweep.settings import Settings
 
 ARMS = "sweep.arms="
 
-_COLUMNS = ("target", "group", "time", "sample_weight", "drop", "categorical", "keep", "scores")
+_COLUMNS = (
+    *("target", "group", "time", "sample_weight", "amount"),
+    *("drop", "categorical", "keep", "scores"),
+)
 _TEXTS = {
     *("dataset.path", "dataset.positive_label", "tracking.experiment", "paths.home"),
     *("trainer.precision", *(f"dataset.{name}" for name in _COLUMNS)),

@@ -28,7 +28,7 @@ ENDINGS = {
 }
 """MLflow's names for our statuses."""
 
-CURVES = ("recall_at_q", "precision_at_recall")
+CURVES = ("recall_at_q", "value_recall_at_q", "precision_at_recall")
 PERCENT_OF_ROWS = "curve/per cent of rows"
 """The x axis of ``curve/recall_at_q`` in the dashboard: steps must be integers."""
 

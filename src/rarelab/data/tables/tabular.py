@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from rarelab.data.given import GIVEN, GROUP, SCORE
+from rarelab.data.given import AMOUNT, GIVEN, GROUP, SCORE
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits, Table, make_splits
 from rarelab.data.tables import divide
@@ -61,6 +61,7 @@ def prepare(
     if recipe.deduplicate:
         data, note = _deduplicated(data)
         notes.append(note)
+    amounts = _amounts(data, roles.amount)
     rows = _divided(data, roles, recipe)
     _refuse_empty(data, rows, recipe)
     notes += [*_twin_notes(data, rows, recipe), *_time_notes(data, rows, recipe.split)]
@@ -77,10 +78,11 @@ def prepare(
     others = [preprocessor.transform(data.features.iloc[part]) for part in rows[1:]]
     moments = _moments(data, roles.time) if recipe.split == "time" else None
     tables = [
-        _table(data, part, x, roles, moments)
+        _table(data, part, x, roles, moments, amounts)
         for part, x in zip(rows, (train, *others), strict=True)
     ]
     _refuse_zero_weights(tables, data.classes, roles.sample_weight)
+    _refuse_worthless(tables, roles.amount)
     return make_splits(
         *tables,
         classes=data.classes,
@@ -101,6 +103,8 @@ def check(frame: pd.DataFrame, roles: Roles) -> None:
     column: Any = frame[roles.target]
     _, classes = encode(column, roles.positive)
     refuse_scores(frame[labelled(column, "drop")], roles, classes)
+    if roles.amount is not None:
+        _numbers(frame.loc[labelled(column, roles.unlabelled)], "amount", roles.amount)
 
 
 def _labelled(frame: pd.DataFrame, roles: Roles) -> Labelled:
@@ -139,6 +143,7 @@ def _refuse_columns(frame: pd.DataFrame, roles: Roles) -> None:
         "time": [roles.time],
         "sample_weight": [roles.sample_weight],
         "scores": roles.scores,
+        "amount": [roles.amount],
     }
     for key, columns in asked.items():
         for column in columns:
@@ -328,16 +333,26 @@ def _alarms(data: Labelled, rows: divide.Indices, roles: Roles) -> Iterable[str]
     yield from hidden_repeats(data.features, data.y, rows, roles.drop)
 
 
-def _table(data: Labelled, rows: NDArray, x: NDArray, roles: Roles, moments: Any) -> Table:
+def _table(
+    data: Labelled,
+    rows: NDArray,
+    x: NDArray,
+    roles: Roles,
+    moments: Any,
+    amounts: NDArray | None,
+) -> Table:
     weight = None
     if roles.sample_weight:
-        weight = torch.from_numpy(_weights(data.frame.iloc[rows], roles.sample_weight))
+        part = data.frame.iloc[rows]
+        weight = torch.from_numpy(_numbers(part, "sample_weight", roles.sample_weight, np.float32))
     origin: dict[str, Any] = {"row": data.frame.index.to_numpy()[rows]}
     origin |= {name: data.frame[name].iloc[rows] for name in roles.keep}
     if roles.group:
         origin[GROUP] = data.frame[roles.group].iloc[rows]
     in_use = scores_in_use(data.frame.iloc[rows], roles)
     origin |= {f"{SCORE}{name}": values for name, values in in_use.items()}
+    if amounts is not None:
+        origin[AMOUNT] = amounts[rows]
     y, days = torch.from_numpy(data.y[rows]), _days(moments, rows)
     return Table(torch.from_numpy(x), y, weight, origin, days)
 
@@ -361,13 +376,38 @@ def _refuse_zero_weights(tables: list[Table], classes: tuple[str, ...], name: st
             )
 
 
-def _weights(frame: pd.DataFrame, name: str) -> NDArray[np.float32]:
+def _amounts(data: Labelled, name: str | None) -> NDArray[np.float64] | None:
+    """What each row is worth, [N]; None if no column says so."""
+    if name is None:
+        return None
+    if len(data.classes) > 2:
+        raise RequestError(
+            f"dataset.amount={name}: the target has {len(data.classes)} classes; value-weighted "
+            "recall needs two, so choose the positive ones with dataset.positive_label"
+        )
+    return _numbers(data.frame, "amount", name)
+
+
+def _refuse_worthless(tables: list[Table], name: str | None) -> None:
+    """Refuse amounts of which the positives of validation or of test have none."""
+    for where, table in zip(("validation", "test"), tables[1:], strict=True):
+        if name is not None and table.origin is not None:
+            worth = table.origin[AMOUNT][table.y.numpy() == 1]
+            if not worth.any():
+                raise RequestError(
+                    f"dataset.amount={name}: every positive in {where} is worth 0; expected some "
+                    "above 0"
+                )
+
+
+def _numbers(frame: pd.DataFrame, key: str, name: str, dtype: Any = np.float64) -> NDArray[Any]:
+    """A column of numbers of at least 0, named by ``dataset.<key>``."""
     column: Any = pd.to_numeric(frame[name], errors="coerce")
-    values = column.to_numpy(dtype=np.float32, na_value=np.nan)
+    values = column.to_numpy(dtype=dtype, na_value=np.nan)
     bad = int((~np.isfinite(values) | (values < 0)).sum())
     if bad:
         raise RequestError(
-            f"dataset.sample_weight={name}: {bad} values are missing, negative or infinite;"
+            f"dataset.{key}={name}: {bad} values are missing, negative or infinite;"
             " expected finite numbers of at least 0"
         )
     return values
