@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from rarelab import paths
 from rarelab.config.groups import NOT_OF_A_RUN, NOT_OF_AN_ARM
 from rarelab.errors import RarelabError, RequestError, nearest
+from rarelab.records.searched import TRIAL, as_arm, searched
 from rarelab.tracking import store
 from rarelab.tracking.entry import load_entry, now_ms, read_status
 from rarelab.tracking.naming import MAX_TAG, Names, metric_value
@@ -78,14 +79,15 @@ class Run:
         return self.tags.get("rarelab.data_digest")
 
     @cached_property
+    def searched(self) -> dict[str, str | None]:
+        """What a contest chose the run's values from (:mod:`rarelab.records.searched`)."""
+        return searched(self.tags)
+
+    @cached_property
     def arm(self) -> dict[str, str]:
-        """The configuration without seeds and data; runs that share it are repetitions."""
-        return {
-            key: value
-            for key, value in self.params.items()
-            if key not in (*NOT_OF_AN_ARM, *self.within)
-            and key.partition(".")[0] not in (*NOT_OF_A_RUN, _DATA)
-        }
+        """The configuration without seeds and data, and with what the values were chosen from if a
+        search of the arm chose them; runs that share it are repetitions."""
+        return arm_of(as_arm(self.params, self.searched), self.within)
 
     @cached_property
     def data(self) -> dict[str, str]:
@@ -95,6 +97,16 @@ class Run:
             for key, value in self.params.items()
             if (key.partition(".")[0] == _DATA and key != _SPLIT_SEED) or key in self.within
         }
+
+
+def arm_of(configuration: Mapping[str, str], within: Sequence[str] = ()) -> dict[str, str]:
+    """The part of a flat configuration that distinguishes arms: no seeds, no data."""
+    return {
+        key: value
+        for key, value in configuration.items()
+        if key not in (*NOT_OF_AN_ARM, *within)
+        and key.partition(".")[0] not in (*NOT_OF_A_RUN, _DATA)
+    }
 
 
 def from_directory(directory: Path) -> Run:
@@ -147,7 +159,8 @@ class Records:
         return {found.name: found.experiment_id for found in self._ask("search_experiments")}
 
     def runs(self, experiment: str) -> list[Run]:
-        """The runs of an experiment without its sweeps' parent runs and refits, oldest first.
+        """The runs of an experiment without its sweeps' parent runs, trials and refits, oldest
+        first.
 
         Raises:
             RequestError: there is no such experiment, or it has no runs.
@@ -288,7 +301,7 @@ _STATUSES = {
 
 
 def _shows_nothing(run: Run) -> bool:
-    return run.tags.get("rarelab.kind") in (PARENT, REFIT)
+    return run.tags.get("rarelab.kind") in (PARENT, REFIT, TRIAL)
 
 
 def _number(text: str | None) -> int | None:
