@@ -7,6 +7,8 @@ from itertools import islice
 from json import dumps
 from typing import Any
 
+from rarelab.dashboard.arms import TRIALS as TRIALS_GROUP
+from rarelab.dashboard.view import ARM
 from rarelab.errors import RequestError
 from rarelab.metrics.table import best_key
 from rarelab.records.load import arm_of
@@ -143,7 +145,7 @@ def _as_trial(job: Job) -> Job:
     tracking = job.config["tracking"]
     figures = {"figures": False} if "figures" in tracking else {}
     config = {**job.config, "tracking": {**tracking, **figures}}
-    return replace(job, config=config, tags={"rarelab.kind": TRIAL})
+    return replace(job, config=config, tags={"rarelab.kind": TRIAL, ARM: TRIALS_GROUP})
 
 
 def _check_seeds(
