@@ -82,9 +82,14 @@ class RarelabOptuna(JobSweeper):
             metric=self._metric,
             **self._limits,
         )
+        if sweep.settings.contest.trials is not None:
+            raise RequestError(
+                "sweep.search.trials: a contest searches by itself; leave out hydra/sweeper=optuna"
+            )
         if sweep.settings.arms or sweep.settings.zip:
             raise RequestError(
-                "sweep.arms, sweep.zip: not supported in a search; search one arm at a time"
+                "sweep.arms, sweep.zip: not supported in a search; search one arm at a time, or all "
+                "of them with sweep.search.trials instead of hydra/sweeper=optuna"
             )
         sweep.warm_up()
         study = [f"{key}={value}" for key, value in self._params.items()]

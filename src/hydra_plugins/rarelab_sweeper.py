@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 class RarelabSweeper(JobSweeper):
     """Arms, zip and grid: plans and checks all jobs, skips finished ones, works with any launcher.
+    With ``sweep.search.trials`` each arm is searched first (:mod:`rarelab.search.contest`).
 
     Args:
         params: a study's grid, key -> values as on the command line (``range(3)``, ``a,b``).
@@ -21,5 +22,9 @@ class RarelabSweeper(JobSweeper):
         self.params = dict(params or {})
 
     def carry_out(self, sweep: "Sweep", arguments: Sequence[str]) -> "list[Result]":
-        """Run the grid; the results in plan order."""
-        return sweep.grid(self.params, arguments)
+        """Run the grid, or the contest; the results in plan order."""
+        if sweep.settings.contest.trials is None:
+            return sweep.grid(self.params, arguments)
+        from rarelab.search.contest import Contest
+
+        return Contest(sweep, self.params, arguments).run()

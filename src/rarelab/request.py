@@ -28,8 +28,9 @@ def request(arguments: Sequence[str], folders: Sequence[str] = (), *, shell: boo
     """Do what ``rarelab train ARGUMENTS`` does.
 
     It is a sweep with ``-m``, if the study asks for one (``hydra.sweeper.params`` or
-    ``hydra.mode``), or with ``sweep.arms``, ``sweep.zip`` or ``sweep.dry_run``. A swept value by
-    itself makes it a sweep only outside a shell; in a shell a comma may be a typo.
+    ``hydra.mode``), or with ``sweep.arms``, ``sweep.zip``, ``sweep.search.trials`` or
+    ``sweep.dry_run``. A swept value by itself makes it a sweep only outside a shell; in a shell a
+    comma may be a typo.
 
     Args:
         arguments: overrides, with or without ``-m``.
@@ -66,7 +67,9 @@ def request(arguments: Sequence[str], folders: Sequence[str] = (), *, shell: boo
 
 
 def _is_sweep(cfg: DictConfig) -> bool:
-    asked = cfg.sweep.arms or cfg.sweep.zip or cfg.sweep.dry_run or cfg.hydra.sweeper.get("params")
+    sweep = cfg.sweep
+    asked = sweep.arms or sweep.zip or sweep.dry_run or cfg.hydra.sweeper.get("params")
+    asked = asked or (sweep.get("search") or {}).get("trials")
     return bool(asked) or cfg.hydra.mode == RunMode.MULTIRUN
 
 

@@ -12,8 +12,10 @@ from rarelab.metrics.table import class_view, is_ranking, reporting
 from rarelab.metrics.table import higher_is_better as higher_is_better
 from rarelab.records.load import Run
 from rarelab.records.names import differences, labels, printable
+from rarelab.records.searched import TRIALS, choices
 
 _SHOWN = 8
+_FEW = 3
 _DEFAULT_BASELINES = ("bce", "cross_entropy")
 
 
@@ -201,6 +203,7 @@ def _arm(label: str, runs: Sequence[Run], metric: str, notes: list[str]) -> Arm:
     if any(several[-1].every_seed for several in usable.values()):
         notes.append(f"{label}: a model without a seed, paired with every seed of its split")
     chosen = {unit: usable[unit][-1] for unit in sorted(usable, key=_sortable)}
+    notes += [f"{label}: {told}" for told in [_choices(list(chosen.values()))] if told]
     last = sum(map(_best_at_the_end, chosen.values()))
     if 2 * last > len(chosen):
         notes.append(
@@ -208,6 +211,26 @@ def _arm(label: str, runs: Sequence[Run], metric: str, notes: list[str]) -> Arm:
             f"{len(chosen)} runs; raise trainer.max_epochs"
         )
     return Arm(label, runs[0].arm, chosen)
+
+
+def _choices(runs: Sequence[Run]) -> str:
+    """What a contest's runs of an arm chose; "" if their values were all given."""
+    found = choices([run.params for run in runs], runs[0].searched) if runs else {}
+    if not found:
+        return ""
+    told = ", ".join(f"{key} {_range(values)}" for key, values in found.items())
+    return f"chosen by a search of {runs[0].searched.get(TRIALS)} trials on each split: {told}"
+
+
+def _range(values: Sequence[str]) -> str:
+    """The values themselves, or the lowest and the highest of many numbers."""
+    if len(values) <= _FEW:
+        return " | ".join(values)
+    try:
+        ordered = sorted(values, key=float)
+    except ValueError:
+        return " | ".join(values)
+    return f"{ordered[0]} to {ordered[-1]}"
 
 
 def _unusable(run: Run, metric: str) -> str:

@@ -15,6 +15,9 @@ from rarelab.dashboard.view import ARM, ORDER, metric_columns
 from rarelab.records.load import VERDICT, Run
 from rarelab.records.names import labels
 
+TRIALS = "- trials, which only chose the values of an arm"
+"""The group of a contest's trials, below all arms."""
+
 
 def arms(runs: Sequence[Run]) -> dict[str, str]:
     """For each run, by id, its arm: the mean and standard deviation of test AUCPR over its runs,

@@ -6,7 +6,7 @@ import time
 import webbrowser
 from pathlib import Path
 
-from rarelab.dashboard.arms import arms, new_tags, sweeps
+from rarelab.dashboard.arms import TRIALS, arms, new_tags, sweeps
 from rarelab.dashboard.colours import TAG as COLOUR_TAG
 from rarelab.dashboard.colours import colours
 from rarelab.dashboard.view import TAG, link, tag_value
@@ -56,7 +56,7 @@ def publish(records: Records, experiment: str | None = None) -> tuple[str, str]:
     now = time.time_ns() // 1_000_000
     parents = records.parents(name)
     named = arms(runs)
-    view = tag_value(runs, named.values(), now)
+    view = tag_value(runs, [*named.values(), TRIALS], now)
     records.client.set_experiment_tag(experiment_id, TAG, view)
     painted = {run_id: {COLOUR_TAG: colour} for run_id, colour in colours(runs).items()}
     tags = new_tags([*runs, *parents], named | sweeps(parents))

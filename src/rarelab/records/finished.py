@@ -7,11 +7,13 @@ from typing import Any
 from rarelab.tracking import store, tables
 
 _TAGS = ("signature", "code", "data", "status")
+_IF_ANY = ("kind", "searched")
 _AT_ONCE = 8
 
 
 def finished(uri: str, experiment: str, signatures: Sequence[str]) -> dict[str, dict[str, str]]:
-    """The finished runs of the ``signatures``: run id -> ``signature``, ``code`` and ``data``.
+    """The finished runs of the ``signatures``: run id -> ``signature``, ``code`` and ``data``,
+    and ``kind`` and ``searched`` where they have such a tag.
 
     An sqlite file takes one query; any other store takes one search per signature, several in
     parallel. A store that does not exist has no runs.
@@ -57,4 +59,4 @@ def _search(uri: str, experiment: str, signatures: Sequence[str]) -> dict[str, d
 
 
 def _plain(tags: Mapping[str, str]) -> dict[str, str]:
-    return {name: tags[f"rarelab.{name}"] for name in _TAGS if f"rarelab.{name}" in tags}
+    return {name: tags[f"rarelab.{name}"] for name in (*_TAGS, *_IF_ANY) if f"rarelab.{name}" in tags}

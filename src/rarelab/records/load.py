@@ -18,6 +18,7 @@ from rarelab import paths
 from rarelab.config.groups import NOT_OF_A_RUN, NOT_OF_AN_ARM
 from rarelab.errors import RarelabError, RequestError, nearest
 from rarelab.metrics.table import is_at_budget
+from rarelab.records.searched import TRIAL, as_arm, searched
 from rarelab.tracking import store
 from rarelab.tracking.entry import load_entry, now_ms, read_status
 from rarelab.tracking.naming import MAX_TAG, Names, metric_value
@@ -82,16 +83,15 @@ class Run:
         return self.tags.get("rarelab.data_digest")
 
     @cached_property
+    def searched(self) -> dict[str, str | None]:
+        """What a contest chose the run's values from (:mod:`rarelab.records.searched`)."""
+        return searched(self.tags)
+
+    @cached_property
     def arm(self) -> dict[str, str]:
-        """The configuration without seeds and data; runs that share it are repetitions. A budget
-        is part of it only where it chose the epoch; else it changes only what is reported."""
-        chosen = is_at_budget(self.params.get("trainer.select_by", ""))
-        left_out = (*NOT_OF_A_RUN, _DATA, *(() if chosen else (_BUDGET,)))
-        return {
-            key: value
-            for key, value in self.params.items()
-            if key not in (*NOT_OF_AN_ARM, *self.within) and key.partition(".")[0] not in left_out
-        }
+        """The configuration without seeds and data, and with what the values were chosen from if a
+        search of the arm chose them; runs that share it are repetitions."""
+        return arm_of(as_arm(self.params, self.searched), self.within)
 
     @cached_property
     def data(self) -> dict[str, str]:
@@ -101,6 +101,18 @@ class Run:
             for key, value in self.params.items()
             if (key.partition(".")[0] == _DATA and key != _SPLIT_SEED) or key in self.within
         }
+
+
+def arm_of(configuration: Mapping[str, str], within: Sequence[str] = ()) -> dict[str, str]:
+    """The part of a flat configuration that distinguishes arms: no seeds, no data. A budget is part
+    of it only where it chose the epoch; else it changes only what is reported."""
+    chosen = is_at_budget(configuration.get("trainer.select_by", ""))
+    left_out = (*NOT_OF_A_RUN, _DATA, *(() if chosen else (_BUDGET,)))
+    return {
+        key: value
+        for key, value in configuration.items()
+        if key not in (*NOT_OF_AN_ARM, *within) and key.partition(".")[0] not in left_out
+    }
 
 
 def from_directory(directory: Path) -> Run:
@@ -159,7 +171,8 @@ class Records:
         return {found.name: found.experiment_id for found in self._ask("search_experiments")}
 
     def runs(self, experiment: str) -> list[Run]:
-        """The runs of an experiment without its sweeps' parent runs and refits, oldest first.
+        """The runs of an experiment without its sweeps' parent runs, trials and refits, oldest
+        first.
 
         Raises:
             RequestError: there is no such experiment, or it has no runs.
@@ -297,7 +310,7 @@ _STATUSES = {
 
 
 def _shows_nothing(run: Run) -> bool:
-    return run.tags.get("rarelab.kind") in (PARENT, REFIT)
+    return run.tags.get("rarelab.kind") in (PARENT, REFIT, TRIAL)
 
 
 def _number(text: str | None) -> int | None:

@@ -74,7 +74,7 @@ def _claimed(parent: Path, name: str, goes_on: Callable[[Path], bool]) -> tuple[
 def same_job(directory: Path, tags: Mapping[str, str]) -> bool:
     """Whether a folder holds an unfinished run of the same job from the same kind of machine.
 
-    Jobs are the same if signature, code and data are equal, by their ``rarelab.*`` tags. A folder
+    Jobs are the same if the ``tags`` are equal (signature, code and data; "" for none). A folder
     whose process was killed before it wrote anything counts.
     """
     entry = load_entry(directory)
@@ -83,7 +83,7 @@ def same_job(directory: Path, tags: Mapping[str, str]) -> bool:
     ended = read_status(directory)
     if ended is not None and ended["status"] != "interrupted":
         return False
-    if any(entry.tags.get(key) != value for key, value in tags.items()):
+    if any((entry.tags.get(key) or "") != value for key, value in tags.items()):
         return False
     return same_machine(directory)
 

@@ -20,6 +20,7 @@ from rarelab.config.signature import code_modules, fingerprint, signature, targe
 from rarelab.data import sql
 from rarelab.data.splits import Splits
 from rarelab.errors import Pruned
+from rarelab.records.searched import TAG
 from rarelab.runs.claim import claim, label, same_job
 from rarelab.runs.console import RunLog
 from rarelab.tracking import RunRecord, owner
@@ -76,12 +77,13 @@ class Record:
             "rarelab.data": data,
             "rarelab.data_digest": splits.digest,
         }
+        part = {key: (tags or {}).get(key, "") for key in ("rarelab.kind", TAG)}
         resumes = cfg.trainer.get("resume", "auto") == "auto"
         self._claim = partial(
             claim,
             self.home / "runs" / self.experiment,
             f"{prefix}{label(cfg, choices)}-{signature(cfg)[:8]}",
-            goes_on=lambda directory: resumes and same_job(directory, job),
+            goes_on=lambda directory: resumes and same_job(directory, part | job),
         )
         rows = "/".join(str(len(table)) for _, table in splits.tables())
         self._tags = {**job, "rarelab.rows": rows, **(tags or {})}

@@ -23,7 +23,7 @@ from rarelab.search.space import SEED, Space
 from rarelab.search.trials import best, importance, trials, write_trials
 from rarelab.sweep.conduct import Ending, Sweep
 from rarelab.sweep.display import show
-from rarelab.sweep.job import Job, Result
+from rarelab.sweep.job import Job, Result, selects_by
 from rarelab.sweep.parent import Parent
 from rarelab.sweep.plan import sweep_id
 from rarelab.sweep.table import arms, write_table
@@ -85,7 +85,7 @@ class Search:
         each = [self._lines(corner) for corner in self._space.corners()]
         corners = self._sweep.planner.jobs([lines[0] for lines in each])
         seeds = self._sweep.planner.jobs(each[0])
-        selecting = {_select_by(job) for job in [*corners, *seeds]}
+        selecting = {selects_by(job) for job in [*corners, *seeds]}
         self._metric = objective(self._options.metric, selecting)
         # The metric that selects is part of the jobs' signatures.
         other = [] if selecting == {self._metric} else [self._metric]
@@ -266,10 +266,6 @@ def objective(asked: str | None, selecting: Collection[str]) -> str:
             f"recorded at the selected epoch; {nearest(found, recorded)}"
         )
     return found
-
-
-def _select_by(job: Job) -> str:
-    return job.config["trainer"].get("select_by", AUCPR)
 
 
 def _identity(job: Job) -> str:

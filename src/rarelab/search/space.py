@@ -1,5 +1,6 @@
 """The space of a search, read from the command line in Hydra's sweep syntax."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,10 @@ class Choice:
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(self.options)
+
+    def at(self, share: float) -> str:
+        """The option at a share, from 0 to below 1, of the way from the first to the last."""
+        return self.options[int(share * len(self.options))]
 
     def corners(self) -> list[str]:
         """The values to check before a search: all of them."""
@@ -72,6 +77,25 @@ class Numbers:
             )
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
+    def check(self) -> None:
+        """ValueError if there are no such numbers."""
+        if self.low > self.high:
+            raise ValueError(f"expected the lower end first, found {self.low:g} and {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a logarithmic scale takes numbers above 0, found {self.low:g}")
+
+    def at(self, share: float) -> int | float:
+        """The number at a share, from 0 to below 1, of the way from low to high on their scale."""
+        if not self.whole and self.step is None:
+            return _between(self.low, self.high, share, log=self.log)
+        step = self.step or 1
+        if self.log:  # whole numbers: k has the width from k - 1/2 to k + 1/2
+            found = round(_between(self.low - 0.5, self.high + 0.5, share, log=True))
+            return min(max(found, int(self.low)), int(self.high))
+        count = math.floor((self.high - self.low) / step + 1e-9) + 1
+        found = self.low + int(share * count) * step
+        return found if self.whole else float(f"{found:.12g}")
+
     def corners(self) -> list[str]:
         """The values to check before a search: both ends."""
         return [self.override(self.low), self.override(self.high)]
@@ -85,6 +109,10 @@ class Numbers:
 
 
 Dimension = Choice | Numbers
+
+
+def _between(low: float, high: float, share: float, *, log: bool) -> float:
+    return low * (high / low) ** share if log else low + (high - low) * share
 
 
 @dataclass(frozen=True)
@@ -133,7 +161,7 @@ def read_space(overrides: Iterable[Override]) -> Space:
             if not seeds:
                 raise RequestError(f"{override.input_line}: expected at least one seed, found none")
         elif override.is_sweep_override():
-            dimensions.append(_dimension(key, override))
+            dimensions.append(read_dimension(override))
         else:
             fixed.append(override.input_line or "")
     if not dimensions:
@@ -144,8 +172,18 @@ def read_space(overrides: Iterable[Override]) -> Space:
     return Space(tuple(dimensions), seeds, tuple(fixed))
 
 
-def _dimension(key: str, override: Override) -> Dimension:
-    sweep = override.value()
+def read_dimension(override: Override) -> Dimension:
+    """What one override searches.
+
+    Raises:
+        RequestError: it gives a single value, or cannot be searched as written.
+    """
+    key, sweep = override.get_key_element(), override.value()
+    if not override.is_sweep_override():
+        raise RequestError(
+            f"{override.input_line}: expected what to choose from, for example a,b, range(1,5) or "
+            "tag(log,interval(0.001,0.1))"
+        )
     tags = set(getattr(sweep, "tags", ()))
     log = "log" in tags
     if key == SEED or tags - _TAGS or (override.is_choice_sweep() and log):
@@ -165,7 +203,7 @@ def _dimension(key: str, override: Override) -> Dimension:
     else:
         return Choice(key, tuple(override.sweep_string_iterator()))
     try:
-        dimension.distribution()
+        dimension.check()
     except ValueError as error:
         raise RequestError(f"{override.input_line}: {error}") from None
     return dimension

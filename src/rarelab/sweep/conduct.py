@@ -36,10 +36,11 @@ class Ending:
         parent: Parent,
         chosen: Settings,
         home: Path,
+        later: int = 0,
     ) -> None:
         self._jobs, self._parent, self._settings, self._home = jobs, parent, chosen, home
         self.results = dict(done)
-        self._progress = Progress([job for job in jobs if job.number not in done])
+        self._progress = Progress([job for job in jobs if job.number not in done], later)
         self.stopped = False
 
     def ended(self, result: Result, *, final: bool) -> bool:
@@ -87,6 +88,9 @@ class Sweep:
         self.home = paths.home(cfg.paths.home)
         study = cfg.hydra.runtime.choices.get("experiments")
         self._experiment = experiment_name(cfg.tracking.experiment, study)
+        if self.settings.contest.trials is not None and cfg.tracking.experiment is None:
+            # The study without a search asks another question, of arms with the same names.
+            self._experiment += "_contest"
         self.folder = self.home / "runs" / self._experiment
         self.planner = Planner(self.composer, str(self.home), self._experiment)
 
@@ -120,13 +124,7 @@ class Sweep:
                     parent.conclude(done)
             return [done[job.number] for job in jobs]
         self.planner.require_data(missing)
-        other = under_way(self.folder, jobs[0].sweep)
-        if other is not None:
-            show(
-                f"note: the same sweep is already running in another process ({other}); its "
-                "unfinished jobs will be trained twice. To avoid this, stop this sweep and run it "
-                "again later"
-            )
+        self.note_other(jobs[0].sweep)
         parent = Parent(self.cfg, jobs, self.folder, self.sink())
         ending = Ending(jobs, done, parent, self.settings, self.home)
         with sigterm_raises(), parent:
@@ -135,6 +133,16 @@ class Sweep:
             finally:
                 ending.tell()
         return ending.in_order()
+
+    def note_other(self, sweep: str) -> None:
+        """Say so if another process is running the same sweep."""
+        other = under_way(self.folder, sweep)
+        if other is not None:
+            show(
+                f"note: the same sweep is already running in another process ({other}); its "
+                "unfinished jobs will be trained twice. To avoid this, stop this sweep and run it "
+                "again later"
+            )
 
     def warm_up(self) -> None:
         """Let the launcher start its slow preparations, unless this is a dry run."""

@@ -8,7 +8,7 @@ from time import monotonic
 
 from rarelab.runs.console import show
 from rarelab.sweep.done import Standing
-from rarelab.sweep.job import Job, Result, parameters
+from rarelab.sweep.job import Job, Result, arm_parameters
 
 BEST = "best/val_aucpr"
 _WORDS = {"done": "ok", "skipped": "skipped"}
@@ -37,17 +37,22 @@ def plan_text(
     to_run = len(standings) if force else len(standings) - done
     sweep = standings[0].job.sweep
     lines = [f"sweep {sweep}: {len(standings)} jobs, {done} done, {to_run} to run{estimate}"]
-    shared = _shared([standing.job for standing in standings])
+    shared = shared_overrides([standing.job for standing in standings])
     if shared:
         lines.append(f"  all with {' '.join(shared)}")
     lines += arms_lines([standing.job for standing in standings])
     data = dict.fromkeys(standing.job.data for standing in standings)
-    lines += [_data_line(identity, availability) for identity in data]
+    lines += [data_line(identity, availability) for identity in data]
+    return "\n".join([*lines, *plan_lines(standings, force=force, all_jobs=all_jobs)])
+
+
+def plan_lines(standings: Sequence[Standing], *, force: bool, all_jobs: bool) -> list[str]:
+    """A line per job; only the first forty unless ``all_jobs``."""
     shown = standings if all_jobs else standings[:_MANY]
-    lines += [_plan_line(standing, force=force) for standing in shown]
+    lines = [_plan_line(standing, force=force) for standing in shown]
     if len(shown) < len(standings):
         lines.append(f"  … and {len(standings) - len(shown)} more (sweep.dry_run=true lists all)")
-    return "\n".join(lines)
+    return lines
 
 
 def arms_lines(jobs: Sequence[Job]) -> list[str]:
@@ -59,7 +64,7 @@ def arms_lines(jobs: Sequence[Job]) -> list[str]:
 
     arms: dict[str, dict[str, set[tuple[str, ...]]]] = defaultdict(lambda: defaultdict(set))
     for job in jobs:
-        params = parameters(job)
+        params = arm_parameters(job)
         unit = tuple(params.pop(key, "") for key in _REPEATED)
         arms[job.data][json.dumps(params, sort_keys=True)].add(unit)
     planned = max(map(len, arms.values()))
@@ -79,7 +84,8 @@ def arms_lines(jobs: Sequence[Job]) -> list[str]:
     return lines
 
 
-def _data_line(data: str, availability: Mapping[str, str]) -> str:
+def data_line(data: str, availability: Mapping[str, str]) -> str:
+    """A data set's identity and where it is."""
     where = f" ({availability[data]})" if availability.get(data) else ""
     return f"  data {textwrap.shorten(data, 100, placeholder='…')}{where}"
 
@@ -91,7 +97,8 @@ def _plan_line(standing: Standing, *, force: bool) -> str:
     return f"  {word:<8}{job.number:>4}  {title(job)}{why}"
 
 
-def _shared(jobs: Sequence[Job]) -> list[str]:
+def shared_overrides(jobs: Sequence[Job]) -> list[str]:
+    """The overrides that all jobs have."""
     return [line for line in jobs[0].overrides if all(line in job.overrides for job in jobs)]
 
 
@@ -105,10 +112,12 @@ class Progress:
 
     Args:
         jobs: the jobs to run.
+        later: the number of those that will follow, which are counted in the time to go.
     """
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence[Job], later: int = 0) -> None:
         self._jobs = {job.number: job for job in jobs}
+        self._later = later
         self._began = monotonic()
         self._results: dict[int, Result] = {}
 
@@ -135,9 +144,11 @@ class Progress:
         failed = sum(result.failed for result in self._results.values())
         left = len(self._jobs) - len(self._results)
         parts = [f"{len(self._results) - failed} done", f"{failed} failed", f"{left} left"]
-        if left:
+        if self._later:
+            parts.append(f"{self._later} to follow")
+        if left + self._later:
             pace = (monotonic() - self._began) / len(self._results)
-            parts.append(f"about {duration(pace * left)} to go")
+            parts.append(f"about {duration(pace * (left + self._later))} to go")
         best = _best(self._results)
         if best is not None:
             job = self._jobs[best.number]

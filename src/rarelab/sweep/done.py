@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rarelab.records.finished import finished
 from rarelab.records.load import Records
-from rarelab.sweep.job import Job
+from rarelab.sweep.job import PART, Job
 from rarelab.tracking.entry import load_entry, read_status
 from rarelab.tracking.store import StoreUnavailable
 from rarelab.training.history import read_rows
@@ -19,7 +19,7 @@ FOLDER = re.compile(r"(?P<label>.+)-(?P<digits>[0-9a-f]{8})-\d+")
 
 @dataclass(frozen=True)
 class Recorded:
-    """A recorded run. ``status`` is "" if it has not ended."""
+    """A recorded run. ``status`` is "" if it has not ended; ``part`` are its tags :data:`PART`."""
 
     signature: str
     code: str
@@ -27,6 +27,7 @@ class Recorded:
     status: str
     run_id: str = ""
     directory: Path | None = None
+    part: tuple[str, ...] = ("",) * len(PART)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,10 @@ def standings(
             unavailable(error)
         return found
     elsewhere = [
-        Recorded(tags["signature"], tags["code"], tags["data"], "done", run_id)
+        Recorded(
+            *(tags["signature"], tags["code"], tags["data"], "done", run_id),
+            part=tuple(tags.get(name.removeprefix("rarelab."), "") for name in PART),
+        )
         for run_id, tags in in_store.items()
     ]
     return [
@@ -94,7 +98,11 @@ def last_metrics(run: Recorded, home: Path, uri: str | None) -> dict[str, float]
 
 
 def _same(run: Recorded, job: Job) -> bool:
-    return run.signature == job.signature
+    return (run.signature, run.part) == (job.signature, _part(job.tags))
+
+
+def _part(tags: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(tags.get(name, "") for name in PART)
 
 
 def _standing(job: Job, runs: Sequence[Recorded], why: str = "") -> Standing:
@@ -144,4 +152,5 @@ def _on_disk(folder: Path, digits: set[str], *, tracked: bool) -> Iterator[Recor
             status=(read_status(directory) or {}).get("status", ""),
             run_id=entry.run_id or entry.uid,
             directory=directory,
+            part=_part(tags),
         )

@@ -34,6 +34,7 @@ def record_failure(job: Job, error: str, traceback: str) -> tuple[str, str]:
         "rarelab.code": job.code,
         "rarelab.data": job.data,
         "rarelab.sweep": job.sweep,
+        **job.tags,
         "rarelab.command": command(),
     }
     run_id = sink.open(

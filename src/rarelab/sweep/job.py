@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from rarelab.metrics.table import AUCPR
+from rarelab.records.searched import TAG, TRIAL, as_arm, searched
+
 if TYPE_CHECKING:
     from rarelab.training.history import Listener
 
@@ -24,6 +27,8 @@ class Job:
         numbers: the swept numbers by key, recorded as metrics ``hp/<key>``.
         sweep: the sweep's id.
         parent: the id of the sweep's own run, once it is open.
+        tags: further tags of its run; one that differs in its part in a contest (:data:`PART`) is
+            another job.
         listener: called with each row of the run's history in the training process; may end the
             run by raising :class:`~rarelab.errors.Pruned`.
     """
@@ -40,7 +45,12 @@ class Job:
     numbers: dict[str, float] = field(default_factory=dict)
     sweep: str = ""
     parent: str | None = None
+    tags: dict[str, str] = field(default_factory=dict)
     listener: "Listener | None" = None
+
+
+PART = ("rarelab.kind", TAG)
+"""The tags that tell a contest's trials and its chosen runs from ordinary runs."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,21 @@ class Result:
     @property
     def may_be_retried(self) -> bool:
         return self.status in ("error", "killed") and self.error != "RequestError"
+
+
+def is_trial(job: Job) -> bool:
+    """Whether it only serves to choose the values of an arm."""
+    return job.tags.get("rarelab.kind") == TRIAL
+
+
+def selects_by(job: Job) -> str:
+    """The validation metric that selects the epoch of its run."""
+    return job.config["trainer"].get("select_by", AUCPR)
+
+
+def arm_parameters(job: Job) -> dict[str, str]:
+    """Its parameters, with what a contest chose them from instead of the chosen values."""
+    return as_arm(parameters(job), searched(job.tags))
 
 
 def parameters(job: Job) -> dict[str, str]:

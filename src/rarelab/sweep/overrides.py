@@ -1,8 +1,8 @@
 """From the command line to the overrides of each job: grid, arms and zip in Hydra's grammar."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Transformer
@@ -105,6 +105,31 @@ def expand(
 ) -> list[tuple[str, ...]]:
     """The overrides of every job: arms x zip x grid, the first varying slowest.
 
+    Args and precedence: see :func:`requested`.
+    """
+    jobs: dict[tuple[str, ...], None] = {}
+    for arm in requested(parser, study, arguments, settings):
+        jobs |= dict.fromkeys(grid(arm.overrides))
+    return list(jobs)
+
+
+class ArmRequest(NamedTuple):
+    """An arm with one row of the zip: the keys it sets itself, those that the command line sets,
+    and all of its overrides, which may have several values each."""
+
+    own: frozenset[str]
+    typed: frozenset[str]
+    overrides: list[Override]
+
+
+def requested(
+    parser: OverridesParser,
+    study: Mapping[str, Any],
+    arguments: Sequence[str],
+    settings: Settings,
+) -> Iterator[ArmRequest]:
+    """The arms of a request, one for each row of the zip.
+
     When a key is overridden twice the later one wins: the study's (``hydra.sweeper.params``), then
     its arms and zip, then the command line. Arms and zip given on the command line come last.
 
@@ -117,20 +142,24 @@ def expand(
     typed = [override for override in parser.parse_overrides(list(arguments))]
     kept = [override for override in typed if is_of_a_job(override)]
     ours = {override.key_or_group for override in typed}
-    grid = parser.parse_overrides([as_meant(f"{key}={value}") for key, value in study.items()])
+    base = parser.parse_overrides([as_meant(f"{key}={value}") for key, value in study.items()])
     arms = [_arm(parser, arm) for arm in settings.arms or [[]]]
     zipped = _zip(parser, settings.zip or {})
     last = {"sweep.arms", "sweep.zip"} & ours
-    jobs: dict[tuple[str, ...], None] = {}
     for arm, row in itertools.product(arms, zipped):
         special = [*arm, *row]
         winners = _last_of_each_key([*kept, *special] if last else [*special, *kept])
-        shown = [o for o in [*grid, *special, *kept] if winners.get(o.key_or_group, o) is o]
-        jobs |= dict.fromkeys(_grid(shown))
-    return list(jobs)
+        shown = [o for o in [*base, *special, *kept] if winners.get(o.key_or_group, o) is o]
+        own = frozenset(o.key_or_group for o in arm if any(o is each for each in shown))
+        yield ArmRequest(own, frozenset(o.key_or_group for o in kept) - own, shown)
 
 
-def _grid(overrides: Iterable[Override]) -> list[tuple[str, ...]]:
+def grid(overrides: Iterable[Override]) -> list[tuple[str, ...]]:
+    """Every combination of the overrides' values.
+
+    Raises:
+        RequestError: an override has no values, or a continuum of them.
+    """
     return list(itertools.product(*map(_values, overrides)))
 
 
@@ -140,7 +169,8 @@ def _values(override: Override) -> list[str]:
         return [override.input_line]
     if not override.is_discrete_sweep():
         raise RequestError(
-            f"{override.input_line}: an interval needs a search; a grid takes a,b,c or range(n)"
+            f"{override.input_line}: an interval needs a search, in sweep.search.space for instance; "
+            "a grid takes a,b,c or range(n)"
         )
     key = override.get_key_element()
     values = [f"{key}={value}" for value in override.sweep_string_iterator()]

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rarelab.runs.claim import claim
 from rarelab.runs.folder import command, redacted
-from rarelab.sweep.job import Job, Result, parameters
+from rarelab.sweep.job import Job, Result, arm_parameters
 from rarelab.sweep.table import arms, table_metrics, write_figure, write_table
 from rarelab.tracking import MlflowSink, RunRecord, owner, read_status
 from rarelab.training.history import History
@@ -34,14 +34,23 @@ class Parent:
         jobs: all jobs of the plan.
         folder: ``runs/<experiment>``.
         sink: the tracker, not yet opened.
-        search: the id of a search, whose jobs are not known in advance: see :meth:`plan`.
+        search: the id of a search, whose jobs are not all known in advance: see :meth:`plan` and
+            :meth:`plan_arms`.
+        name: the run's name; default: what it is.
     """
 
     def __init__(
-        self, cfg: DictConfig, jobs: Sequence[Job], folder: Path, sink: Any, *, search: str = ""
+        self,
+        cfg: DictConfig,
+        jobs: Sequence[Job],
+        folder: Path,
+        sink: Any,
+        *,
+        search: str = "",
+        name: str = "",
     ) -> None:
         self._cfg, self._jobs, self._sink = cfg, jobs, sink
-        self._name = "search" if search else f"sweep of {len(jobs)} jobs"
+        self._name = name or ("search" if search else f"sweep of {len(jobs)} jobs")
         self._searches = bool(search)
         self.sweep = search or jobs[0].sweep
         self.directory, _ = claim(folder, f"sweep-{self.sweep}", goes_on=lambda directory: True)
@@ -64,8 +73,7 @@ class Parent:
         OmegaConf.save(OmegaConf.create(redacted(plain)), self.directory / "config.yaml")
         self.plan(self._jobs)
         if not self._searches:
-            arms_of = [{"signature": j.signature, "parameters": _shown(j)} for j in self._jobs]
-            _write(self.directory / "arms.json", json.dumps(arms_of, indent=1))
+            self.plan_arms(self._jobs)
         self.run_id = self._sink.open(self._record())
         opened.push(self._end)
         history = self.directory / "history.jsonl"
@@ -99,16 +107,21 @@ class Parent:
         plan = [{key: getattr(job, key) for key in _PLANNED} for job in jobs]
         _write(self.directory / "plan.json", json.dumps(plan, indent=1))
 
+    def plan_arms(self, jobs: Sequence[Job]) -> None:
+        """Write the jobs whose arms are to be compared: ``arms.json``."""
+        arms_of = [{"signature": j.signature, "parameters": _shown(j)} for j in jobs]
+        _write(self.directory / "arms.json", json.dumps(arms_of, indent=1))
+
     def note(self, results: Mapping[int, Result]) -> None:
         """Write how the jobs have ended so far: ``jobs.csv``."""
-        self._keep(lambda: self._write_endings(results))
+        self.keep(lambda: self._write_endings(results))
 
     def conclude(self, results: Mapping[int, Result]) -> None:
         """Record the table over seeds: metrics, ``table.csv`` and the figure."""
         found = arms(self._jobs, results)
         self.note(results)
-        self._keep(lambda: write_table(self.directory / "table.csv", found))
-        self._keep(lambda: write_figure(self.directory, found))
+        self.keep(lambda: write_table(self.directory / "table.csv", found))
+        self.keep(lambda: write_figure(self.directory, found))
         self.append(table_metrics(found))
 
     def whereabouts(self) -> str:
@@ -122,7 +135,7 @@ class Parent:
 
     def append(self, metrics: dict[str, float]) -> None:
         """Record metrics of the whole sweep; each call is a new step, and the last one counts."""
-        self._keep(lambda: self._history.append(len(self._history), metrics))
+        self.keep(lambda: self._history.append(len(self._history), metrics))
 
     def _write_endings(self, results: Mapping[int, Result]) -> None:
         with (self.directory / "jobs.csv").open("w", newline="", encoding="utf-8") as file:
@@ -133,7 +146,7 @@ class Parent:
                     ending = results[job.number]
                     rows.writerow([job.number, job.name, *(getattr(ending, k) for k in _ENDINGS)])
 
-    def _keep(self, write: Callable[[], Any]) -> None:
+    def keep(self, write: Callable[[], Any]) -> None:
         """Call ``write``; if the disk refuses, log a warning and go on."""
         try:
             write()
@@ -171,7 +184,7 @@ _ENDINGS = ("status", "run_id", "directory", "seconds", "error", "reason")
 
 def _shown(job: Job) -> dict[str, str]:
     """The job's parameters without secrets, since they are uploaded."""
-    return {key: redacted(value, key) for key, value in parameters(job).items()}
+    return {key: redacted(value, key) for key, value in arm_parameters(job).items()}
 
 
 def _write(path: Path, text: str) -> None:

@@ -52,14 +52,28 @@ class Planner:
         Raises:
             RequestError: with the job's overrides and what is wrong with them.
         """
-        found: dict[str, Job] = {}
+        return self.named(self.frozen(overrides), sweep)
+
+    def frozen(self, overrides: Sequence[Sequence[str]]) -> list[Job]:
+        """A checked job for each list of overrides, in their order, without a number and a name.
+
+        Raises:
+            RequestError: as :meth:`jobs`.
+        """
+        found = []
         for lines in overrides:
             try:
-                job = self._job(tuple(lines))
+                found.append(self._job(tuple(lines)))
             except RequestError as error:
                 own = [line for line in lines if any(line not in other for other in overrides)]
                 name = " ".join(own or lines) or "(no overrides)"
                 raise RequestError(f"job {name}: {error}") from None
+        return found
+
+    def named(self, frozen: Sequence[Job], sweep: str = "") -> list[Job]:
+        """The jobs with numbers and names, the first of those with equal signatures."""
+        found: dict[str, Job] = {}
+        for job in frozen:
             found.setdefault(job.signature, job)
         jobs = list(found.values())
         names = labels([parameters(job) for job in jobs])

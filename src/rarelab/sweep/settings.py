@@ -1,12 +1,52 @@
 """How a sweep is run: the keys of the group ``sweep``."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self, get_type_hints
 
 from omegaconf import DictConfig
 
-from rarelab.errors import RequestError
+from rarelab.errors import RequestError, nearest
+
+
+@dataclass(frozen=True)
+class Search:
+    """The ``sweep.search`` settings of a contest: every arm is searched on every split, then trained
+    with the values it chose.
+
+    Args:
+        trials: trials of each arm on each split; None: no search, a plain sweep.
+        seed: the seed of all trials, and of the points they try; none of the study's own.
+        space: key -> what to choose from, in Hydra's sweep syntax, for all arms; null for a key
+            that is not searched. An entry ``loss=smooth_ap: {...}`` holds such keys for the arms
+            with that override.
+    """
+
+    trials: int | None = None
+    seed: int = 1000
+    space: dict[str, str | dict[str, str | None] | None] | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any] | None) -> Self:
+        """The settings, checked.
+
+        Raises:
+            RequestError: an unknown setting, or a value that is none.
+        """
+        from rarelab.config.check import check_value
+
+        hints = get_type_hints(cls)
+        for key, value in (given or {}).items():
+            if key not in hints:
+                raise RequestError(
+                    f"sweep.search.{key}: no such setting; {nearest(str(key), hints)}"
+                )
+            check_value(f"sweep.search.{key}", value, hints[key])
+        found = cls(**(given or {}))
+        at_least("sweep.search.trials", found.trials, 1)
+        at_least("sweep.search.seed", found.seed, 0)
+        return found
 
 
 @dataclass(frozen=True)
@@ -23,6 +63,7 @@ class Settings:
             that diverged, which would diverge again.
         arms: lists of overrides, one list per arm; arms may set different keys.
         zip: key -> values, swept together position by position.
+        search: a :class:`Search`, which makes the sweep a contest.
     """
 
     n_jobs: int = 1
@@ -33,6 +74,7 @@ class Settings:
     retries: int = 0
     arms: list[list[str]] | None = None
     zip: dict[str, list[Any]] | None = None
+    search: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("n_jobs", 1), ("jobs_per_device", 1), ("retries", 0)):
@@ -44,6 +86,12 @@ class Settings:
         if len(set(lengths.values())) > 1:
             shown = ", ".join(f"{key} has {length}" for key, length in lengths.items())
             raise RequestError(f"sweep.zip: expected lists of equal length; {shown}")
+        Search.of(self.search)
+
+    @property
+    def contest(self) -> Search:
+        """How the arms are searched."""
+        return Search.of(self.search)
 
 
 def at_least(key: str, value: float | None, least: float) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rarelab.metrics.table import Place, shown
 from rarelab.records.names import labels
-from rarelab.sweep.job import Job, Result, parameters
+from rarelab.sweep.job import Job, Result, arm_parameters, is_trial
 
 _SEED = "seed"
 
@@ -39,12 +39,12 @@ class Arm:
 
 
 def arms(jobs: Sequence[Job], results: Mapping[int, Result]) -> list[Arm]:
-    """The arms of a sweep in plan order; ``results`` by job number."""
+    """The arms of a sweep in plan order, without a contest's trials; ``results`` by job number."""
     groups: dict[str, list[Job]] = {}
-    for job in jobs:
-        key = json.dumps(_without_seed(parameters(job)), sort_keys=True)
+    for job in [job for job in jobs if not is_trial(job)]:
+        key = json.dumps(_without_seed(arm_parameters(job)), sort_keys=True)
         groups.setdefault(key, []).append(job)
-    names = labels([_without_seed(parameters(group[0])) for group in groups.values()])
+    names = labels([_without_seed(arm_parameters(group[0])) for group in groups.values()])
     made = []
     for name, group in zip(names, groups.values(), strict=True):
         found = [results[job.number] for job in group if job.number in results]
