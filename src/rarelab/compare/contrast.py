@@ -26,12 +26,14 @@ class Question:
     """The question put to every data set.
 
     ``margin``: differences smaller than this do not matter to whoever asks, in the metric's units.
+    ``positives``: how many a month has, where the metric is the share of them that is caught.
     """
 
     metric: str
     baseline: str
     level: float = 0.95
     margin: float | None = None
+    positives: float | None = None
 
     @property
     def alpha(self) -> float:

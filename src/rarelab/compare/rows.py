@@ -30,7 +30,7 @@ _CHUNK = 2_000_000
 _TOP = re.compile(r"test/(recall|precision)_at_q/(0\.0*[1-9]\d*|[1-9](?:\.\d+)?e-\d{2,})")
 
 Weigh = Callable[[NDArray], NDArray[np.float64]]
-"""Maps row weights [N, B] to a run's metric under each column, [B]."""
+"""Maps row weights [N, B] to a run's metric under each column, [B], or its curve, [P, B]."""
 
 
 @dataclass(frozen=True)
@@ -106,17 +106,24 @@ def resample(runs: Sequence[TestRows], metric: str, *, seed: int = 0) -> NDArray
 
     Raises ValueError if the runs were not tested on the same rows.
     """
+    return resample_by(runs, [weigher(run, metric) for run in runs], seed=seed)
+
+
+def resample_by(
+    runs: Sequence[TestRows], weighers: Sequence[Weigh], *, most: int = MOST, seed: int = 0
+) -> NDArray[np.float64]:
+    """What each run's function makes of the same resamples, at most ``most`` of them, as
+    :func:`resample` does: [runs, ..., 1 + resamples]."""
     targets = runs[0].targets
     if any(not np.array_equal(run.targets, targets) for run in runs):
         raise ValueError("the runs were tested on different rows")
-    weighers = [weigher(run, metric) for run in runs]
     work = len(runs) * len(targets) * runs[0].scores.shape[1]
-    n = int(np.clip(_WORK / max(work, 1), FEWEST, MOST))
+    n = int(np.clip(_WORK / max(work, 1), FEWEST, most))
     parts = [
         np.stack([weigh(weights) for weigh in weighers])
         for weights in _weights(len(targets), n, np.random.default_rng(seed))
     ]
-    return np.concatenate(parts, axis=1)
+    return np.concatenate(parts, axis=-1)
 
 
 def row_noise(differences: NDArray, targets: NDArray, *, level: float = 0.95) -> RowNoise:

@@ -1,15 +1,18 @@
 """One comparison of an experiment: the request and all of its results."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rarelab.compare import contrast
 from rarelab.compare.across import Across, across
 from rarelab.compare.arms import DataSet, find_baseline, group
-from rarelab.compare.contrast import Finding, Question
+from rarelab.compare.by_group import ByGroup, by_group
+from rarelab.compare.caught import Caught, Gain, asked_of, gains
+from rarelab.compare.contrast import BETTER, Finding, Question
 from rarelab.compare.costs import Costs, Monthly, monthly, recall_key, recall_metric
+from rarelab.compare.decision import Decision, decide
 from rarelab.compare.noise import ReadRows, resampled
 from rarelab.compare.planned import planned, with_plan
 from rarelab.compare.rows import TestRows, metric_of, read_test_rows
@@ -29,12 +32,13 @@ class Options:
     within: Sequence[str] = ()
     sweep: str | None = None
     level: float = 0.95
-    margin: float | None = None
+    margin: float | Caught | None = None
     budget: float = 0.005
     costs: Costs = field(default_factory=Costs)
     dashboard: str = "http://127.0.0.1:5000"
     uri: str | None = None
     home: str | None = None
+    by: Sequence[str] = ()
 
     def check(self) -> None:
         if not 0.5 <= self.level < 1:
@@ -48,11 +52,16 @@ class Options:
         if not self.runs and not self.experiment:
             raise RequestError("experiment: expected the name of a recorded experiment")
         self.costs.check()
+        if isinstance(self.margin, Caught):
+            if not self.margin.positives:
+                raise RequestError(f"margin={self.margin}: expected more than 0 positives")
+            if not self.runs:
+                self.margin.check(self.metric, self.costs)
 
 
 @dataclass(frozen=True)
 class Study:
-    """The result of :class:`Options` on one experiment."""
+    """The result of :class:`Options` on one experiment; a decision for each finding."""
 
     options: Options
     experiment: str
@@ -63,6 +72,8 @@ class Study:
     findings: Sequence[Finding] = field(repr=False)
     across: Across | None = None
     monthly: Sequence[Monthly] = ()
+    decisions: Sequence[Decision] = ()
+    groups: Sequence[ByGroup] = ()
 
 
 def study(records: Records, options: Options) -> Study:
@@ -73,7 +84,7 @@ def study(records: Records, options: Options) -> Study:
             usable run.
     """
     experiment = options.experiment or ""
-    read = _reader(records)
+    read = reader(records)
     runs = _of_sweep(records.runs(experiment), options.sweep)
     asked = [options.metric, *([recall_key(options.budget)] if options.costs.asked else [])]
     for metric in asked:
@@ -82,8 +93,13 @@ def study(records: Records, options: Options) -> Study:
     jobs = planned(records, experiment, found.runs)
     by_label = {data.label: data for data in found.data_sets}
     findings = [with_plan(finding, by_label[finding.data], jobs) for finding in found.findings]
-    number = records.experiments()[experiment]
-    return replace(found, findings=findings, experiment_id=number)
+    return replace(
+        found,
+        findings=findings,
+        experiment_id=records.experiments()[experiment],
+        decisions=_decisions(found, read),
+        groups=by_group(records, found.data_sets, findings, options.by, options.budget),
+    )
 
 
 def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -> Study:
@@ -95,10 +111,21 @@ def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -
     runs = _within(runs, options.within)
     data_sets = group(runs, options.metric)
     higher_is_better(options.metric)  # refuse an unsuitable metric before computing anything
+    caught = options.margin if isinstance(options.margin, Caught) else None
     question = Question(
-        options.metric, find_baseline(runs, options.baseline), options.level, options.margin
+        options.metric,
+        find_baseline(runs, options.baseline),
+        options.level,
+        None if isinstance(options.margin, Caught) else options.margin,
     )
-    findings = [f for data in data_sets if (f := contrast.compare(data, question, noise))]
+    questions = [
+        asked_of(data, question, caught, options.costs, options.budget) for data in data_sets
+    ]
+    findings = [
+        finding
+        for data, own in zip(data_sets, questions, strict=True)
+        if (finding := contrast.compare(data, own, noise))
+    ]
     _refuse_empty(findings, data_sets, question)
     told: list[Monthly] = []
     if options.costs.asked:
@@ -107,7 +134,7 @@ def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -
         options,
         options.experiment or "",
         "",
-        question,
+        questions[0] if len(questions) == 1 else question,
         runs,
         data_sets,
         findings,
@@ -172,6 +199,33 @@ def _usable(data_sets: Sequence[DataSet]) -> set[str]:
     return {arm.label for data in data_sets for arm in data.arms if arm.runs}
 
 
+def _decisions(found: Study, read: ReadRows) -> list[Decision]:
+    """The decision on each finding, with what a switch brings in positives caught."""
+    gained: Mapping[str, Mapping[str, Gain]] = {}
+    if any(c.verdict == BETTER for finding in found.findings for c in finding.contrasts):
+        gained = _gains(found, read)
+    return [decide(finding, gained.get(finding.data)) for finding in found.findings]
+
+
+def _gains(found: Study, read: ReadRows) -> dict[str, Mapping[str, Gain]]:
+    """By data set and arm, the positives that are caught at the budget beyond the baseline."""
+    options, metric = found.options, recall_key(found.options.budget)
+    data_sets, findings = found.data_sets, found.findings
+    if metric != found.question.metric:
+        runs = completed(found.runs, metric, read)
+        if not any(metric in run.metrics for run in runs):
+            return {}
+        asked = Question(metric, found.question.baseline, options.level)
+        data_sets = group(runs, metric)
+        noise = resampled(read)
+        findings = [f for data in data_sets if (f := contrast.compare(data, asked, noise))]
+    by_label = {data.label: data for data in data_sets}
+    return {
+        finding.data: gains(by_label[finding.data], finding, options.costs, options.budget)
+        for finding in findings
+    }
+
+
 def _costs(
     runs: Sequence[Run], options: Options, question: Question, noise: contrast.NoiseOfRows
 ) -> list[Monthly]:
@@ -185,7 +239,8 @@ def _costs(
     return told
 
 
-def _reader(records: Records) -> ReadRows:
+def reader(records: Records) -> ReadRows:
+    """Reads the test rows of a run, each file once."""
     kept: dict[str, TestRows | None] = {}
 
     def read(run: Run) -> TestRows | None:
