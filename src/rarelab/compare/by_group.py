@@ -4,6 +4,7 @@ The rows are flagged over all groups together, by the threshold that spends the 
 test set, as an alert queue would: a group's own share of alerts is part of the answer.
 """
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,7 +149,7 @@ def _quartiles(
     edges = np.unique(np.quantile(known, [0.25, 0.5, 0.75]))
     edges = edges[edges < known.max()]
     texts = [f"{edge:g}" for edge in edges]
-    ends = [f"over {low} to {high}" for low, high in zip(texts[:-1], texts[1:], strict=True)]
+    ends = [f"over {low} to {high}" for low, high in itertools.pairwise(texts)]
     names = [f"up to {texts[0]}", *ends, f"over {texts[-1]}"] if texts else ["all values"]
     code = np.searchsorted(edges, distinct, side="left")
     return np.where(np.isnan(distinct), len(names), code), names
@@ -231,7 +232,7 @@ def _read(path: Path, column: str) -> _Rows:
 
 
 def _named(run: Run, column: str) -> str:
-    """The column as a run's predictions name it: that of ``dataset.group`` is kept for every run."""
+    """The column as a run's predictions name it: that of ``dataset.group`` is kept by itself."""
     return _GROUP if run.params.get("dataset.group") == column else column
 
 
@@ -241,8 +242,8 @@ def _refuse_unknown(column: str, paths: Mapping[str, Path], named: Mapping[str, 
         return
     known = {name for names in kept.values() for name in names}
     raise RequestError(
-        f"report.by={column}: no run kept this column beside its predictions; {nearest(column, known)}"
-        f' (to keep it, train with "dataset.keep=[{column}]")'
+        f"report.by={column}: no run kept this column beside its predictions; "
+        f'{nearest(column, known)} (to keep it, train with "dataset.keep=[{column}]")'
     )
 
 

@@ -54,9 +54,8 @@ def best_curves(
     found = bands(rows, budget, varied=finding.varied, ratio=finding.ratio, level=level)
     if found is None:
         return []
-    prevalence = float(
-        np.mean([(r.targets == 1).mean() for own in rows.values() for r in own.values()])
-    )
+    rates = [(run.targets == 1).mean() for own in rows.values() for run in own.values()]
+    prevalence = float(np.mean(rates))
     around = f"bands: {words.percent(level)} intervals over {_AROUND.get(finding.varied, 'runs')}"
     size = _LEAD if len(study.findings) == 1 else _LEADS
     recall = figures.recall_band(found.recall, budget=budget, prevalence=prevalence, size=size)

@@ -161,9 +161,12 @@ def _difference(finding: Finding, c: Contrast) -> str:
     bounds = c.rows or c.test
     sign = 1 if c.test.difference >= 0 else -1
     way = "higher" if sign > 0 else "lower"
-    start = f"{measure(finding.question.metric)} {way} by {_short(abs(c.test.difference))}"
+    size, start = abs(c.test.difference), f"{measure(finding.question.metric)} {way} by "
     low, high = sorted((sign * bounds.low, sign * bounds.high))
-    return f"{start}, between {_short(low)} and {_short(high)}" if math.isfinite(low) else start
+    if not math.isfinite(low):
+        return start + _short(size, size)
+    width = max(high - low, size / 1000)  # more decimals would only show rounding
+    return f"{start}{_short(size, width)}, between {_short(low, width)} and {_short(high, width)}"
 
 
 def _within(finding: Finding) -> str:
@@ -204,9 +207,7 @@ def listed(names: Sequence[str], word: str = "and") -> str:
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} {word} {shown[-1]}"
 
 
-def _short(value: float) -> str:
-    """A number to two significant digits, without an exponent."""
-    if not value:
-        return "0"
-    digits = max(0, 1 - math.floor(math.log10(abs(value))))
+def _short(value: float, like: float) -> str:
+    """A number to as many decimals as give ``like`` two significant digits."""
+    digits = max(0, 1 - math.floor(math.log10(like))) if like else 0
     return f"{value:,.{digits}f}"

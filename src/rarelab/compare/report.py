@@ -23,7 +23,7 @@ from rarelab.compare.contrast import (
     Finding,
     by_difference,
 )
-from rarelab.compare.decision import best_first, judged_by, listed, share, short_names
+from rarelab.compare.decision import best_first, counted, judged_by, listed, share, short_names
 from rarelab.compare.gallery import Picture
 from rarelab.compare.study import Study
 from rarelab.records.load import Records
@@ -139,7 +139,7 @@ def asked(study: Study) -> list[tuple[str, str]]:
     others = [names[c.arm.label] for c in best_first(first)]
     models = sorted({m for run in study.runs if (m := run.params.get("model"))})
     rows = options.costs.rows(options.budget)
-    alerts = "" if rows is None else f" ({words.number(options.budget * rows)} alerts a month)"
+    alerts = "" if rows is None else f" ({counted(options.budget * rows)} alerts a month)"
     within = first.question.within
     positives = first.question.positives
     caught = "" if positives is None else f" ({(within or 0) * positives:.3g} caught a month)"
@@ -147,8 +147,8 @@ def asked(study: Study) -> list[tuple[str, str]]:
     found = [
         ("Data", "; ".join(map(_data_asked, study.findings))),
         ("Model", ", ".join(models)),
-        ("In use", spoken),
-        ("Instead", listed(others)),
+        ("Baseline", spoken),
+        ("Against it", listed(others)),
         ("Judged by", f"{judged_by(study.question.metric)}{equal}"),
         ("Budget", f"{share(options.budget)} of the rows flagged{alerts}"),
     ]

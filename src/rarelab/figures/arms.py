@@ -93,15 +93,19 @@ def reliability(arms: Mapping[str, Mapping[str, Sequence[float]]], *, title: str
     """Observed rate of positives by predicted probability, with its interval, by arm: the points
     of :func:`rarelab.metrics.reliability.reliability`. On the dotted line a probability of 1 % is
     right 1 % of the time."""
-    every = [p for points in arms.values() for p in points["predicted"] if p > 0]
-    least = max(min(every, default=0.1), 1e-6)
+    least, lowest = (
+        max(min((v for points in arms.values() for v in points[key] if v > 0), default=0.1), 1e-6)
+        for key in ("predicted", "rate")
+    )
     with new_axes(title) as axes:
         axes.plot([least, 1], [least, 1], color=GREY, linestyle=(0, (1, 2)), label="calibrated")
         for style, (name, points) in zip(styles(), arms.items(), strict=False):
             x, rate = (np.asarray(points[key]) for key in ("predicted", "rate"))
             band = Band(x, rate, np.asarray(points["low"]), np.asarray(points["high"]))
             _interval(axes, x, band, name, style, markevery=None)
-        axes.set(xscale="log", yscale="log", xlim=(least / 1.5, 1.2), ylim=(least / 10, 1.2))
+        axes.set(xscale="log", yscale="log", xlim=(least / 1.5, 1.2), ylim=(lowest / 3, 1.2))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.set(xlabel="predicted probability", ylabel="observed rate of positives")
         legend(axes, len(arms))
     return axes.figure  # type: ignore[return-value]
