@@ -2,15 +2,17 @@
 
 import importlib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from rarelab.compare import tables, words
+from rarelab.compare import caught, tables, words
 from rarelab.compare.contrast import by_difference
 from rarelab.compare.costs import Costs
+from rarelab.compare.decision import answers
 from rarelab.compare.study import Options, Study, as_number, budget_of, study
 from rarelab.compare.two_runs import Pair, compare_pair
 from rarelab.errors import RequestError
@@ -84,8 +86,13 @@ def options_of(cfg: Mapping[str, Any]) -> Options:
     missed = costs["missed_positive"]
     if missed != BY_AMOUNT:
         missed = as_number("costs.missed_positive", missed, or_else=BY_AMOUNT)
-    runs, within = (
-        _list(key, cfg[key], of) for key, of in (("runs", "RUN_ID,RUN_ID"), ("within", "KEY"))
+    runs, within, by = (
+        _list(key, value, of)
+        for key, value, of in (
+            ("runs", cfg["runs"], "RUN_ID,RUN_ID"),
+            ("within", cfg["within"], "KEY"),
+            ("report.by", cfg["report"]["by"], "COLUMN"),
+        )
     )
     return Options(
         experiment=_text(cfg["experiment"]),
@@ -95,18 +102,20 @@ def options_of(cfg: Mapping[str, Any]) -> Options:
         within=within,
         sweep=_text(cfg["sweep_id"]),
         level=_required("level", cfg["level"]),
-        margin=as_number("margin", cfg["margin"]),
+        margin=_margin(cfg["margin"]),
         budget=cfg["budget"],
         costs=Costs(**numbers, missed_positive=missed, currency=str(costs["currency"] or "")),
         dashboard=str(cfg["dashboard"]),
         uri=_text(cfg["tracking"]["uri"]),
         home=_text(cfg["paths"]["home"]),
+        by=by,
     )
 
 
 def text(found: Study) -> str:
-    """The terminal output: for each data set the verdicts, what was varied, and the table."""
-    parts: list[str] = []
+    """The terminal output: the answer, then for each data set the verdicts, what was varied, and
+    the table."""
+    parts = ["\n".join(printable(line) for line in answers(found.findings, found.decisions))]
     for finding in found.findings:
         lines = [words.headline(finding)]
         contrasts = by_difference(finding.contrasts)
@@ -125,6 +134,7 @@ def text(found: Study) -> str:
         budget = f"per month, {words.percent(first.budget)} of the rows flagged"
         told.insert(0, f"{budget} ({words.number(first.alerts)} alerts):")
         parts.append("\n".join(printable(line) for line in told))
+    parts += map(tables.aligned_groups, found.groups)
     return "\n\n".join(parts)
 
 
@@ -171,6 +181,19 @@ _MOST_METRICS = 24
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
+
+
+def _margin(value: Any) -> float | caught.Caught | None:
+    """A number in the metric's units, or a count of positives: ``5 caught``."""
+    if isinstance(value, str) and value.strip():
+        found = caught.parsed(value)
+        if found is None and not re.fullmatch(r"[-+.\deE]+|nan|inf", value.strip()):
+            raise RequestError(
+                f"margin={value}: expected a number in the metric's units, or positives caught a "
+                "month such as '5 caught'"
+            )
+        return found or as_number("margin", value)
+    return as_number("margin", value)
 
 
 def _list(name: str, value: Any, of: str) -> list[str]:

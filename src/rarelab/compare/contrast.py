@@ -38,6 +38,7 @@ class Question:
 
     ``margin``: differences smaller than this do not matter to whoever asks, in the metric's units.
     ``budget``: that of a metric at the budget.
+    ``positives``: how many a month has, where the metric is the share of them that is caught.
     """
 
     metric: str
@@ -45,6 +46,7 @@ class Question:
     level: float = 0.95
     margin: float | None = None
     budget: Budget | None = None
+    positives: float | None = None
 
     @property
     def alpha(self) -> float:

@@ -3,21 +3,19 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from rarelab.compare import effects
 from rarelab.compare.arms import Arm, DataSet
 from rarelab.compare.contrast import Finding, by_difference
-from rarelab.compare.costs import share_of
-from rarelab.compare.study import Study
+from rarelab.compare.curves import MOST, best_curves, every_arm, read_all
+from rarelab.compare.study import Study, reader
 from rarelab.errors import RequestError, nearest
-from rarelab.figures import arms as figures
-from rarelab.figures.style import MAX_ARMS, save
+from rarelab.figures.style import save
 from rarelab.records.load import Records, Run
 from rarelab.records.names import differences, labels
 
@@ -28,34 +26,33 @@ class Picture:
 
     title: str
     svg: Path
+    leads: bool = False
+    """Whether it is on the report's first screen."""
 
 
 def draw(study: Study, records: Records, folder: Path) -> list[Picture]:
     """Draw into ``folder`` what the records allow; a figure whose files are missing is left out."""
     pictures: list[Picture] = []
+    read = reader(records)
 
-    def add(name: str, title: str, figure: Figure) -> None:
+    def add(name: str, title: str, figure: Figure, *, leads: bool = False) -> None:
         written = save(figure, folder, name)
-        pictures.append(Picture(title, written[0]))
+        pictures.append(Picture(title, written[0], leads))
 
     for place, finding in enumerate(study.findings):
         data = next(data for data in study.data_sets if data.label == finding.data)
         suffix = _suffix(finding.data, place) if len(study.findings) > 1 else ""
         arms = _shown(data, finding)
+        curves = best_curves(study, finding, data, records, read)
+        lead, *more = curves or every_arm(study, finding, arms, records) or [None]
+        if lead is not None:
+            add(f"{lead.name}{suffix}", lead.title, lead.figure, leads=True)
         add(f"differences{suffix}", f"{finding.data}: differences", effects.differences(finding))
-        curves = _read_all(arms, lambda run: records.curves(run))
-        if curves:
-            every = [run for arm in data.arms for run in arm.runs.values()]
-            budget = share_of(study.budget, every)
-            title = f"{finding.data}: recall at an alert budget, test rows"
-            add(
-                f"recall_at_quantile{suffix}",
-                title,
-                figures.recall_at_quantile(curves, title=title, budget=budget),
-            )
-            title = f"{finding.data}: precision and recall, test rows"
-            add(f"precision_recall{suffix}", title, figures.precision_recall(curves, title=title))
-        histories = _read_all(arms, lambda run: _history(records.file(run, "history.jsonl")))
+        if curves and len(arms) > MOST:
+            more += every_arm(study, finding, arms, records)
+        for each in more:
+            add(f"{each.name}{suffix}", each.title, each.figure)
+        histories = read_all(arms, lambda run: _history(records.file(run, "history.jsonl")))
         if histories:
             add(f"training{suffix}", f"{finding.data}: training", effects.training(histories))
         for key, points in swept_numbers(data, study.question.metric).items():
@@ -113,16 +110,7 @@ def _shown(data: DataSet, finding: Finding) -> list[Arm]:
     return [data.arm(label) for label in ordered]
 
 
-def _read_all(arms: Sequence[Arm], read: Callable[[Run], Any]) -> dict[str, list[Any]]:
-    """What ``read`` returns for each arm's runs; files are opened only for arms that are drawn."""
-    found: dict[str, list[Any]] = {}
-    for arm in arms[:MAX_ARMS]:
-        if contents := [c for run in arm.runs.values() if (c := read(run)) is not None]:
-            found[arm.label] = contents
-    return found
-
-
-def _history(path: Path | None) -> Sequence[Mapping[str, Any]] | None:
+def _history(path: Path | None) -> effects.History | None:
     if path is None:
         return None
     lines = path.read_text(encoding="utf-8").splitlines()

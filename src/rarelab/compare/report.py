@@ -15,7 +15,15 @@ from urllib.parse import quote
 from jinja2 import Environment, StrictUndefined
 
 from rarelab.compare import tables, words
-from rarelab.compare.contrast import BETTER, EQUAL, NOT_SETTLED, WORSE, by_difference
+from rarelab.compare.contrast import (
+    BETTER,
+    EQUAL,
+    NOT_SETTLED,
+    WORSE,
+    Finding,
+    by_difference,
+)
+from rarelab.compare.decision import best_first, counted, judged_by, listed, share, short_names
 from rarelab.compare.gallery import Picture
 from rarelab.compare.study import Study
 from rarelab.records.load import Records
@@ -63,7 +71,8 @@ def point_latest(folder: Path) -> None:
 def write(
     study: Study, records: Records, pictures: Sequence[Picture], folder: Path, command: str
 ) -> Path:
-    """Write ``report.html`` and ``table.csv``, ``.json``, ``.md``, ``.tex``; the HTML's path."""
+    """Write ``report.html``, ``table.csv``, ``.json``, ``.md`` and ``.tex``, and ``groups.csv`` if
+    groups were asked for; the HTML's path."""
     for suffix, text in (
         ("csv", tables.as_csv(study)),
         ("json", tables.as_json(study)),
@@ -71,6 +80,9 @@ def write(
         ("tex", tables.as_latex(study)),
     ):
         (folder / f"table.{suffix}").write_text(text, encoding="utf-8")
+    if study.groups:
+        by_group = tables.records_as_csv(tables.flat_groups(study))
+        (folder / "groups.csv").write_text(by_group, encoding="utf-8")
     (folder / HTML).write_text(html(study, records, pictures, command), encoding="utf-8")
     return folder / HTML
 
@@ -83,6 +95,12 @@ def html(study: Study, records: Records, pictures: Sequence[Picture], command: s
     )
     return template.render(
         study=study,
+        asked=asked(study),
+        answers=[
+            {"data": finding.data, "kind": decision.kind, "text": decision.text}
+            for finding, decision in zip(study.findings, study.decisions, strict=True)
+        ],
+        lead=[{"title": p.title, "source": _inline(p.svg)} for p in pictures if p.leads],
         headline=words.headline,
         sentence=words.sentence,
         varied=words.varied,
@@ -98,7 +116,10 @@ def html(study: Study, records: Records, pictures: Sequence[Picture], command: s
         words=_WORDS,
         across=words.across(study.across, study.question.alpha),
         monthly=study.monthly,
-        pictures=[{"title": p.title, "source": _inline(p.svg)} for p in pictures],
+        pictures=[{"title": p.title, "source": _inline(p.svg)} for p in pictures if not p.leads],
+        group_title=tables.group_title,
+        group_header=tables.group_header,
+        group_rows=tables.group_rows,
         runs=_runs(study),
         command=command,
         commands=_commands(study),
@@ -107,6 +128,40 @@ def html(study: Study, records: Records, pictures: Sequence[Picture], command: s
         version=__version__,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def asked(study: Study) -> list[tuple[str, str]]:
+    """The question, as pairs of a term and what stands for it."""
+    first, options = study.findings[0], study.options
+    names = short_names(first)
+    base = first.baseline.label
+    spoken = names[base] if names[base] == base else f"{names[base]} ({base})"
+    others = [names[c.arm.label] for c in best_first(first)]
+    models = sorted({m for run in study.runs if (m := run.params.get("model"))})
+    rows = options.costs.rows(study.share)
+    alerts = "" if rows is None else f" ({counted(study.share * rows)} alerts a month)"
+    budget = f"{share(study.share)} of the rows flagged{alerts}"
+    if study.budget.level is None:
+        budget = f"{study.budget}: {budget}"
+    within = first.question.within
+    positives = first.question.positives
+    caught = "" if positives is None else f" ({(within or 0) * positives:.3g} caught a month)"
+    equal = "" if within is None else f"; less than {within:.4g}{caught} counts as equal"
+    found = [
+        ("Data", "; ".join(map(_data_asked, study.findings))),
+        ("Model", ", ".join(models)),
+        ("Baseline", spoken),
+        ("Against it", listed(others)),
+        ("Judged by", f"{judged_by(study.question.metric)}{equal}"),
+        ("Budget", budget),
+    ]
+    return [(term, text) for term, text in found if text]
+
+
+def _data_asked(finding: Finding) -> str:
+    noise = next((c.rows for c in finding.contrasts if c.rows), None)
+    tested = f" ({noise.rows:,} test rows, {noise.positives:,} positive)" if noise else ""
+    return f"{finding.data}{tested}"
 
 
 def command_of(overrides: Sequence[str]) -> str:

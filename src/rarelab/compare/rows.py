@@ -146,18 +146,27 @@ def resample(
     Raises ValueError if the runs were not tested on the same rows, group them differently, or one
     lacks their amounts.
     """
+    groups = groups_of(runs)
+    weighers = [weigher(replace(run, groups=groups), metric, budget) for run in runs]
+    return resample_by(runs, weighers, seed=seed)
+
+
+def resample_by(
+    runs: Sequence[TestRows], weighers: Sequence[Weigh], *, most: int = MOST, seed: int = 0
+) -> NDArray[np.float64]:
+    """What each run's function makes of the same resamples, at most ``most`` of them, as
+    :func:`resample` does: [runs, ..., 1 + resamples]. Weights of groups need not sum to N."""
     targets = runs[0].targets
     if any(not np.array_equal(run.targets, targets) for run in runs):
         raise ValueError("the runs were tested on different rows")
     groups = groups_of(runs)
-    weighers = [weigher(replace(run, groups=groups), metric, budget) for run in runs]
     work = len(runs) * len(targets) * runs[0].scores.shape[1]
-    n = int(np.clip(_WORK / max(work, 1), FEWEST, MOST))
+    n = int(np.clip(_WORK / max(work, 1), FEWEST, most))
     parts = [
         np.stack([weigh(weights) for weigh in weighers])
         for weights in _weights(len(targets), n, np.random.default_rng(seed), groups)
     ]
-    return np.concatenate(parts, axis=1)
+    return np.concatenate(parts, axis=-1)
 
 
 def groups_of(runs: Sequence[TestRows]) -> NDArray[np.int64] | None:

@@ -1,7 +1,7 @@
 """One comparison of an experiment: the request and all of its results."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -9,7 +9,9 @@ from typing import Any
 from rarelab.compare import contrast
 from rarelab.compare.across import Across, across
 from rarelab.compare.arms import DataSet, find_baseline, group
-from rarelab.compare.contrast import Finding, Question
+from rarelab.compare.by_group import ByGroup, by_group
+from rarelab.compare.caught import Caught, Gain, asked_of, gains
+from rarelab.compare.contrast import BETTER, Finding, Question
 from rarelab.compare.costs import (
     ALERTS,
     Costs,
@@ -20,6 +22,7 @@ from rarelab.compare.costs import (
     share_of,
     value_key,
 )
+from rarelab.compare.decision import Decision, decide
 from rarelab.compare.noise import ReadRows, resampled
 from rarelab.compare.planned import planned, with_plan
 from rarelab.compare.rows import TestRows, metric_of, read_test_rows
@@ -46,12 +49,13 @@ class Options:
     within: Sequence[str] = ()
     sweep: str | None = None
     level: float = 0.95
-    margin: float | None = None
+    margin: float | Caught | None = None
     budget: Any = None
     costs: Costs = field(default_factory=Costs)
     dashboard: str = "http://127.0.0.1:5000"
     uri: str | None = None
     home: str | None = None
+    by: Sequence[str] = ()
 
     def check(self) -> None:
         if not 0.5 <= self.level < 1:
@@ -64,11 +68,16 @@ class Options:
         if not self.runs and not self.experiment:
             raise RequestError("experiment: expected the name of a recorded experiment")
         self.costs.check()
+        if isinstance(self.margin, Caught):
+            if not self.margin.positives:
+                raise RequestError(f"margin={self.margin}: expected more than 0 positives")
+            if not self.runs:
+                self.margin.check(self.metric, self.costs)
 
 
 @dataclass(frozen=True)
 class Study:
-    """The result of :class:`Options` on one experiment."""
+    """The result of :class:`Options` on one experiment; a decision for each finding."""
 
     options: Options
     experiment: str
@@ -80,6 +89,15 @@ class Study:
     across: Across | None = None
     monthly: Sequence[Monthly] = ()
     budget: Budget = USUAL_BUDGET
+    decisions: Sequence[Decision] = ()
+    groups: Sequence[ByGroup] = ()
+
+    @property
+    def share(self) -> float:
+        """The share of the test rows that the budget allows; the usual one where it depends on how
+        many rows a day has, and no run says that."""
+        found = share_of(self.budget, self.runs)
+        return float(USUAL_BUDGET.share or 0.0) if found is None else found
 
 
 def study(records: Records, options: Options) -> Study:
@@ -90,7 +108,7 @@ def study(records: Records, options: Options) -> Study:
             usable run.
     """
     experiment = options.experiment or ""
-    read = _reader(records)
+    read = reader(records)
     runs = _of_sweep(records.runs(experiment), options.sweep)
     runs = for_every_seed([*runs, *in_use(records, runs)], options.within)
     budget = budget_of(runs, options)
@@ -100,8 +118,13 @@ def study(records: Records, options: Options) -> Study:
     jobs = planned(records, experiment, found.runs)
     by_label = {data.label: data for data in found.data_sets}
     findings = [with_plan(finding, by_label[finding.data], jobs) for finding in found.findings]
-    number = records.experiments()[experiment]
-    return replace(found, findings=findings, experiment_id=number)
+    return replace(
+        found,
+        findings=findings,
+        experiment_id=records.experiments()[experiment],
+        decisions=_decisions(found, read),
+        groups=by_group(records, found.data_sets, findings, options.by, found.share),
+    )
 
 
 def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -> Study:
@@ -114,9 +137,21 @@ def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -
     data_sets = group(runs, options.metric)
     higher_is_better(options.metric)  # refuse an unsuitable metric before computing anything
     budget = budget_of(runs, options)
-    baseline = find_baseline(runs, options.baseline)
-    question = Question(options.metric, baseline, options.level, options.margin, budget)
-    findings = [f for data in data_sets if (f := contrast.compare(data, question, noise))]
+    caught = options.margin if isinstance(options.margin, Caught) else None
+    question = Question(
+        options.metric,
+        find_baseline(runs, options.baseline),
+        options.level,
+        None if isinstance(options.margin, Caught) else options.margin,
+        budget,
+    )
+    share = share_of(budget, runs) or math.nan
+    questions = [asked_of(data, question, caught, options.costs, share) for data in data_sets]
+    findings = [
+        finding
+        for data, own in zip(data_sets, questions, strict=True)
+        if (finding := contrast.compare(data, own, noise))
+    ]
     if is_at_budget(options.metric):
         note = f"{options.metric}: the budget is {budget}"
         findings = [replace(finding, notes=[note, *finding.notes]) for finding in findings]
@@ -128,7 +163,7 @@ def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -
         options,
         options.experiment or "",
         "",
-        question,
+        questions[0] if len(questions) == 1 else question,
         runs,
         data_sets,
         findings,
@@ -235,6 +270,34 @@ def _usable(data_sets: Sequence[DataSet]) -> set[str]:
     return {arm.label for data in data_sets for arm in data.arms if arm.runs}
 
 
+def _decisions(found: Study, read: ReadRows) -> list[Decision]:
+    """The decision on each finding, with what a switch brings in positives caught."""
+    gained: Mapping[str, Mapping[str, Gain]] = {}
+    if any(c.verdict == BETTER for finding in found.findings for c in finding.contrasts):
+        gained = _gains(found, read)
+    return [decide(finding, gained.get(finding.data)) for finding in found.findings]
+
+
+def _gains(found: Study, read: ReadRows) -> dict[str, Mapping[str, Gain]]:
+    """By data set and arm, the positives that are caught at the budget beyond the baseline."""
+    options, metric = found.options, recall_key(found.budget)
+    data_sets, findings = found.data_sets, found.findings
+    if metric != found.question.metric:
+        runs = completed(found.runs, metric, read, found.budget)
+        if not any(metric in run.metrics for run in runs):
+            return {}
+        baseline = found.question.baseline
+        asked = Question(metric, baseline, options.level, budget=found.budget)
+        data_sets = group(runs, metric)
+        noise = resampled(read)
+        findings = [f for data in data_sets if (f := contrast.compare(data, asked, noise))]
+    by_label = {data.label: data for data in data_sets}
+    return {
+        finding.data: gains(by_label[finding.data], finding, options.costs, found.share)
+        for finding in findings
+    }
+
+
 def _costs(
     runs: Sequence[Run], options: Options, question: Question, noise: contrast.NoiseOfRows
 ) -> list[Monthly]:
@@ -269,7 +332,8 @@ def _by_value(
     return {label: finding for label, finding in found.items() if finding is not None}
 
 
-def _reader(records: Records) -> ReadRows:
+def reader(records: Records) -> ReadRows:
+    """Reads the test rows of a run, each file once."""
     kept: dict[str, TestRows | None] = {}
 
     def read(run: Run) -> TestRows | None:

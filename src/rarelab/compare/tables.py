@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rarelab.compare.by_group import ByGroup, Cell
 from rarelab.compare.contrast import Contrast, Finding, Summary, by_difference
 from rarelab.compare.study import Study
 from rarelab.compare.words import headline, interval, margin, number, percent, sentence, varied
@@ -61,9 +62,12 @@ def _p(value: float) -> str:
 def aligned(finding: Finding) -> str:
     """The table for a terminal: aligned plain text, control characters escaped."""
     header = (f"{finding.question.metric}", *HEADER[1:])
-    table = [header, *rows(finding)]
+    return _aligned([header, *rows(finding)])
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> str:
     table = [tuple(printable(cell) for cell in row) for row in table]
-    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     lines = []
     for row in table:
         cells = [
@@ -72,6 +76,65 @@ def aligned(finding: Finding) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def group_header(found: ByGroup) -> tuple[str, ...]:
+    return (found.column, "rows", "positives", *found.arms)
+
+
+def group_rows(found: ByGroup) -> list[tuple[str, ...]]:
+    """One row of text per group: how many rows and positives, and by arm the recall with its
+    interval, what was caught and what was flagged."""
+    return [
+        (
+            group.level,
+            f"{group.rows:,.0f}",
+            f"{group.positives:,.0f}",
+            *(_cell_text(group.cells[arm]) for arm in found.arms),
+        )
+        for group in found.groups
+    ]
+
+
+def _cell_text(cell: Cell) -> str:
+    count = f"{_mean_count(cell.caught)} of {_mean_count(cell.flagged)} flagged"
+    if math.isnan(cell.recall):
+        return count
+    return f"{cell.recall:.3f} [{cell.low:.3f}, {cell.high:.3f}], {count}"
+
+
+def _mean_count(value: float) -> str:
+    return f"{value:,.1f}".removesuffix(".0")
+
+
+def group_title(found: ByGroup) -> str:
+    return f"{found.data}: recall at {percent(found.budget)} flagged, by {found.column}"
+
+
+def aligned_groups(found: ByGroup) -> str:
+    """The table of a column for a terminal, with its title and notes."""
+    notes = [f"  note: {printable(note)}" for note in found.notes]
+    table = [group_header(found), *group_rows(found)]
+    return "\n".join([printable(group_title(found)), *notes, _aligned(table)])
+
+
+def flat_groups(study: Study) -> list[dict[str, Any]]:
+    """One flat record per data set, column, group and arm, unrounded."""
+    return [
+        {
+            "data": found.data,
+            "column": found.column,
+            "budget": found.budget,
+            "group": group.level,
+            "rows": group.rows,
+            "positives": group.positives,
+            "arm": arm,
+            **group.cells[arm]._asdict(),
+        }
+        for found in study.groups
+        for group in found.groups
+        for arm in found.arms
+    ]
 
 
 def flat(study: Study) -> list[dict[str, Any]]:
@@ -177,9 +240,12 @@ def as_json(study: Study) -> str:
         "baseline": study.question.baseline,
         "level": study.question.level,
         "margin": study.question.within,
+        "decisions": [vars(decision) for decision in study.decisions],
         "findings": findings,
         "table": flat(study),
     }
+    if study.groups:
+        content["groups"] = flat_groups(study)
     if study.across:
         content["across"] = {
             "test": study.across.test,

@@ -69,7 +69,9 @@ def margin(finding: Finding) -> str:
     found = finding.question.within
     if found is None:
         return f"no margin is set (margin=...): no arm can be called {EQUAL}"
-    return f"{EQUAL}: less than {found:g} from {finding.baseline.label}"
+    positives = finding.question.positives
+    caught = "" if positives is None else f" ({found * positives:.3g} positives caught a month)"
+    return f"{EQUAL}: less than {found:.4g}{caught} from {finding.baseline.label}"
 
 
 def varied(finding: Finding) -> str:
@@ -134,7 +136,7 @@ def _certainty(finding: Finding, c: Contrast) -> str:
     assert c.test is not None
     told = p_value(c.p_holm)
     if c.verdict == EQUAL:
-        told = f"{finding.question.within:g} or more apart: {p_value(c.p_equal_holm)}"
+        told = f"{finding.question.within:.4g} or more apart: {p_value(c.p_equal_holm)}"
     return f"{told}{_adjusted(finding)}, {c.test.n} {_pairs(finding, c)}"
 
 
@@ -176,11 +178,11 @@ def _would_settle(finding: Finding, c: Contrast, unit: str) -> str:
     """The number of seeds or splits, and the time that they take to train, if it is known."""
     ways = []
     if c.needed is not None:
-        ways.append(f"about {c.needed} {unit}{_cost(c, c.needed)} would show such a difference")
+        ways.append(f"about {c.needed} {unit}{cost(c, c.needed)} would show such a difference")
     if c.needed_equal is not None:
         ways.append(
-            f"about {c.needed_equal} {unit}{_cost(c, c.needed_equal)} would show that it is "
-            f"within {finding.question.within:g}"
+            f"about {c.needed_equal} {unit}{cost(c, c.needed_equal)} would show that it is "
+            f"within {finding.question.within:.4g}"
         )
     if not ways and c.more_rows is not None:
         return (
@@ -200,7 +202,7 @@ def _more_seeds(c: Contrast) -> list[str]:
     ]
 
 
-def _cost(c: Contrast, pairs: int) -> str:
+def cost(c: Contrast, pairs: int) -> str:
     assert c.test is not None
     seconds = (pairs - c.test.n) * c.seconds
     if math.isnan(seconds) or seconds <= 0:

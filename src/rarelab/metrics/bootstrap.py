@@ -21,7 +21,7 @@ FEWEST_POSITIVES = 7
 true value in 24 to 43 % (one positive) to 87 to 91 % (five); docs/statistics.md has the table."""
 
 Weigh = Callable[[NDArray], NDArray[np.float64]]
-"""Maps row weights [N, B] to a metric under each column, [B]."""
+"""Maps row weights [N, B] to a metric under each column, [B], or to a curve, [P, B]."""
 
 # With fewer rows per cell, drawing an integer per row is faster than a binomial per cell.
 _ROWS_PER_CELL = 12

@@ -213,7 +213,7 @@ def top_threshold(scores: Scores, size: int) -> float:
     return float(lowest)
 
 
-def exact_interval(hits: int, count: int, level: float = 0.95) -> tuple[float, float]:
+def exact_interval(hits: float, count: float, level: float = 0.95) -> tuple[float, float]:
     """The exact interval of a share, ``hits`` of ``count`` (Clopper & Pearson 1934): quantiles of
     Beta(h, n - h + 1) and Beta(h + 1, n - h); from 0 to 1 if ``count`` is 0."""
     tail = (1 - level) / 2
