@@ -15,6 +15,7 @@ import pytest
 import torch
 import xgboost
 from sklearn.base import clone
+from sklearn.metrics import average_precision_score
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -23,6 +24,8 @@ import rarelab
 from cases import CASES
 from rarelab import losses
 from rarelab.boosting import (
+    CatBoost,
+    CatBoostYetiRank,
     LightGBM,
     LightGBMLambdaRank,
     LightGBMLogLoss,
@@ -472,6 +475,7 @@ def test_a_wrong_request_is_refused_before_anything_runs(
     [
         (LightGBM, "libgomp.so.1: cannot open shared object file", "apt-get install libgomp1"),
         (XGBoost, "No module named 'xgboost'", "pip install xgboost-cpu, which is small"),
+        (CatBoost, "No module named 'catboost'", r"pip install 'rarelab\[catboost\]'"),
     ],
 )
 def test_a_missing_library_is_named(
@@ -480,13 +484,13 @@ def test_a_missing_library_is_named(
     original = builtins.__import__
 
     def without(name: str, *rest: Any) -> Any:
-        if name == cls.library:
-            raise OSError(missing)
+        if name == cls.__module__.rpartition(".")[2]:
+            raise ImportError(missing)
         return original(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(RequestError, match=f"{re.escape(missing)}.*{said}"):
-        booster(cls)
+        cls(6, 1)
 
 
 @pytest.mark.parametrize("cls", [LightGBM, XGBoost])
@@ -534,3 +538,49 @@ def test_the_onnx_graph_gives_the_boosters_scores(cls: type, classes: int) -> No
     expected = model.scores(torch.from_numpy(x)).numpy()
     assert len(np.unique(expected)) > 20
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cls", "classes"), [(CatBoost, 2), (CatBoost, 3), (CatBoostYetiRank, 2)])
+def test_catboost_fits_the_same_each_time_and_is_kept_as_bytes(cls: type, classes: int) -> None:
+    outputs, rows, held_out = (
+        1 if classes == 2 else classes,
+        table(classes=classes),
+        table(500, classes, 1),
+    )
+    small = {"iterations": 40, "depth": 3, "early_stopping_round": 10}
+
+    def fitted(threads: int = 1, **options: Any) -> Any:
+        model = cls(6, outputs, **{**small, **options})
+        with limited_threads(threads):
+            model.fit(rows, held_out, seed=3)
+        return model
+
+    first = fitted()
+    scores = first.scores(held_out.x)
+    assert scores.shape == (500, outputs) and scores.dtype == torch.float32
+    rare = scores[:, -1]
+    assert average_precision_score(held_out.y == classes - 1, rare) > 0.3
+    for again in (fitted(), fitted(2), fitted(**first.kept())):
+        assert torch.equal(again.scores(held_out.x), scores)
+    other = cls(6, outputs)
+    with pytest.raises(RarelabError, match="before the fit"):
+        other.scores(held_out.x)
+    other.load_state(first.state())
+    assert torch.equal(other.scores(held_out.x), scores)
+    with pytest.raises(ValueError, match="read 6 features, not 5"):
+        cls(5, outputs).load_state(first.state())
+    with pytest.raises(ValueError, match="cannot read its model"):
+        other.load_state({"cbm": first.state()["cbm"][:500]})
+
+
+@pytest.mark.slow
+def test_a_run_of_catboost_is_recorded_reproduced_and_scored(home: Path) -> None:
+    from rarelab.runs.reproduce import reproduce
+
+    small = ["dataset.n_samples=2000", "dataset.pos_rate=0.05", "tracking=none"]
+    run = rarelab.train([*small, "model=catboost", "model.iterations=30"])
+    assert run.metrics["test/aucpr"] > 0.3
+    assert reproduce(run.directory.name, home) == 0
+    with pytest.raises(RequestError, match="num_outputs must be 1: it ranks two classes"):
+        rarelab.train(["dataset=longtail_toy", "model=catboost_yetirank", "tracking=none"])

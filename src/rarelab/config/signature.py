@@ -34,6 +34,7 @@ _LEFT_OUT = tuple(f"{name}." for name in _NOT_FOLLOWED)
 
 _LIBRARIES = ("torch", "numpy", "scipy", "pandas", "scikit-learn")
 _ONLY_FOR = {
+    "rarelab.boosting.catboost": ("catboost",),
     "rarelab.boosting.lightgbm": ("lightgbm",),
     "rarelab.boosting.xgboost": ("xgboost", "xgboost-cpu"),
 }
