@@ -24,7 +24,7 @@ from rarelab.metrics.budget import budgets
 from rarelab.records.load import Records, from_directory
 from rarelab.runs.run import Outcome
 from rarelab.sweep.job import Result
-from rarelab.sweep.table import Arm
+from rarelab.sweep.table import Arm, columns
 from rarelab.training.history import read_rows
 
 QUICK = ["debug=fast", "dataset=toy", "loss=bce", "dataset.n_samples=4000"]
@@ -136,7 +136,7 @@ def test_several_classes_are_averaged_at_the_same_number_of_alerts(homes: Path) 
     kept = kept[kept["split"] == "test"]
     size = math.ceil(0.05 * len(kept))
     each = [
-        by_hand(kept[f"score/{c}"].to_numpy(), kept["target"].to_numpy() == c, size)
+        by_hand(kept[f"score/c{c}"].to_numpy(), kept["target"].to_numpy() == c, size)
         for c in range(4)
     ]
     recorded = [run.metrics[f"test/{kind}_at_budget"] for kind in ("recall", "precision")]
@@ -281,8 +281,8 @@ def test_runs_are_compared_at_their_budget_and_at_any_other(
     assert frame.loc["loss=bce", "mean"] == mean
     other = rarelab.compare([*asked[1:], "budget=0.05"]).set_index("arm")
     same = rarelab.compare([*asked[1:3], "metric=test/recall_at_q/0.05"]).set_index("arm")
-    columns = ["mean", "difference", "p"]
-    assert other[columns].equals(same[columns]) and not other["mean"].equals(frame["mean"])
+    numbers = ["mean", "difference", "p"]
+    assert other[numbers].equals(same[numbers]) and not other["mean"].equals(frame["mean"])
     pair = f"runs=[{runs[0].run_id},{runs[2].run_id}]"
     two = rarelab.compare([pair, "metric=test/recall_at_budget", "budget=0.05"])
     equal = rarelab.compare([pair, "metric=test/recall_at_q/0.05"])
