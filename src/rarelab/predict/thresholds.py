@@ -27,10 +27,10 @@ class AlertRule:
     """How the threshold is chosen; exactly one of these.
 
     budget: share of rows that may alert, or ``{"alerts": 37, "per": "10000 rows"}`` (or ``"day"``,
-    if the run's validation rows are dated). precision: share of positives among the alerts, at least;
-    of the thresholds that keep it, the one with the highest recall. recall: share of the positives
-    that alert, at least; the highest threshold that reaches it. cost: whatever costs least by the
-    run's own costs, or by ``costs[true class][decision]``.
+    if the run's validation rows are dated). precision: share of positives among the alerts, at
+    least; of the thresholds that keep it, the one with the highest recall. recall: share of the
+    positives that alert, at least; the highest threshold that reaches it. cost: whatever costs
+    least by the run's own costs, or by ``costs[true class][decision]``.
 
     Raises:
         RequestError: none or several are given, or a share is out of range.
