@@ -54,3 +54,11 @@ def test_the_readme_states_the_queues_cost_as_measured() -> None:
         assert stated.groups() == tuple(
             row[key] for key in ("ms_per_step", "test_aucpr", "lowest", "highest")
         )
+
+
+def test_the_page_on_statistics_states_the_verdicts_over_splits_as_measured() -> None:
+    text = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    for row in rows(ROOT / "experiments" / "bench_compare" / "splits.csv"):
+        shares = [f"{row[key]} %" for key in ("claims", "equal_at_margin", "equal")]
+        cells = [row["splits"], row["features"], *shares]
+        assert f"| {' | '.join(cells)} | {row['correlation']} / {row['assumed']} |" in text

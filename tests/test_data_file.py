@@ -1,5 +1,6 @@
 """The user's own table: how it is read and split, and what is refused in one line."""
 
+import re
 import warnings
 from pathlib import Path
 
@@ -111,6 +112,74 @@ def test_time_splits_by_date(tmp_path: Path) -> None:
     assert [len(part) for part in days] == [240, 60, 100]
     assert days[0].max() < days[1].min() <= days[1].max() < days[2].min()
     assert any("time-ordered split leaves" in note for note in splits.notes)
+
+
+def parts_of(splits) -> list[list[int]]:
+    """Row numbers of train, validation and test."""
+    return [table.origin["row"].tolist() for _, table in splits.tables()]
+
+
+def test_shares_set_the_sizes_of_every_kind_of_split(csv: Path) -> None:
+    asked = {"test_share": 0.1, "val_share": 0.2}
+    for more, slack in (({}, 1), ({"time": "day", "drop": ["id"]}, 1), ({"group": "customer"}, 40)):
+        sizes = [len(part) for part in parts_of(dataset(csv, **asked, **more).splits(0))]
+        assert sum(sizes) == 400 and np.allclose(sizes, [280, 80, 40], atol=slack)
+    given = {"test_share": 0.25, "val_share": 0.15}
+    assert dataset(csv, **given).splits(0).digest == dataset(csv).splits(0).digest
+
+
+@pytest.mark.parametrize("group", [None, "customer"])
+def test_the_folds_of_a_repetition_test_every_row_once(csv: Path, group: str | None) -> None:
+    tested = []
+    for number in range(4, 8):  # the second repetition of four folds
+        found = dataset(csv, split="cv", folds=4, split_seed=number, group=group).splits(0)
+        train, val, test = parts_of(found)
+        assert sorted([*train, *val, *test]) == list(range(400))
+        assert len(val) == pytest.approx(60, abs=2 if group is None else 20)
+        if group:
+            seen = [set(claims()[group].iloc[part]) for part in (train, val, test)]
+            assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
+        tested += test
+    assert sorted(tested) == list(range(400))
+
+
+def test_origins_test_one_window_after_the_other(csv: Path) -> None:
+    by_day = {"time": "day", "drop": ["id", "weight"]}
+    days = claims()["day"].to_numpy()
+    found = [
+        [days[part] for part in parts_of(dataset(csv, **by_day, origins=4, split_seed=k).splits(0))]
+        for k in range(4)
+    ]
+    once = [days[part] for part in parts_of(dataset(csv, **by_day).splits(0))]
+    assert np.concatenate([test for *_, test in found]).tolist() == once[2].tolist()
+    for number, (train, val, test) in enumerate(found):
+        assert [len(train), len(val), len(test)] == [240 + 25 * number, 60, 25]
+        assert max(train) < min(val) and max(val) < min(test)
+    assert found[-1][2].max() == days.max()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            {"val_share": 0.0001, "test_share": 0.999},
+            "class 'no' has .* lower dataset.val_share, d",
+        ),
+        ({"split": "cv", "folds": 90}, "class 'yes' has .* lower dataset.val_share, dataset.folds"),
+        (
+            {"time": "day", "drop": ["id"], "origins": 60},
+            "split=time leaves no rows of class .* in test: lower dataset.origins, change",
+        ),
+        (
+            {"group": "customer", "test_share": 0.9, "val_share": 0.09},
+            "no rows of class 'no' in train: change dataset.test_share or dataset.val_share",
+        ),
+    ],
+)
+def test_shares_that_leave_a_class_without_rows_are_refused(
+    csv: Path, arguments: dict, said: str
+) -> None:
+    assert re.search(said, refusal(csv, **arguments))
 
 
 def test_duplicates_are_reported_and_can_be_dropped(tmp_path: Path) -> None:

@@ -20,8 +20,10 @@ of the mean difference over the studies themselves.
 """
 
 import argparse
+import csv
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,7 @@ from rarelab.data.tables.divide import by_fold, by_time, stratified
 from rarelab.records.load import Run
 
 METRIC = "test/aucpr"
+TABLE = Path(__file__).with_name("splits.csv")
 ROWS, POSITIVES, SHIFT, SPLITS = 2000, 100, 2.0, 10
 FEATURES = (2, 10, 40)
 LABELS = np.arange(ROWS) % (ROWS // POSITIVES) == 0
@@ -126,26 +129,36 @@ def claims(sizes: str, true: float) -> float:
 
 
 def over_real_splits(studies: int) -> None:
+    """Print a line per kind of split and learner, and write them to ``splits.csv``."""
     limit = stats.binom.ppf(0.995, studies, 0.05) / studies
     print(f"{studies} studies each; 5 % may come out as up to {limit:.1%}")
-    for name, split in KINDS.items():
-        for features in FEATURES:
-            found, sizes = differences(split, features, studies)
-            error = float(found.mean(1).std())
-            train, _, test = map(int, sizes.split("/"))
-            print(
-                f"{name}, {features} features: "
-                f"better or worse {said(found, sizes, 1e-9, BETTER, WORSE):.1%}, "
-                f"equal at the margin {said(found + 4 * error, sizes, 4 * error, EQUAL):.1%}, "
-                f"equal of no difference {said(found, sizes, 4 * error, EQUAL):.1%}; "
-                f"correlation {correlation(found):.2f}, assumed {test / (test + train):.2f}",
-                flush=True,
-            )
+    rows = [_row(name, features, studies) for name in KINDS for features in FEATURES]
+    with TABLE.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, rows[0], lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
     for sizes, shared in (("60/15/25", 0.60), ("80/10/10", 0.80)):
         print(
             f"{sizes}, were all of the noise that of training rows (correlation {shared:.2f}): "
             f"better or worse {claims(sizes, shared):.0%}"
         )
+
+
+def _row(name: str, features: int, studies: int) -> dict[str, str]:
+    found, sizes = differences(KINDS[name], features, studies)
+    margin = 4 * float(found.mean(1).std())
+    train, _, test = map(int, sizes.split("/"))
+    row = {
+        "splits": name,
+        "features": str(features),
+        "claims": f"{100 * said(found, sizes, 1e-9, BETTER, WORSE):.1f}",
+        "equal_at_margin": f"{100 * said(found + margin, sizes, margin, EQUAL):.1f}",
+        "equal": f"{100 * said(found, sizes, margin, EQUAL):.1f}",
+        "correlation": f"{round(correlation(found), 2) + 0.0:.2f}",
+        "assumed": f"{test / (test + train):.2f}",
+    }
+    print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+    return row
 
 
 def main() -> None:

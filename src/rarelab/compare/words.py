@@ -92,7 +92,8 @@ def test_names(finding: Finding) -> str:
     """The tests used, for the line under a table."""
     names = dict.fromkeys(c.test.name for c in finding.contrasts if c.test)
     adjusted = f", Holm over {finding.comparisons} arms" if finding.comparisons > 1 else ""
-    return f"{' and '.join(names)} test, paired by seed{adjusted}"
+    by = "seed" if finding.ratio is None else "split and seed"
+    return f"{' and '.join(names)} test, paired by {by}{adjusted}"
 
 
 test_names.__test__ = False  # type: ignore[attr-defined]  # keeps pytest from collecting it

@@ -1,4 +1,4 @@
-"""The sweep's result: mean and spread over the seeds of each arm, and overlaid curves."""
+"""The sweep's result: mean and spread over the seeds and splits of each arm, overlaid curves."""
 
 import csv
 import json
@@ -13,16 +13,18 @@ from rarelab.metrics.table import Place, shown
 from rarelab.records.names import labels
 from rarelab.sweep.job import Job, Result, arm_parameters, is_trial
 
-_SEED = "seed"
+_SPLIT = "dataset.split_seed"
+_REPEATED = (_SPLIT, "seed")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Jobs that differ only in the seed: the results of the successful ones."""
+    """Jobs that differ only in seed and split: the results of the successful ones."""
 
     label: str
     results: list[Result]
     missing: int
+    splits: int = 1
 
     def values(self, metric: str) -> list[float]:
         found = (result.metrics.get(metric, math.nan) for result in self.results)
@@ -33,7 +35,7 @@ class Arm:
         return statistics.fmean(values) if values else math.nan
 
     def deviation(self, metric: str) -> float:
-        """The standard deviation over seeds (n - 1); NaN for fewer than two."""
+        """The standard deviation over the runs (n - 1); NaN for fewer than two."""
         values = self.values(metric)
         return statistics.stdev(values) if len(values) > 1 else math.nan
 
@@ -42,14 +44,15 @@ def arms(jobs: Sequence[Job], results: Mapping[int, Result]) -> list[Arm]:
     """The arms of a sweep in plan order, without a contest's trials; ``results`` by job number."""
     groups: dict[str, list[Job]] = {}
     for job in [job for job in jobs if not is_trial(job)]:
-        key = json.dumps(_without_seed(arm_parameters(job)), sort_keys=True)
+        key = json.dumps(_without_repetition(arm_parameters(job)), sort_keys=True)
         groups.setdefault(key, []).append(job)
-    names = labels([_without_seed(arm_parameters(group[0])) for group in groups.values()])
+    names = labels([_without_repetition(arm_parameters(group[0])) for group in groups.values()])
     made = []
     for name, group in zip(names, groups.values(), strict=True):
         found = [results[job.number] for job in group if job.number in results]
         well = [result for result in found if result.metrics and not result.failed]
-        made.append(Arm(name, well, len(group) - len(well)))
+        splits = {parameters(job).get(_SPLIT) for job in group}
+        made.append(Arm(name, well, len(group) - len(well), len(splits)))
     return made
 
 
@@ -58,8 +61,8 @@ def columns(found: Sequence[Arm]) -> list[str]:
     return shown(Place.SWEEP, {key for arm in found for r in arm.results for key in r.metrics})
 
 
-def _without_seed(params: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in params.items() if key != _SEED}
+def _without_repetition(params: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in params.items() if key not in _REPEATED}
 
 
 def table_text(found: Sequence[Arm]) -> str:
@@ -69,7 +72,8 @@ def table_text(found: Sequence[Arm]) -> str:
     head = "".join(f"  {metric:>{_width(metric)}}" for metric in metrics)
     rows = [_line(arm, width, metrics) for arm in found]
     lines = [f"{'arm':<{width}}    n  missing{head}", *rows]
-    return "\n".join([*lines, "mean ± standard deviation over seeds"])
+    over = "seeds and splits" if any(arm.splits > 1 for arm in found) else "seeds"
+    return "\n".join([*lines, f"mean ± standard deviation over {over}"])
 
 
 def _width(metric: str) -> int:
@@ -115,7 +119,7 @@ def write_table(path: Path, found: Sequence[Arm]) -> None:
 
 
 def write_figure(directory: Path, found: Sequence[Arm]) -> list[Path]:
-    """``figures/recall_at_quantile.*``: each arm's mean curve and the range over its seeds.
+    """``figures/recall_at_quantile.*``: each arm's mean curve and the range over its runs.
 
     Runs without curves on this disk are left out; with no curves at all there is no figure.
     """
