@@ -123,7 +123,9 @@ def can_be_resampled(metric: str) -> bool:
     return metric == "test/aucpr" or _TOP.fullmatch(metric) is not None
 
 
-def resample(runs: Sequence[TestRows], metric: str, *, seed: int = 0) -> NDArray[np.float64]:
+def resample(
+    runs: Sequence[TestRows], metric: str, *, seed: int = 0, most: int = MOST
+) -> NDArray[np.float64]:
     """The metric of each run under the same resamples of the test rows, [runs, resamples].
 
     NaN where a resample has no positive. Column 0 is the metric on the original rows. Whole groups
@@ -137,7 +139,7 @@ def resample(runs: Sequence[TestRows], metric: str, *, seed: int = 0) -> NDArray
     groups = groups_of(runs)
     weighers = [weigher(replace(run, groups=groups), metric) for run in runs]
     work = len(runs) * len(targets) * runs[0].scores.shape[1]
-    n = int(np.clip(_WORK / max(work, 1), FEWEST, MOST))
+    n = int(np.clip(_WORK / max(work, 1), FEWEST, most))
     parts = [
         np.stack([weigh(weights) for weigh in weighers])
         for weights in _weights(len(targets), n, np.random.default_rng(seed), groups)
@@ -269,8 +271,8 @@ def _top(
         column = np.arange(weights.shape[1])
         before = np.where(last > 0, reached[last - 1, column], 0.0)
         caught = np.where(last > 0, hits[last - 1, column], 0.0)
-        share = (size - before) / np.maximum(reached[last, column] - before, 1e-300)
-        caught = caught + share * (hits[last, column] - caught)
+        part = (size - before) / np.maximum(reached[last, column] - before, 1e-300)
+        caught = caught + part * (hits[last, column] - caught)
         if not of_positives:
             return caught / size
         total = weights[positives].sum(axis=0, dtype=np.float64)
