@@ -1,14 +1,20 @@
 """The bootstrap over test rows: agrees with scikit-learn on the same weights, and covers."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from scipy import stats
 from sklearn.metrics import average_precision_score
 
 from rarelab.compare import rows as rows_module
-from rarelab.compare.rows import TestRows, resample, row_noise, weigher
+from rarelab.compare.rows import TestRows, read_test_rows, resample, row_noise, weigher
+from rarelab.metrics.recorded import reported
+from rarelab.runs.evaluation import write_predictions
 
 
 def run(seed: int, *, rows: int = 300, shift: float = 1.0, step: float = 0.0) -> TestRows:
@@ -81,6 +87,59 @@ def test_runs_on_different_rows_are_not_paired() -> None:
     other = TestRows(run(0).scores, 1 - run(0).targets)
     with pytest.raises(ValueError, match="different rows"):
         resample([run(0), other], "test/aucpr")
+
+
+def in_groups(seed: int, size: int = 5) -> TestRows:
+    this = run(seed)
+    return replace(this, groups=np.arange(len(this.targets)) // size)
+
+
+def test_whole_groups_are_drawn_and_share_their_weight() -> None:
+    groups = in_groups(0).groups
+    assert groups is not None
+    _, *chunks = rows_module._weights(300, 50, np.random.default_rng(0), groups)
+    drawn = np.concatenate(chunks, axis=1)
+    assert drawn.shape == (300, 50) and (drawn.reshape(60, 5, 50) == drawn[::5, None]).all()
+    assert (drawn.sum(axis=0) == 300).all() and drawn[::5].max() > 1  # 60 of 60 equal groups
+    alone = replace(run(0), groups=np.arange(300))
+    metric = "test/aucpr"
+    np.testing.assert_array_equal(resample([alone], metric), resample([run(0)], metric))
+
+
+@pytest.mark.parametrize(
+    "metric", ["test/aucpr", "test/recall_at_q/0.05", "test/precision_at_q/0.1"]
+)
+def test_a_resample_of_uneven_groups_is_scored_as_its_rows_repeated(metric: str) -> None:
+    groups = np.repeat(np.arange(30), np.arange(30) % 7 + 1)
+    rng = np.random.default_rng(0)
+    targets = (rng.random(len(groups)) < 0.2).astype(np.int64)
+    this = TestRows(np.round(rng.normal(size=(len(groups), 1)), 1), targets, groups=groups)
+    _, drawn = rows_module._weights(len(groups), 40, np.random.default_rng(1), groups)
+    found = weigher(this, metric)(drawn)
+    assert np.ptp(drawn.sum(axis=0)) > 0
+    for b, weight in enumerate(drawn.T.astype(int)):
+        scores = torch.tensor(np.repeat(this.scores, weight, axis=0))
+        again = torch.tensor(np.repeat(targets, weight))
+        assert found[b] == pytest.approx(reported(metric, scores, again, classes=()))
+
+
+def test_groups_are_read_by_value_and_a_row_without_one_is_alone(tmp_path: Path) -> None:
+    logits, targets = torch.randn(6, 1), torch.tensor([0, 1, 0, 1, 0, 1])
+    cards = pd.Series(["b", None, "a", "b", None, "a"])
+    origin = {"row": np.arange(6), "given/group": cards, "given/amount": np.arange(6) / 2}
+    path = tmp_path / "predictions.parquet"
+    write_predictions(path, {"test": (logits, targets)}, ("0", "1"), {"test": origin})
+    read = read_test_rows(path)
+    assert read.groups is not None and read.groups.tolist() == [0, 2, 1, 0, 3, 1]
+    assert read.amounts is not None and read.amounts.tolist() == [0, 0.5, 1, 1.5, 2, 2.5]
+
+
+def test_runs_share_the_groups_that_any_of_them_has() -> None:
+    metric = "test/aucpr"
+    both = resample([in_groups(0), in_groups(1)], metric)
+    np.testing.assert_array_equal(resample([run(0), in_groups(1)], metric), both)
+    with pytest.raises(ValueError, match="group the test rows differently"):
+        resample([in_groups(0), in_groups(1, size=3)], metric)
 
 
 def test_more_work_means_fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def test_the_readmes_model_from_elsewhere_is_recorded_as_written(
     Path("legacy.csv").write_text(f"id,Class,risk\n{rows}", encoding="utf-8")
     (command,) = console("rarelab record")
     assert main(shlex.split(command)[1:]) == 0
-    assert "arm=legacy seed=0: 200 test rows, 23 positive" in capsys.readouterr().out
+    assert "arm=legacy: 200 test rows, 23 positive" in capsys.readouterr().out
     assert len([*(home / "runs" / "creditcard").iterdir()]) >= 1
 
 

@@ -36,9 +36,12 @@ def test_a_documented_command_plans_and_passes_the_checks(
     command: str, composer: Composer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    rows = (f"{i},c{i % 9},{i / 7:.2f},2026-01-{1 + i % 28:02},{i % 5 == 0:d}" for i in range(60))
+    rows = (
+        f"{i},c{i % 9},{i / 7:.2f},{i % 6},2026-01-{1 + i % 28:02},{i % 5 == 0:d}"
+        for i in range(60)
+    )
     lines = [f"{row},{'fraud' if row.endswith('1') else 'fine'}\n" for row in rows]
-    text = "".join(["id,customer,payment,date,is_fraud,verdict\n", *lines])
+    text = "".join(["id,customer,payment,legacy_score,date,is_fraud,verdict\n", *lines])
     for name in ("my.csv", "cards.csv"):
         Path(name).write_text(text, encoding="utf-8")
     arguments = [quoted_arms(part) for part in shlex.split(command)[2:]]

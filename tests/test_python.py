@@ -155,12 +155,18 @@ def test_the_page_for_python_runs_as_written(
     monkeypatch.chdir(tmp_path)
     Path("new.csv").write_bytes(runs["file"].read_bytes())
     names = {"frame": pd.read_csv("new.csv", dtype={"zip": str})}
-    for code in blocks()[:2]:
+    truth = np.arange(200) % 8 == 0
+    risk = np.random.default_rng(0).random(200) + truth
+    rows = {"id": range(200), "Class": truth.astype(int), "risk": risk}
+    names["predictions"] = pd.DataFrame(rows)
+    for code in blocks()[:3]:
         code = code.replace("3f2a91", runs["mlp"].name).replace("=creditcard", "=study")
         exec(compile(code, "python.md", "exec"), names)
     assert names["scored"]["score"].equals(names["alerts"]["score"])
     assert names["alerts"]["alert"].any()
     assert set(names["table"]["metric"]) == {"test/recall_at_q/0.005"}
+    assert names["run"].status == "done" and names["run"].directory.parent.name == "creditcard"
+    assert names["run"].metrics["test/aucpr"] > 0.9
 
 
 def test_the_function_and_the_package_share_a_name() -> None:

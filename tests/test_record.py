@@ -8,10 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss
 
+import rarelab
 from rarelab import cli
+from rarelab.errors import RequestError
 from rarelab.records.load import Records
 from rarelab.records.names import labels
-from recorded import BCE, SMOOTH_AP, leave_files, record, scored
+from recorded import BCE, CREDITCARD, SMOOTH_AP, leave_files, record, scored
 
 SEEDS = range(8)
 ROWS, POSITIVES = 1000, 60
@@ -48,19 +50,58 @@ def runs(home: Path, experiment: str = "study") -> int:
     return len(Records(home).runs(experiment))
 
 
-@pytest.mark.slow
-def test_a_better_legacy_score_is_called_better_than_every_arm(
-    home: Path, capsys, monkeypatch
-) -> None:
-    monkeypatch.setattr("rarelab.runs.evaluation.run_figures", lambda *_: [])
-    frame = legacy(trained(home))
-    for seed in SEEDS:
-        assert tell(home, frame, f"seed={seed}") == 0, capsys.readouterr().err
-    capsys.readouterr()
+def test_a_better_legacy_score_is_called_better_than_every_arm(home: Path, capsys) -> None:
+    """Recorded once, without a seed, it is paired with every seed; and then with one."""
+    frame = legacy(trained(home)).assign(customer=np.arange(ROWS) // 4, value=np.arange(ROWS))
+    own = {"experiment": "study", "arm": "legacy", "target": "fraud", "score": "risk"}
+    run = rarelab.record(frame, **own, group="customer", amount="value", home=home)
+    assert (
+        run.status == "done" and run.metrics["test/aucpr"] > 0.9 and capsys.readouterr().out == ""
+    )
+    rows = pq.read_table(run.directory / "predictions.parquet")
+    assert rows["given/group"].to_pylist() == frame["customer"].tolist()
+    assert rows["given/amount"].to_pylist() == frame["value"].tolist()
+    asked = ["experiment=study", f"paths.home={home}"]
     for baseline in ("bce", "smooth_ap"):
-        asked = ["experiment=study", f"baseline={baseline}", f"paths.home={home}"]
-        assert cli.main(["compare", *asked]) == 0
-        assert "  arm=legacy: better: +0." in capsys.readouterr().out
+        table = rarelab.compare([*asked, f"baseline={baseline}"]).set_index("arm")
+        told = table.loc["arm=legacy"]
+        assert told["verdict"] == "better" and told["runs"] == len(SEEDS), baseline
+    assert cli.main(["compare", *asked, "baseline=legacy"]) == 0
+    said = capsys.readouterr().out
+    assert "note: arm=legacy: a model without a seed, paired with every seed of its split" in said
+    assert "note: test rows resampled by group, 250 groups" in said
+    again = {**own, "arm": "once", "seed": 3}
+    rarelab.record(frame, **again, home=home)
+    alone = rarelab.compare([*asked, "baseline=bce"]).set_index("arm").loc["arm=once"]
+    assert alone["runs"] == 1 and alone["verdict"] == "not settled"
+    with pytest.raises(RequestError, match="arm=legacy is already recorded in study"):
+        rarelab.record(frame, **own, home=home)
+    with pytest.raises(RequestError, match=r"^the frame: 999 rows, the experiment's test rows are"):
+        rarelab.record(frame[1:], **{**own, "arm": "short"}, home=home)
+
+
+def test_a_split_is_found_by_its_labels_or_named(home: Path, capsys) -> None:
+    for split, (positives, shift) in enumerate([(60, 1.0), (60, 1.2), (50, 1.0)]):
+        directory = home / "runs" / "study" / f"bce-{split}"
+        metrics = leave_files(directory, *scored(ROWS, positives, shift, draw=split))
+        data = {**CREDITCARD, "dataset.split_seed": str(split)}
+        own = {"digest": f"split {split}", "directory": directory}
+        record(home, BCE, 0, metrics, data=data, **own)
+
+    def split_of(arm: str) -> int | None:
+        (run,) = [run for run in Records(home).runs("study") if run.params.get("arm") == arm]
+        return run.split_seed
+
+    first, third = (legacy((np.arange(ROWS) < positives).astype(int)) for positives in (60, 50))
+    assert tell(home, third, "arm=third") == 0 and split_of("third") == 2
+    assert tell(home, first) == 2
+    assert "fit the test rows of several splits (0, 1): say which" in capsys.readouterr().err
+    assert tell(home, first, "arm=first", "split=1") == 0 and split_of("first") == 1
+    assert tell(home, first, "split=7") == 2
+    assert "has this split; choose from: 0, 1, 2" in capsys.readouterr().err
+    for split in (0, 1):
+        assert tell(home, first, f"split={split}", experiment="new") == 0
+    assert {run.split_seed for run in Records(home).runs("new")} == {0, 1}
 
 
 def test_a_lone_trained_arm_keeps_its_name_beside_a_legacy_score() -> None:
@@ -83,7 +124,7 @@ def test_the_run_has_the_metrics_and_files_of_a_trained_one(home: Path, capsys) 
     frame = frame.assign(key=[f"k{i}" for i in range(400)], card=np.arange(400) // 3)
     assert tell(home, frame, *settings, experiment="new") == 0
     (run,) = Records(home).runs("new")
-    assert run.status == "done" and run.arm == {"arm": "legacy"} and run.seed == 0
+    assert run.status == "done" and run.arm == {"arm": "legacy"} and run.seed is None
     truth, risk = fraud[100:], frame["risk"].to_numpy()[100:]
     assert run.metrics["test/aucpr"] == pytest.approx(average_precision_score(truth, risk))
     assert run.metrics["test/brier"] == pytest.approx(brier_score_loss(truth, risk))
@@ -94,7 +135,7 @@ def test_the_run_has_the_metrics_and_files_of_a_trained_one(home: Path, capsys) 
     assert (folder / "figures" / "precision_recall.png").is_file()
     assert (folder / "curves.json").is_file()
     table = pq.read_table(folder / "predictions.parquet")
-    assert table.column_names == ["split", "row", "key", "card", "target", "score"]
+    assert table.column_names == ["split", "row", "key", "given/group", "target", "score"]
     assert table["row"].to_pylist() == list(range(400))
     for command in ("reproduce", "refit"):
         assert cli.main([command, folder.name, f"--home={home}"]) == 2
@@ -148,6 +189,11 @@ def test_wrong_predictions_are_refused_in_one_line_and_nothing_is_recorded(
         frame.assign(fraud=np.where(frame["fraud"], "yes", "no"))
     )
     assert "did you mean 'seed'?" in refused(frame, "sed=1")
+    assert "seed=a: expected a whole number" in refused(frame, "seed=a")
+    priced = frame.assign(value=np.where(frame.index < 4, -1.0, 2.0))
+    assert "amount=value is not a finite number of at least 0 in 4 of 1,000" in refused(
+        priced, "amount=value"
+    )
     assert runs(home) == before
     assert tell(home, frame, "seed=1") == 0
     assert "arm=legacy seed=1 is already recorded" in refused(frame, "seed=1")

@@ -135,7 +135,12 @@ def can_be_resampled(metric: str) -> bool:
 
 
 def resample(
-    runs: Sequence[TestRows], metric: str, *, seed: int = 0, budget: Budget | None = None
+    runs: Sequence[TestRows],
+    metric: str,
+    *,
+    seed: int = 0,
+    budget: Budget | None = None,
+    most: int = MOST,
 ) -> NDArray[np.float64]:
     """The metric of each run under the same resamples of the test rows, [runs, resamples].
     ``budget`` is that of a metric at the budget.
@@ -148,7 +153,7 @@ def resample(
     """
     groups = groups_of(runs)
     weighers = [weigher(replace(run, groups=groups), metric, budget) for run in runs]
-    return resample_by(runs, weighers, seed=seed)
+    return resample_by(runs, weighers, most=most, seed=seed)
 
 
 def resample_by(

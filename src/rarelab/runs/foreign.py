@@ -95,7 +95,8 @@ def _summary(asked: Request, test: Rows, run: Outcome) -> str:
     return (
         f"{name_of(asked)}: {len(test):,} test rows, {int(test.labels.sum()):,} positive;"
         f" test AUCPR {aucpr:.4f} ({low:.4f} to {high:.4f})\n"
-        f"recorded in {run.directory}\ncompare it with: rarelab compare experiment={asked.experiment}"
+        f"recorded in {run.directory}\n"
+        f"compare it with: rarelab compare experiment={asked.experiment}"
     )
 
 
