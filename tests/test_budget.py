@@ -66,7 +66,7 @@ def test_a_list_has_the_budget_first_and_each_share_once() -> None:
         (1, "budget=1: expected a share"),
         (1.5, "budget=1.5: expected a share"),
         (-0.1, "budget=-0.1: expected a share"),
-        (math.nan, "budget=NaN: expected a share"),
+        (math.nan, "budget=nan: expected a share"),
         (True, "budget=true: expected a share"),
         ("2 %", "budget=2 %: expected a share"),
         ([], r"budget=\[\]: expected a share"),

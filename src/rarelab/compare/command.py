@@ -11,7 +11,7 @@ import pandas as pd
 from rarelab.compare import tables, words
 from rarelab.compare.contrast import by_difference
 from rarelab.compare.costs import Costs
-from rarelab.compare.study import Options, Study, as_number, study
+from rarelab.compare.study import Options, Study, as_number, budget_of, study
 from rarelab.compare.two_runs import Pair, compare_pair
 from rarelab.errors import RequestError
 from rarelab.metrics.costs import BY_AMOUNT
@@ -65,7 +65,8 @@ def _found(cfg: Mapping[str, Any]) -> tuple[Records, Study | Pair]:
     records = Records(options.home, options.uri)
     if options.runs:
         first, second = (records.run(run_id) for run_id in options.runs)
-        return records, compare_pair(records, first, second, options.metric, options.level)
+        budget = budget_of((first, second), options)
+        return records, compare_pair(records, first, second, options.metric, options.level, budget)
     return records, study(records, options)
 
 
@@ -95,7 +96,7 @@ def options_of(cfg: Mapping[str, Any]) -> Options:
         sweep=_text(cfg["sweep_id"]),
         level=_required("level", cfg["level"]),
         margin=as_number("margin", cfg["margin"]),
-        budget=_required("budget", cfg["budget"]),
+        budget=cfg["budget"],
         costs=Costs(**numbers, missed_positive=missed, currency=str(costs["currency"] or "")),
         dashboard=str(cfg["dashboard"]),
         uri=_text(cfg["tracking"]["uri"]),

@@ -15,6 +15,7 @@ from rarelab.compare.pairs import FIXED, SPLITS, Pair, over_splits, pair, rows_r
 from rarelab.compare.rows import RowNoise
 from rarelab.compare.rows import equivalence_p as rows_equivalence_p
 from rarelab.compare.statistics import PairedTest
+from rarelab.metrics.budget import Budget
 from rarelab.metrics.table import find, higher_is_better, is_share, usual_margin
 
 BETTER, WORSE = "better", "worse"
@@ -26,12 +27,14 @@ class Question:
     """The question put to every data set.
 
     ``margin``: differences smaller than this do not matter to whoever asks, in the metric's units.
+    ``budget``: that of a metric at the budget.
     """
 
     metric: str
     baseline: str
     level: float = 0.95
     margin: float | None = None
+    budget: Budget | None = None
 
     @property
     def alpha(self) -> float:

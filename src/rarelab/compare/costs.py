@@ -9,11 +9,16 @@ import numpy as np
 from rarelab.compare.arms import DataSet
 from rarelab.compare.contrast import Contrast, Finding
 from rarelab.errors import RequestError, nearest
+from rarelab.metrics.budget import Budget
 from rarelab.metrics.costs import BY_AMOUNT
+from rarelab.records.load import Run
 
 _RECALL = "test/recall_at_q/"
+_AT_BUDGET = "test/recall_at_budget"
 _VALUE = "test/value_recall_at_q/"
+_VALUE_AT_BUDGET = "test/value_recall_at_budget"
 _WORTH = "test/amount_per_row"
+ALERTS = "test/alerts_at_budget"
 
 
 @dataclass(frozen=True)
@@ -75,17 +80,27 @@ class Monthly:
     valued: Contrast | None = None
 
 
-def recall_key(budget: float) -> str:
+def recall_key(budget: Budget) -> str:
     """The key of recall at ``budget``, as runs record it."""
-    return f"{_RECALL}{float(budget)}"
+    return _AT_BUDGET if budget.level is None else f"{_RECALL}{budget.level}"
 
 
-def value_key(budget: float) -> str:
+def value_key(budget: Budget) -> str:
     """The key of value-weighted recall at ``budget``, as runs record it."""
-    return f"{_VALUE}{float(budget)}"
+    return _VALUE_AT_BUDGET if budget.level is None else f"{_VALUE}{budget.level}"
 
 
-def recall_metric(data_sets: Sequence[DataSet], budget: float) -> str:
+def share_of(budget: Budget, runs: Sequence[Run]) -> float | None:
+    """The share of the test rows that a budget allows; None if it depends on how many rows a day
+    has, and no run says that."""
+    if budget.share is not None:
+        return budget.share
+    counted = [run for run in runs if ALERTS in run.metrics and "rarelab.rows" in run.tags]
+    shares = [r.metrics[ALERTS] / int(r.tags["rarelab.rows"].split("/")[-1]) for r in counted]
+    return float(np.mean(shares)) if shares else None
+
+
+def recall_metric(data_sets: Sequence[DataSet], budget: Budget) -> str:
     """The name of the recorded recall metric at ``budget``.
 
     Raises:
@@ -96,11 +111,16 @@ def recall_metric(data_sets: Sequence[DataSet], budget: float) -> str:
         raise RequestError(
             "costs: false alerts and misses need a binary task, this one has several classes"
         )
+    if budget.level is None:
+        if not any(_AT_BUDGET in run.metrics for run in runs):
+            raise RequestError(f"budget: no run has recall at {budget}, or kept its predictions")
+        return _AT_BUDGET
     known = {key.removeprefix(_RECALL) for r in runs for key in r.metrics if _RECALL in key}
     by_value = {float(text): text for text in known}
-    if budget not in by_value:
-        raise RequestError(f"budget={budget:g}: not recorded; {nearest(f'{budget:g}', known)}")
-    return _RECALL + by_value[budget]
+    level = budget.level
+    if level not in by_value:
+        raise RequestError(f"budget={level:g}: not recorded; {nearest(f'{level:g}', known)}")
+    return _RECALL + by_value[level]
 
 
 def monthly(

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from rarelab.compare import effects
 from rarelab.compare.arms import Arm, DataSet
 from rarelab.compare.contrast import Finding, by_difference
+from rarelab.compare.costs import share_of
 from rarelab.compare.study import Study
 from rarelab.errors import RequestError, nearest
 from rarelab.figures import arms as figures
@@ -44,7 +45,8 @@ def draw(study: Study, records: Records, folder: Path) -> list[Picture]:
         add(f"differences{suffix}", f"{finding.data}: differences", effects.differences(finding))
         curves = _read_all(arms, lambda run: records.curves(run))
         if curves:
-            budget = study.options.budget
+            every = [run for arm in data.arms for run in arm.runs.values()]
+            budget = share_of(study.budget, every)
             title = f"{finding.data}: recall at an alert budget, test rows"
             add(
                 f"recall_at_quantile{suffix}",

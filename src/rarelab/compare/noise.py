@@ -125,7 +125,8 @@ def _resampled(
     if not read:
         return {}
     try:
-        values = dict(zip(read, resample(list(read.values()), question.metric), strict=True))
+        drawn = resample(list(read.values()), question.metric, budget=question.budget)
+        values = dict(zip(read, drawn, strict=True))
     except ValueError as error:
         notes.append(f"{error}: test-row noise is not part of the verdict")
         return {}

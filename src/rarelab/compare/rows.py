@@ -4,6 +4,7 @@ Every resample gives each test row an integer weight (multinomial, Efron 1979). 
 under the same weights, so what two runs share cancels in their difference.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,9 @@ from scipy import stats
 
 from rarelab.data.splits import AMOUNT
 from rarelab.metrics.bootstrap import Cells, Weigh, gain_in_top, weighted_precision
+from rarelab.metrics.budget import DAYS, Budget
 from rarelab.metrics.recorded import reported
+from rarelab.metrics.table import is_at_budget
 
 MOST, FEWEST = 2000, 100
 """Bounds on the number of resamples. 100 estimate a standard error to within 7 %."""
@@ -31,18 +34,21 @@ _CHUNK = 2_000_000
 _TOP = re.compile(
     r"test/(recall|precision|value_recall)_at_q/(0\.0*[1-9]\d*|[1-9](?:\.\d+)?e-\d{2,})"
 )
+_AT_BUDGET = re.compile(r"test/(recall|precision|value_recall)_at_budget")
 
 
 @dataclass(frozen=True)
 class TestRows:
     """Raw scores [N, C] and class indices [N] of the test rows of one run, the C names of the
-    classes, if there are several, and what each row is worth, if the run knew."""
+    classes, if there are several, how many days the rows span, if they are dated, and what each row
+    is worth, if the run knew."""
 
     __test__ = False  # keeps pytest from collecting it
 
     scores: NDArray[np.float64]
     targets: NDArray[np.int64]
     classes: Sequence[str] = ()
+    days: int | None = None
     amounts: NDArray[np.float64] | None = None
 
     @property
@@ -85,25 +91,35 @@ def read_test_rows(path: Path) -> TestRows:
     names = [name for name in table.column_names if name == "score" or name.startswith("score/")]
     scores = np.stack([table[name].to_numpy() for name in names], axis=1)
     classes = [name.removeprefix("score/") for name in names if name != "score"]
+    days = json.loads((table.schema.metadata or {}).get(DAYS.encode(), b"{}")).get("test")
     amounts = table[AMOUNT].to_numpy() if AMOUNT in table.column_names else None
-    return TestRows(scores.astype(np.float64), table["target"].to_numpy(), classes, amounts)
+    return TestRows(scores.astype(np.float64), table["target"].to_numpy(), classes, days, amounts)
 
 
-def metric_of(rows: TestRows, metric: str) -> float | None:
+def metric_of(rows: TestRows, metric: str, budget: Budget | None = None) -> float | None:
     """A ranking metric of the test rows as their run would have recorded it, bit for bit (the
     scores were widened, which keeps their order); None if it is of a class or of amounts that they
-    do not have."""
+    do not have, or at a budget that is not given.
+
+    Raises:
+        RequestError: the budget is per day, and the rows have no dates.
+    """
     scores, targets = torch.tensor(rows.scores), torch.tensor(rows.targets)
-    return reported(metric, scores, targets, classes=rows.classes, amounts=rows.amounts)
+    alerts = budget.alerts(len(targets), rows.days) if budget and is_at_budget(metric) else None
+    known = {"alerts": alerts, "amounts": rows.amounts}
+    return reported(metric, scores, targets, classes=rows.classes, **known)
 
 
 def can_be_resampled(metric: str) -> bool:
     """Whether a metric can be computed on weighted test rows."""
-    return metric == "test/aucpr" or _TOP.fullmatch(metric) is not None
+    return metric == "test/aucpr" or any(form.fullmatch(metric) for form in (_TOP, _AT_BUDGET))
 
 
-def resample(runs: Sequence[TestRows], metric: str, *, seed: int = 0) -> NDArray[np.float64]:
+def resample(
+    runs: Sequence[TestRows], metric: str, *, seed: int = 0, budget: Budget | None = None
+) -> NDArray[np.float64]:
     """The metric of each run under the same resamples of the test rows, [runs, resamples].
+    ``budget`` is that of a metric at the budget.
 
     NaN where a resample has no positive. Column 0 is the metric on the original rows.
 
@@ -112,7 +128,7 @@ def resample(runs: Sequence[TestRows], metric: str, *, seed: int = 0) -> NDArray
     targets = runs[0].targets
     if any(not np.array_equal(run.targets, targets) for run in runs):
         raise ValueError("the runs were tested on different rows")
-    weighers = [weigher(run, metric) for run in runs]
+    weighers = [weigher(run, metric, budget) for run in runs]
     work = len(runs) * len(targets) * runs[0].scores.shape[1]
     n = int(np.clip(_WORK / max(work, 1), FEWEST, MOST))
     parts = [
@@ -171,14 +187,22 @@ def _freedom(variance: float, seeds: float, pairs: int) -> float:
     return variance**2 / (seeds**2 / (pairs - 1))
 
 
-def weigher(run: TestRows, metric: str) -> Weigh:
-    """A run's metric as a function of row weights; macro-averaged over classes, as recorded."""
-    found = _TOP.fullmatch(metric)
-    if found is None:
+def weigher(run: TestRows, metric: str, budget: Budget | None = None) -> Weigh:
+    """A run's metric as a function of row weights; macro-averaged over classes, as recorded.
+
+    Raises ValueError for a metric at the budget without one.
+    """
+    top, at_budget = _TOP.fullmatch(metric), _AT_BUDGET.fullmatch(metric)
+    if not (found := top or at_budget):
         parts = [_average_precision(*column) for column in run.columns()]
     else:
-        kind, quantile = found.groups()
-        size = math.ceil(Fraction(quantile) * len(run.targets))
+        kind = found[1]
+        if top:
+            size = math.ceil(Fraction(top[2]) * len(run.targets))
+        elif budget is None:
+            raise ValueError(f"{metric} needs a budget")
+        else:
+            size = budget.alerts(len(run.targets), run.days)
         parts = [
             gain_in_top(scores, _gain(run, positives, kind), size, of_size=kind == "precision")
             for scores, positives in run.columns()

@@ -3,24 +3,40 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any
 
 from rarelab.compare import contrast
 from rarelab.compare.across import Across, across
 from rarelab.compare.arms import DataSet, find_baseline, group
 from rarelab.compare.contrast import Finding, Question
-from rarelab.compare.costs import Costs, Monthly, monthly, recall_key, recall_metric, value_key
+from rarelab.compare.costs import (
+    ALERTS,
+    Costs,
+    Monthly,
+    monthly,
+    recall_key,
+    recall_metric,
+    share_of,
+    value_key,
+)
 from rarelab.compare.noise import ReadRows, resampled
 from rarelab.compare.planned import planned, with_plan
 from rarelab.compare.rows import TestRows, metric_of, read_test_rows
 from rarelab.errors import RequestError, nearest
-from rarelab.metrics.table import higher_is_better, is_ranking
+from rarelab.metrics.budget import Budget, budgets, recorded_budget
+from rarelab.metrics.table import higher_is_better, is_at_budget, is_ranking
 from rarelab.records.load import Records, Run
+
+USUAL_BUDGET = Budget(Fraction("0.005"))
 
 
 @dataclass(frozen=True)
 class Options:
-    """The values of ``conf/compare.yaml``; :meth:`check` raises RequestError for an invalid one."""
+    """The values of ``conf/compare.yaml``; :meth:`check` raises RequestError for an invalid one.
+
+    ``budget`` is a value of the configuration (:func:`rarelab.metrics.budget.budgets`).
+    """
 
     experiment: str | None = None
     baseline: str | None = None
@@ -30,7 +46,7 @@ class Options:
     sweep: str | None = None
     level: float = 0.95
     margin: float | None = None
-    budget: float = 0.005
+    budget: Any = None
     costs: Costs = field(default_factory=Costs)
     dashboard: str = "http://127.0.0.1:5000"
     uri: str | None = None
@@ -41,8 +57,7 @@ class Options:
             raise RequestError(f"level={self.level:g}: expected a number from 0.5 to below 1")
         if self.margin == 0:
             raise RequestError("margin=0: expected a number above 0, or null for the usual one")
-        if not 0 < self.budget < 1:
-            raise RequestError(f"budget={self.budget:g}: expected a share of rows between 0 and 1")
+        budgets(self.budget)
         if self.runs and len(self.runs) != 2:
             raise RequestError(f"runs: expected two run ids, got {len(self.runs)}")
         if not self.runs and not self.experiment:
@@ -63,6 +78,7 @@ class Study:
     findings: Sequence[Finding] = field(repr=False)
     across: Across | None = None
     monthly: Sequence[Monthly] = ()
+    budget: Budget = USUAL_BUDGET
 
 
 def study(records: Records, options: Options) -> Study:
@@ -75,8 +91,9 @@ def study(records: Records, options: Options) -> Study:
     experiment = options.experiment or ""
     read = _reader(records)
     runs = _of_sweep(records.runs(experiment), options.sweep)
-    for metric in [options.metric, *_priced(options)]:
-        runs = completed(runs, metric, read)
+    budget = budget_of(runs, options)
+    for metric in [options.metric, *_priced(options.costs, budget)]:
+        runs = completed(runs, metric, read, budget)
     found = answer(runs, options, resampled(read))
     jobs = planned(records, experiment, found.runs)
     by_label = {data.label: data for data in found.data_sets}
@@ -94,10 +111,13 @@ def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -
     runs = _within(runs, options.within)
     data_sets = group(runs, options.metric)
     higher_is_better(options.metric)  # refuse an unsuitable metric before computing anything
-    question = Question(
-        options.metric, find_baseline(runs, options.baseline), options.level, options.margin
-    )
+    budget = budget_of(runs, options)
+    baseline = find_baseline(runs, options.baseline)
+    question = Question(options.metric, baseline, options.level, options.margin, budget)
     findings = [f for data in data_sets if (f := contrast.compare(data, question, noise))]
+    if is_at_budget(options.metric):
+        note = f"{options.metric}: the budget is {budget}"
+        findings = [replace(finding, notes=[note, *finding.notes]) for finding in findings]
     _refuse_empty(findings, data_sets, question)
     told: list[Monthly] = []
     if options.costs.asked:
@@ -112,18 +132,41 @@ def answer(runs: Sequence[Run], options: Options, noise: contrast.NoiseOfRows) -
         findings,
         None if options.within else across(data_sets, options.metric),
         told,
+        budget,
     )
 
 
-def _priced(options: Options) -> list[str]:
+def _priced(costs: Costs, budget: Budget) -> list[str]:
     """The recalls that the costs are computed from."""
-    keys = [recall_key(options.budget)] if options.costs.asked else []
-    return [*keys, value_key(options.budget)] if options.costs.by_amount else keys
+    keys = [recall_key(budget)] if costs.asked else []
+    return [*keys, value_key(budget)] if costs.by_amount else keys
 
 
-def completed(runs: Sequence[Run], metric: str, read_rows: ReadRows) -> list[Run]:
-    """The runs, with a ranking metric that a finished one did not record computed from its test
-    rows, where they were kept."""
+def budget_of(runs: Sequence[Run], options: Options) -> Budget:
+    """The budget that is asked for, else the one that the runs recorded, else 0.5 % of the rows.
+
+    Raises:
+        RequestError: the metric is one at the budget, and the runs have none, or several.
+    """
+    if asked := budgets(options.budget):
+        return asked[0]
+    recorded = {found for run in runs if (found := recorded_budget(run.params)) is not None}
+    if len(recorded) == 1:
+        return recorded.pop()
+    if is_at_budget(options.metric):
+        several = f"have different budgets ({', '.join(sorted(map(str, recorded)))})"
+        why = several if recorded else "have no budget"
+        raise RequestError(f"metric={options.metric}: the runs {why}; give one, as in budget=0.02")
+    return USUAL_BUDGET
+
+
+def completed(
+    runs: Sequence[Run], metric: str, read_rows: ReadRows, budget: Budget = USUAL_BUDGET
+) -> list[Run]:
+    """The runs, with a ranking metric that a finished one did not record, or recorded at another
+    budget, computed from its test rows, where they were kept."""
+    if is_at_budget(metric):
+        return [_at_budget(run, metric, read_rows, budget) for run in runs]
     if not is_ranking(metric):
         return list(runs)
     return [
@@ -135,6 +178,19 @@ def completed(runs: Sequence[Run], metric: str, read_rows: ReadRows) -> list[Run
         else run
         for run in runs
     ]
+
+
+def _at_budget(run: Run, metric: str, read_rows: ReadRows, budget: Budget) -> Run:
+    """The run with the metric at this budget and the number of its alerts, or without both."""
+    if run.status == "done" and recorded_budget(run.params) == budget and metric in run.metrics:
+        return run
+    others = {k: v for k, v in run.metrics.items() if k not in (metric, ALERTS)}
+    rows = read_rows(run) if run.status == "done" else None
+    value = metric_of(rows, metric, budget) if rows is not None and is_ranking(metric) else None
+    if rows is not None and value is not None:
+        alerts = budget.alerts(len(rows.targets), rows.days)
+        others |= {metric: value, ALERTS: float(alerts)}
+    return replace(run, metrics=others)
 
 
 def _within(runs: Sequence[Run], keys: Sequence[str]) -> Sequence[Run]:
@@ -180,15 +236,17 @@ def _usable(data_sets: Sequence[DataSet]) -> set[str]:
 def _costs(
     runs: Sequence[Run], options: Options, question: Question, noise: contrast.NoiseOfRows
 ) -> list[Monthly]:
-    metric = recall_metric(group(runs, options.metric), options.budget)
-    asked = Question(metric, question.baseline, question.level)
-    by_value = _by_value(runs, options, question, noise)
+    budget = question.budget or USUAL_BUDGET
+    metric = recall_metric(group(runs, options.metric), budget)
+    asked = Question(metric, question.baseline, question.level, budget=budget)
+    by_value = _by_value(runs, options, asked, noise)
     told: list[Monthly] = []
     for data in group(runs, metric):
         finding = contrast.compare(data, asked, noise)
         valued = by_value.get(data.label)
         if finding:
-            told += monthly(data, finding, options.costs, options.budget, valued)
+            share = share_of(budget, [run for arm in data.arms for run in arm.runs.values()])
+            told += monthly(data, finding, options.costs, share or math.nan, valued)
     return told
 
 
@@ -198,13 +256,14 @@ def _by_value(
     """The finding on value-weighted recall at the budget, by data set."""
     if not options.costs.by_amount:
         return {}
-    metric = value_key(options.budget)
+    assert question.budget is not None
+    metric = value_key(question.budget)
     if not any(metric in run.metrics for run in runs):
         raise RequestError(
             "costs.missed_positive=amount: no run kept the amounts of its test rows; expected runs "
             "with dataset.amount"
         )
-    asked = Question(metric, question.baseline, question.level)
+    asked = replace(question, metric=metric)
     found = {d.label: contrast.compare(d, asked, noise) for d in group(runs, metric)}
     return {label: finding for label, finding in found.items() if finding is not None}
 

@@ -8,7 +8,8 @@ from rarelab.compare.rows import RowNoise, can_be_resampled, read_test_rows, res
 from rarelab.compare.words import number, p_value, percent
 from rarelab.errors import RequestError, nearest
 from rarelab.metrics.bootstrap import FEWEST_POSITIVES
-from rarelab.metrics.table import higher_is_better
+from rarelab.metrics.budget import Budget
+from rarelab.metrics.table import higher_is_better, is_at_budget
 from rarelab.records.load import Records, Run
 from rarelab.records.names import labels, printable
 
@@ -25,6 +26,7 @@ class Pair:
     level: float
     noise: RowNoise
     verdict: str
+    budget: Budget | None = None
 
     def flat(self) -> list[dict[str, Any]]:
         """A flat record per run, unrounded; the first has no difference."""
@@ -45,6 +47,7 @@ class Pair:
         """The terminal output."""
         noise, names = self.noise, [printable(name) for name in self.names]
         low, high = number(noise.low, signed=True), number(noise.high, signed=True)
+        at = [] if self.budget is None else [f"  {self.metric}: the budget is {self.budget}"]
         return "\n".join(
             [
                 f"{names[1]} against {names[0]}: {self.verdict}",
@@ -55,21 +58,31 @@ class Pair:
                 f"{noise.resamples:,} resamples",
                 "  this is about these two trained models on rows like these; comparing their "
                 "configurations takes several seeds",
+                *at,
             ]
         )
 
 
-def compare_pair(records: Records, first: Run, second: Run, metric: str, level: float) -> Pair:
-    """Compare ``second`` with ``first`` by a paired bootstrap over test rows.
+def compare_pair(
+    records: Records,
+    first: Run,
+    second: Run,
+    metric: str,
+    level: float,
+    budget: Budget | None = None,
+) -> Pair:
+    """Compare ``second`` with ``first`` by a paired bootstrap over test rows; ``budget`` is that of
+    a metric at the budget.
 
     Raises:
         RequestError: if their test rows differ or are gone, or the metric cannot be resampled.
     """
     if not can_be_resampled(metric):
-        known = [f"test/{m}_at_q/0.005" for m in ("recall", "precision")] + ["test/aucpr"]
+        kinds = [f"test/{m}_at_" for m in ("recall", "precision")]
+        known = [*(f"{kind}{end}" for kind in kinds for end in ("q/0.005", "budget")), "test/aucpr"]
         raise RequestError(
             f"metric={metric}: two runs are compared on resampled test rows, expected test/aucpr, "
-            f"test/recall_at_q/... or test/precision_at_q/...; "
+            f"test/recall_at_q/..., test/precision_at_q/... or these at_budget; "
             f"{nearest(metric, known)}"
         )
     rows = []
@@ -84,7 +97,9 @@ def compare_pair(records: Records, first: Run, second: Run, metric: str, level: 
             f" at least {FEWEST_POSITIVES}"
         )
     try:
-        values = resample(rows, metric)
+        values = resample(rows, metric, budget=budget)
+    except RequestError:
+        raise
     except ValueError as error:
         raise RequestError(f"runs: {error}, so they cannot be paired") from error
     noise = row_noise(values[1:] - values[:1], rows[0].targets, level=level)
@@ -101,6 +116,7 @@ def compare_pair(records: Records, first: Run, second: Run, metric: str, level: 
         level=level,
         noise=noise,
         verdict=verdict,
+        budget=budget if is_at_budget(metric) else None,
     )
 
 

@@ -220,8 +220,8 @@ def prepared(
     chosen, data = trainer(cfg), dataset(cfg)
     splits = shared_out(data.splits(stream_seed(cfg.seed, "draw")))
     costs = _costs(cfg, splits)
-    asked = budgets_of(cfg)
-    alerts = [_alerts(asked, table) for table in (splits.val, splits.test)][0]
+    asked = budgets(cfg.budget)
+    alerts, _ = (_alerts(asked, table) for table in (splits.val, splits.test))
     sizes = Sizes(splits, chosen, sampler(cfg))
     built, todo = model(cfg, sizes), None
     if chosen.devices > 1:
@@ -240,12 +240,6 @@ def prepared(
                 "schedule.blend_epochs, or set trainer.select=any"
             )
     return Prepared(data.identity(), sizes, built, todo, costs, asked, alerts)
-
-
-def budgets_of(cfg: DictConfig) -> tuple[Budget, ...]:
-    """The run's budgets, the first being *the* budget; none if it has none."""
-    value = cfg.budget
-    return budgets(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
 
 
 def _alerts(asked: Sequence[Budget], table: Table) -> int | None:

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -106,7 +106,7 @@ def budgets(value: Any, key: str = "budget") -> tuple[Budget, ...]:
         return ()
     if isinstance(value, Mapping):
         return _capacity(value, key)
-    if isinstance(value, list | tuple) and value:
+    if isinstance(value, Sequence) and not isinstance(value, str) and value:
         return tuple(dict.fromkeys(_of_share(item, key, value) for item in value))
     return (_of_share(value, key, value),)
 
@@ -167,4 +167,6 @@ def _shown(number: Fraction) -> str:
 
 
 def _typed(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value, default=list)

@@ -223,7 +223,7 @@ def _moments(data: Labelled, time: str | None) -> pd.Series:
 
 
 def _days(moments: Any, rows: NDArray) -> int | None:
-    """How many days these rows span, the first and the last included; None unless they are dated."""
+    """How many days these rows span, with the first and the last; None unless they are dated."""
     if moments is None or pd.api.types.is_numeric_dtype(moments):
         return None
     dates = moments.iloc[rows].dt.tz_localize(None).dt.normalize()
