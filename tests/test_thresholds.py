@@ -13,15 +13,14 @@ from sklearn.metrics import precision_recall_curve
 import rarelab as package
 from rarelab.cli import main
 from rarelab.errors import RequestError
-from rarelab.predict.rules import Rules
-from rarelab.predict.thresholds import AlertRule, Threshold, chosen, exact_interval
+from rarelab.metrics.thresholds import AlertRule, Threshold, chosen, exact_interval
 from tables import transactions
 
 SHARES = (0.05, 0.3, 0.5, 0.75, 0.9, 1.0)
 
 
 def choose(rule: AlertRule, scores: np.ndarray, positives: np.ndarray) -> Threshold:
-    return chosen(rule, scores, positives, Rules(), ("fine", "fraud"))
+    return chosen(rule, scores, positives, None, ("fine", "fraud"))
 
 
 def draws() -> list[tuple[np.ndarray, np.ndarray]]:

@@ -13,12 +13,13 @@ from scipy.special import betaincinv
 
 from rarelab.data.arguments import between
 from rarelab.errors import RequestError
-from rarelab.metrics.costs import cheapest_threshold, cost_matrix
+from rarelab.metrics.costs import by_amount, cheapest_threshold, cost_matrix
 from rarelab.metrics.tie_groups import top_size
-from rarelab.predict.rules import Rules
 
 Scores = NDArray[np.float32]
 Positives = NDArray[np.bool_]
+
+_SHARES = ("budget", "precision", "recall")
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class AlertRule:
 
     def __str__(self) -> str:
         """The rule as it is typed: ``precision=0.9``."""
-        for name in ("budget", "precision", "recall"):
+        for name in _SHARES:
             if (share := getattr(self, name)) is not None:
                 return f"{name}={share:g}"
         return "cost" if self.costs is None else f"costs={_typed(self.costs)}"
@@ -81,6 +82,25 @@ def rule_of(
     if not cost and all(one is None for one in (budget, precision, recall, costs)):
         return None
     return AlertRule(budget, precision, recall, cost, costs)
+
+
+def read_rule(text: str, key: str = "threshold") -> AlertRule:
+    """The rule as it is typed: ``precision=0.9``, ``recall=0.8``, ``budget=0.005`` or ``cost``.
+
+    Raises:
+        RequestError: for anything else, with ``key``.
+    """
+    name, _, share = text.partition("=")
+    try:
+        if text == "cost":
+            return AlertRule(cost=True)
+        if name in _SHARES:
+            return AlertRule(**{name: float(share)})
+    except (ValueError, RequestError):
+        pass
+    expected = "precision=0.9, recall=0.8, budget=0.005 or cost"
+    hint = " (how many rows alert depends on how many are scored)" if name == "alerts" else ""
+    raise RequestError(f"{key}={text}: expected {expected}, with a share from 0 to 1{hint}")
 
 
 @dataclass(frozen=True)
@@ -139,10 +159,14 @@ def only_one(given: Mapping[str, Any]) -> None:
 
 
 def chosen(
-    rule: AlertRule, scores: Scores, positives: Positives, rules: Rules, classes: Sequence[str]
+    rule: AlertRule,
+    scores: Scores,
+    positives: Positives,
+    cheapest: float | None,
+    classes: Sequence[str],
 ) -> Threshold:
     """The rule's threshold on validation scores [N] and positives [N]. Tied rows all alert, or none
-    does.
+    does. ``cheapest`` is the threshold that costs least by the run's own costs.
 
     Raises:
         RequestError: no threshold reaches what the rule asks for, or there are no costs.
@@ -151,18 +175,29 @@ def chosen(
         value = top_threshold(scores, top_size(rule.budget, len(scores)))
     elif rule.costs is not None:
         costs = cost_matrix(rule.costs, classes)
+        if by_amount(costs):
+            raise RequestError(
+                "costs: what the rows are worth is not known here; give missed_positive as a number"
+            )
         value = cheapest_threshold(torch.from_numpy(scores), torch.from_numpy(positives), costs)
     elif rule.cost:
-        if rules.threshold is None:
+        if cheapest is None:
             raise RequestError(
                 "cost: the run's record has no costs; give them, for example costs=[[0,1],[50,1]]"
             )
-        value = rules.threshold
+        value = cheapest
     else:
         value = _reaching(rule, scores, positives)
+    return applied(value, scores, positives, rule.budget)
+
+
+def applied(
+    value: float, scores: Scores, positives: Positives, budget: float | None = None
+) -> Threshold:
+    """What a threshold gives on these rows, such as test rows, which did not choose it."""
     alerts = scores >= value
     return Threshold(
-        budget=rule.budget,
+        budget=budget,
         value=value,
         rows=len(scores),
         alerts=int(alerts.sum()),
