@@ -20,7 +20,7 @@ SHARES = (0.05, 0.3, 0.5, 0.75, 0.9, 1.0)
 
 
 def choose(rule: AlertRule, scores: np.ndarray, positives: np.ndarray) -> Threshold:
-    return chosen(rule, scores, positives, None, ("fine", "fraud"))
+    return chosen(rule, scores, positives, ("fine", "fraud"))
 
 
 def draws() -> list[tuple[np.ndarray, np.ndarray]]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from numbers import Real
 from typing import Any
 
 from rarelab.errors import RequestError, nearest
@@ -157,9 +158,9 @@ def _capacity(value: Mapping[Any, Any], key: str) -> tuple[Budget, ...]:
 
 def _number(value: Any) -> Fraction | None:
     """The number as the decimal written, not as its nearest binary one."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         return None
-    return Fraction(repr(value))
+    return Fraction(repr(float(value)))
 
 
 def _shown(number: Fraction) -> str:

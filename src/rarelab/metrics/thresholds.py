@@ -4,6 +4,7 @@ the lowest cost."""
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from scipy.special import betaincinv
 
 from rarelab.data.arguments import between
 from rarelab.errors import RequestError
+from rarelab.metrics.budget import budgets
 from rarelab.metrics.costs import by_amount, cheapest_threshold, cost_matrix
-from rarelab.metrics.tie_groups import top_size
 
 Scores = NDArray[np.float32]
 Positives = NDArray[np.bool_]
@@ -26,16 +27,17 @@ _SHARES = ("budget", "precision", "recall")
 class AlertRule:
     """How the threshold is chosen; exactly one of these.
 
-    budget: share of rows that may alert. precision: share of positives among the alerts, at least;
-    of the thresholds that keep it, the one with the highest recall. recall: share of the positives
-    that alert, at least; the highest threshold that reaches it. cost: whatever costs least by the
-    run's own costs, or by ``costs[true class][decision]``.
+    budget: share of rows that may alert, or ``{"alerts": 37, "per": "10000 rows"}`` (or ``"day"``,
+    if the run's validation rows are dated). precision: share of positives among the alerts, at
+    least; of the thresholds that keep it, the one with the highest recall. recall: share of the
+    positives that alert, at least; the highest threshold that reaches it. cost: whatever costs
+    least by the run's own costs, or by ``costs[true class][decision]``.
 
     Raises:
         RequestError: none or several are given, or a share is out of range.
     """
 
-    budget: float | None = None
+    budget: float | Mapping[str, Any] | None = None
     precision: float | None = None
     recall: float | None = None
     cost: bool = False
@@ -44,7 +46,9 @@ class AlertRule:
     def __post_init__(self) -> None:
         only_one(vars(self))
         if self.budget is not None:
-            between("budget", self.budget, 0, 1)
+            if isinstance(self.budget, Real):
+                between("budget", float(self.budget), 0, 1)
+            budgets(self.budget)
         elif self.precision is not None:
             between("precision", self.precision, 0, 1, include_high=True)
         elif self.recall is not None:
@@ -54,6 +58,8 @@ class AlertRule:
 
     def __str__(self) -> str:
         """The rule as it is typed: ``precision=0.9``."""
+        if isinstance(self.budget, Mapping):
+            return " ".join(f"budget.{key}={value}" for key, value in self.budget.items())
         for name in _SHARES:
             if (share := getattr(self, name)) is not None:
                 return f"{name}={share:g}"
@@ -62,7 +68,7 @@ class AlertRule:
     def sentence(self) -> str:
         """The rule in words, to follow "alert"."""
         if self.budget is not None:
-            return f"at a budget of {100 * self.budget:g} %"
+            return f"at a budget of {budgets(self.budget)[0]}"
         if self.precision is not None:
             return f"at a precision of at least {self.precision:g}"
         if self.recall is not None:
@@ -72,7 +78,7 @@ class AlertRule:
 
 
 def rule_of(
-    budget: float | None,
+    budget: float | Mapping[str, Any] | None,
     precision: float | None,
     recall: float | None,
     cost: bool,
@@ -105,8 +111,8 @@ def read_rule(text: str, key: str = "threshold") -> AlertRule:
 
 @dataclass(frozen=True)
 class Threshold:
-    """The lowest score that raises an alert, chosen on validation; ``budget`` is None for a rule
-    other than a budget.
+    """The lowest score that raises an alert, chosen on validation; ``budget`` is the share of the
+    rows that may alert, None for a rule other than a budget.
 
     On validation, ``alerts`` of ``rows`` rows reach it, ``hits`` of ``positives`` among them.
     ``value`` is infinite if no row may alert: more rows than the budget tie for the top score, or
@@ -162,17 +168,23 @@ def chosen(
     rule: AlertRule,
     scores: Scores,
     positives: Positives,
-    cheapest: float | None,
     classes: Sequence[str],
+    *,
+    cheapest: float | None = None,
+    days: int | None = None,
 ) -> Threshold:
     """The rule's threshold on validation scores [N] and positives [N]. Tied rows all alert, or none
-    does. ``cheapest`` is the threshold that costs least by the run's own costs.
+    does. ``cheapest`` is the threshold that costs least by the run's own costs, ``days`` how many
+    the rows span, if they are dated.
 
     Raises:
         RequestError: no threshold reaches what the rule asks for, or there are no costs.
     """
+    share = None
     if rule.budget is not None:
-        value = top_threshold(scores, top_size(rule.budget, len(scores)))
+        (budget,) = budgets(rule.budget)
+        size = budget.alerts(len(scores), days)
+        value, share = top_threshold(scores, size), budget.share or size / len(scores)
     elif rule.costs is not None:
         costs = cost_matrix(rule.costs, classes)
         if by_amount(costs):
@@ -188,7 +200,7 @@ def chosen(
         value = cheapest
     else:
         value = _reaching(rule, scores, positives)
-    return applied(value, scores, positives, rule.budget)
+    return applied(value, scores, positives, share)
 
 
 def applied(

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,6 +56,8 @@ def predict(
 
     ``progress`` is called with a line now and then; by default it goes to standard error.
 
+    Rows alert at the run's own budget, if it has one and nothing else is asked for.
+
     Raises:
         RequestError: the run, the file, a column, a setting or the output is invalid; nothing was
             written.
@@ -73,6 +76,9 @@ def predict(
         name = read_facts(folder)["run"]
         scorer = read_model(folder, request.allow_targets)
         calibrated = calibrator_of(scorer, folder.parent / "predictions.parquet")
+    ours = scorer.rules.budget if request.undecided and scorer.validation is not None else None
+    if ours is not None:
+        request = replace(request, budget=ours.value)
     table = ScoreTable(scorer, None if calibrated is None else calibrated[0], request)
     threshold = None if request.rule is None else scorer.threshold(request.rule)
     tell = progress or _to_standard_error
@@ -98,6 +104,7 @@ def predict(
         *table.repeated_ids(),
         *([] if calibrated is None else [f"probability: {calibrated[1]}"]),
         *summary.alerts(scored, table, cut, threshold),
+        *summary.own_budget(ours),
         *summary.drift(scored, scorer),
     ]
     return "\n".join(lines)

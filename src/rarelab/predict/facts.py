@@ -94,6 +94,21 @@ class _Decision(_Strict):
     threshold: float | None
 
 
+class _Capacity(_Strict):
+    model_config = ConfigDict(extra="forbid")
+
+    alerts: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    per: str
+
+
+class _Budget(_Strict):
+    """The run's budget; how many of its validation rows may alert, and the days these span."""
+
+    budget: Annotated[float, Field(gt=0, lt=1)] | _Capacity
+    alerts: Annotated[int, Field(ge=0)]
+    days: Annotated[int, Field(ge=1)] | None
+
+
 class _Facts(_Header):
     data: str
     classes: Annotated[list[str], Field(min_length=2)]
@@ -104,6 +119,7 @@ class _Facts(_Header):
     scores: list[str]
     calibration: _Calibration | None = None
     decision: _Decision | None = None
+    budget: _Budget | None = None
     columns: dict[str, str] = {}
 
 

@@ -3,9 +3,10 @@
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,10 +42,16 @@ class LoadedRun:
         fitted = self.scorer.preprocessor
         return {} if isinstance(fitted, ArrayRows) else dict(fitted.columns)
 
+    @property
+    def budget(self) -> float | Mapping[str, Any] | None:
+        """The budget that the run was trained at, as :meth:`score` takes it; None without one."""
+        recorded = self.scorer.rules.budget
+        return None if recorded is None else recorded.value
+
     def score(
         self,
         rows: pd.DataFrame | NDArray | str | os.PathLike[str],
-        budget: float | None = None,
+        budget: float | Mapping[str, Any] | None = None,
         drop: Sequence[str] = (),
         *,
         precision: float | None = None,
@@ -58,7 +65,8 @@ class LoadedRun:
         Args:
             rows: a frame of raw columns (an array, for a run trained on arrays), or the path of a
                 file as for ``rarelab predict``.
-            budget: share of rows that may alert; adds ``alert``.
+            budget: share of rows that may alert, or ``{"alerts": 37, "per": "10000 rows"}``; adds
+                ``alert``. The run's own is :attr:`budget`.
             drop: columns that are known not to have been in the training data; others that were
                 not are ignored too.
             precision: instead of a budget, the least share of positives among the alerts.
@@ -87,7 +95,7 @@ class LoadedRun:
 
     def threshold(
         self,
-        budget: float | None = None,
+        budget: float | Mapping[str, Any] | None = None,
         *,
         precision: float | None = None,
         recall: float | None = None,

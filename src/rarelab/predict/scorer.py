@@ -89,7 +89,8 @@ class Scorer:
             raise RequestError(
                 f"{asked}: alerts need two classes, this run has {len(self.classes)}"
             )
-        return chosen(asked, *self.validation, self.rules.threshold, self.classes)
+        known = {"cheapest": self.rules.threshold, "days": self.rules.days}
+        return chosen(asked, *self.validation, self.classes, **known)
 
 
 def score_columns(classes: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from rarelab.data.arguments import between
 from rarelab.errors import RequestError, nearest
+from rarelab.metrics.budget import budgets
 from rarelab.metrics.thresholds import AlertRule, only_one, rule_of
 from rarelab.quoting import names, unquoted
 
@@ -20,7 +21,8 @@ class Request:
 
     run: MLflow id, a prefix of it, or folder name. file: a table, named as by ``dataset.path``, or
     a query (``SELECT ...``) of the database at ``uri``; .npy or .npz for a run trained on arrays.
-    budget: share of rows that may alert, by the threshold that spends it on validation. alerts: how
+    budget: share of rows that may alert, or a capacity, by the threshold that spends it on
+    validation; without any rule, the budget that the run recorded, unless no_budget. alerts: how
     many rows of the file may alert, those with the highest scores. output: a file, ``-`` for
     standard output, None for a file next to the input. overwrite: whether an existing one may be
     replaced. id: the column that identifies a row; keep: other columns to write beside the
@@ -32,7 +34,7 @@ class Request:
 
     run: str
     file: str
-    budget: float | None = None
+    budget: float | Mapping[str, Any] | None = None
     alerts: int | None = None
     output: str | None = None
     overwrite: bool = False
@@ -46,11 +48,17 @@ class Request:
     recall: float | None = None
     cost: bool = False
     costs: Sequence[Sequence[float]] | None = None
+    no_budget: bool = False
 
     @property
     def rule(self) -> AlertRule | None:
         """The rule that chooses the threshold on validation, if one is asked for."""
         return rule_of(self.budget, self.precision, self.recall, self.cost, self.costs)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing says which rows alert, so that the run's own budget does."""
+        return self.rule is None and self.alerts is None and not self.no_budget
 
     @property
     def kept(self) -> list[str]:
@@ -66,7 +74,9 @@ def request(run: str, file: str, settings: Sequence[str]) -> Request:
         RequestError: an unknown key or an invalid value.
     """
     known = {
-        "budget": _share("budget", 0.005),
+        "budget": _budget,
+        "budget.alerts": _amount,
+        "budget.per": unquoted,
         "precision": _share("precision", 0.9, include_high=True),
         "recall": _share("recall", 0.8, include_high=True),
         "cost": _no_value,
@@ -83,6 +93,16 @@ def request(run: str, file: str, settings: Sequence[str]) -> Request:
     }
     given = parsed([setting for setting in settings if setting != "cost"], known)
     given |= {"cost": True} if "cost" in settings else {}
+    capacity = {key: given.pop(f"budget.{key}", None) for key in ("alerts", "per")}
+    if any(value is not None for value in capacity.values()):
+        if "budget" in given:
+            raise RequestError(
+                "budget= is a share of the rows, budget.alerts= a capacity: give one"
+            )
+        budgets(capacity)
+        given["budget"] = capacity
+    if given.get("budget") == "none":
+        given |= {"budget": None, "no_budget": True}
     only_one(given)
     return Request(run, file, **given)
 
@@ -114,6 +134,17 @@ def _share(key: str, example: float, *, include_high: bool = False) -> Callable[
         return share
 
     return read
+
+
+def _budget(text: str) -> float | str:
+    return text if text == "none" else _share("budget", 0.005)(text)
+
+
+def _amount(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise RequestError(f"budget.alerts={text}: expected a number, for example 37") from None
 
 
 def _no_value(text: str) -> NoReturn:

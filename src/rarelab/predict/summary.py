@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rarelab.metrics.budget import Budget
 from rarelab.metrics.thresholds import Threshold
 from rarelab.predict.scorer import Scorer, score_columns
 from rarelab.predict.table import Scored, ScoreTable
@@ -75,6 +76,12 @@ def alerts(
     if table.scorer.validation is not None:
         line += f"; validation {(table.scorer.validation[0] >= cut).mean():.3%}"
     yield f"{line})"
+
+
+def own_budget(budget: Budget | None) -> Iterator[str]:
+    """Where the budget comes from, if the run has it and the request named none."""
+    if budget is not None:
+        yield f"{budget} is the budget that the run was trained at; budget=none writes no alerts"
 
 
 def _share(share: float, interval: tuple[float, float]) -> str:

@@ -160,7 +160,7 @@ def _at_threshold(
     test; nothing, with a note, where validation does not reach what the rule asks for."""
     rows = {name: (s[:, 0].numpy(), (y == 1).numpy()) for name, (s, y) in scored.items()}
     try:
-        promised = chosen(rule, *rows["val"], cheapest, classes)
+        promised = chosen(rule, *rows["val"], classes, cheapest=cheapest)
     except RequestError as error:
         log.warning("note: threshold: %s; nothing is recorded at it", error)
         return {}

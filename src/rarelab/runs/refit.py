@@ -156,7 +156,7 @@ def _leave_model(
     name: str,
 ) -> None:
     """Save the model, with the thresholds and the calibration of the run it comes from."""
-    for rule in ("calibration", "decision"):
+    for rule in ("calibration", "decision", "budget"):
         if facts.get(rule) is not None:
             (record.directory / f"{rule}.json").write_text(json.dumps(facts[rule]), "utf-8")
     kept = record.directory / "predictions.parquet"

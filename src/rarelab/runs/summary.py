@@ -23,8 +23,8 @@ def test_table(
     """Test AUCPR with its bootstrap interval and chance level, AUROC, and the alert budgets: the
     fixed levels, and those asked for.
 
-    Value-weighted recall if the rows have amounts; what a threshold chosen on validation gives, with
-    exact binomial intervals.
+    Value-weighted recall if the rows have amounts; what a threshold chosen on validation gives,
+    with exact binomial intervals.
 
     Calibrated errors beside the raw ones if calibrated; the expected cost if there are costs.
     """
