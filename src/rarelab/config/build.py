@@ -122,8 +122,8 @@ def _check_costs(plain: Mapping[str, Any]) -> None:
 
 def _check_threshold(plain: Mapping[str, Any]) -> None:
     """Refuse a rule for the threshold that cannot be read, or by costs that are not given."""
-    text = plain["threshold"]
-    if text is not None and read_rule(text).cost and plain["costs"] is None:
+    asked = plain["threshold"]
+    if asked is not None and read_rule(asked).cost and plain["costs"] is None:
         raise RequestError(
             "threshold=cost: there are no costs; give some, as in costs=[[0,1],[50,0]]"
         )
@@ -134,7 +134,7 @@ def _rule(cfg: DictConfig, splits: Splits) -> AlertRule | None:
         return None
     if splits.task != "binary":
         raise RequestError(
-            f"threshold={cfg.threshold}: alerts need two classes, data set {splits.name!r} has "
+            f"threshold: alerts need two classes, data set {splits.name!r} has "
             f"{len(splits.classes)}"
         )
     return read_rule(cfg.threshold)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 
 from rarelab.data.arguments import between
-from rarelab.errors import RequestError
+from rarelab.errors import RequestError, nearest
 from rarelab.metrics.budget import budgets
 from rarelab.metrics.costs import by_amount, cheapest_threshold, cost_matrix
 
@@ -90,23 +90,34 @@ def rule_of(
     return AlertRule(budget, precision, recall, cost, costs)
 
 
-def read_rule(text: str, key: str = "threshold") -> AlertRule:
-    """The rule as it is typed: ``precision=0.9``, ``recall=0.8``, ``budget=0.005`` or ``cost``.
+def read_rule(value: Any, key: str = "threshold") -> AlertRule:
+    """The rule in a value of the configuration: ``{precision: 0.9}``, ``{recall: 0.8}``,
+    ``{budget: 0.005}`` or the word ``cost``.
 
     Raises:
         RequestError: for anything else, with ``key``.
     """
-    name, _, share = text.partition("=")
+    if value == "cost":
+        return AlertRule(cost=True)
+    if not isinstance(value, Mapping) or len(value) != 1:
+        raise RequestError(
+            f"{key}={value}: expected the word cost, or one of "
+            f"{', '.join(f'{key}.{name}' for name in _SHARES)}, as in {key}.precision=0.9"
+        )
+    ((name, share),) = value.items()
+    if name == "alerts":
+        raise RequestError(
+            f"{key}.alerts: how many rows alert depends on how many are scored; expected a share "
+            f"of them, as in {key}.budget=0.005"
+        )
+    if name not in _SHARES:
+        raise RequestError(f"{key}.{name}: there is no such key; {nearest(str(name), _SHARES)}")
+    if isinstance(share, bool) or not isinstance(share, int | float):
+        raise RequestError(f"{key}.{name}={share}: expected a share, as in {key}.{name}=0.5")
     try:
-        if text == "cost":
-            return AlertRule(cost=True)
-        if name in _SHARES:
-            return AlertRule(**{name: float(share)})
-    except (ValueError, RequestError):
-        pass
-    expected = "precision=0.9, recall=0.8, budget=0.005 or cost"
-    hint = " (how many rows alert depends on how many are scored)" if name == "alerts" else ""
-    raise RequestError(f"{key}={text}: expected {expected}, with a share from 0 to 1{hint}")
+        return AlertRule(**{name: float(share)})
+    except RequestError as error:
+        raise RequestError(f"{key}.{error}") from None
 
 
 @dataclass(frozen=True)
