@@ -1,6 +1,7 @@
 """Thresholds for a precision, a recall and a cost, against scikit-learn and scipy; and the command
 that takes them."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,15 +14,15 @@ from sklearn.metrics import precision_recall_curve
 import rarelab as package
 from rarelab.cli import main
 from rarelab.errors import RequestError
-from rarelab.predict.rules import Rules
-from rarelab.predict.thresholds import AlertRule, Threshold, chosen, exact_interval
+from rarelab.metrics.table import find
+from rarelab.metrics.thresholds import AlertRule, Threshold, chosen, exact_interval
 from tables import transactions
 
 SHARES = (0.05, 0.3, 0.5, 0.75, 0.9, 1.0)
 
 
 def choose(rule: AlertRule, scores: np.ndarray, positives: np.ndarray) -> Threshold:
-    return chosen(rule, scores, positives, Rules(), ("fine", "fraud"))
+    return chosen(rule, scores, positives, ("fine", "fraud"))
 
 
 def draws() -> list[tuple[np.ndarray, np.ndarray]]:
@@ -180,3 +181,67 @@ def test_the_model_folder_alone_is_enough(trained: dict[str, Path], tmp_path: Pa
         assert (table["alert"] == (table["score"] >= threshold.value)).all()
     low, high = threshold.recall_interval
     assert low < threshold.recall < high
+
+
+def test_training_records_on_test_what_the_threshold_promised_on_validation(
+    home: Path, capsys: pytest.CaptureFixture
+) -> None:
+    small = ["dataset.n_samples=4000", "dataset.pos_rate=0.05", "debug=fast", "loss=bce"]
+    run = package.train([*small, "threshold.recall=0.8", "tracking=none"])
+    rows = pd.read_parquet(run.directory / "predictions.parquet")
+    val, test = (rows[rows["split"] == split] for split in ("val", "test"))
+    _, recall, values = precision_recall_curve(val["target"], val["score"])
+    value = values[recall[:-1] >= 0.8].max()
+    kept = json.loads((run.directory / "threshold.json").read_text(encoding="utf-8"))
+    assert kept["rule"] == "recall=0.8" and kept["test"]["value"] == value
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "  threshold " in line]
+    for name, part in (("val", val), ("test", test)):
+        alerts = part["score"] >= value
+        hits, positives = int((alerts & (part["target"] == 1)).sum()), int(part["target"].sum())
+        for kind, count in (("precision", int(alerts.sum())), ("recall", positives)):
+            assert run.metrics[f"{name}/threshold/{kind}"] == hits / count
+            exact = binomtest(hits, count).proportion_ci()
+            if name == "test":
+                assert f"{kind} {hits / count:.4f} [{exact.low:.4f}, {exact.high:.4f}]" in said
+            else:
+                assert f"{kind} {hits / count:.4f}" in said.partition(" on validation")[0]
+        if name == "test":
+            assert run.metrics["test/threshold/alerts"] == alerts.sum()
+    assert [key for key in run.metrics if find(key) is None] == []
+
+
+def test_a_promise_that_validation_cannot_keep_is_said_and_not_recorded(
+    home: Path, capsys: pytest.CaptureFixture
+) -> None:
+    small = ["dataset.n_samples=2000", "dataset.pos_rate=0.05", "debug=fast", "loss=bce"]
+    hard = ["dataset.flip_y=0.9", "threshold.precision=1", "seed=1"]
+    run = package.train([*small, *hard, "tracking=none"])
+    said = "".join(capsys.readouterr())
+    assert said.count("note: threshold: precision=1 is not reached on validation: the highest") == 1
+    assert "nothing is recorded at it" in said
+    assert not [key for key in run.metrics if "threshold" in key]
+    assert not (run.directory / "threshold.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "answer"),
+    [
+        ("threshold.precison=0.9", "threshold.precison: there is no such key; did you mean"),
+        ("threshold.precision=1.5", "threshold.precision=1.5 is out of range"),
+        ("threshold.precision=high", "threshold.precision=high: expected a share"),
+        ("threshold={precision:0.9,recall:0.8}", "expected the word cost, or one of"),
+        ("threshold=0.9", "as in threshold.precision=0.9"),
+        ("threshold.alerts=200", "how many rows alert depends on how many are scored"),
+        ("threshold=cost", "threshold=cost: there are no costs"),
+    ],
+)
+def test_rules_that_training_cannot_keep_are_refused(
+    override: str, answer: str, home: Path
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        package.train([override, "tracking=none"])
+    assert answer in str(caught.value) and not home.exists()
+    if override == "threshold=cost":
+        several = ["dataset=longtail_toy", "loss=cross_entropy", "threshold.recall=0.5"]
+        with pytest.raises(RequestError, match="alerts need two classes"):
+            package.train([*several, "tracking=none"])

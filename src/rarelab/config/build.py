@@ -28,6 +28,7 @@ from rarelab.losses.protocols import Indexed, Sampling
 from rarelab.metrics.budget import Budget, budgets
 from rarelab.metrics.costs import BY_AMOUNT, Matrix, by_amount, check_prices, cost_matrix
 from rarelab.metrics.table import AUCPR, is_at_budget
+from rarelab.metrics.thresholds import AlertRule, read_rule
 from rarelab.models import Estimator, adapted, set_output_prior
 from rarelab.streams import drawing_from, stream_seed
 from rarelab.training.loop import Trainer, Work, reaches_main
@@ -85,6 +86,7 @@ def check(cfg: DictConfig) -> None:
     trainer(cfg)  # cheap to build, and its values depend on nothing else
     _check_budget(plain)
     _check_costs(plain)
+    _check_threshold(plain)
 
 
 def _check_budget(plain: Mapping[str, Any]) -> None:
@@ -117,6 +119,26 @@ def _check_costs(plain: Mapping[str, Any]) -> None:
     check_prices(costs)
     if BY_AMOUNT in costs.values() and plain["dataset"].get("amount", "") is None:
         raise RequestError(_NO_AMOUNTS)
+
+
+def _check_threshold(plain: Mapping[str, Any]) -> None:
+    """Refuse a rule for the threshold that cannot be read, or by costs that are not given."""
+    asked = plain["threshold"]
+    if asked is not None and read_rule(asked).cost and plain["costs"] is None:
+        raise RequestError(
+            "threshold=cost: there are no costs; give some, as in costs=[[0,1],[50,0]]"
+        )
+
+
+def _rule(cfg: DictConfig, splits: Splits) -> AlertRule | None:
+    if cfg.threshold is None:
+        return None
+    if splits.task != "binary":
+        raise RequestError(
+            f"threshold: alerts need two classes, data set {splits.name!r} has "
+            f"{len(splits.classes)}"
+        )
+    return read_rule(cfg.threshold)
 
 
 def _costs(cfg: DictConfig, splits: Splits) -> Matrix | None:
@@ -196,7 +218,8 @@ def sampler(cfg: DictConfig) -> Sampler:
 class Prepared:
     """Everything a run needs for training, built from its configuration. ``work`` is None for an
     estimator, which fits itself; ``data`` is the data set's identity; the first of ``budgets``, if
-    any, is the run's, by which ``alerts`` validation rows may alert."""
+    any, is the run's, by which ``alerts`` validation rows may alert; ``rule`` chooses a threshold
+    on them."""
 
     data: str
     sizes: Sizes
@@ -205,6 +228,7 @@ class Prepared:
     costs: Matrix | None
     budgets: tuple[Budget, ...] = ()
     alerts: int | None = None
+    rule: AlertRule | None = None
 
 
 def prepared(
@@ -220,7 +244,7 @@ def prepared(
     """
     chosen, data = trainer(cfg), dataset(cfg)
     splits = shared_out(data.splits(stream_seed(cfg.seed, "draw")))
-    costs = _costs(cfg, splits)
+    costs, rule = _costs(cfg, splits), _rule(cfg, splits)
     asked = budgets(cfg.budget)
     alerts, _ = (_alerts(asked, table) for table in (splits.val, splits.test))
     sizes = Sizes(splits, chosen, sampler(cfg))
@@ -240,7 +264,7 @@ def prepared(
                 "no epoch at the final main weight; raise it, shorten schedule.warmup_epochs or "
                 "schedule.blend_epochs, or set trainer.select=any"
             )
-    return Prepared(data.identity(), sizes, built, todo, costs, asked, alerts)
+    return Prepared(data.identity(), sizes, built, todo, costs, asked, alerts, rule)
 
 
 def _alerts(asked: Sequence[Budget], table: Table) -> int | None:

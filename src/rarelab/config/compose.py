@@ -38,12 +38,15 @@ def own_hydra() -> Iterator[None]:
         GlobalHydra.instance().hydra = before
 
 
+_FROM_NULL = ("budget.", "threshold.")
+
+
 def opened(overrides: list[str]) -> list[str]:
-    """Overrides with ``budget.alerts=`` and ``budget.per=`` added to a budget that is null, which
-    has no keys; what they are called is checked with their values.
+    """Overrides with ``budget.alerts=``, ``budget.per=`` and ``threshold.precision=`` added to what
+    is null, which has no keys; what they are called is checked with their values.
 
     Raises:
-        RequestError: a share is given too.
+        RequestError: a budget is given as a share too.
     """
     capacity = [item for item in overrides if item.startswith("budget.")]
     share = [item for item in overrides if re.match(r"budget=(?!null$|\{)", item)]
@@ -52,7 +55,7 @@ def opened(overrides: list[str]) -> list[str]:
             f"{share[-1]} and {capacity[0]} are both given: a budget is a share of the rows or a "
             "capacity"
         )
-    return [f"++{item}" if item in capacity else item for item in overrides]
+    return [f"++{item}" if item.startswith(_FROM_NULL) else item for item in overrides]
 
 
 def compose_train(overrides: list[str]) -> tuple[DictConfig, dict[str, str | None]]:

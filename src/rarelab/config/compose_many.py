@@ -71,8 +71,8 @@ class Composer:
                 # The default's parameters belong to another class.
                 cfg[group], choices[group] = {}, target.rpartition(".")[2]
                 OmegaConf.set_struct(cfg[group], False)
-            if any(override.key_or_group == "budget" for override in values):
-                cfg.budget = None  # a study's may be of another form
+            for key in {"budget", "threshold"} & {override.key_or_group for override in values}:
+                cfg[key] = None  # a study's may be of another form
             hydra_internals.set_values(cfg, values)
             OmegaConf.to_container(cfg, resolve=True)  # raises for an unresolvable interpolation
             return cfg, choices

@@ -85,6 +85,7 @@ GROUPS = (
     Group("calibration", holds=Literal["none", "platt", "isotonic"]),
     Group("costs", holds=Any),
     Group("budget", holds=Any, added=True),
+    Group("threshold", holds=Any, added=True),
     Group("hydra", "sweep"),
     Group("debug", "preset"),
     Group("experiments", "preset"),

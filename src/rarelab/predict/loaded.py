@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from rarelab.data.reading import find, opened, read_like
 from rarelab.errors import RequestError
+from rarelab.metrics.thresholds import AlertRule, Threshold, rule_of
 from rarelab.predict.arrays import ArrayRows
 from rarelab.predict.bundle import FOLDER, read_model
 from rarelab.predict.columns import check_columns
 from rarelab.predict.facts import FACTS, read_facts
 from rarelab.predict.scorer import Scorer
-from rarelab.predict.thresholds import AlertRule, Threshold, rule_of
 from rarelab.records.find import fetch_model, find_run
 
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from rarelab.config.build import Model
 from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.errors import RequestError
+from rarelab.metrics.thresholds import AlertRule, Threshold, chosen
 from rarelab.models import Estimator, raw_scores
 from rarelab.predict.arrays import ArrayRows
 from rarelab.predict.rules import Rules
-from rarelab.predict.thresholds import AlertRule, Threshold, chosen
 from rarelab.training import Trainer
 from rarelab.training.threads import limited_threads
 
@@ -89,7 +89,8 @@ class Scorer:
             raise RequestError(
                 f"{asked}: alerts need two classes, this run has {len(self.classes)}"
             )
-        return chosen(asked, *self.validation, self.rules, self.classes)
+        known = {"cheapest": self.rules.threshold, "days": self.rules.days}
+        return chosen(asked, *self.validation, self.classes, **known)
 
 
 def score_columns(classes: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from rarelab.data.arguments import between
 from rarelab.errors import RequestError, nearest
 from rarelab.metrics.budget import budgets
-from rarelab.predict.thresholds import AlertRule, only_one, rule_of
+from rarelab.metrics.thresholds import AlertRule, only_one, rule_of
 from rarelab.quoting import names, unquoted
 
 ON_BAD = ("row", "refuse")

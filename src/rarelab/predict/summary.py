@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from rarelab.metrics.budget import Budget
+from rarelab.metrics.thresholds import Threshold
 from rarelab.predict.scorer import Scorer, score_columns
 from rarelab.predict.table import Scored, ScoreTable
-from rarelab.predict.thresholds import Threshold
 from rarelab.quoting import override
 
 _SHOWN = 5

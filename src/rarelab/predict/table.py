@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from rarelab.data.pieces import Pieces
 from rarelab.errors import RarelabError, RequestError, nearest
 from rarelab.metrics.calibration import Calibrator
+from rarelab.metrics.thresholds import top_threshold
 from rarelab.predict.columns import Unreadable
 from rarelab.predict.drift import Drift
 from rarelab.predict.rules import probability_columns
 from rarelab.predict.scorer import Scorer, score_columns
 from rarelab.predict.settings import Request
-from rarelab.predict.thresholds import top_threshold
 
 ROWS = 2**16
 """Rows of a part."""

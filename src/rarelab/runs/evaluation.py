@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rarelab.data.given import AMOUNT
+from rarelab.errors import RequestError
 from rarelab.figures.run import run_figures
 from rarelab.metrics import calibration_errors, evaluate, one_vs_rest, probabilities_of
 from rarelab.metrics.budget import DAYS, Budget
@@ -24,6 +25,7 @@ from rarelab.metrics.curves import curves, value_curve
 from rarelab.metrics.recorded import at_budget, evaluate_value, places, validation_value
 from rarelab.metrics.reliability import reliability
 from rarelab.metrics.table import best_key
+from rarelab.metrics.thresholds import AlertRule, applied, chosen
 from rarelab.training.history import read_rows
 
 log = logging.getLogger("rarelab")
@@ -50,6 +52,7 @@ def evaluate_and_write(
     origins: Mapping[str, Origin] | None = None,
     budgets: Sequence[Budget] = (),
     days: Days | None = None,
+    rule: AlertRule | None = None,
 ) -> dict[str, float]:
     """Write ``predictions.parquet``, ``curves.json`` and ``figures/``; return the test metrics.
 
@@ -69,6 +72,8 @@ def evaluate_and_write(
             ``given/amount``, of a binary task, what the positives are worth is recorded too.
         budgets: *the* budget first; of the others, recall and precision on test are added.
         days: for ``val`` and ``test``, how many days the rows span, if they are dated.
+        rule: chooses a threshold on the validation rows, whose precision, recall and alerts on
+            test are recorded (``threshold.json``).
     """
     logits, targets = scored["test"]
     days = days or {}
@@ -105,6 +110,7 @@ def evaluate_and_write(
     if calibration != "none":
         errors = calibration_errors(best, positives)
         metrics |= {f"test/calibrated/{key}": value for key, value in errors.items()}
+    threshold = None
     if costs is not None:
         metrics["test/expected_cost"], threshold = expected_cost(
             scored["val"], scored["test"], best, costs, amounts
@@ -112,6 +118,8 @@ def evaluate_and_write(
         # JSON has no NaN, which stands for what the row is worth.
         priced = np.where(np.isnan(costs), None, costs).tolist()
         _write(directory / "decision.json", {"costs": priced, "threshold": threshold})
+    if rule is not None:
+        metrics |= _at_threshold(directory, rule, scored, classes, threshold)
     _write(directory / "curves.json", found)
     write_predictions(directory / "predictions.parquet", scored, classes, origins, days)
     if figures:
@@ -139,6 +147,32 @@ def _at_budget(
     alerts = budget.alerts(len(scored[1]), days)
     _write(directory / "budget.json", {"budget": budget.value, "alerts": alerts, "days": days})
     return {best_key(f"val/{k}"): value for k, value in at_budget(*scored, alerts).items()}
+
+
+def _at_threshold(
+    directory: Path,
+    rule: AlertRule,
+    scored: Mapping[str, Scored],
+    classes: Sequence[str],
+    cheapest: float | None,
+) -> dict[str, float]:
+    """Write ``threshold.json`` and return what was promised on validation and what came of it on
+    test; nothing, with a note, where validation does not reach what the rule asks for."""
+    rows = {name: (s[:, 0].numpy(), (y == 1).numpy()) for name, (s, y) in scored.items()}
+    try:
+        promised = chosen(rule, *rows["val"], classes, cheapest=cheapest)
+    except RequestError as error:
+        log.warning("note: threshold: %s; nothing is recorded at it", error)
+        return {}
+    kept = applied(promised.value, *rows["test"])
+    parts = {"val": promised, "test": kept}
+    counts = {name: dict(vars(part)) for name, part in parts.items()}
+    _write(directory / "threshold.json", {"rule": str(rule), **counts})
+    found = {"test/threshold/alerts": float(kept.alerts)}
+    for name, part in parts.items():
+        found[f"{name}/threshold/precision"] = part.precision
+        found[f"{name}/threshold/recall"] = part.recall
+    return found
 
 
 def _write(path: Path, content: Any) -> None:

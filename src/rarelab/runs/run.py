@@ -111,7 +111,8 @@ def run(
             if diverged is not None:
                 raise diverged
     note = trained_too_short(record.metrics, trainer.max_epochs)
-    log.info("\n%s\n%s%s", test_table(metrics, splits, ready.budgets), note, record.whereabouts())
+    table = test_table(metrics, splits, ready.budgets, ready.rule)
+    log.info("\n%s\n%s%s", table, note, record.whereabouts())
     return Outcome(record.run_id, record.status, record.metrics, record.directory)
 
 
@@ -199,6 +200,7 @@ def _evaluate(
         seed=stream_seed(cfg.seed, "bootstrap"),
         calibration=cfg.calibration,
         costs=ready.costs,
+        rule=ready.rule,
         figures=cfg.tracking.get("figures", True),
         origins={"val": splits.val.origin, "test": splits.test.origin},
         budgets=ready.budgets,

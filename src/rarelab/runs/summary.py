@@ -11,17 +11,24 @@ from rarelab.metrics.bootstrap import FEWEST_POSITIVES
 from rarelab.metrics.budget import Budget
 from rarelab.metrics.recorded import evaluate, places
 from rarelab.metrics.table import LEVELS, TABLE, VALUE_LEVEL, Metric, Place
+from rarelab.metrics.thresholds import AlertRule, exact_interval
 
 _ROWS = [row for row in TABLE if Place.RUN in row.shown]
 _ERRORS = [row for row in TABLE if row.probability]
 
 
-def test_table(metrics: Mapping[str, float], splits: Splits, budgets: Sequence[Budget] = ()) -> str:
+def test_table(
+    metrics: Mapping[str, float],
+    splits: Splits,
+    budgets: Sequence[Budget] = (),
+    rule: AlertRule | None = None,
+) -> str:
     """Test AUCPR with its bootstrap interval and chance level, AUROC, and the alert budgets: the
     fixed levels, and those asked for.
 
-    Value-weighted recall if the rows have amounts; calibrated errors beside the raw ones if
-    calibrated; the expected cost if there are costs; what the models in use reached.
+    Value-weighted recall if the rows have amounts; what a threshold chosen on validation gives,
+    with exact binomial intervals; calibrated errors beside the raw ones if calibrated; the expected
+    cost if there are costs; what the models in use reached.
     """
     rows = int((splits.test.y >= 0).sum())
     header = "".join(f"{100 * level:>8g} %" for level in LEVELS)
@@ -30,6 +37,8 @@ def test_table(metrics: Mapping[str, float], splits: Splits, budgets: Sequence[B
     lines.append(f"  at the top {header}   of the scores")
     lines += [_at_levels(row, metrics) for row in _ROWS if row.levels and _has(row, metrics)]
     lines += [_at_budget(budget, place, metrics, splits) for budget, place in places(budgets)]
+    if rule is not None and "test/threshold/alerts" in metrics:
+        lines.append(_at_threshold(rule, metrics, int((splits.test.labels() == 1).sum())))
     if any(f"test/calibrated/{row.name}" in metrics for row in _ERRORS):
         lines.append(f"  calibrated {_errors(metrics, 'test/calibrated')}")
         lines.append(f"  as scored  {_errors(metrics, 'test')}")
@@ -106,6 +115,21 @@ def _at_budget(budget: Budget, place: str, metrics: Mapping[str, float], splits:
     if (value := metrics.get(f"test/value_recall_{place}")) is not None:
         told += f"; value {value:.4f}{_of_the_amount(metrics, f'value_recall_{place}_{{}}')}"
     return f"  {'budget':<10} {budget}: recall {recall:.4f}, precision {precision:.4f}; {told}"
+
+
+def _at_threshold(rule: AlertRule, metrics: Mapping[str, float], positives: int) -> str:
+    """What was promised on validation, and what came of it on test."""
+    alerts, recall = int(metrics["test/threshold/alerts"]), metrics["test/threshold/recall"]
+    hits = round(recall * positives)
+    promised, came = [], []
+    for name, count in (("precision", alerts), ("recall", positives)):
+        promised.append(f"{name} {metrics[f'val/threshold/{name}']:.4f}")
+        low, high = exact_interval(hits, count)
+        came.append(f"{name} {metrics[f'test/threshold/{name}']:.4f} [{low:.4f}, {high:.4f}]")
+    return (
+        f"  {'threshold':<10} {rule}: {', '.join(promised)} on validation; on test "
+        f"{', '.join(came)}, {alerts:,} alerts"
+    )
 
 
 def _errors(metrics: Mapping[str, float], prefix: str) -> str:

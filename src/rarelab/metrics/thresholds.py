@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 
 from rarelab.data.arguments import between
-from rarelab.errors import RequestError
+from rarelab.errors import RequestError, nearest
 from rarelab.metrics.budget import budgets
-from rarelab.metrics.costs import cheapest_threshold, cost_matrix
-from rarelab.predict.rules import Rules
+from rarelab.metrics.costs import by_amount, cheapest_threshold, cost_matrix
 
 Scores = NDArray[np.float32]
 Positives = NDArray[np.bool_]
+
+_SHARES = ("budget", "precision", "recall")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class AlertRule:
         """The rule as it is typed: ``precision=0.9``."""
         if isinstance(self.budget, Mapping):
             return " ".join(f"budget.{key}={value}" for key, value in self.budget.items())
-        for name in ("budget", "precision", "recall"):
+        for name in _SHARES:
             if (share := getattr(self, name)) is not None:
                 return f"{name}={share:g}"
         return "cost" if self.costs is None else f"costs={_typed(self.costs)}"
@@ -87,6 +88,36 @@ def rule_of(
     if not cost and all(one is None for one in (budget, precision, recall, costs)):
         return None
     return AlertRule(budget, precision, recall, cost, costs)
+
+
+def read_rule(value: Any, key: str = "threshold") -> AlertRule:
+    """The rule in a value of the configuration: ``{precision: 0.9}``, ``{recall: 0.8}``,
+    ``{budget: 0.005}`` or the word ``cost``.
+
+    Raises:
+        RequestError: for anything else, with ``key``.
+    """
+    if value == "cost":
+        return AlertRule(cost=True)
+    if not isinstance(value, Mapping) or len(value) != 1:
+        raise RequestError(
+            f"{key}={value}: expected the word cost, or one of "
+            f"{', '.join(f'{key}.{name}' for name in _SHARES)}, as in {key}.precision=0.9"
+        )
+    ((name, share),) = value.items()
+    if name == "alerts":
+        raise RequestError(
+            f"{key}.alerts: how many rows alert depends on how many are scored; expected a share "
+            f"of them, as in {key}.budget=0.005"
+        )
+    if name not in _SHARES:
+        raise RequestError(f"{key}.{name}: there is no such key; {nearest(str(name), _SHARES)}")
+    if isinstance(share, bool) or not isinstance(share, int | float):
+        raise RequestError(f"{key}.{name}={share}: expected a share, as in {key}.{name}=0.5")
+    try:
+        return AlertRule(**{name: float(share)})
+    except RequestError as error:
+        raise RequestError(f"{key}.{error}") from None
 
 
 @dataclass(frozen=True)
@@ -145,10 +176,17 @@ def only_one(given: Mapping[str, Any]) -> None:
 
 
 def chosen(
-    rule: AlertRule, scores: Scores, positives: Positives, rules: Rules, classes: Sequence[str]
+    rule: AlertRule,
+    scores: Scores,
+    positives: Positives,
+    classes: Sequence[str],
+    *,
+    cheapest: float | None = None,
+    days: int | None = None,
 ) -> Threshold:
     """The rule's threshold on validation scores [N] and positives [N]. Tied rows all alert, or none
-    does.
+    does. ``cheapest`` is the threshold that costs least by the run's own costs, ``days`` how many
+    the rows span, if they are dated.
 
     Raises:
         RequestError: no threshold reaches what the rule asks for, or there are no costs.
@@ -156,22 +194,33 @@ def chosen(
     share = None
     if rule.budget is not None:
         (budget,) = budgets(rule.budget)
-        size = budget.alerts(len(scores), rules.days)
+        size = budget.alerts(len(scores), days)
         value, share = top_threshold(scores, size), budget.share or size / len(scores)
     elif rule.costs is not None:
         costs = cost_matrix(rule.costs, classes)
+        if by_amount(costs):
+            raise RequestError(
+                "costs: what the rows are worth is not known here; give missed_positive as a number"
+            )
         value = cheapest_threshold(torch.from_numpy(scores), torch.from_numpy(positives), costs)
     elif rule.cost:
-        if rules.threshold is None:
+        if cheapest is None:
             raise RequestError(
                 "cost: the run's record has no costs; give them, for example costs=[[0,1],[50,1]]"
             )
-        value = rules.threshold
+        value = cheapest
     else:
         value = _reaching(rule, scores, positives)
+    return applied(value, scores, positives, share)
+
+
+def applied(
+    value: float, scores: Scores, positives: Positives, budget: float | None = None
+) -> Threshold:
+    """What a threshold gives on these rows, such as test rows, which did not choose it."""
     alerts = scores >= value
     return Threshold(
-        budget=share,
+        budget=budget,
         value=value,
         rows=len(scores),
         alerts=int(alerts.sum()),
