@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from rarelab.config.compose_many import Composer, loader
+from rarelab.search.cells import read_cells
+from rarelab.search.contest_plan import plan_contest
 from rarelab.search.space import read_space
-from rarelab.sweep.overrides import expand, is_of_a_job, quoted_arms
+from rarelab.sweep.overrides import expand, is_of_a_job, quoted_arms, quoted_space
 from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import settings
 
@@ -44,9 +46,17 @@ def test_a_documented_command_plans_and_passes_the_checks(
     text = "".join(["id,customer,payment,legacy_score,date,is_fraud,verdict\n", *lines])
     for name in ("my.csv", "cards.csv"):
         Path(name).write_text(text, encoding="utf-8")
-    arguments = [quoted_arms(part) for part in shlex.split(command)[2:]]
+    arguments = [quoted_space(quoted_arms(part)) for part in shlex.split(command)[2:]]
     lines = [argument for argument in arguments if argument != "-m"]
     base = composer.sweep(lines)
+    search = settings(base).contest
+    if search.trials is not None:
+        study = base.hydra.sweeper.get("params") or {}
+        cells = read_cells(composer.parser, study, lines, settings(base))
+        arms = list({cell.arm: cell for cell in cells}.values())
+        assert len(arms) > 1
+        assert plan_contest(Planner(composer, "/records", "rarelab"), arms, search).trials
+        return
     if "hydra/sweeper=optuna" in lines:
         typed = composer.parser.parse_overrides(lines)
         space = read_space(filter(is_of_a_job, typed))

@@ -19,7 +19,7 @@ from rarelab.config.compose_many import Composer, loader
 from rarelab.config.groups import MAKES_A_SWEEP, first_key
 from rarelab.errors import RequestError, nearest
 from rarelab.processes.place import Place
-from rarelab.sweep.overrides import as_meant, key_of, quoted_arms
+from rarelab.sweep.overrides import as_meant, key_of, quoted_arms, quoted_space
 
 MULTIRUN = ("-m", "--multirun")
 
@@ -44,7 +44,8 @@ def request(arguments: Sequence[str], folders: Sequence[str] = (), *, shell: boo
     Raises:
         RequestError: the request is invalid; nothing ran.
     """
-    lines = [quoted_arms(as_meant(a)) for a in arguments if a not in MULTIRUN]
+    typed = [as_meant(a) for a in arguments if a not in MULTIRUN]
+    lines = [quoted_space(quoted_arms(line)) for line in typed]
     with loader(folders) as found:
         composer = Composer(found)
         if len(lines) < len(arguments) or (not shell and composer.sweeps(lines)):

@@ -59,4 +59,6 @@ def _search(uri: str, experiment: str, signatures: Sequence[str]) -> dict[str, d
 
 
 def _plain(tags: Mapping[str, str]) -> dict[str, str]:
-    return {name: tags[f"rarelab.{name}"] for name in (*_TAGS, *_IF_ANY) if f"rarelab.{name}" in tags}
+    return {
+        name: tags[f"rarelab.{name}"] for name in (*_TAGS, *_IF_ANY) if f"rarelab.{name}" in tags
+    }

@@ -108,6 +108,8 @@ def _parsed(parser: OverridesParser, space: Mapping[str, Any]) -> dict[str, Over
     found: dict[str, Override | None] = {}
     for key, text in space.items():
         name = key_of(str(key))
+        if name == SEED:
+            raise RequestError("sweep.search.space: the seed of the trials is sweep.search.seed")
         found[name] = None
         if text is not None:
             (found[name],) = parser.parse_overrides([as_meant(f"{key}={text}")])

@@ -14,6 +14,7 @@ from rarelab.quoting import elements, quoted
 from rarelab.sweep.settings import Settings
 
 ARMS = "sweep.arms="
+SPACE = "sweep.search.space="
 
 _COLUMNS = (
     *("target", "group", "time", "sample_weight", "amount"),
@@ -40,6 +41,27 @@ def quoted_arms(override: str) -> str:
     arms = [_inside(arm) for arm in _inside(override.removeprefix(ARMS))]
     shown = ",".join(f"[{','.join(map(_kept_or_quoted, arm))}]" for arm in arms)
     return f"{ARMS}[{shown}]"
+
+
+def quoted_space(override: str) -> str:
+    """``sweep.search.space={optimizer.lr:interval(0,1),loss.gamma:1,2}`` with each value quoted, which Hydra would
+    read otherwise, and as an override that may add keys to a study's space."""
+    value = override.removeprefix(SPACE)
+    if not override.startswith(SPACE) or not (value.startswith("{") and value.endswith("}")):
+        return override
+    spaces: list[list[str]] = []
+    for item in elements(value[1:-1]):
+        key, colon, text = item.partition(":")
+        if colon or not spaces:
+            spaces.append([key.strip(), text.strip()])
+        else:  # a,b is a space, too
+            spaces[-1][1] += f",{item}"
+    shown = [f"{key}:{_null_or_quoted(text)}" for key, text in spaces]
+    return f"++{SPACE}{{{','.join(shown)}}}"
+
+
+def _null_or_quoted(text: str) -> str:
+    return text if not text or text == "null" else _kept_or_quoted(text)
 
 
 def as_meant(line: str) -> str:

@@ -25,7 +25,7 @@ class Search:
 
     trials: int | None = None
     seed: int = 1000
-    space: dict[str, str | dict[str, str | None] | None] | None = None
+    space: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any] | None) -> Self:
