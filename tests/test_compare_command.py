@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -15,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from rarelab import cli
-from rarelab.compare.command import compare
+from rarelab.compare.command import compare, options_of
 from rarelab.compare.report import new_folder, point_latest
 from rarelab.config.compose import config_dir, quoted
 from rarelab.errors import RequestError
@@ -253,7 +254,7 @@ def test_the_report_is_written_without_a_sweep_too(home: Path, capsys) -> None:
         (["margin=-1"], "margin=-1: expected a number, 0 or more"),
         (["margin=5 caught", "experiment=study"], "margin=5 caught: test/aucpr is not a recall"),
         (
-            ["margin=5 caught", "metric=test/recall_at_q/0.01"],
+            ["margin=5 caught", "metric=test/recall_at_q/0.01", "experiment=study"],
             "margin=5 caught: expected costs.rows_per_month too",
         ),
         (["runs=[a,b]"], "no run with this id"),
@@ -297,6 +298,16 @@ def test_the_command_runs_and_help_needs_no_heavy_library(
 def test_a_name_reaches_the_comparison_as_typed(name: str) -> None:
     cfg = composed(f"experiment={name}", f"baseline={name}")
     assert (cfg.experiment, cfg.baseline) == (name, name)
+
+
+def test_the_readmes_comparisons_are_valid_requests() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^rarelab compare (.*)$", readme, flags=re.MULTILINE)
+    assert len(commands) >= 5
+    for command in commands:
+        cfg = OmegaConf.to_container(composed(*shlex.split(command)), resolve=True)
+        assert isinstance(cfg, dict)
+        options_of(cfg).check()
 
 
 def test_a_negative_cost_is_refused() -> None:
