@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -15,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from rarelab import cli
-from rarelab.compare.command import compare
+from rarelab.compare.command import compare, options_of
 from rarelab.compare.report import new_folder, point_latest
 from rarelab.config.compose import config_dir, quoted
 from rarelab.errors import RequestError
@@ -99,7 +100,12 @@ def reported(tmp_path_factory: pytest.TempPathFactory):
 def test_the_terminal_has_the_verdict_first_then_the_table(reported) -> None:
     _, folder, parent, told = reported
     lines = told.splitlines()
-    assert lines[0].startswith("creditcard: 3 arms against loss=bce: 1 better, ")
+    best = "loss=smooth_ap queue_size=1024"
+    assert lines[0].startswith(f"Switch to {best}: AUCPR higher by 0.")
+    assert re.search(
+        r"; [\d,]+ more positives caught a month at 5,000 alerts, between \d", lines[0]
+    )
+    assert lines[2].startswith("creditcard: 3 arms against loss=bce: 1 better, ")
     assert told.index("queue_size=1024: better") < told.index("interval of the mean")
     assert "a month" in told or "per month" in told
     assert f"also attached to the sweep's run {parent} (the sweep)" in told
@@ -129,24 +135,28 @@ def test_the_report_needs_nothing_but_itself(reported) -> None:
     assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest", text)
 
 
-def test_the_report_has_verdict_tables_pictures_commands_and_digests_in_order(reported) -> None:
+def test_the_report_has_the_answer_verdicts_tables_pictures_and_sources_in_order(reported) -> None:
     text = (reported[1] / "report.html").read_text(encoding="utf-8")
     parts = [
-        'class="headline"', "Per month", "Numbers", 'data-name="numbers"', "Figures",
+        "Judged by", "AUCPR (test/aucpr); less than 0.01 counts as equal", "(5,000 alerts a month)",
+        'class="answer switch"', "Switch to loss=smooth_ap queue_size=1024: AUCPR higher by",
+        "<img ", "positives caught by share of the test rows flagged", 'class="headline"',
+        "Per month", "Numbers", 'data-name="numbers"', "Figures",
         'data-name="runs"', "Reproduce every number", "rarelab compare paths.home=",
         "rarelab reproduce RUN_ID", "rarelab train -m loss=bce,smooth_ap   # 32 runs",
         "Environment and data", "creditcard(sha256=abc)",
     ]  # fmt: skip
+    text = re.sub(r'<img alt="[^"]*"', "<img ", text)
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
-    assert text.count("<img ") == 5
+    assert text.count("<img ") == 6
 
 
 def test_figures_are_written_for_print_and_screen(reported) -> None:
     folder = reported[1] / "figures"
     names = {path.stem for path in folder.glob("*.svg")}
     assert names == {
-        "differences", "recall_at_quantile", "precision_recall", "training",
+        "recall_at_budget", "differences", "precision_by_recall", "reliability", "training",
         "sensitivity-loss.queue_size",
     }  # fmt: skip
     for name in names:
@@ -234,6 +244,19 @@ def test_the_report_is_written_without_a_sweep_too(home: Path, capsys) -> None:
         (["experimnt=study"], "did you mean 'experiment'"),
         (["experiment=study", "level=high"], "level=high: expected a number"),
         (["runs=abc"], r"expected \[RUN_ID,RUN_ID\]"),
+        (["report.by=country"], r"report\.by=country: expected \[COLUMN\]"),
+        (["report.bye=[country]"], "did you mean 'report.by'"),
+        (["margin=5 cought"], "margin=5 cought: expected a number in the metric's units, or"),
+        (
+            ["margin=0 caught", "experiment=study"],
+            "margin=0 caught: expected more than 0 positives",
+        ),
+        (["margin=-1"], "margin=-1: expected a number, 0 or more"),
+        (["margin=5 caught", "experiment=study"], "margin=5 caught: test/aucpr is not a recall"),
+        (
+            ["margin=5 caught", "metric=test/recall_at_q/0.01", "experiment=study"],
+            "margin=5 caught: expected costs.rows_per_month too",
+        ),
         (["runs=[a,b]"], "no run with this id"),
         ([], "expected the name of a recorded experiment"),
     ],
@@ -259,7 +282,8 @@ def test_the_command_runs_and_help_needs_no_heavy_library(
         record(home, SMOOTH_AP, seed, {"test/aucpr": 0.6 + 0.002 * seed})
     assert cli.main(["compare", "experiment=study", "baseline=bce"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("creditcard: loss=smooth_ap against loss=bce: better")
+    assert said.startswith("Switch to smooth_ap: AUCPR higher by 0.10")
+    assert "\ncreditcard: loss=smooth_ap against loss=bce: better" in said
     blocked = "import sys; sys.modules.update(torch=None, mlflow=None); "
     for arguments, code in ((["--help"], 0), (["metrc=x"], 2)):
         asked = f"from rarelab.cli import main; sys.exit(main({['compare', *arguments]!r}))"
@@ -274,6 +298,16 @@ def test_the_command_runs_and_help_needs_no_heavy_library(
 def test_a_name_reaches_the_comparison_as_typed(name: str) -> None:
     cfg = composed(f"experiment={name}", f"baseline={name}")
     assert (cfg.experiment, cfg.baseline) == (name, name)
+
+
+def test_the_readmes_comparisons_are_valid_requests() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^rarelab compare (.*)$", readme, flags=re.MULTILINE)
+    assert len(commands) >= 5
+    for command in commands:
+        cfg = OmegaConf.to_container(composed(*shlex.split(command)), resolve=True)
+        assert isinstance(cfg, dict)
+        options_of(cfg).check()
 
 
 def test_a_negative_cost_is_refused() -> None:

@@ -51,7 +51,7 @@ def arms(jobs: Sequence[Job], results: Mapping[int, Result]) -> list[Arm]:
     for name, group in zip(names, groups.values(), strict=True):
         found = [results[job.number] for job in group if job.number in results]
         well = [result for result in found if result.metrics and not result.failed]
-        splits = {parameters(job).get(_SPLIT) for job in group}
+        splits = {arm_parameters(job).get(_SPLIT) for job in group}
         made.append(Arm(name, well, len(group) - len(well), len(splits)))
     return made
 
