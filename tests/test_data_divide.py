@@ -47,6 +47,7 @@ def test_stratified_splits_every_class_60_15_25(counts: list[int], seed: int) ->
         assert (abs(got - share * np.array(counts)) <= 1.5).all()
 
 
+@settings(max_examples=40, deadline=None)
 @given(shared=SHARES, seed=st.integers(0, 100))
 def test_shares_are_those_asked_for(shared: tuple[float, float], seed: int) -> None:
     counts = np.array([400, 60])
@@ -130,6 +131,7 @@ def test_at_least_three_groups_must_have_positives() -> None:
         by_group([1, 1, 0, 0, 0], [1, 2, 3, 4, 5], seed=0)
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     counts=st.lists(st.integers(12, 80), min_size=2, max_size=4),
     folds=st.integers(2, 6),
@@ -150,7 +152,7 @@ def test_the_folds_of_a_repetition_are_scikit_learns_and_partition_the_rows(
     assert partition([test for *_, test in found], len(y))
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 1000), folds=st.integers(2, 5), repetition=st.integers(0, 2))
 def test_grouped_folds_are_scikit_learns_and_share_no_group(
     seed: int, folds: int, repetition: int

@@ -33,27 +33,28 @@ def request(table: Path, *split: str) -> list[str]:
 def test_folds_swept_by_number_end_in_a_corrected_verdict(
     table: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = request(table, "dataset.split=cv", "dataset.split_seed=range(5)")
+    asked = request(table, "dataset.split=cv", "dataset.folds=3", "dataset.split_seed=range(3)")
     assert main(["train", *asked, "sweep.dry_run=true"]) == 0
     plan = capsys.readouterr().out
-    assert "2 arms planned, each with 5 splits" in plan and "too few" not in plan
-    assert plan.count("loss=smooth_ap split_seed=") == 5
+    assert "2 arms planned, each with 3 splits" in plan
+    assert "take at least 5 splits: 'dataset.split_seed=range(5)'" in plan
+    assert plan.count("loss=smooth_ap split_seed=") == 3
 
     found = package.train(asked)
-    assert [run.status for run in found] == ["done"] * 10
+    assert [run.status for run in found] == ["done"] * 6
     shown = capsys.readouterr()
     rows = [line for line in (shown.out + shown.err).splitlines() if line.startswith("loss=")]
-    assert [row.split()[:2] for row in rows] == [["loss=bce", "5"], ["loss=smooth_ap", "5"]]
+    assert [row.split()[:2] for row in rows] == [["loss=bce", "3"], ["loss=smooth_ap", "3"]]
 
     tested = [
         pd.read_parquet(path).query("split == 'test'")["row"]
         for path in (home / "runs" / "rarelab").glob("file-*-smooth_ap-*/predictions.parquet")
     ]
-    assert len(tested) == 5 and sorted(pd.concat(tested)) == list(range(600))
+    assert len(tested) == 3 and sorted(pd.concat(tested)) == list(range(600))
 
     assert main(["compare", "experiment=rarelab", "baseline=bce"]) == 0
     said = capsys.readouterr().out
-    assert "5 splits: 5-fold cross-validation; corrected for 0.31 test rows per training" in said
+    assert "3 splits: 3-fold cross-validation; corrected for 0.65 test rows per training" in said
     assert "corrected resampled t test, paired by split and seed" in said
 
 
