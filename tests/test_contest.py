@@ -138,7 +138,7 @@ def test_a_setting_or_an_arm_that_does_not_exist_is_named() -> None:
         composer = Composer(found)
         cfg = composer.sweep(["sweep.arms=[['loss=bce'],['loss=smooth_ap']]"])
         cfg.sweep.search.space = {"loss=smoth_ap": {"schedule.temp_end": "0.1,0.2"}}
-        with pytest.raises(RequestError, match="loss=smoth_ap: no arm has.*'loss=smooth_ap'"):
+        with pytest.raises(RequestError, match=r"loss=smoth_ap: no arm has.*'loss=smooth_ap'"):
             read_cells(composer.parser, {}, [], settings(cfg))
 
 

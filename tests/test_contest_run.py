@@ -1,4 +1,4 @@
-"""Whole contests: with a launcher that runs the jobs in this process, with the local one, killed."""
+"""Whole contests: with a launcher in this process, with the local one, and killed."""
 
 import json
 import math
@@ -19,7 +19,7 @@ from rarelab.compare.study import Options, study
 from rarelab.config.compose_many import Composer, loader
 from rarelab.errors import RequestError
 from rarelab.records.load import Records
-from rarelab.records.searched import TAG, searched
+from rarelab.records.searched import TAG
 from rarelab.search.contest import Contest
 from rarelab.sweep.conduct import Sweep
 from rarelab.sweep.job import Job, Result

@@ -88,8 +88,8 @@ class RarelabOptuna(JobSweeper):
             )
         if sweep.settings.arms or sweep.settings.zip:
             raise RequestError(
-                "sweep.arms, sweep.zip: not supported in a search; search one arm at a time, or all "
-                "of them with sweep.search.trials instead of hydra/sweeper=optuna"
+                "sweep.arms, sweep.zip: not supported in a search; search one arm at a time, or all"
+                " of them with sweep.search.trials instead of hydra/sweeper=optuna"
             )
         sweep.warm_up()
         study = [f"{key}={value}" for key, value in self._params.items()]

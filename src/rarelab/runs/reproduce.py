@@ -14,6 +14,7 @@ from rarelab.config.signature import code_fingerprint, targets_in
 from rarelab.errors import RequestError, nearest
 from rarelab.records.config import hidden_keys, recorded_config
 from rarelab.records.find import fetch_record, find_run
+from rarelab.records.searched import TRIAL
 from rarelab.runs.run import run
 from rarelab.tracking.entry import Entry, load_entry, read_status
 from rarelab.tracking.environment import ENVIRONMENT, provenance
@@ -83,7 +84,7 @@ def finished(recorded: Path, name: str) -> tuple[Entry, Rows]:
         raise RequestError(
             f"{name}: these predictions were made by another program, so there is nothing to train"
         )
-    if kind:
+    if kind and kind != TRIAL:
         instead = "one of its runs" if kind == "sweep" else "the run it came from"
         raise RequestError(f"{name}: this is a {kind}; name {instead}")
     rows = _comparable(recorded / "history.jsonl")

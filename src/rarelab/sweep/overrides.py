@@ -44,8 +44,8 @@ def quoted_arms(override: str) -> str:
 
 
 def quoted_space(override: str) -> str:
-    """``sweep.search.space={optimizer.lr:interval(0,1),loss.gamma:1,2}`` with each value quoted, which Hydra would
-    read otherwise, and as an override that may add keys to a study's space."""
+    """``sweep.search.space={optimizer.lr:interval(0,1),loss.gamma:1,2}`` with each value quoted,
+    which Hydra would read otherwise, and as an override that may add keys to a study's space."""
     value = override.removeprefix(SPACE)
     if not override.startswith(SPACE) or not (value.startswith("{") and value.endswith("}")):
         return override
@@ -191,8 +191,8 @@ def _values(override: Override) -> list[str]:
         return [override.input_line]
     if not override.is_discrete_sweep():
         raise RequestError(
-            f"{override.input_line}: an interval needs a search, in sweep.search.space for instance; "
-            "a grid takes a,b,c or range(n)"
+            f"{override.input_line}: an interval needs a search (sweep.search.space or "
+            "hydra/sweeper=optuna); a grid takes a,b,c or range(n)"
         )
     key = override.get_key_element()
     values = [f"{key}={value}" for value in override.sweep_string_iterator()]

@@ -12,8 +12,8 @@ from rarelab.errors import RequestError, nearest
 
 @dataclass(frozen=True)
 class Search:
-    """The ``sweep.search`` settings of a contest: every arm is searched on every split, then trained
-    with the values it chose.
+    """The ``sweep.search`` settings of a contest: every arm is searched on every split, then
+    trained with the values it chose.
 
     Args:
         trials: trials of each arm on each split; None: no search, a plain sweep.

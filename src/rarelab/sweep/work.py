@@ -70,7 +70,8 @@ def run_job(job: Job, opened: Opened = lambda run_id, directory: None) -> Result
 
 
 def _tags(job: Job) -> dict[str, str]:
-    """The sweep's id, the job's own tags and, if the code changed since the plan, a code tag that matches no plan."""
+    """The sweep's id, the job's own tags and, if the code changed since the plan, a code tag that
+    matches no plan."""
     now = code_fingerprint(targets_in(job.config))
     edited = {} if now == job.code else {"rarelab.code": f"{now} (edited while the sweep ran)"}
     return {"rarelab.sweep": job.sweep, **job.tags, **edited}
