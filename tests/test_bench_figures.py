@@ -6,7 +6,10 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+from scipy import stats
+
 ROOT = Path(__file__).parent.parent
+GROUPS = ROOT / "experiments" / "bench_compare" / "groups.csv"
 KERNELS, QUEUE = ROOT / "experiments" / "bench_kernels", ROOT / "experiments" / "bench_queue"
 
 
@@ -62,3 +65,20 @@ def test_the_page_on_statistics_states_the_verdicts_over_splits_as_measured() ->
         shares = [f"{row[key]} %" for key in ("claims", "equal_at_margin", "equal")]
         cells = [row["splits"], row["features"], *shares]
         assert f"| {' | '.join(cells)} | {row['correlation']} / {row['assumed']} |" in text
+
+
+def test_the_page_of_statistics_states_the_coverage_of_groups_as_measured() -> None:
+    text = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows(GROUPS):
+        law = found.setdefault((row["correlation"], row["shifts"]), {})
+        law[row["drawn"]] = float(row["covered"])
+        studies = int(row["studies"])
+    assert len(found) == 3
+    low, high = (stats.binom.ppf(q, studies, 0.95) / studies for q in (0.005, 0.995))
+    for (correlation, shifts), covered in found.items():
+        whole, single = covered["whole groups"], covered["rows one by one"]
+        assert (
+            f"| {correlation} | {shifts} | {whole:.1%} | {single:.1%} |".replace("%", " %") in text
+        )
+        assert low <= whole <= high and (correlation == "0.0" or single < 0.8)

@@ -1,7 +1,6 @@
 """Exact metrics of scored rows, and the set of them that is recorded."""
 
 from rarelab.metrics.exact import (
-    as_logits,
     auroc,
     average_precision,
     brier,
@@ -18,7 +17,6 @@ from rarelab.metrics.exact import (
 from rarelab.metrics.recorded import calibration_errors, evaluate, validation_metrics
 
 __all__ = [
-    "as_logits",
     "auroc",
     "average_precision",
     "brier",

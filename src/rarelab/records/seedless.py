@@ -3,6 +3,7 @@ other programs. On each split they stand beside every seed of the trained arms."
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,9 @@ import pyarrow.parquet as pq
 import torch
 
 from rarelab.data.given import SCORE
-from rarelab.metrics import as_logits, evaluate, validation_metrics
+from rarelab.metrics import evaluate, validation_metrics
 from rarelab.metrics.curves import curves
+from rarelab.metrics.exact import as_logits
 from rarelab.metrics.table import AUCPR, best_key
 from rarelab.records.load import Records, Run
 from rarelab.records.names import ARM
@@ -23,6 +25,7 @@ _SCORES = "dataset.scores"
 _PREDICTIONS = "predictions.parquet"
 _SAME_TAGS = ("rarelab.data", "rarelab.data_digest", "rarelab.rows")
 _CLASSES = ("0", "1")
+_ONLY = (("seed", "0"),)
 
 
 def in_use(records: Records, runs: Sequence[Run]) -> list[Run]:
@@ -48,22 +51,24 @@ def in_use(records: Records, runs: Sequence[Run]) -> list[Run]:
 def for_every_seed(runs: Sequence[Run], within: Sequence[str] = ()) -> list[Run]:
     """The runs, those of models without a seed once for every seed of the finished runs on their
     rows (and, of these, every value of the keys ``within``); with seed 0 if there are none."""
-    repeated: list[Run] = []
+    if not any(map(_seedless, runs)):
+        return list(runs)
+    beside: dict[Any, set[tuple[tuple[str, str], ...]]] = defaultdict(set)
     for run in runs:
-        if ARM not in run.params or run.seed is not None:
-            repeated.append(run)
-            continue
-        rows = _rows(run)
-        beside = {
-            tuple((key, other.params[key]) for key in ("seed", *within) if key in other.params)
-            for other in runs
-            if other.seed is not None and other.status == "done" and _rows(other) == rows
-        }
-        repeated += [
-            replace(run, params={**run.params, **dict(of_seed)}, every_seed=True)
-            for of_seed in sorted(beside) or [(("seed", "0"),)]
-        ]
-    return repeated
+        if run.seed is not None and run.status == "done":
+            own = [(key, run.params[key]) for key in ("seed", *within) if key in run.params]
+            beside[_rows(run)].add(tuple(own))
+    found: list[Run] = []
+    for run in runs:
+        seeds = (sorted(beside[_rows(run)]) or [_ONLY]) if _seedless(run) else []
+        found += [
+            replace(run, params={**run.params, **dict(seed)}, every_seed=True) for seed in seeds
+        ] or [run]
+    return found
+
+
+def _seedless(run: Run) -> bool:
+    return ARM in run.params and run.seed is None
 
 
 def _rows(run: Run) -> tuple[frozenset[tuple[str, str]], int | None, str | None]:

@@ -15,7 +15,7 @@ from rarelab.data.reading import locate, read
 from rarelab.data.tables.levels import level_text
 from rarelab.data.tables.targets import encode
 from rarelab.errors import RequestError, nearest
-from rarelab.metrics import as_logits
+from rarelab.metrics.exact import as_logits
 from rarelab.runs.evaluation import Scored
 
 _SPLITS = {"val": "val", "validation": "val", "test": "test", "train": ""}

@@ -51,7 +51,7 @@ def _in_use(test: Table) -> Iterator[str]:
     """What the models in use reached on these rows (``dataset.scores``)."""
     for column, scores in (test.origin or {}).items():
         if column.startswith(SCORE):
-            logits = torch.from_numpy(scores)
+            logits = torch.tensor(scores)
             found = evaluate(logits, test.y, classes=(), bootstrap_samples=0)
             aucpr, recall = found["test/aucpr"], found["test/recall_at_q/0.005"]
             name = column.removeprefix(SCORE)
