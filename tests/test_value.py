@@ -6,7 +6,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -111,7 +110,7 @@ def test_weighted_rows_count_as_repeated_rows(step: float, metric: str) -> None:
     scores, positives, amounts = rows(300, 6, step)
     quantile = float(metric.rpartition("/")[2])
     drawn = np.random.default_rng(1).multinomial(300, np.full(300, 1 / 300), size=8)
-    run = TestRows(scores[:, None].astype(float), positives.astype(np.int64), (), amounts)
+    run = TestRows(scores[:, None].astype(float), positives.astype(np.int64), amounts=amounts)
     found = weigher(run, metric)(drawn.T.astype(np.float32))
     for b, w in enumerate(drawn):
         repeated = (np.repeat(part, w) for part in (scores, positives, amounts))
@@ -128,7 +127,7 @@ def test_the_interval_is_that_of_resampled_rows() -> None:
     rng = np.random.default_rng(2)
     draws = (rng.integers(0, 2000, 2000) for _ in range(3000))
     drawn = np.stack([np.bincount(draw, minlength=2000) for draw in draws])
-    run = TestRows(scores[:, None].astype(float), positives.astype(np.int64), (), amounts)
+    run = TestRows(scores[:, None].astype(float), positives.astype(np.int64), amounts=amounts)
     slow = weigher(run, "test/value_recall_at_q/0.02")(drawn.T.astype(np.float32))
     assert [low, high] == pytest.approx(np.quantile(slow, [0.025, 0.975]), rel=0.1)
     assert low < valued_recall(scores, positives, amounts, 0.02) < high
@@ -269,9 +268,11 @@ def test_costs_by_amount_are_those_of_the_rows(table, tmp_path, capsys) -> None:
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  budget ")]
     assert "; value " in said[0] and "of the positives' amount, [" in said[0]
     path = next(part for part in table if part.startswith("dataset.path=")).partition("=")[2]
-    assert main(["predict", done.directory.name, path, f"output={tmp_path / 'scores.csv'}"]) == 0
-    scores = pd.read_csv(tmp_path / "scores.csv")
-    assert (scores["alert"] == (scores["decision"] == "fraud")).all()
+    output = tmp_path / "scores.parquet"
+    asked = ["predict", done.directory.name, path, "budget=none", f"output={output}"]
+    assert main(asked) == 0
+    scores = pq.read_table(output).to_pandas()
+    assert ((scores["score"] >= decision["threshold"]) == (scores["decision"] == "fraud")).all()
 
 
 def slow_caught(run, quantile: float) -> float:
