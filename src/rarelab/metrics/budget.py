@@ -37,8 +37,7 @@ class Budget:
     per: int | None = 1
 
     def __eq__(self, other: object) -> bool:
-        same = isinstance(other, Budget) and self.daily == other.daily
-        return same and self.rate == other.rate
+        return isinstance(other, Budget) and (self.rate, self.daily) == (other.rate, other.daily)
 
     def __hash__(self) -> int:
         return hash((self.rate, self.daily))

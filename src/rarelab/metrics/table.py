@@ -131,8 +131,6 @@ TABLE = (
         label="AUCPR",
         margin=AUCPR_MARGIN,
     ),
-    Metric("test/aucpr_lo", HIGHER, SHARE, shown=_in(COLUMN, LEDGER)),
-    Metric("test/aucpr_hi", HIGHER, SHARE, shown=_in(COLUMN, LEDGER)),
     Metric(
         "test/recall_at_budget",
         HIGHER,
@@ -156,6 +154,8 @@ TABLE = (
         shown=_in(LEDGER),
         at_budget=True,
     ),
+    Metric("test/aucpr_lo", HIGHER, SHARE, shown=_in(COLUMN, LEDGER)),
+    Metric("test/aucpr_hi", HIGHER, SHARE, shown=_in(COLUMN, LEDGER)),
     Metric(
         "test/recall_at_q",
         HIGHER,

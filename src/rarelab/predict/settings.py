@@ -96,9 +96,7 @@ def request(run: str, file: str, settings: Sequence[str]) -> Request:
     capacity = {key: given.pop(f"budget.{key}", None) for key in ("alerts", "per")}
     if any(value is not None for value in capacity.values()):
         if "budget" in given:
-            raise RequestError(
-                "budget= is a share of the rows, budget.alerts= a capacity: give one"
-            )
+            raise RequestError("budget= and budget.alerts= are both given: give one of them")
         budgets(capacity)
         given["budget"] = capacity
     if given.get("budget") == "none":

@@ -79,7 +79,7 @@ def evaluate_and_write(
     days = days or {}
     asked = {"budgets": budgets, "days": days.get("test")}
     metrics = evaluate(logits, targets, classes=classes, bootstrap_seed=seed, **asked)
-    found = curves(logits, targets, classes=classes)
+    found: dict[str, Any] = {**curves(logits, targets, classes=classes)}
     if budgets:
         found["at_budget"] = [
             {

@@ -113,7 +113,7 @@ def _pooled(splits: Splits, entry: Entry, name: str) -> Splits:
     weight = torch.cat(weights) if weights else None
     x, y = (torch.cat(parts) for parts in zip(*((t.x, t.y) for t in tables), strict=True))
     pooled = Table(x, y, weight)
-    none = Table(x[:0], y[:0], None if weight is None else weight[:0])
+    none = Table(x[:0], y[:0], None if weight is None else weight[:0], days=0)
     return replace(splits, train=pooled, val=none, test=none, notes=())
 
 
