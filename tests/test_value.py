@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
 
 import rarelab
 from rarelab.cli import main
@@ -273,6 +274,26 @@ def test_costs_by_amount_are_those_of_the_rows(table, tmp_path, capsys) -> None:
     assert main(asked) == 0
     scores = pq.read_table(output).to_pandas()
     assert ((scores["score"] >= decision["threshold"]) == (scores["decision"] == "fraud")).all()
+
+
+def test_metrics_can_be_weighed_and_the_table_says_so(table, capsys) -> None:
+    asked = [*table, "dataset.sample_weight=age", "dataset.weigh_metrics=true", "tracking=none"]
+    done = rarelab.train([*asked, "loss=smooth_ap"])
+    kept = pq.read_table(done.directory / "predictions.parquet").to_pandas()
+    for split, key in (("test", "test/weighted/aucpr"), ("val", "best/val_weighted_aucpr")):
+        part = kept[kept["split"] == split]
+        target, score, weight = (part[n] for n in ("target", "score", "given/weight"))
+        expected = average_precision_score(target, score, sample_weight=weight)
+        assert done.metrics[key] == pytest.approx(expected, abs=1e-12)
+    part = kept[kept["split"] == "test"].sort_values("score", ascending=False)
+    within = part["given/weight"].cumsum() / part["given/weight"].sum() <= 0.05
+    hits = (part["given/weight"] * part["target"])[within].sum()
+    total = (part["given/weight"] * part["target"]).sum()
+    near = part["given/weight"].max() / total
+    assert done.metrics["test/weighted/recall_at_q/0.05"] == pytest.approx(hits / total, abs=near)
+    assert done.metrics["test/aucpr"] != done.metrics["test/weighted/aucpr"]
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  weighted ")]
+    assert len(said) == 1 and f"AUCPR {done.metrics['test/weighted/aucpr']:.4f}, recall" in said[0]
 
 
 def slow_caught(run, quantile: float) -> float:

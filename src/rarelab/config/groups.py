@@ -57,6 +57,7 @@ _READ_AS_BEFORE = {
     **dict.fromkeys(("csv", "sql", "uri", "positive_if", "amount")),
     "unlabelled": "refuse",
     "keep": [],
+    "weigh_metrics": False,
 }
 
 _TRAINED_AS_BEFORE = {"min_steps": None, "select_by": "val/aucpr"}

@@ -38,7 +38,8 @@ class TableFile:
     row's score.
 
     categorical: numeric columns that are codes. group, time: the column to split by; split "auto"
-    uses whichever is set, else stratifies by class. sample_weight: a column of row weights.
+    uses whichever is set, else stratifies by class. sample_weight: a column of row weights;
+    weigh_metrics: whether it weighs validation and test metrics, recorded beside the others, too.
     amount: a numeric column of what each row is worth, for recall weighted by value; it stays a
     feature unless it is dropped. The other parameters are those of
     :class:`rarelab.data.tables.recipe.Recipe`. Text columns are one-hot encoded; missing values are
@@ -65,6 +66,7 @@ class TableFile:
     uri: str | None = None
     csv: Mapping[str, Any] | None = None
     amount: str | int | None = None
+    weigh_metrics: bool = False
 
     def __post_init__(self) -> None:
         one_of("dataset.split", self.split, SPLITS)
@@ -77,6 +79,11 @@ class TableFile:
             raise RequestError("dataset.uri is the address of a database: give dataset.sql=… too")
         if self.target is None:
             raise RequestError("dataset=file needs dataset.target=…")
+        if self.weigh_metrics and self.sample_weight is None:
+            raise RequestError(
+                "dataset.weigh_metrics=true: expected dataset.sample_weight to name the column of "
+                "weights"
+            )
         Csv.of(self.csv)
         if self.split == "auto" and self.group and self.time:
             raise RequestError(
@@ -97,6 +104,7 @@ class TableFile:
             time=_name(self.time),
             sample_weight=_name(self.sample_weight),
             amount=_name(self.amount),
+            weigh_metrics=self.weigh_metrics,
         )
 
     @cached_property

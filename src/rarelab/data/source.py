@@ -52,7 +52,8 @@ class Roles:
     that are not features but are written beside the predictions. categorical: numeric columns that
     are codes. group, time: columns to split by (not used as features). sample_weight: a column of
     row weights. official: a boolean column, True = test. amount: a numeric column of what a row is
-    worth; it stays a feature unless dropped or kept.
+    worth; it stays a feature unless dropped or kept. weigh_metrics: whether
+    validation and test metrics are recorded by ``sample_weight`` too.
     """
 
     target: str
@@ -66,6 +67,7 @@ class Roles:
     sample_weight: str | None = None
     official: str | None = None
     amount: str | None = None
+    weigh_metrics: bool = False
 
 
 @dataclass(frozen=True)

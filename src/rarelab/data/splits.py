@@ -19,6 +19,8 @@ GIVEN = "given/"
 besides its features."""
 AMOUNT = f"{GIVEN}amount"
 """What a row is worth, float64."""
+WEIGHT = f"{GIVEN}weight"
+"""What a row weighs in the weighted metrics, float64."""
 
 
 @dataclass(frozen=True)

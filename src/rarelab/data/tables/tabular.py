@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from rarelab.data.source import Roles
-from rarelab.data.splits import AMOUNT, GIVEN, Splits, Table, make_splits
+from rarelab.data.splits import AMOUNT, GIVEN, WEIGHT, Splits, Table, make_splits
 from rarelab.data.tables import divide
 from rarelab.data.tables.giveaways import hidden_repeats, separating_columns
 from rarelab.data.tables.preprocess import Preprocessor
@@ -305,6 +305,8 @@ def _table(
     origin |= {name: data.frame[name].iloc[rows] for name in roles.keep}
     if amounts is not None:
         origin[AMOUNT] = amounts[rows]
+    if weight is not None and roles.weigh_metrics:
+        origin[WEIGHT] = weight.double().numpy()
     y, days = torch.from_numpy(data.y[rows]), _days(moments, rows)
     return Table(torch.from_numpy(x), y, weight, origin, days)
 
