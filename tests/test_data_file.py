@@ -394,6 +394,16 @@ def test_the_amount_may_be_the_weight_of_the_rows_too(csv: Path) -> None:
         np.testing.assert_allclose(table.sample_weight, table.origin["given/amount"], rtol=1e-6)
 
 
+def test_weights_go_beside_the_rows_if_metrics_are_weighed(csv: Path) -> None:
+    plain = dataset(csv, sample_weight="weight").splits(0)
+    weighed = dataset(csv, sample_weight="weight", weigh_metrics=True).splits(0)
+    assert plain.digest == weighed.digest
+    assert plain.test.origin is not None and "given/weight" not in plain.test.origin
+    assert weighed.test.origin is not None and weighed.test.sample_weight is not None
+    np.testing.assert_array_equal(weighed.test.origin["given/weight"], weighed.test.sample_weight)
+    assert "expected dataset.sample_weight to name" in refusal(csv, weigh_metrics=True)
+
+
 @pytest.mark.parametrize("bad", [None, -1.0, np.inf])
 def test_amounts_that_are_no_amounts_are_refused(tmp_path: Path, bad: float | None) -> None:
     frame = claims()

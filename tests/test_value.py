@@ -6,12 +6,12 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
 
 import rarelab
 from rarelab.cli import main
@@ -111,7 +111,7 @@ def test_weighted_rows_count_as_repeated_rows(step: float, metric: str) -> None:
     scores, positives, amounts = rows(300, 6, step)
     quantile = float(metric.rpartition("/")[2])
     drawn = np.random.default_rng(1).multinomial(300, np.full(300, 1 / 300), size=8)
-    run = TestRows(scores[:, None].astype(float), positives.astype(np.int64), (), amounts)
+    run = TestRows(scores[:, None].astype(float), positives.astype(np.int64), amounts=amounts)
     found = weigher(run, metric)(drawn.T.astype(np.float32))
     for b, w in enumerate(drawn):
         repeated = (np.repeat(part, w) for part in (scores, positives, amounts))
@@ -128,7 +128,7 @@ def test_the_interval_is_that_of_resampled_rows() -> None:
     rng = np.random.default_rng(2)
     draws = (rng.integers(0, 2000, 2000) for _ in range(3000))
     drawn = np.stack([np.bincount(draw, minlength=2000) for draw in draws])
-    run = TestRows(scores[:, None].astype(float), positives.astype(np.int64), (), amounts)
+    run = TestRows(scores[:, None].astype(float), positives.astype(np.int64), amounts=amounts)
     slow = weigher(run, "test/value_recall_at_q/0.02")(drawn.T.astype(np.float32))
     assert [low, high] == pytest.approx(np.quantile(slow, [0.025, 0.975]), rel=0.1)
     assert low < valued_recall(scores, positives, amounts, 0.02) < high
@@ -269,9 +269,31 @@ def test_costs_by_amount_are_those_of_the_rows(table, tmp_path, capsys) -> None:
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  budget ")]
     assert "; value " in said[0] and "of the positives' amount, [" in said[0]
     path = next(part for part in table if part.startswith("dataset.path=")).partition("=")[2]
-    assert main(["predict", done.directory.name, path, f"output={tmp_path / 'scores.csv'}"]) == 0
-    scores = pd.read_csv(tmp_path / "scores.csv")
-    assert (scores["alert"] == (scores["decision"] == "fraud")).all()
+    output = tmp_path / "scores.parquet"
+    asked = ["predict", done.directory.name, path, "budget=none", f"output={output}"]
+    assert main(asked) == 0
+    scores = pq.read_table(output).to_pandas()
+    assert ((scores["score"] >= decision["threshold"]) == (scores["decision"] == "fraud")).all()
+
+
+def test_metrics_can_be_weighed_and_the_table_says_so(table, capsys) -> None:
+    asked = [*table, "dataset.sample_weight=age", "dataset.weigh_metrics=true", "tracking=none"]
+    done = rarelab.train([*asked, "loss=smooth_ap"])
+    kept = pq.read_table(done.directory / "predictions.parquet").to_pandas()
+    for split, key in (("test", "test/weighted/aucpr"), ("val", "best/val_weighted_aucpr")):
+        part = kept[kept["split"] == split]
+        target, score, weight = (part[n] for n in ("target", "score", "given/weight"))
+        expected = average_precision_score(target, score, sample_weight=weight)
+        assert done.metrics[key] == pytest.approx(expected, abs=1e-12)
+    part = kept[kept["split"] == "test"].sort_values("score", ascending=False)
+    within = part["given/weight"].cumsum() / part["given/weight"].sum() <= 0.05
+    hits = (part["given/weight"] * part["target"])[within].sum()
+    total = (part["given/weight"] * part["target"]).sum()
+    near = part["given/weight"].max() / total
+    assert done.metrics["test/weighted/recall_at_q/0.05"] == pytest.approx(hits / total, abs=near)
+    assert done.metrics["test/aucpr"] != done.metrics["test/weighted/aucpr"]
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  weighted ")]
+    assert len(said) == 1 and f"AUCPR {done.metrics['test/weighted/aucpr']:.4f}, recall" in said[0]
 
 
 def slow_caught(run, quantile: float) -> float:

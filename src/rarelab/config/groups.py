@@ -58,6 +58,7 @@ _READ_AS_BEFORE = {
     "unlabelled": "refuse",
     "keep": [],
     "scores": [],
+    "weigh_metrics": False,
 }
 
 _SPLIT_AS_BEFORE = {

@@ -40,7 +40,8 @@ class TableFile:
 
     categorical: numeric columns that are codes. group, time: the column to split by; split "auto"
     uses whichever is set, else stratifies by class; "cv" keeps a group in one fold. sample_weight:
-    a column of row weights. amount: a numeric column of what each row is worth, for recall weighted
+    a column of row weights; weigh_metrics: whether it weighs validation and test metrics, recorded
+    beside the others, too. amount: a numeric column of what each row is worth, for recall weighted
     by value; it stays a feature unless it is dropped. The other parameters are those of
     :class:`rarelab.data.tables.recipe.Recipe`. Text columns are one-hot encoded; missing values are
     allowed.
@@ -71,6 +72,7 @@ class TableFile:
     origins: int | None = None
     scores: Sequence[str | int] = ()
     amount: str | int | None = None
+    weigh_metrics: bool = False
 
     def __post_init__(self) -> None:
         one_of("dataset.split", self.split, SPLITS)
@@ -83,6 +85,11 @@ class TableFile:
             raise RequestError("dataset.uri is the address of a database: give dataset.sql=… too")
         if self.target is None:
             raise RequestError("dataset=file needs dataset.target=…")
+        if self.weigh_metrics and self.sample_weight is None:
+            raise RequestError(
+                "dataset.weigh_metrics=true: expected dataset.sample_weight to name the column of "
+                "weights"
+            )
         Csv.of(self.csv)
         if self.split == "auto" and self.group and self.time:
             raise RequestError(
@@ -104,6 +111,7 @@ class TableFile:
             sample_weight=_name(self.sample_weight),
             scores=tuple(map(str, self.scores)),
             amount=_name(self.amount),
+            weigh_metrics=self.weigh_metrics,
         )
 
     @cached_property

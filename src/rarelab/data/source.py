@@ -53,7 +53,8 @@ class Roles:
     are codes. group, time: columns to split by (not used as features). sample_weight: a column of
     row weights. official: a boolean column, True = test. scores: columns with the scores of models
     in use, which are written beside the predictions and compared with them. amount: a numeric
-    column of what a row is worth; it stays a feature unless dropped or kept.
+    column of what a row is worth; it stays a feature unless dropped or kept. weigh_metrics: whether
+    validation and test metrics are recorded by ``sample_weight`` too.
     """
 
     target: str
@@ -68,6 +69,7 @@ class Roles:
     official: str | None = None
     scores: tuple[str, ...] = ()
     amount: str | None = None
+    weigh_metrics: bool = False
 
 
 @dataclass(frozen=True)

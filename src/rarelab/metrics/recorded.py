@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -133,6 +135,22 @@ def validation_value(
     if alerts is not None:
         found["val/value_recall_at_budget"] = ties.recall_in_first(groups, alerts)
     return {best_key(key): value for key, value in found.items()}
+
+
+def evaluate_weighted(
+    logits: Tensor, targets: Tensor, weights: ArrayLike, *, split: str = "test"
+) -> dict[str, float]:
+    """Average precision, and recall and precision in the top q of the weight, of weighted rows:
+    logits [N, C] (or [N]), targets [N], weights [N]. Keyed ``test/weighted/...``; of the validation
+    rows the first alone, ``best/val_weighted_aucpr``. Ties as in :func:`evaluate`."""
+    weight = torch.as_tensor(np.asarray(weights, dtype=np.float64))
+    scores, positives = one_vs_rest(logits, targets)
+    groups = [tie_groups(scores[:, c], positives[:, c], weight) for c in range(scores.shape[1])]
+    if split != "test":
+        return {best_key("val/weighted_aucpr"): _macro(groups, ties.average_precision)}
+    kinds = ("aucpr", "recall_at_q", "precision_at_q")
+    chosen = {n: f for n, f in rankings("test") if n.partition("/")[0] in kinds}
+    return {f"test/weighted/{name}": _macro(groups, metric) for name, metric in chosen.items()}
 
 
 def reported(

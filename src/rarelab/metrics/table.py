@@ -109,6 +109,7 @@ TABLE = (
     Metric("best/val_recall_at_budget", HIGHER, SHARE, shown=_in(SWEEP, LEDGER), at_budget=True),
     Metric("best/val_precision_at_budget", HIGHER, SHARE, at_budget=True),
     Metric("best/val_alerts_at_budget", NEITHER, at_budget=True),
+    Metric("best/val_weighted_aucpr", HIGHER, SHARE, margin=AUCPR_MARGIN),
     Metric("best/val_value_recall_at_q", HIGHER, SHARE, levels=(VALUE_LEVEL,), valued=True),
     Metric("best/val_value_recall_at_budget", HIGHER, SHARE, at_budget=True, valued=True),
     Metric("best/warmup_val_aucpr", HIGHER, SHARE, shown=_in(LEDGER)),
@@ -267,15 +268,15 @@ TABLE = (
 )
 
 _SWEPT = Metric("hp", NEITHER)
-_OTHER_VIEW = re.compile(r"^test/(calibrated|class/[^/]+)/")
+_OTHER_VIEW = re.compile(r"^test/(calibrated|weighted|class/[^/]+)/")
 _CLASS = re.compile(r"test/class/[^/]+/")
 
 
 def find(key: str) -> Metric | None:
     """The row of a recorded key, at any level; None if it is not in the table.
 
-    ``test/calibrated/...`` is ``test/...`` with calibrated probabilities, ``test/class/<name>/...``
-    is ``test/...`` of one class; ``hp/...`` are swept numbers.
+    ``test/calibrated/...`` is ``test/...`` with calibrated probabilities, ``test/weighted/...`` of
+    weighted rows, ``test/class/<name>/...`` of one class; ``hp/...`` are swept numbers.
     """
     if key.startswith("hp/"):
         return _SWEPT

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rarelab.data.given import AMOUNT
+from rarelab.data.given import AMOUNT, WEIGHT
 from rarelab.errors import RequestError
 from rarelab.figures.run import run_figures
 from rarelab.metrics import calibration_errors, evaluate, one_vs_rest, probabilities_of
@@ -22,7 +22,13 @@ from rarelab.metrics.budget import DAYS, Budget
 from rarelab.metrics.calibration import Method, fit, scarce
 from rarelab.metrics.costs import Matrix, expected_cost
 from rarelab.metrics.curves import curves, value_curve
-from rarelab.metrics.recorded import at_budget, evaluate_value, places, validation_value
+from rarelab.metrics.recorded import (
+    at_budget,
+    evaluate_value,
+    evaluate_weighted,
+    places,
+    validation_value,
+)
 from rarelab.metrics.reliability import reliability
 from rarelab.metrics.table import best_key
 from rarelab.metrics.thresholds import AlertRule, applied, chosen
@@ -69,7 +75,8 @@ def evaluate_and_write(
         costs: costs[true class][decision].
         figures: whether to draw figures.
         origins: for ``val`` and ``test``, the columns that say which row of the table each is; with
-            ``given/amount``, of a binary task, what the positives are worth is recorded too.
+            ``given/amount``, of a binary task, what the positives are worth is recorded too, and
+            with ``given/weight`` the metrics of weighted rows.
         budgets: *the* budget first; of the others, recall and precision on test are added.
         days: for ``val`` and ``test``, how many days the rows span, if they are dated.
         rule: chooses a threshold on the validation rows, whose precision, recall and alerts on
@@ -89,7 +96,9 @@ def evaluate_and_write(
             for budget, place in places(budgets)
         ]
         metrics |= _at_budget(directory, budgets[0], scored["val"], days.get("val"))
-    amounts = _amounts(scored, origins)
+    for split, weights in _given(WEIGHT, scored, origins).items():
+        metrics |= evaluate_weighted(*scored[split], weights, split=split)
+    amounts = _given(AMOUNT, scored, origins) if logits.shape[1] == 1 else {}
     if "test" in amounts:
         worth = amounts["test"]
         metrics |= evaluate_value(logits, targets, worth, bootstrap_seed=seed, **asked)
@@ -128,16 +137,12 @@ def evaluate_and_write(
     return metrics
 
 
-def _amounts(
-    scored: Mapping[str, Scored], origins: Mapping[str, Origin] | None
+def _given(
+    column: str, scored: Mapping[str, Scored], origins: Mapping[str, Origin] | None
 ) -> dict[str, NDArray[np.float64]]:
-    """What the rows of each split are worth, where that is known."""
+    """What the data set says of the rows of each split in a column, where it does."""
     known = {split: (origins or {}).get(split) or {} for split in scored}
-    return {
-        split: columns[AMOUNT]
-        for split, columns in known.items()
-        if AMOUNT in columns and scored[split][0].shape[1] == 1
-    }
+    return {split: columns[column] for split, columns in known.items() if column in columns}
 
 
 def _at_budget(

@@ -37,6 +37,8 @@ def test_table(
     lines.append(f"  at the top {header}   of the scores")
     lines += [_at_levels(row, metrics) for row in _ROWS if row.levels and _has(row, metrics)]
     lines += [_at_budget(budget, place, metrics, splits) for budget, place in places(budgets)]
+    if "test/weighted/aucpr" in metrics:
+        lines.append(_weighted(metrics))
     if rule is not None and "test/threshold/alerts" in metrics:
         lines.append(_at_threshold(rule, metrics, int((splits.test.labels() == 1).sum())))
     if any(f"test/calibrated/{row.name}" in metrics for row in _ERRORS):
@@ -115,6 +117,14 @@ def _at_budget(budget: Budget, place: str, metrics: Mapping[str, float], splits:
     if (value := metrics.get(f"test/value_recall_{place}")) is not None:
         told += f"; value {value:.4f}{_of_the_amount(metrics, f'value_recall_{place}_{{}}')}"
     return f"  {'budget':<10} {budget}: recall {recall:.4f}, precision {precision:.4f}; {told}"
+
+
+def _weighted(metrics: Mapping[str, float]) -> str:
+    recalls = " ".join(f"{metrics[f'test/weighted/recall_at_q/{level}']:.4f}" for level in LEVELS)
+    return (
+        f"  {'weighted':<10} AUCPR {metrics['test/weighted/aucpr']:.4f}, recall {recalls} at these "
+        "levels of the weight (dataset.sample_weight); the lines above count every row once"
+    )
 
 
 def _at_threshold(rule: AlertRule, metrics: Mapping[str, float], positives: int) -> str:

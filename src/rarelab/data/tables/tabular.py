@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from rarelab.data.given import AMOUNT, GIVEN, GROUP, SCORE
+from rarelab.data.given import AMOUNT, GIVEN, GROUP, SCORE, WEIGHT
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits, Table, make_splits
 from rarelab.data.tables import divide
@@ -353,6 +353,8 @@ def _table(
     origin |= {f"{SCORE}{name}": values for name, values in in_use.items()}
     if amounts is not None:
         origin[AMOUNT] = amounts[rows]
+    if weight is not None and roles.weigh_metrics:
+        origin[WEIGHT] = weight.double().numpy()
     y, days = torch.from_numpy(data.y[rows]), _days(moments, rows)
     return Table(torch.from_numpy(x), y, weight, origin, days)
 
