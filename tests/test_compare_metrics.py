@@ -108,7 +108,8 @@ def test_a_level_that_no_run_recorded_is_compared_and_resampled(
         assert table.loc[f"loss={loss}", "mean"] == pytest.approx(mean)
     assert cli.main(["compare", "experiment=study", "baseline=bce", f"metric={RECALL}"]) == 0
     told = capsys.readouterr().out
-    assert told.startswith("creditcard: loss=smooth_ap against loss=bce: better")
+    assert told.startswith("Switch to smooth_ap: recall higher by ")
+    assert "\ncreditcard: loss=smooth_ap against loss=bce: better" in told
     assert "the noise of the test rows (1,000, 40 positive" in told and RECALL in told
     folder = home / "reports" / "study" / "compare-1"
     assert RECALL in (folder / "report.html").read_text(encoding="utf-8")
