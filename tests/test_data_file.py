@@ -163,9 +163,12 @@ def test_origins_test_one_window_after_the_other(csv: Path) -> None:
     [
         (
             {"val_share": 0.0001, "test_share": 0.999},
-            "class 'no' has .* lower dataset.val_share, d",
+            "class 'no' has .* lower dataset.val_share or d",
         ),
-        ({"split": "cv", "folds": 90}, "class 'yes' has .* lower dataset.val_share, dataset.folds"),
+        (
+            {"split": "cv", "folds": 90},
+            "class 'yes' has .* lower dataset.val_share or dataset.folds",
+        ),
         (
             {"time": "day", "drop": ["id"], "origins": 60},
             "split=time leaves no rows of class .* in test: lower dataset.origins, change",

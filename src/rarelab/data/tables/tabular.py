@@ -268,11 +268,11 @@ def _refuse_small_classes(data: Labelled) -> None:
 
 
 def _too_small(data: Labelled, label: int, recipe: Recipe) -> str:
-    shares = {"cv": ", dataset.folds", "stratified": ", dataset.test_share"}
+    others = {"cv": " or dataset.folds", "stratified": " or dataset.test_share"}
     return (
         f"class {data.classes[label]!r} has {int((data.y == label).sum())} rows, too few to be in"
         " train, validation and test alike: lower dataset.val_share"
-        f"{shares.get(recipe.split, '')}, or add rows of the class or remove it"
+        f"{others.get(recipe.split, '')}, or add rows of the class or remove it"
     )
 
 
