@@ -132,6 +132,10 @@ ON_TEST_ROWS = Gain((9.0, 2.6, 15.0), 352, 0.005, None)
             "1.5 more positives caught a month at 5,000 alerts, between 0.2 fewer and 3.2 more",
         ),
         (
+            Gain((7.0, -0.4, 13.2), 65, 0.005, None),
+            "7 more of 65 positives in the test rows caught at 0.5 % flagged, between 0 and 13",
+        ),
+        (
             Gain((-12.0, -20.0, -4.0), 100.0, 0.005, 200.0),
             "12 fewer positives caught a month at 200 alerts, between 4 and 20",
         ),

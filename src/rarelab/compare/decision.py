@@ -151,7 +151,10 @@ def _caught(gain: Gain) -> str:
     if low * high >= 0:
         ends = sorted((abs(low), abs(high)))
         return f"{start}, between {counted(ends[0], more)} and {counted(ends[1], more)}"
-    return f"{start}, between {counted(-low, more)} fewer and {counted(high, more)} more"
+    fewer, further = (counted(abs(end), more) for end in (low, high))
+    if not float(fewer.replace(",", "")):
+        return f"{start}, between 0 and {further}"
+    return f"{start}, between {fewer} fewer and {further} more"
 
 
 def _difference(finding: Finding, c: Contrast) -> str:

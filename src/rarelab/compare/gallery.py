@@ -44,13 +44,12 @@ def draw(study: Study, records: Records, folder: Path) -> list[Picture]:
         suffix = _suffix(finding.data, place) if len(study.findings) > 1 else ""
         arms = _shown(data, finding)
         curves = best_curves(study, finding, data, records, read)
-        lead, *more = curves or every_arm(study, finding, arms, records) or [None]
-        if lead is not None:
-            add(f"{lead.name}{suffix}", lead.title, lead.figure, leads=True)
+        if not curves or len(arms) > MOST:
+            curves += every_arm(study, finding, arms, records)
+        for each in curves[:1]:
+            add(f"{each.name}{suffix}", each.title, each.figure, leads=True)
         add(f"differences{suffix}", f"{finding.data}: differences", effects.differences(finding))
-        if curves and len(arms) > MOST:
-            more += every_arm(study, finding, arms, records)
-        for each in more:
+        for each in curves[1:]:
             add(f"{each.name}{suffix}", each.title, each.figure)
         histories = read_all(arms, lambda run: _history(records.file(run, "history.jsonl")))
         if histories:
