@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -176,51 +178,74 @@ def test_an_impossible_contest_is_refused_before_its_first_job(
     assert launcher.jobs == [] and not home.exists()
 
 
-def test_a_contest_of_the_local_launcher_equals_an_interrupted_one_and_is_compared_as_arms(
+def documented() -> tuple[list[str], list[list[str]]]:
+    """The small contest of docs/search.md, and the cells of the table that it prints there."""
+    page = (Path(__file__).parent.parent / "docs" / "search.md").read_text(encoding="utf-8")
+    found = re.search(
+        r"```console\n(rarelab train -m model=linear.*)\n```\n\n```text\n(.*?)```", page, re.DOTALL
+    )
+    assert found is not None
+    return shlex.split(found[1])[2:], [line.split() for line in found[2].splitlines()]
+
+
+def test_the_documented_contest_chooses_as_stated_and_is_compared_as_arms(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    request = (*CONTEST, "dataset.pos_rate=0.2", "seed=5")
-    outcomes = package.train(["-m", *request])
-    assert [outcome.status for outcome in outcomes] == ["done"] * 6
-    whole = tables(home)
-    capsys.readouterr()
-    assert len(package.train(["-m", *request])) == 6
+    request, stated = documented()
+    outcomes = package.train([*request, "sweep.n_jobs=2"])
+    assert [outcome.status for outcome in outcomes] == ["done"] * 12
+    said = [line.split() for line in capsys.readouterr().out.splitlines()]
+    place = said.index(stated[0])
+    block = said[place : place + len(stated)]
+    assert block[:2] == stated[:2]
+    column = stated[1].index("value")
+    for line, expected in zip(block[2:], stated[2:], strict=True):
+        assert float(line.pop(column)) == pytest.approx(float(expected.pop(column)), abs=0.01)
+        assert line == expected
+    assert len(package.train(request)) == 12
     assert "nothing to run\n\nchosen by validation AUCPR" in capsys.readouterr().out
 
     found = study(Records(home), Options(experiment="rarelab_contest", baseline="bce"))
-    assert [len(data.arms) for data in found.data_sets] == [2]
-    assert {arm.label for data in found.data_sets for arm in data.arms} == {
-        "loss=bce",
-        "loss=sigmoid_focal",
-    }
-    assert {len(arm.runs) for data in found.data_sets for arm in data.arms} == {1}
-    chosen = pd.read_csv(folder(home) / "chosen.csv").iloc[0]
-    told = f"chosen by a search of 2 trials on each split: optimizer.lr {chosen['optimizer.lr']}"
-    assert f"note: loss=bce: {told}" in text(found)
-    planned = json.loads((folder(home) / "arms.json").read_text())
-    assert len(planned) == 2
+    assert [len(data.arms) for data in found.data_sets] == [2, 2]
+    arms = [arm for data in found.data_sets for arm in data.arms]
+    assert {arm.label for arm in arms} == {"loss=bce", "loss=sigmoid_focal"}
+    assert {len(arm.runs) for arm in arms} == {1}
+    chosen = pd.read_csv(folder(home) / "chosen.csv")
+    rate = chosen["optimizer.lr"][0]
+    told = f"note: loss=bce: chosen by a search of 2 trials on each split: optimizer.lr {rate}"
+    assert told in text(found)
+    assert len(json.loads((folder(home) / "arms.json").read_text())) == 4
 
     # The same configuration as a plain run is another job.
-    package.train(
-        [
-            *("-m", "seed=5", "tracking.experiment=rarelab_contest", "loss=bce", *SMALL[:3]),
-            *("dataset.pos_rate=0.2", *SMALL[4:], f"optimizer.lr={chosen['optimizer.lr']}"),
-            "sweep.dry_run=true",
-        ]
-    )
+    plain = [line for line in request if not line.startswith(("sweep.", "dataset.pos_rate="))]
+    first = ["loss=bce", f"dataset.pos_rate={chosen['dataset.pos_rate'][0]}"]
+    first += [f"optimizer.lr={rate}", "tracking.experiment=rarelab_contest"]
+    package.train([*plain, *first, "sweep.dry_run=true"])
     assert "1 jobs, 0 done, 1 to run" in capsys.readouterr().out
 
+    # On one of the splits alone, and interrupted twice, it chooses and trains the same.
     def interrupt(job: Job) -> None:
         if len(launcher.jobs) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setenv("RARELAB_HOME", str(home.with_name(f"{home.name}-other")))
+    other = home.with_name(f"{home.name}-other")
+    monkeypatch.setenv("RARELAB_HOME", str(other))
+    alone = [line for line in request[1:] if not line.startswith("dataset.pos_rate=")]
+    alone += [first[1]]
     for _ in range(2):
         launcher = InThisProcess(run_job, interrupt)
         with pytest.raises(KeyboardInterrupt):
-            contest(launcher, *request)
-    contest(InThisProcess(run_job), *request)
-    assert tables(home.with_name(f"{home.name}-other")) == whole
+            contest(launcher, *alone)
+    contest(InThisProcess(run_job), *alone)
+    again = pd.read_csv(folder(other) / "chosen.csv")
+    expected = chosen[chosen["dataset.pos_rate"] == chosen["dataset.pos_rate"][0]]
+    pd.testing.assert_frame_equal(
+        again, expected[again.columns].reset_index(drop=True), check_exact=True
+    )
+    whole, part = (pd.read_csv(folder(at) / "table.csv").set_index("arm") for at in (home, other))
+    for arm in part.index:
+        both = part.loc[arm], whole.loc[f"{arm} {first[1].removeprefix('dataset.')}"]
+        pd.testing.assert_series_equal(*both, check_exact=True, check_names=False)
 
 
 def test_runs_with_values_chosen_on_each_split_are_one_arm(home: Path) -> None:
@@ -253,7 +278,8 @@ def test_runs_with_values_chosen_on_each_split_are_one_arm(home: Path) -> None:
 
 THREE = (
     "sweep.arms=[[loss=bce],[loss=weighted_bce,loss.pos_weight=tag(log,interval(1.5,20))],"
-    "[loss=smooth_ap,schedule.temp_end=tag(log,interval(0.02,0.5))]]"
+    "[loss=smooth_ap,schedule.warmup_epochs=1,schedule.blend_epochs=0,"
+    "schedule.temp_end=tag(log,interval(0.02,0.5))]]"
 )
 
 
@@ -263,7 +289,7 @@ def test_a_contest_killed_twice_ends_with_the_table_of_an_undisturbed_one(home: 
     request = [
         *("-m", "model=linear", "dataset.n_samples=400", "dataset.pos_rate=0.1,0.2,0.3"),
         *("debug=fast", "seed=0,1", "sweep.n_jobs=2", "sweep.search.trials=4", SPACE, THREE),
-        "tracking.figures=false",
+        "tracking=none",
     ]
     command = [sys.executable, "-m", "rarelab", "train", *request]
     other = home.with_name(f"{home.name}-killed")
