@@ -38,7 +38,8 @@ def refuse_scores(frame: pd.DataFrame, roles: Roles, classes: Sequence[str]) -> 
 
 
 def _numbers(column: Any, name: str) -> NDArray[np.float64]:
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers: Any = pd.to_numeric(column, errors="coerce")
+    values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
     bad = ~np.isfinite(values)
     if bad.any():
         first = int(bad.argmax())

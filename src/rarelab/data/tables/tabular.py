@@ -102,7 +102,7 @@ def check(frame: pd.DataFrame, roles: Roles) -> None:
     _refuse_columns(frame, roles)
     column: Any = frame[roles.target]
     _, classes = encode(column, roles.positive)
-    refuse_scores(frame[labelled(column, "drop")], roles, classes)
+    refuse_scores(frame.loc[labelled(column, "drop")], roles, classes)
     if roles.amount is not None:
         _numbers(frame.loc[labelled(column, roles.unlabelled)], "amount", roles.amount)
 
