@@ -24,6 +24,7 @@ SWEEP = [
     "seed=0,1",
     "dataset.n_samples=4000",
     "dataset.pos_rate=0.03",
+    "budget=0.02",
     "trainer.max_epochs=4",
     "schedule.warmup_epochs=1",
     "schedule.blend_epochs=1",
@@ -119,10 +120,14 @@ def test_the_runs_of_an_arm_are_shown_on_a_click_with_four_digits(
     }
     # The page has those in its window; the last ones are reached by scrolling.
     first = METRIC_COLUMNS[: METRIC_COLUMNS.index("test/aucpr") + 1]
+    first = [*first, "test/recall_at_budget"]
     wanted = {"params.`loss`", *(f"tags.`{key}`" for key in first)}
     assert columns >= wanted
     values = texts(browser, "[role=gridcell][col-id='tags.`test/aucpr`']")
     results = [f"{run.metrics['test/aucpr']:.4f}" for run in members.values()]
+    assert sorted(value for value in values if value.strip("-")) == sorted(results)
+    values = texts(browser, "[role=gridcell][col-id='tags.`test/recall_at_budget`']")
+    results = [f"{run.metrics['test/recall_at_budget']:.4f}" for run in members.values()]
     assert sorted(value for value in values if value.strip("-")) == sorted(results)
     browser.save_screenshot(str(tmp_path / "runs.png"))
 
