@@ -144,7 +144,7 @@ def monthly(
     for c in finding.contrasts:
         if (caught := _scaled(c, positives)) is None:
             continue
-        saved = tuple(price * part for part in caught) if priced else None
+        saved = _times(caught, price) if priced else None
         judged = by_arm.get(c.arm.label)
         value = _scaled(judged, amount) if judged else None
         told.append(Monthly(data.label, c, budget, budget * rows, caught, saved, value, judged))
@@ -161,4 +161,9 @@ def _scaled(c: Contrast, per_month: float) -> tuple[float, float, float] | None:
     if c.test is None:
         return None
     bounds = c.rows or c.test
-    return per_month * c.test.difference, per_month * bounds.low, per_month * bounds.high
+    return _times((c.test.difference, bounds.low, bounds.high), per_month)
+
+
+def _times(values: tuple[float, float, float], factor: float) -> tuple[float, float, float]:
+    middle, low, high = values
+    return factor * middle, factor * low, factor * high

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,13 +56,17 @@ def check_prices(prices: Prices) -> None:
         price = prices.get(name)
         if name == "missed_positive" and price == BY_AMOUNT:
             continue
-        number = isinstance(price, int | float) and not isinstance(price, bool)
-        if not number or not math.isfinite(price) or price < 0:
+        if not _is_price(price):
             or_amount = " or amount" if name == "missed_positive" else ""
             raise RequestError(
                 f"costs.{name}={'null' if price is None else price}: expected a number of at least "
                 f"0{or_amount}"
             )
+
+
+def _is_price(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value >= 0
 
 
 def _of_prices(prices: Prices, classes: Sequence[str]) -> Matrix:

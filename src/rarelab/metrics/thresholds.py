@@ -115,7 +115,8 @@ def read_rule(value: Any, key: str = "threshold") -> AlertRule:
     if isinstance(share, bool) or not isinstance(share, int | float):
         raise RequestError(f"{key}.{name}={share}: expected a share, as in {key}.{name}=0.5")
     try:
-        return AlertRule(**{name: float(share)})
+        given = {known: float(share) if known == name else None for known in _SHARES}
+        return AlertRule(given["budget"], given["precision"], given["recall"])
     except RequestError as error:
         raise RequestError(f"{key}.{error}") from None
 

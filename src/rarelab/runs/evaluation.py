@@ -125,7 +125,7 @@ def evaluate_and_write(
             scored["val"], scored["test"], best, costs, amounts
         )
         # JSON has no NaN, which stands for what the row is worth.
-        priced = np.where(np.isnan(costs), None, costs).tolist()
+        priced = [[None if np.isnan(cost) else cost for cost in row] for row in costs.tolist()]
         _write(directory / "decision.json", {"costs": priced, "threshold": threshold})
     if rule is not None:
         metrics |= _at_threshold(directory, rule, scored, classes, threshold)
