@@ -201,6 +201,17 @@ def test_the_report_sorts_and_filters_its_tables(
     browser.save_screenshot(str(tmp_path / "report.png"))
 
 
+def test_the_question_the_answer_and_the_picture_fit_on_the_first_screen(
+    browser: WebDriver, report: Path
+) -> None:
+    browser.get(report.as_uri())
+    assert texts(browser, ".asked dt")[-1] == "Budget"
+    (answer,) = texts(browser, ".answer")
+    assert answer.startswith(("Switch to", "Keep cross-entropy", "Not settled"))
+    picture = "return document.querySelector('.lead img').getBoundingClientRect().bottom"
+    assert 300 < browser.execute_script(picture) < 780
+
+
 def test_a_name_in_the_report_is_text_and_pictures_are_shown(
     browser: WebDriver, report: Path, runs: list[Run]
 ) -> None:

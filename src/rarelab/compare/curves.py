@@ -58,7 +58,10 @@ def best_curves(
     prevalence = float(np.mean(rates))
     around = f"bands: {words.percent(level)} intervals over {_AROUND.get(finding.varied, 'runs')}"
     size = _LEAD if len(study.findings) == 1 else _LEADS
-    recall = figures.recall_band(found.recall, budget=budget, prevalence=prevalence, size=size)
+    tested = min(len(run.targets) for own in rows.values() for run in own.values())
+    recall = figures.recall_band(
+        found.recall, budget=budget, prevalence=prevalence, rows=tested, size=size
+    )
     title = f"{data.label}: precision and recall, test rows"
     precision = figures.precision_band(found.precision, prevalence=prevalence, title=title)
     trusted = f"{data.label}: reliability of the probabilities, test rows"

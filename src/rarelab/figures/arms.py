@@ -36,7 +36,12 @@ class Band(NamedTuple):
 
 
 def recall_band(
-    arms: Mapping[str, Band], *, budget: float, prevalence: float, size: tuple[float, float]
+    arms: Mapping[str, Band],
+    *,
+    budget: float,
+    prevalence: float,
+    rows: int,
+    size: tuple[float, float],
 ) -> Figure:
     """Recall by share of rows flagged with its interval, the budget marked, between chance and
     the best that any scorer could reach; the figure has no title.
@@ -45,6 +50,7 @@ def recall_band(
         arms: by name, the baseline first; x is a share of the rows.
         budget: the share to mark, with each arm's recall there.
         prevalence: the rate of positives.
+        rows: how many rows there are, of which a share is rounded up.
         size: width and height in inches.
     """
     with new_axes("", size) as axes:
@@ -56,11 +62,12 @@ def recall_band(
                 100 * budget, at, style["marker"], color=style["color"], markersize=9, zorder=5
             )
         x = next(iter(arms.values())).x
-        best = np.minimum(1, x / prevalence)
+        chance = np.ceil(x * rows - 1e-9) / rows
+        best = np.minimum(1, chance / prevalence)
         axes.plot(
             100 * x, best, color=DARK_GREY, linestyle=(0, (4, 2)), lw=1, label="best possible"
         )
-        axes.plot(100 * x, x, color=GREY, linestyle=(0, (1, 2)), lw=1, label="chance")
+        axes.plot(100 * x, chance, color=GREY, linestyle=(0, (1, 2)), lw=1, label="chance")
         axes.axvline(100 * budget, color=DARK_GREY, linewidth=1, zorder=0)
         axes.annotate(
             f"budget: {100 * budget:.6g} %", (100 * budget, 1.02), (0, 0),
