@@ -115,8 +115,8 @@ def test_too_few_pairs_for_any_verdict_say_how_many_it_takes() -> None:
     assert "; a verdict takes at least 6 seeds; " in told(one)
 
 
-BY_MONTH = Gain((12.2, 4.1, 20.3), 100.0, 0.005, 200.0)
-ON_TEST_ROWS = Gain((9.0, 2.6, 15.0), 352, 0.005, None)
+BY_MONTH = Gain((12.2, 4.1, 20.3), 100.0, 0.005, 200.0, RECALL)
+ON_TEST_ROWS = Gain((9.0, 2.6, 15.0), 352, 0.005, None, RECALL)
 
 
 @pytest.mark.parametrize(
@@ -128,19 +128,19 @@ ON_TEST_ROWS = Gain((9.0, 2.6, 15.0), 352, 0.005, None)
             "9 more of 352 positives in the test rows caught at 0.5 % flagged, between 3 and 15",
         ),
         (
-            Gain((1.5, -0.25, 3.2), 100.0, 0.005, 5000.0),
+            Gain((1.5, -0.25, 3.2), 100.0, 0.005, 5000.0, RECALL),
             "1.5 more positives caught a month at 5,000 alerts, between 0.2 fewer and 3.2 more",
         ),
         (
-            Gain((7.0, -0.4, 13.2), 65, 0.005, None),
+            Gain((7.0, -0.4, 13.2), 65, 0.005, None, RECALL),
             "7 more of 65 positives in the test rows caught at 0.5 % flagged, between 0 and 13",
         ),
         (
-            Gain((-12.0, -20.0, -4.0), 100.0, 0.005, 200.0),
+            Gain((-12.0, -20.0, -4.0), 100.0, 0.005, 200.0, RECALL),
             "12 fewer positives caught a month at 200 alerts, between 4 and 20",
         ),
         (
-            Gain((12.0, -math.inf, math.inf), 100.0, 0.005, 200.0),
+            Gain((12.0, -math.inf, math.inf), 100.0, 0.005, 200.0, RECALL),
             "12 more positives caught a month at 200 alerts",
         ),
     ],

@@ -93,7 +93,7 @@ class Gain:
     positives: float
     budget: float
     alerts: float | None
-    metric: str = ""
+    metric: str
 
 
 def gains(data: DataSet, finding: Finding, costs: Costs, budget: float) -> dict[str, Gain]:
