@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from rarelab.metrics.table import AUCPR
 from rarelab.records.searched import TAG, TRIAL, as_arm, searched
 
 if TYPE_CHECKING:
@@ -87,6 +86,8 @@ def is_trial(job: Job) -> bool:
 
 def selects_by(job: Job) -> str:
     """The validation metric that selects the epoch of its run."""
+    from rarelab.metrics.table import AUCPR
+
     return job.config["trainer"].get("select_by", AUCPR)
 
 
