@@ -61,7 +61,7 @@ def test_a_better_legacy_score_is_called_better_as_a_user_asks(
     assert "loss=bce: worse: -0." in said
     assert "arm=legacy_score: a model without a seed, paired with every seed of its split" in said
     report = home / "reports" / "payments" / "compare-1"
-    for file in ("report.html", "figures/recall_at_quantile.svg"):
+    for file in ("report.html", "figures/recall_at_budget.svg"):
         assert "legacy_score" in (report / file).read_text(encoding="utf-8"), file
 
     (run, *_) = Records(home).runs("payments")
