@@ -188,6 +188,7 @@ def documented() -> tuple[list[str], list[list[str]]]:
     return shlex.split(found[1])[2:], [line.split() for line in found[2].splitlines()]
 
 
+@pytest.mark.slow
 def test_the_documented_contest_chooses_as_stated_and_is_compared_as_arms(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,6 +30,7 @@ def request(table: Path, *split: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_folds_swept_by_number_end_in_a_corrected_verdict(
     table: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
