@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from rarelab.errors import RequestError
+from rarelab.models.members import Members
 
 # An absent class starts at odds of one in a hundred million, not at a bias of minus infinity.
 _SMALLEST = 1e-8
@@ -14,14 +15,16 @@ def set_output_prior(model: object, prior: Tensor) -> bool:
 
     Binary: b = log(p / (1 − p)) with prior [1 − p, p]; multi-class: b_c = log p_c, prior [C]. With
     zero weights the model then predicts the prior exactly (Lin et al. 2017, section 3.3, for rare
-    positives). Returns False and changes nothing unless ``head`` is a Linear with bias and
-    ``prior_bias`` is true.
+    positives). Every member of a model of :class:`Members` starts there. Returns False and changes
+    nothing unless ``prior_bias`` is true and ``head`` is a Linear with bias, or that of members.
 
     Raises RequestError if the number of frequencies does not match the head, or they are not a
     distribution.
     """
     head = getattr(model, "head", None)
-    if not getattr(model, "prior_bias", False) or not isinstance(head, nn.Linear):
+    if not getattr(model, "prior_bias", False) or not isinstance(head, nn.Module):
+        return False
+    if not isinstance(head, nn.Linear) and not isinstance(model, Members):
         return False
     if head.bias is None:
         return False

@@ -15,6 +15,7 @@ from rarelab.data.splits import IGNORE_INDEX
 from rarelab.errors import RarelabError, RequestError
 from rarelab.metrics import validation_metrics
 from rarelab.metrics.table import AUCPR, selecting
+from rarelab.models import Members
 from rarelab.training.clock import Clock, PoolWatch
 from rarelab.training.course import Course, Work
 from rarelab.training.history import History
@@ -211,8 +212,9 @@ class Trainer:
     def _forward(
         self, work: Work, x: Tensor, y: Tensor, weight: Tensor | None
     ) -> tuple[Tensor, Tensor]:
+        model = work.model.member_logits if isinstance(work.model, Members) else work.model
         with self._autocast():
-            logits = _columns(work.team.scores(work.model, x, len(y)))
+            logits = _columns(work.team.scores(model, x, len(y)))
         logits, y = logits.flatten(0, -2), y.flatten()
         logits.retain_grad()
         if weight is None:
