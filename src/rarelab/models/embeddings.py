@@ -27,7 +27,7 @@ def bin_edges(x: Tensor, most: int) -> list[list[float]]:
 
     Raises RequestError unless ``most`` is at least 2.
     """
-    _check_bins("mlp", most)
+    _check_bins(most)
     shares = np.linspace(0, 1, most + 1)
     return [_edges(np.quantile(column, shares)) for column in x.cpu().double().numpy().T]
 
@@ -98,7 +98,7 @@ def embeddings(
     Raises RequestError for values out of range, and for edges that are missing or not of
     ``in_features`` columns.
     """
-    _check_bins(model, most)
+    _check_bins(most)
     if size is not None:
         check_sizes(model, embedding_size=size)
     if kind is None:
@@ -117,8 +117,6 @@ def embeddings(
     return layer, layer.widths
 
 
-def _check_bins(model: str, most: int) -> None:
+def _check_bins(most: int) -> None:
     if isinstance(most, bool) or not isinstance(most, int) or most < 2:
-        raise RequestError(
-            f"model {model}: embedding_bins must be a whole number >= 2, found {most!r}"
-        )
+        raise RequestError(f"model.embedding_bins={most!r}: expected a whole number of at least 2")

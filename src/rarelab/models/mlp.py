@@ -40,12 +40,11 @@ class MLP(nn.Module):
 
     in_features: F; num_outputs: 1 for two classes, else C; hidden: widths of the hidden layers
     (empty: a linear model); dropout: rate in [0, 1); activation: relu, gelu, silu or tanh;
-    prior_bias: the builder sets the head's bias from the class frequencies;
-    num_embeddings: null, ``piecewise_linear`` or ``periodic``, applied to the columns that have
-    bins; embedding_bins: the most bins of a column; embedding_size: of a column's vector, null for
-    the authors' own; bin_edges: filled in from the training rows. Forward
-    takes x [N, F] and returns logits [N, num_outputs]. Raises RequestError for a wrong input shape
-    or for values out of range.
+    prior_bias: the builder sets the head's bias from the class frequencies; num_embeddings: null,
+    ``piecewise_linear`` or ``periodic``, for the columns with bins; embedding_bins: the most bins
+    of a column; embedding_size: of a column's vector, null for the authors' own; bin_edges: filled
+    in from the training rows. Forward takes x [N, F] and returns logits [N, num_outputs]. Raises
+    RequestError for a wrong input shape or for values out of range.
     """
 
     input_ndim: ClassVar[int] = 2

@@ -20,8 +20,8 @@ class TabM(nn.Module):
     null for the authors' choice (3, with embeddings 2); d_block: their width; dropout: rate in
     [0, 1); arch_type: ``tabm``, ``tabm-mini`` (only one scale per member) or ``tabm-packed``
     (nothing shared); prior_bias: the builder sets the biases of ``head`` from the class
-    frequencies; num_embeddings: null, ``piecewise_linear`` or ``periodic``, applied to the columns
-    that have bins; embedding_bins: the most bins of a column; embedding_size: of a column's vector,
+    frequencies; num_embeddings: null, ``piecewise_linear`` or ``periodic``, for the columns with
+    bins; embedding_bins: the most bins of a column; embedding_size: of a column's vector,
     null for the authors' own; bin_edges: filled in from the training rows.
 
     Forward takes x [N, F] and returns the logits [N, num_outputs] of the mean of the members'

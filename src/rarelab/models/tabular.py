@@ -21,12 +21,12 @@ class TabularResNet(nn.Module):
     in_features: F; num_outputs: 1 for two classes, else C; n_blocks: residual blocks; d_block:
     width of the residual stream; d_hidden_multiplier: hidden width of a block divided by d_block;
     dropout1: after the activation; dropout2: on the residual; prior_bias: the builder sets the
-    head's bias from the class frequencies;
-    num_embeddings: null, ``piecewise_linear`` or ``periodic``, applied to the columns that have
-    bins; embedding_bins: the most bins of a column; embedding_size: of a column's vector, null for
-    the authors' own; bin_edges: filled in from the training rows. Forward
-    takes x [N, F] and returns logits [N, num_outputs]. A training batch of one row has no batch statistics, so the running ones are
-    used. Raises RequestError for a wrong input shape or for values out of range.
+    head's bias from the class frequencies; num_embeddings: null, ``piecewise_linear`` or
+    ``periodic``, for the columns with bins; embedding_bins: the most bins of a column;
+    embedding_size: of a column's vector, null for the authors' own; bin_edges: filled in from the
+    training rows. Forward takes x [N, F] and returns logits [N, num_outputs]. A training batch of
+    one row has no batch statistics, so the running ones are used. Raises RequestError for a wrong
+    input shape or for values out of range.
 
     Source: Gorishniy et al., Revisiting Deep Learning Models for Tabular Data, NeurIPS 2021, 3.2.
     """
