@@ -67,8 +67,9 @@ class Sizes:
     def model_facts(self, leaf: Mapping[str, Any]) -> dict[str, Any]:
         """:meth:`facts`, and the bins of the training columns if the model embeds numbers."""
         found, x = self.facts(), self.splits.train.x
-        if leaf.get("num_embeddings") and "embedding_bins" in leaf and x.ndim == 2:
-            found["bin_edges"] = bin_edges(x, leaf["embedding_bins"])
+        if leaf.get("num_embeddings") and "embedding_bins" in leaf:
+            rows = x if x.ndim == 2 else x[:0].flatten(0, -2)  # no bins: the model is for rows
+            found["bin_edges"] = bin_edges(rows, leaf["embedding_bins"])
         return found
 
     def facts(self) -> dict[str, Any]:

@@ -29,7 +29,8 @@ def bin_edges(x: Tensor, most: int) -> list[list[float]]:
     """
     _check_bins(most)
     shares = np.linspace(0, 1, most + 1)
-    return [_edges(np.quantile(column, shares)) for column in x.cpu().double().numpy().T]
+    columns = x.cpu().double().numpy().T
+    return [_edges(np.quantile(column, shares)) if len(column) else [] for column in columns]
 
 
 def _edges(quantiles: np.ndarray) -> list[float]:
@@ -95,13 +96,19 @@ def embeddings(
     """The layer before a network, and the sizes of the blocks of its output; the rows as they are
     if ``kind`` is null.
 
-    Raises RequestError for values out of range, and for edges that are missing or not of
-    ``in_features`` columns.
+    Raises RequestError for values out of range or without a use, and for edges that are missing or
+    not of ``in_features`` columns.
     """
     _check_bins(most)
     if size is not None:
         check_sizes(model, embedding_size=size)
     if kind is None:
+        for name, value in (("embedding_size", size), ("bin_edges", edges)):
+            if value is not None:
+                raise RequestError(
+                    f"model.{name}={value}: nothing is embedded; choose model.num_embeddings, such "
+                    "as piecewise_linear"
+                )
         return nn.Identity(), [1] * in_features
     if kind not in get_args(Kind):
         raise RequestError(
