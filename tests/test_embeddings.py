@@ -1,6 +1,7 @@
 """Embeddings of numbers: bins from the training rows, the formula, and what is passed on."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_a_piecewise_linear_embedding_is_its_formula() -> None:
     for at, column in enumerate((0, 2)):
         for row in range(60):
             value, bins = x[row, column].item(), np.array(edges[column])
-            share = [(value - a) / (b - a) for a, b in zip(bins, bins[1:], strict=False)]
+            share = [(value - a) / (b - a) for a, b in pairwise(bins)]
             share = [min(max(s, 0), 1) for s in share]
             weight = inside["linear.weight"][at].numpy()
             places = [*range(len(share) - 1), len(weight) - 1]  # the last bin stands last
