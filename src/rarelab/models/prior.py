@@ -1,5 +1,7 @@
 """Initialise a network at the class frequencies, so training need not learn them first."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -21,14 +23,14 @@ def set_output_prior(model: object, prior: Tensor) -> bool:
     Raises RequestError if the number of frequencies does not match the head, or they are not a
     distribution.
     """
-    head = getattr(model, "head", None)
-    if not getattr(model, "prior_bias", False) or not isinstance(head, nn.Module):
+    head: Any = getattr(model, "head", None)
+    known = isinstance(head, nn.Linear) or isinstance(model, Members)
+    if not (known and getattr(model, "prior_bias", False)):
         return False
-    if not isinstance(head, nn.Linear) and not isinstance(model, Members):
+    if getattr(head, "bias", None) is None:
         return False
-    if head.bias is None:
-        return False
-    expected = max(head.out_features, 2)
+    outputs = head.bias.shape[-1]
+    expected = max(outputs, 2)
     frequencies = torch.as_tensor(prior, dtype=torch.float64).flatten()
     if len(frequencies) != expected:
         raise RequestError(
@@ -40,5 +42,5 @@ def set_output_prior(model: object, prior: Tensor) -> bool:
         )
     logs = frequencies.clamp_min(_SMALLEST).log()
     with torch.no_grad():
-        head.bias.copy_(logs[1:] - logs[:1] if head.out_features == 1 else logs)
+        head.bias.copy_(logs[1:] - logs[:1] if outputs == 1 else logs)
     return True
