@@ -17,6 +17,7 @@ from rarelab.losses.members import MemberLosses
 from rarelab.models import MLP, Members, TabM
 from rarelab.models.members import of_mean_probability
 from rarelab.streams import drawing_from, generator, stream_seed
+from rarelab.training.health import Health
 from rarelab.training.history import History, read_rows
 
 SMALL = [
@@ -117,21 +118,29 @@ def test_a_warning_is_logged_once_not_once_a_member(caplog: pytest.LogCaptureFix
     assert len(caplog.records) == 1
 
 
-def test_training_takes_the_scheduled_loss_within_every_member(tmp_path: Path) -> None:
+def test_training_takes_the_scheduled_loss_within_every_member(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One batch an epoch, so that the first epoch's loss is that of the initial weights."""
     cfg, _ = compose_train([*SMALL, "schedule=constant", "trainer.max_epochs=1", "loss=smooth_ap"])
     trainer = build.trainer(cfg)
     sizes = build.Sizes(build.dataset(cfg).splits(stream_seed(0, "draw")), trainer)
     work = build.work(cfg, sizes, build.model(cfg, sizes), torch.device("cpu"))
     assert isinstance(work.loss, MemberLosses) and len(work.loss.copies) == 3
-    with torch.no_grad():
-        members = work.model.member_logits(work.train.x).unbind(1)
-        losses = [copy.deepcopy(work.loss.copies[0])(scores, work.train.y) for scores in members]
+    members = work.model.member_logits(work.train.x).detach().requires_grad_()
+    losses = [copy.deepcopy(work.loss.copies[0])(s, work.train.y) for s in members.unbind(1)]
+    (slopes,) = torch.autograd.grad(sum(losses), members)
+    steepest: list[float] = []
+    monkeypatch.setattr(
+        Health, "step", lambda self, slope, *_: steepest.append(slope.abs().max().item())
+    )
+    monkeypatch.setattr(Health, "metrics", lambda self: {})
     path = tmp_path / "history.jsonl"
     with drawing_from(0, "model"):
         trainer.fit(work, History(path), generator(0, "batches"))
     (row,) = [row["metrics"] for row in read_rows(path)]
     assert row["train/loss"] == pytest.approx(sum(losses).item() / 3, abs=1e-6)
+    assert steepest == [pytest.approx(slopes.abs().max().item(), rel=1e-4)]  # of a member's loss
 
 
 def test_every_member_follows_the_schedule_and_keeps_a_queue(tmp_path: Path) -> None:

@@ -203,7 +203,8 @@ class Trainer:
             self._update(work, loss)
             assert logits.grad is not None
             in_pool = pool.has_positive(batch.has_positive)
-            course.health.step(logits.grad, batch.has_positive, in_pool)
+            members = len(logits) // batch.y.numel()  # of which each has a share of the loss
+            course.health.step(members * logits.grad, batch.has_positive, in_pool)
             course.step += 1
             keeper.between_steps(course)
         mean = torch.stack(course.losses).double().mean().item()
