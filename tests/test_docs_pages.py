@@ -7,8 +7,11 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+import yaml
 
 from rarelab.config.compose_many import Composer, loader
+from rarelab.models import TabM
+from rarelab.models.embeddings import NumberEmbeddings
 from rarelab.search.cells import read_cells
 from rarelab.search.contest_plan import plan_contest
 from rarelab.search.space import read_space
@@ -79,3 +82,19 @@ def test_the_pages_name_every_loss_and_only_files_that_exist() -> None:
     for each in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", each.read_text("utf-8")):
             assert (each.parent / target).exists(), target
+
+
+def test_the_page_of_networks_states_the_defaults() -> None:
+    page = (ROOT / "docs" / "networks.md").read_text("utf-8")
+    leaf = yaml.safe_load((ROOT / "conf" / "model" / "tabm.yaml").read_text("utf-8"))
+    stated = re.findall(r"`model\.(\w+)=(\d+)` per|`model\.(\w+)` \(([\d.]+)\)", page)
+    stated = dict((a or b, float(x or y)) for a, x, b, y in stated)
+    assert stated == {name: leaf[name] for name in ("embedding_bins", "d_block", "dropout")}
+    assert f"k = {leaf['k']} networks" in page
+    edges = [[0.0, 1.0, 2.0]]
+    for kind in ("piecewise_linear", "periodic"):
+        (width,) = NumberEmbeddings(kind, edges).widths
+        assert re.search(rf"^\| `{kind}` \| .* \| {width} \|$", page, flags=re.MULTILINE)
+    embedded = {"num_embeddings": "periodic", "bin_edges": edges}
+    blocks = [len(TabM(1, 1, k=2, **more).body.blocks) for more in ({}, embedded)]
+    assert f"`model.n_blocks` (`null`: {blocks[0]}, with embeddings {blocks[1]})" in page

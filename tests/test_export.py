@@ -251,7 +251,7 @@ def test_trees_that_never_split_are_their_leaves_and_categories_are_refused() ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["tabular_resnet", "ft_transformer"])
+@pytest.mark.parametrize("model", ["tabular_resnet", "ft_transformer", "tabm"])
 def test_every_network_for_tables_can_be_exported(
     home: Path, tmp_path: Path, model: str, capsys: pytest.CaptureFixture
 ) -> None:

@@ -24,6 +24,7 @@ NETWORKS = {
     "mlp": (models.MLP, {"hidden": [16, 8], "dropout": 0.1, "activation": "gelu"}),
     "tabular_resnet": (models.TabularResNet, {"d_block": 16}),
     "ft_transformer": (models.FTTransformer, {"d_block": 16, "attention_n_heads": 2}),
+    "tabm": (models.TabM, {"k": 3, "d_block": 16}),
     "gru": (models.GRU, {"hidden_size": 8, "num_layers": 2, "dropout": 0.1}),
     "bidirectional gru": (models.GRU, {"hidden_size": 8, "bidirectional": True}),
 }

@@ -37,7 +37,8 @@ QUICK = [
 
 MODELS = {
     "mlp": [],
-    "tabular_resnet": [],
+    "tabular_resnet": ["model.num_embeddings=periodic"],
+    "tabm": ["model.k=4", "model.d_block=32", "model.num_embeddings=piecewise_linear"],
     "hist_gradient_boosting": ["model.max_iter=40"],
     "lightgbm": ["model.num_iterations=40"],
 }

@@ -40,6 +40,7 @@ RECIPES = {
     "select_by": ["trainer.select_by=val/recall_at_q/0.02", "trainer.max_epochs=5"],
     "patience": ["trainer.patience=1", "trainer.max_epochs=9"],
     "resnet": ["model=tabular_resnet", "~model.dropout"],
+    "members": ["model=tabm", "model.k=3", "model.d_block=16", "loss.max_pool_size=100"],
 }
 IDENTITY = {"signature": "s", "code": "c", "data": "d"}
 

@@ -22,6 +22,7 @@ from rarelab.config.sizes import Sizes
 from rarelab.data.given import AMOUNT
 from rarelab.data.splits import Dataset, Splits, Table
 from rarelab.errors import RequestError, nearest
+from rarelab.losses.members import MemberLosses
 from rarelab.losses.plain import plain_loss
 from rarelab.losses.prior import corrected
 from rarelab.losses.protocols import Indexed, Sampling
@@ -29,7 +30,7 @@ from rarelab.metrics.budget import Budget, budgets
 from rarelab.metrics.costs import BY_AMOUNT, Matrix, by_amount, check_prices, cost_matrix
 from rarelab.metrics.table import AUCPR, is_at_budget
 from rarelab.metrics.thresholds import AlertRule, read_rule
-from rarelab.models import Estimator, adapted, set_output_prior
+from rarelab.models import Estimator, Members, adapted, set_output_prior
 from rarelab.streams import drawing_from, stream_seed
 from rarelab.training.loop import Trainer, Work, reaches_main
 from rarelab.training.rounds import RoundWork, rounds_reach_main
@@ -42,6 +43,7 @@ FROM_DATA = frozenset(
     {
         "in_features",
         "input_shape",
+        "bin_edges",
         "num_outputs",
         "num_classes",
         "num_rows",
@@ -277,7 +279,7 @@ def model(cfg: DictConfig, sizes: Sizes) -> Model:
     training prior."""
     splits = sizes.splits
     with drawing_from(cfg.seed, "init"):
-        built = unfitted(cfg, sizes.facts())
+        built = unfitted(cfg, sizes.model_facts(cfg.model))
         _check_dimensions(built, splits)
         if isinstance(built, nn.Module):
             _try_network(built, splits)
@@ -380,7 +382,10 @@ def loss(cfg: DictConfig, sizes: Sizes) -> nn.Module:
 
 def work(cfg: DictConfig, sizes: Sizes, network: nn.Module, device: torch.device) -> Work:
     """Everything the loop needs, on its device."""
-    network, objective = network.to(device), loss(cfg, sizes).to(device)
+    objective = loss(cfg, sizes)
+    if isinstance(network, Members):
+        objective = MemberLosses(objective, network.k)
+    network, objective = network.to(device), objective.to(device)
     parameters = [*network.parameters(), *objective.parameters()]
     optimizer = instantiate(cfg, "optimizer", {"params": parameters})
     lr_schedule = instantiate(cfg, "lr_schedule", sizes.facts() | {"optimizer": optimizer})

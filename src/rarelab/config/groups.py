@@ -68,9 +68,14 @@ _SPLIT_AS_BEFORE = {
 
 _TRAINED_AS_BEFORE = {"min_steps": None, "select_by": "val/aucpr"}
 
+_EMBEDDED_AS_BEFORE = {
+    **dict.fromkeys(("num_embeddings", "embedding_size", "bin_edges")),
+    "embedding_bins": 48,
+}
+
 GROUPS = (
     Group("dataset", later=_READ_AS_BEFORE | _SPLIT_AS_BEFORE),
-    Group("model"),
+    Group("model", later=_EMBEDDED_AS_BEFORE),
     Group("loss", gradient=True),
     Group("warmup_loss", gradient=True),
     Group("schedule", gradient=True),

@@ -12,6 +12,7 @@ from rarelab.boosting.gradient import ranks
 from rarelab.config.sizes import Sizes
 from rarelab.data.splits import Splits
 from rarelab.errors import RequestError
+from rarelab.losses.members import each
 from rarelab.losses.prior import PriorCorrected
 from rarelab.metrics.bootstrap import FEWEST_POSITIVES
 from rarelab.metrics.table import AUCPR
@@ -154,7 +155,8 @@ def _warn_of_batches(sizes: Sizes, work: Work) -> None:
     shift = sizes.prior_shift()
     if shift is None or shift.abs().max() < 0.05:  # 5 % in the odds is not worth a line
         return
-    main = getattr(work.loss, "main_loss", work.loss)
+    loss = each(work.loss)[0]
+    main = getattr(loss, "main_loss", loss)
     log.warning(
         "note: the sampler shows the rarest class at %.3g %% instead of %.3g %%; %s",
         100 * drawn / sizes.drawn_counts.sum().item(),

@@ -1,6 +1,7 @@
 """Parameters of the other components that follow from the data, the trainer and the sampler."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 
 from rarelab.data.splits import IGNORE_INDEX, Splits
+from rarelab.models.embeddings import bin_edges
 from rarelab.training.loop import Trainer
 from rarelab.training.sampling import Natural, Sampler, row_kinds
 
@@ -61,6 +63,14 @@ class Sizes:
         if self.splits.task == "binary":
             shift = shift[1:] - shift[:1]
         return shift if bool((shift.abs() > 1e-9).any()) else None
+
+    def model_facts(self, leaf: Mapping[str, Any]) -> dict[str, Any]:
+        """:meth:`facts`, and the bins of the training columns if the model embeds numbers."""
+        found, x = self.facts(), self.splits.train.x
+        if leaf.get("num_embeddings") and "embedding_bins" in leaf:
+            rows = x if x.ndim == 2 else x[:0].flatten(0, -2)  # no bins: the model is for rows
+            found["bin_edges"] = bin_edges(rows, leaf["embedding_bins"])
+        return found
 
     def facts(self) -> dict[str, Any]:
         counts = self.drawn_counts.float()

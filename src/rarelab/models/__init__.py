@@ -4,8 +4,10 @@ from rarelab.models.boosting import HistGradientBoosting
 from rarelab.models.classifier import Classifier, adapted, is_classifier
 from rarelab.models.estimator import Estimator, Exportable, Portable, Refittable, raw_scores
 from rarelab.models.gru import GRU
+from rarelab.models.members import Members
 from rarelab.models.mlp import MLP, Linear
 from rarelab.models.prior import set_output_prior
+from rarelab.models.tabm import TabM
 from rarelab.models.tabular import FTTransformer, TabularResNet
 
 __all__ = [
@@ -17,8 +19,10 @@ __all__ = [
     "FTTransformer",
     "HistGradientBoosting",
     "Linear",
+    "Members",
     "Portable",
     "Refittable",
+    "TabM",
     "TabularResNet",
     "adapted",
     "is_classifier",

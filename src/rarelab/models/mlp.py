@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from rarelab.errors import RequestError, nearest
+from rarelab.models.embeddings import Kind, embeddings
 from rarelab.models.shapes import check_dropout, check_input, check_sizes
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
@@ -39,9 +40,11 @@ class MLP(nn.Module):
 
     in_features: F; num_outputs: 1 for two classes, else C; hidden: widths of the hidden layers
     (empty: a linear model); dropout: rate in [0, 1); activation: relu, gelu, silu or tanh;
-    prior_bias: the builder sets the head's bias from the class frequencies. Forward takes x [N, F]
-    and returns logits [N, num_outputs]. Raises RequestError for a wrong input shape or for values
-    out of range.
+    prior_bias: the builder sets the head's bias from the class frequencies; num_embeddings: null,
+    ``piecewise_linear`` or ``periodic``, for the columns with bins; embedding_bins: the most bins
+    of a column; embedding_size: of a column's vector, null for the authors' own; bin_edges: filled
+    in from the training rows. Forward takes x [N, F] and returns logits [N, num_outputs]. Raises
+    RequestError for a wrong input shape or for values out of range.
     """
 
     input_ndim: ClassVar[int] = 2
@@ -54,6 +57,10 @@ class MLP(nn.Module):
         dropout: float = 0.0,
         activation: Literal["relu", "gelu", "silu", "tanh"] = "relu",
         prior_bias: bool = True,
+        num_embeddings: Kind | None = None,
+        embedding_bins: int = 48,
+        embedding_size: int | None = None,
+        bin_edges: Sequence[Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
         check_sizes("mlp", in_features=in_features, num_outputs=num_outputs)
@@ -64,7 +71,10 @@ class MLP(nn.Module):
                 f"model mlp: unknown activation {activation!r}, {nearest(activation, ACTIVATIONS)}"
             )
         self.in_features, self.prior_bias = in_features, prior_bias
-        widths = [in_features, *hidden]
+        self.embed, blocks = embeddings(
+            "mlp", in_features, num_embeddings, embedding_bins, embedding_size, bin_edges
+        )
+        widths = [sum(blocks), *hidden]
         layers: list[nn.Module] = []
         for narrow, wide in pairwise(widths):
             layers += [nn.Linear(narrow, wide), ACTIVATIONS[activation]()]
@@ -75,4 +85,4 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Logits [N, num_outputs] of rows [N, F]."""
         check_input(x, model="mlp", input_ndim=2, in_features=self.in_features)
-        return self.head(self.body(x))
+        return self.head(self.body(self.embed(x)))

@@ -4,12 +4,14 @@ Thin wrappers around ``rtdl_revisiting_models``, the authors' own package: unifo
 uniform errors for a wrong shape, and the output layer under the name ``head``.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, cast
 
 import rtdl_revisiting_models as rtdl
 from torch import Tensor, nn
 
 from rarelab.errors import RequestError
+from rarelab.models.embeddings import Kind, embeddings
 from rarelab.models.shapes import check_dropout, check_input, check_sizes
 
 
@@ -19,9 +21,12 @@ class TabularResNet(nn.Module):
     in_features: F; num_outputs: 1 for two classes, else C; n_blocks: residual blocks; d_block:
     width of the residual stream; d_hidden_multiplier: hidden width of a block divided by d_block;
     dropout1: after the activation; dropout2: on the residual; prior_bias: the builder sets the
-    head's bias from the class frequencies. Forward takes x [N, F] and returns logits
-    [N, num_outputs]. A training batch of one row has no batch statistics, so the running ones are
-    used. Raises RequestError for a wrong input shape or for values out of range.
+    head's bias from the class frequencies; num_embeddings: null, ``piecewise_linear`` or
+    ``periodic``, for the columns with bins; embedding_bins: the most bins of a column;
+    embedding_size: of a column's vector, null for the authors' own; bin_edges: filled in from the
+    training rows. Forward takes x [N, F] and returns logits [N, num_outputs]. A training batch of
+    one row has no batch statistics, so the running ones are used. Raises RequestError for a wrong
+    input shape or for values out of range.
 
     Source: Gorishniy et al., Revisiting Deep Learning Models for Tabular Data, NeurIPS 2021, 3.2.
     """
@@ -38,15 +43,23 @@ class TabularResNet(nn.Module):
         dropout1: float = 0.3,
         dropout2: float = 0.0,
         prior_bias: bool = True,
+        num_embeddings: Kind | None = None,
+        embedding_bins: int = 48,
+        embedding_size: int | None = None,
+        bin_edges: Sequence[Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
-        check_sizes("tabular_resnet", in_features=in_features, num_outputs=num_outputs)
-        check_sizes("tabular_resnet", n_blocks=n_blocks, d_block=d_block)
-        check_dropout("tabular_resnet", dropout1=dropout1, dropout2=dropout2)
-        _check_hidden("tabular_resnet", "d_hidden_multiplier", d_block, d_hidden_multiplier)
+        name = "tabular_resnet"
+        check_sizes(name, in_features=in_features, num_outputs=num_outputs)
+        check_sizes(name, n_blocks=n_blocks, d_block=d_block)
+        check_dropout(name, dropout1=dropout1, dropout2=dropout2)
+        _check_hidden(name, "d_hidden_multiplier", d_block, d_hidden_multiplier)
         self.in_features, self.prior_bias = in_features, prior_bias
+        self.embed, widths = embeddings(
+            name, in_features, num_embeddings, embedding_bins, embedding_size, bin_edges
+        )
         self.net = rtdl.ResNet(
-            d_in=in_features,
+            d_in=sum(widths),
             d_out=num_outputs,
             n_blocks=n_blocks,
             d_block=d_block,
@@ -65,11 +78,11 @@ class TabularResNet(nn.Module):
         """Logits [N, num_outputs] of rows [N, F]."""
         check_input(x, model="tabular_resnet", input_ndim=2, in_features=self.in_features)
         if not (self.training and len(x) == 1):
-            return self.net(x)
+            return self.net(self.embed(x))
         for norm in self._norms:
             norm.eval()
         try:
-            return self.net(x)
+            return self.net(self.embed(x))
         finally:
             for norm in self._norms:
                 norm.train()

@@ -14,6 +14,7 @@ from rarelab.config import build
 from rarelab.config.build import Model, Prepared
 from rarelab.config.prepare import warn_before
 from rarelab.data.splits import Splits
+from rarelab.losses.members import each
 from rarelab.metrics.table import AUCPR, best_key
 from rarelab.models import Estimator, raw_scores
 from rarelab.predict import write_model
@@ -122,7 +123,7 @@ def _fit(seed: int, trainer: Trainer, work: Work, record: Record) -> Diverged | 
     Raises:
         Diverged: before any weights were selected or checkpointed.
     """
-    final_weight = getattr(work.loss, "final_main_weight", 1.0)
+    final_weight = getattr(each(work.loss)[0], "final_main_weight", 1.0)
     record.listen(epoch_lines(trainer.max_epochs, final_weight, trainer.select_by))
     batches = generator(seed, "batches")
     try:

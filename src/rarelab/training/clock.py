@@ -3,31 +3,34 @@
 import torch
 from torch import Tensor, nn
 
+from rarelab.losses.members import each
 from rarelab.losses.protocols import EpochAware, Indexed, Pooled, Scheduled, StepAware
 from rarelab.training.course import Work
 
 
 class Clock:
-    """Passes epoch, step and rows to losses that take them, and reads their schedule back."""
+    """Passes epoch, step and rows to losses that take them, and reads their schedule back; of a
+    loss per member, to each, and from the first."""
 
     def __init__(self, loss: nn.Module) -> None:
-        self._loss = loss
-        self._scheduled = loss if isinstance(loss, Scheduled) else None
-        self._on_epoch = loss.on_train_epoch_start if isinstance(loss, EpochAware) else None
-        self._on_step = loss.on_train_batch_start if isinstance(loss, StepAware) else None
-        self._on_rows = loss.on_train_batch_rows if isinstance(loss, Indexed) else None
+        losses = each(loss)
+        self._loss = losses[0]
+        self._scheduled = losses[0] if isinstance(losses[0], Scheduled) else None
+        self._on_epoch = [part for part in losses if isinstance(part, EpochAware)]
+        self._on_step = [part for part in losses if isinstance(part, StepAware)]
+        self._on_rows = [part for part in losses if isinstance(part, Indexed)]
 
     def epoch(self, epoch: int) -> None:
-        if self._on_epoch is not None:
-            self._on_epoch(epoch)
+        for loss in self._on_epoch:
+            loss.on_train_epoch_start(epoch)
 
     def step(self, global_step: int) -> None:
-        if self._on_step is not None:
-            self._on_step(global_step)
+        for loss in self._on_step:
+            loss.on_train_batch_start(global_step)
 
     def rows(self, rows: Tensor, y: Tensor) -> None:
-        if self._on_rows is not None:
-            self._on_rows(rows if y.ndim == 1 else _step_ids(rows, y.shape[1]))
+        for loss in self._on_rows:
+            loss.on_train_batch_rows(rows if y.ndim == 1 else _step_ids(rows, y.shape[1]))
 
     @property
     def at_final_weight(self) -> bool:
@@ -47,7 +50,8 @@ class PoolWatch:
     """Whether the rows ranked by the loss include one of the rarest class."""
 
     def __init__(self, work: Work) -> None:
-        self._loss = work.loss if isinstance(work.loss, Pooled) else None
+        loss = each(work.loss)[0]
+        self._loss = loss if isinstance(loss, Pooled) else None
         self._rare_class = work.rare_class
 
     def has_positive(self, batch_positive: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from rarelab.data.splits import IGNORE_INDEX
 from rarelab.errors import RarelabError, RequestError
 from rarelab.metrics import validation_metrics
 from rarelab.metrics.table import AUCPR, selecting
+from rarelab.models import Members
 from rarelab.training.clock import Clock, PoolWatch
 from rarelab.training.course import Course, Work
 from rarelab.training.history import History
@@ -202,7 +203,8 @@ class Trainer:
             self._update(work, loss)
             assert logits.grad is not None
             in_pool = pool.has_positive(batch.has_positive)
-            course.health.step(logits.grad, batch.has_positive, in_pool)
+            members = len(logits) // batch.y.numel()  # of which each has a share of the loss
+            course.health.step(members * logits.grad, batch.has_positive, in_pool)
             course.step += 1
             keeper.between_steps(course)
         mean = torch.stack(course.losses).double().mean().item()
@@ -211,8 +213,9 @@ class Trainer:
     def _forward(
         self, work: Work, x: Tensor, y: Tensor, weight: Tensor | None
     ) -> tuple[Tensor, Tensor]:
+        model = work.model.member_logits if isinstance(work.model, Members) else work.model
         with self._autocast():
-            logits = _columns(work.team.scores(work.model, x, len(y)))
+            logits = _columns(work.team.scores(model, x, len(y)))
         logits, y = logits.flatten(0, -2), y.flatten()
         logits.retain_grad()
         if weight is None:

@@ -60,7 +60,7 @@ class Team:
         """The part of ``rows`` that this process scores, at least one row."""
         return rows
 
-    def scores(self, model: nn.Module, x: Tensor, rows: int) -> Tensor:
+    def scores(self, model: Callable[[Tensor], Tensor], x: Tensor, rows: int) -> Tensor:
         """The model's logits for all ``rows`` rows; ``x`` is this process's part."""
         return model(x)
 
@@ -127,7 +127,7 @@ class Ranks(Team):
         start, stop = list(pairwise(accumulate(self._counts(len(rows)), initial=0)))[self.rank]
         return rows[start:stop] if start < stop else rows[:1]
 
-    def scores(self, model: nn.Module, x: Tensor, rows: int) -> Tensor:
+    def scores(self, model: Callable[[Tensor], Tensor], x: Tensor, rows: int) -> Tensor:
         assert self._course is not None
         # Layers draw differently in each process; the shared random stream stays in step.
         with drawing_apart(self._course.epoch, self._course.step, self.rank):
