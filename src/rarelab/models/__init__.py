@@ -2,7 +2,15 @@
 
 from rarelab.models.boosting import HistGradientBoosting
 from rarelab.models.classifier import Classifier, adapted, is_classifier
-from rarelab.models.estimator import Estimator, Exportable, Portable, Refittable, raw_scores
+from rarelab.models.estimator import (
+    Estimator,
+    Explained,
+    Exportable,
+    Portable,
+    Refittable,
+    raw_scores,
+)
+from rarelab.models.gradients import integrated_gradients
 from rarelab.models.gru import GRU
 from rarelab.models.mlp import MLP, Linear
 from rarelab.models.prior import set_output_prior
@@ -13,6 +21,7 @@ __all__ = [
     "MLP",
     "Classifier",
     "Estimator",
+    "Explained",
     "Exportable",
     "FTTransformer",
     "HistGradientBoosting",
@@ -21,6 +30,7 @@ __all__ = [
     "Refittable",
     "TabularResNet",
     "adapted",
+    "integrated_gradients",
     "is_classifier",
     "raw_scores",
     "set_output_prior",
