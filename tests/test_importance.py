@@ -77,7 +77,7 @@ def test_a_run_draws_it_if_asked_and_records_the_same(home: Path, tmp_path: Path
     drawn = package.train([*asked, "tracking.importance=true", "budget=0.05"])
     figures = drawn.directory / "figures"
     assert (figures / "importance.png").stat().st_size > 5_000
-    table = pd.read_csv(figures / "importance.csv")
+    table: Any = pd.read_csv(figures / "importance.csv")
     assert sorted(table["column"]) == ["age", "amount", "country", "member", "shop", "zip"]
     assert table["column"][0] == "amount" and table["aucpr"][0] > 0.1
     assert {k: drawn.metrics[k] for k in plain.metrics} == plain.metrics

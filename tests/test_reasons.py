@@ -294,14 +294,15 @@ def test_the_command_and_python_give_the_same_reasons_whatever_the_pieces(
     assert plain["score"].equals(found["score"])
     assert found.loc[2, columns].isna().all()
     assert (found.loc[found["alert"] == True, "reason_1_effect"] > 0).all()  # noqa: E712
-    both = found.dropna()
+    both: Any = found.dropna()
     assert len(both) > 100 and (both["reason_1_effect"] >= both["reason_2_effect"]).all()
     monkeypatch.setattr(command, "CELLS", 1800)
     pd.testing.assert_frame_equal(found, predicted(runs, model, new, "reasons=2", "budget=0.05"))
     rows = pd.read_csv(new, dtype={"zip": str}).drop(index=2).astype({"amount": float})
     here = package.load(runs[model].name, home=runs["home"]).reasons(rows, n=2, drop=["id"])
     assert here.index.tolist() == rows.index.tolist()
-    pd.testing.assert_frame_equal(here, found[columns].drop(index=2), rtol=1e-4)
+    others: Any = found[columns].drop(index=2)
+    pd.testing.assert_frame_equal(here, others, rtol=1e-4)
 
 
 def test_the_amount_is_why_a_row_alerts(runs: dict[str, Path], new: Path) -> None:

@@ -93,8 +93,12 @@ class Boosted(ABC):
         return (self._start + self._sums(x)).float()
 
     def contributions(self, x: Tensor) -> Tensor:
-        """The exact Shapley values of the trees [N, F], float64, by the library's own algorithm: a
-        row's sum is its score less the mean score of the training rows. For two classes.
+        """The exact Shapley values of the trees [N, F], float64, by the library's own algorithm. For
+        two classes.
+
+        A feature that is not known goes both ways at a split, by the share of the training rows
+        (LightGBM) or of their curvature (XGBoost). A row's sum is its score less the mean score
+        that is found so.
 
         Source: Lundberg et al., From local explanations to global understanding with explainable
         AI for trees, Nature Machine Intelligence 2020 (path-dependent TreeSHAP).

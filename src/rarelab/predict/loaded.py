@@ -105,8 +105,8 @@ class LoadedRun:
             drop: as in :meth:`score`.
 
         Effects are in units of the raw score. What the features of one column add is summed.
-        Boosters give the Shapley values of their trees, compared with the mean score of the
-        training rows; networks integrated gradients, compared with the mean training row.
+        Boosters give the Shapley values of their trees, compared with the trees' mean score;
+        networks integrated gradients, compared with the mean training row.
 
         Raises:
             RequestError: the run is not one of two classes on a table, its model gives no reasons,

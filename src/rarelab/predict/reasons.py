@@ -43,8 +43,8 @@ class Reasons:
     """The ``count`` raw columns that raised a row's score most, of two classes.
 
     What the features of one raw column add (its one-hot levels, its missing-value flag) is summed.
-    Boosters give the Shapley values of their trees, compared with the mean score of the training
-    rows; networks integrated gradients, compared with the mean training row. A column that lowered
+    Boosters give the Shapley values of their trees, compared with the trees' mean score; networks
+    integrated gradients, compared with the mean training row. A column that lowered
     the score or left it is no reason, so a row can have fewer.
     """
 
