@@ -93,8 +93,7 @@ class Boosted(ABC):
         return (self._start + self._sums(x)).float()
 
     def contributions(self, x: Tensor) -> Tensor:
-        """The exact Shapley values of the trees [N, F], float64, by the library's own algorithm. For
-        two classes.
+        """The Shapley values of the trees [N, F], float64, for two classes, by the library itself.
 
         A feature that is not known goes both ways at a split, by the share of the training rows
         (LightGBM) or of their curvature (XGBoost). A row's sum is its score less the mean score
