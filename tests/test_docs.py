@@ -55,9 +55,10 @@ def test_the_readmes_predictions_run_as_written(
     names = ",".join(f"f{i}" for i in range(20))
     Path("new.csv").write_text(f"{names}\n{','.join('0' * 20)}\n", encoding="utf-8")
     commands = console("rarelab predict")
-    assert len(commands) == 2
+    assert len(commands) == 3
     for command in commands:
         assert main(shlex.split(command.replace("RUN_ID", run.directory.name))[1:]) == 0
+    assert "reason_3_effect" in Path("reasons.csv").read_text("utf-8")
     assert Path("new.scores.csv").is_file() and Path("alerts.parquet").is_file()
 
 

@@ -164,6 +164,7 @@ def test_the_page_for_python_runs_as_written(
         exec(compile(code, "python.md", "exec"), names)
     assert names["scored"]["score"].equals(names["alerts"]["score"])
     assert names["alerts"]["alert"].any()
+    assert "reason_3" in names["why"] and names["why"].index.equals(names["scored"].index)
     assert set(names["table"]["metric"]) == {"test/recall_at_q/0.005"}
     assert names["run"].status == "done" and names["run"].directory.parent.name == "creditcard"
     assert names["run"].metrics["test/aucpr"] > 0.9

@@ -72,7 +72,8 @@ def load(
     ``scorer.score(rows)`` takes a frame of raw columns, or the path of a table, and returns a frame
     under the same index with the columns that ``rarelab predict`` writes: ``score``, what the run
     calibrated or decides by, and ``alert`` with ``budget=``, ``precision=``, ``recall=``, ``cost=``
-    or ``costs=``. ``scorer.threshold``, with one of these, is the score from which a row alerts;
+    or ``costs=``; ``scorer.reasons(rows)`` the columns that raised each row's score most.
+    ``scorer.threshold``, with one of these, is the score from which a row alerts;
     ``scorer.columns`` and ``scorer.classes`` are what goes in and what is told apart. The run's
     test rows, in their order, get the recorded scores bit for bit.
 

@@ -273,7 +273,7 @@ def _predict(arguments: list[str]) -> int:
         nargs="*",
         metavar="KEY=VALUE",
         help="budget=0.005, alerts=100, precision=0.9, recall=0.8, cost or costs=[[0,1],[50,1]],"
-        " id=COLUMN, keep=[COLUMN], drop=[COLUMN], output=PATH"
+        " reasons=3, id=COLUMN, keep=[COLUMN], drop=[COLUMN], output=PATH"
         " (- for standard output), overwrite=true, on_bad=refuse, allow_targets=[..]",
     )
     parser.add_argument("--home", help="records folder; default: RARELAB_HOME, else outputs/")

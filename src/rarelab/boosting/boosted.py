@@ -92,6 +92,20 @@ class Boosted(ABC):
         check_input(x, model=self.library, input_ndim=2, in_features=self.in_features)
         return (self._start + self._sums(x)).float()
 
+    def contributions(self, x: Tensor) -> Tensor:
+        """The Shapley values of the trees [N, F], float64, for two classes, by the library itself.
+
+        A feature that is not known goes both ways at a split, by the share of the training rows
+        (LightGBM) or of their curvature (XGBoost). A row's sum is its score less the mean score
+        that is found so.
+
+        Source: Lundberg et al., From local explanations to global understanding with explainable
+        AI for trees, Nature Machine Intelligence 2020 (path-dependent TreeSHAP).
+        """
+        self._require_fit("contributions were")
+        check_input(x, model=self.library, input_ndim=2, in_features=self.in_features)
+        return self._shapley_values(x)[:, :-1]
+
     def state(self) -> dict[str, NDArray]:
         text = np.frombuffer(self.text().encode(), dtype=np.uint8)
         return {"text": text, "start": self._start.numpy()}
@@ -125,6 +139,10 @@ class Boosted(ABC):
     @abstractmethod
     def _sums(self, x: Tensor) -> Tensor:
         """The sum of the steps, without the start, float64 [N, C]."""
+
+    @abstractmethod
+    def _shapley_values(self, x: Tensor) -> Tensor:
+        """The Shapley values of the features, and the mean of the steps, float64 [N, F + 1]."""
 
     @abstractmethod
     def _read(self, text: str) -> tuple[Any, int, int]:

@@ -153,6 +153,15 @@ class _LightGBM(Boosted):
         )
         return torch.from_numpy(np.ascontiguousarray(raw)).view(-1, self.num_outputs)
 
+    def _shapley_values(self, x: Tensor) -> Tensor:
+        if not len(x):
+            return torch.zeros(0, self.in_features + 1, dtype=torch.float64)
+        threads = torch.get_num_threads()
+        found = self._booster.predict(
+            x.detach().cpu().numpy(), pred_contrib=True, num_threads=threads
+        )
+        return torch.from_numpy(np.asarray(found, dtype=np.float64))
+
     def _read(self, text: str) -> tuple[Any, int, int]:
         booster = self._library.Booster(model_str=text)
         return booster, booster.num_feature(), booster.num_model_per_iteration()

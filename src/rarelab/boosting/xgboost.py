@@ -138,6 +138,15 @@ class _XGBoost(Boosted):
         )
         return torch.from_numpy(np.asarray(raw, dtype=np.float64)).view(-1, self.num_outputs)
 
+    def _shapley_values(self, x: Tensor) -> Tensor:
+        if not len(x):
+            return torch.zeros(0, self.in_features + 1, dtype=torch.float64)
+        threads = torch.get_num_threads()
+        self._booster.set_param({"nthread": threads})
+        rows = self._library.DMatrix(x.detach().cpu().numpy(), nthread=threads)
+        found = self._booster.predict(rows, pred_contribs=True)
+        return torch.from_numpy(np.asarray(found, dtype=np.float64))
+
     def _read(self, text: str) -> tuple[Any, int, int]:
         booster = self._library.Booster()
         booster.load_model(bytearray(text.encode()))

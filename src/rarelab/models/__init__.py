@@ -2,7 +2,15 @@
 
 from rarelab.models.boosting import HistGradientBoosting
 from rarelab.models.classifier import Classifier, adapted, is_classifier
-from rarelab.models.estimator import Estimator, Exportable, Portable, Refittable, raw_scores
+from rarelab.models.estimator import (
+    Estimator,
+    Explained,
+    Exportable,
+    Portable,
+    Refittable,
+    raw_scores,
+)
+from rarelab.models.gradients import integrated_gradients
 from rarelab.models.gru import GRU
 from rarelab.models.members import Members
 from rarelab.models.mlp import MLP, Linear
@@ -15,6 +23,7 @@ __all__ = [
     "MLP",
     "Classifier",
     "Estimator",
+    "Explained",
     "Exportable",
     "FTTransformer",
     "HistGradientBoosting",
@@ -25,6 +34,7 @@ __all__ = [
     "TabM",
     "TabularResNet",
     "adapted",
+    "integrated_gradients",
     "is_classifier",
     "raw_scores",
     "set_output_prior",

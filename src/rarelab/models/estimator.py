@@ -62,6 +62,16 @@ class Exportable(Protocol):
 
 
 @runtime_checkable
+class Explained(Protocol):
+    """An estimator that can say what each feature adds to a score."""
+
+    def contributions(self, x: Tensor) -> Tensor:
+        """What each feature adds to the only score of rows [N, F], [N, F]. A row's sum is its score
+        less a constant. For two classes, where there is one score."""
+        ...
+
+
+@runtime_checkable
 class Refittable(Protocol):
     """An estimator that may stop early on validation, and can repeat a fit without it."""
 

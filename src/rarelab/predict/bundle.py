@@ -2,9 +2,9 @@
 
 ``model.json`` holds the classes, the raw columns, the model's configuration, and the run's
 calibration and decision rule; ``arrays.npz`` the fitted preprocessing, the validation scores and,
-for an estimator, its fit; ``checkpoint.pt`` the weights. No file holds a pickled class: torch loads
-the weights in its safe mode, numpy loads the arrays without pickle, and the model is rebuilt only
-from allowed targets.
+for an estimator, its fit, for a network the mean training row; ``checkpoint.pt`` the weights. No
+file holds a pickled class: torch loads the weights in its safe mode, numpy loads the arrays without
+pickle, and the model is rebuilt only from allowed targets.
 """
 
 import json
@@ -44,6 +44,8 @@ log = logging.getLogger("rarelab")
 FOLDER = "model"
 ARRAYS = "arrays.npz"
 WEIGHTS = "checkpoint.pt"
+BASELINE = "baseline"
+"""The mean of the training rows' features, [F]; runs recorded before there were reasons lack it."""
 
 _SCORING = ("eval_batch_size", "threads", "precision")
 
@@ -79,6 +81,7 @@ def write_model(
     arrays |= {f"model/{name}": array for name, array in fit.items()}
     if isinstance(model, nn.Module):
         _link(directory / WEIGHTS, folder / WEIGHTS)
+        arrays[BASELINE] = splits.train.x.mean(dim=0, dtype=torch.float64).float().numpy()
     np.savez_compressed(folder / ARRAYS, **arrays)
     leaf: Any = OmegaConf.to_container(cfg.model, resolve=True)
     facts |= {
@@ -152,6 +155,7 @@ def _restored(folder: Path, facts: dict[str, Any], allowed: list[str]) -> Scorer
         classes=tuple(facts["classes"]),
         validation=_restored_validation(arrays, facts["classes"]),
         rules=restored_rules(facts),
+        baseline=arrays.get(BASELINE),
     )
 
 

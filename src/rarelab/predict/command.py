@@ -30,6 +30,7 @@ from rarelab.predict.drift import Drift
 from rarelab.predict.facts import read_facts
 from rarelab.predict.output import output_path, writing
 from rarelab.predict.probability import calibrator_of
+from rarelab.predict.reasons import Reasons, Top
 from rarelab.predict.scorer import Scorer
 from rarelab.predict.settings import Request, request
 from rarelab.predict.table import Scored, ScoreTable
@@ -79,7 +80,8 @@ def predict(
     ours = scorer.rules.budget if request.undecided and scorer.validation is not None else None
     if ours is not None:
         request = replace(request, budget=ours.value)
-    table = ScoreTable(scorer, None if calibrated is None else calibrated[0], request)
+    reasons = Reasons.of(scorer, request.reasons) if request.reasons else None
+    table = ScoreTable(scorer, None if calibrated is None else calibrated[0], request, reasons)
     threshold = None if request.rule is None else scorer.threshold(request.rule)
     tell = progress or _to_standard_error
     ignored: list[str] = []
@@ -92,7 +94,8 @@ def predict(
         ignored = check_names(pieces.names, fitted, request.drop)
         table.check(pieces.names)
         frames = pieces.read([*fitted.columns], _rows_of_a_piece(scorer, fitted))
-        scored = _score(scorer, fitted, _told(frames, "scored", tell), request.on_bad)
+        frames = _told(frames, "scored", tell)
+        scored = _score(scorer, fitted, frames, request.on_bad, reasons)
     cut = table.cut(scored)
     with writing(output, table.schema(pieces, cut), overwrite=request.overwrite) as write:
         for part in _told(table.parts(scored, cut, pieces), "wrote", tell):
@@ -128,7 +131,11 @@ def _score_array(scorer: Scorer, rows: NDArray, request: Request) -> Scored:
 
 
 def _score(
-    scorer: Scorer, fitted: Preprocessor, frames: Iterable[pd.DataFrame], on_bad: str
+    scorer: Scorer,
+    fitted: Preprocessor,
+    frames: Iterable[pd.DataFrame],
+    on_bad: str,
+    reasons: Reasons | None,
 ) -> Scored:
     """The first pass.
 
@@ -138,19 +145,22 @@ def _score(
     """
     texts, drift, failed = TextColumnsCheck(fitted), Drift(fitted), _Failed()
     scores: list[NDArray[np.float32]] = []
+    tops: list[Top] = []
     rows = 0
     for frame in frames:
         if not len(frame):  # pandas gives one piece for a header without rows
             continue
         texts.add(frame)
         clean, unreadable = readable(frame, fitted, rows)
-        found = scorer.scores(clean).numpy()
+        features = scorer.features(clean)
+        found = scorer.scores_of(features).numpy()
         unreadable = _with_overflow(unreadable, found, rows)
         if unreadable and on_bad == "refuse":
             raise RequestError(str(unreadable[0]))
         failed.add(unreadable)
         drift.add(clean)
         scores.append(found)
+        tops += [] if reasons is None else [reasons.top(features)]
         rows += len(frame)
     if not rows:
         raise RequestError("the file has a header but no rows")
@@ -158,7 +168,9 @@ def _score(
     bad, reason = failed.arrays()
     if len(bad) == rows:
         raise RequestError(str(failed.first[0]))
-    return Scored(np.concatenate(scores), bad, reason, [*failed.reasons], failed.first, drift)
+    top = Top.joined(tops) if tops else None
+    whole = np.concatenate(scores)
+    return Scored(whole, bad, reason, [*failed.reasons], failed.first, drift, top)
 
 
 class _Failed:

@@ -13,12 +13,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rarelab.data.reading import find, opened, read_like
+from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.errors import RequestError
 from rarelab.metrics.thresholds import AlertRule, Threshold, rule_of
 from rarelab.predict.arrays import ArrayRows
 from rarelab.predict.bundle import FOLDER, read_model
 from rarelab.predict.columns import check_columns
 from rarelab.predict.facts import FACTS, read_facts
+from rarelab.predict.reasons import Reasons
 from rarelab.predict.scorer import Scorer
 from rarelab.records.find import fetch_model, find_run
 
@@ -84,14 +86,36 @@ class LoadedRun:
             given = isinstance(rows, str | os.PathLike)
             array = fitted.read(find(str(rows), key="rows")) if given else np.asarray(rows)
             return self.scorer.table(array, rule)
-        if isinstance(rows, str | os.PathLike):
-            frame = read_like(opened(str(rows), key="rows"), fitted)
-        elif isinstance(rows, pd.DataFrame):
-            frame = rows
-        else:
-            raise RequestError(f"rows: expected a DataFrame or a path, got {type(rows).__name__}")
-        check_columns(frame, fitted, drop)
+        frame = _checked(rows, fitted, drop)
         return self.scorer.table(frame, rule).set_axis(frame.index)
+
+    def reasons(
+        self,
+        rows: pd.DataFrame | str | os.PathLike[str],
+        n: int = 3,
+        drop: Sequence[str] = (),
+    ) -> pd.DataFrame:
+        """The raw columns that raised each row's score most, as by ``rarelab predict reasons=3``:
+        ``reason_1``, ``reason_1_effect`` and so on, under the index of a frame.
+
+        Args:
+            rows: a frame of raw columns, or the path of a file as for ``rarelab predict``.
+            n: how many. A column that lowered the score or left it is no reason, so a row can
+                have fewer.
+            drop: as in :meth:`score`.
+
+        Effects are in units of the raw score. What the features of one column add is summed.
+        Boosters give the Shapley values of their trees, compared with the trees' mean score;
+        networks integrated gradients, compared with the mean training row.
+
+        Raises:
+            RequestError: the run is not one of two classes on a table, its model gives no reasons,
+                or what :meth:`score` refuses.
+        """
+        explained = Reasons.of(self.scorer, n)
+        frame = _checked(rows, explained.fitted, drop)
+        top = explained.top(self.scorer.features(frame))
+        return pd.DataFrame(explained.columns(top), index=frame.index)
 
     def threshold(
         self,
@@ -105,6 +129,18 @@ class LoadedRun:
         """The score from which a row alerts, chosen on validation by one of these (as in
         :meth:`score`), and what it gave there, with exact intervals."""
         return self.scorer.threshold(AlertRule(budget, precision, recall, cost, costs))
+
+
+def _checked(rows: Any, fitted: Preprocessor, drop: Sequence[str]) -> pd.DataFrame:
+    """The raw rows as a frame, with the columns of training."""
+    if isinstance(rows, str | os.PathLike):
+        frame = read_like(opened(str(rows), key="rows"), fitted)
+    elif isinstance(rows, pd.DataFrame):
+        frame = rows
+    else:
+        raise RequestError(f"rows: expected a DataFrame or a path, got {type(rows).__name__}")
+    check_columns(frame, fitted, drop)
+    return frame
 
 
 def load_run(

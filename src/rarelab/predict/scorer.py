@@ -27,7 +27,8 @@ class Scorer:
     the run scored its own test rows.
 
     ``validation`` holds the scores [N] and the positives [N] of the run's validation rows, None
-    for more than two classes. Threads, batch size and precision are the trainer's, so the test
+    for more than two classes; ``baseline`` the mean features [F] of the training rows, None for
+    models that are no network. Threads, batch size and precision are the trainer's, so the test
     split in its original order gets the recorded scores bit for bit; in another batch the last bits
     of a matrix product can differ.
     """
@@ -38,6 +39,7 @@ class Scorer:
     classes: tuple[str, ...]
     validation: tuple[NDArray[np.float32], NDArray[np.bool_]] | None
     rules: Rules = field(default_factory=Rules)
+    baseline: NDArray[np.float32] | None = None
 
     def scores(self, frame: pd.DataFrame | NDArray) -> Tensor:
         """Raw scores, float32: [N, 1] for two classes, else [N, C].
@@ -46,8 +48,12 @@ class Scorer:
             RequestError: a column is missing, or not of the type it had in training; or the rows
                 are not of the shape they had.
         """
+        return self.scores_of(self.features(frame))
+
+    def features(self, frame: pd.DataFrame | NDArray) -> Tensor:
+        """The features [N, F] that the model scores, float32; raises as :meth:`scores`."""
         rows: Any = frame  # the preprocessor refuses what it does not take
-        return self.scores_of(torch.from_numpy(self.preprocessor.transform(rows)))
+        return torch.from_numpy(self.preprocessor.transform(rows))
 
     def scores_of(self, x: Tensor) -> Tensor:
         """Raw scores of rows [N, F] that are preprocessed already."""

@@ -29,7 +29,7 @@ class Request:
     scores. drop: columns to ignore without a note. on_bad: whether an unreadable value costs its
     row the score ("row") or is refused ("refuse"). allow_targets: the user's own modules that the
     model may come from. precision, recall, cost, costs: the other rules for the
-    threshold (:class:`AlertRule`).
+    threshold (:class:`AlertRule`). reasons: how many reasons for its score each row gets.
     """
 
     run: str
@@ -49,6 +49,7 @@ class Request:
     cost: bool = False
     costs: Sequence[Sequence[float]] | None = None
     no_budget: bool = False
+    reasons: int = 0
 
     @property
     def rule(self) -> AlertRule | None:
@@ -81,7 +82,8 @@ def request(run: str, file: str, settings: Sequence[str]) -> Request:
         "recall": _share("recall", 0.8, include_high=True),
         "cost": _no_value,
         "costs": _costs,
-        "alerts": _count,
+        "alerts": _count("alerts", "how many rows may alert, for example 100"),
+        "reasons": _count("reasons", "how many reasons each row gets, for example 3"),
         "output": str,
         "uri": str,
         "overwrite": _truth,
@@ -164,10 +166,13 @@ def _costs(text: str) -> list[list[float]]:
     return costs
 
 
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[0-9]+", text) or int(text) < 1:
-        raise RequestError(f"alerts={text}: expected how many rows may alert, for example 100")
-    return int(text)
+def _count(key: str, expected: str) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch(r"[0-9]+", text) or int(text) < 1:
+            raise RequestError(f"{key}={text}: expected {expected}")
+        return int(text)
+
+    return read
 
 
 def _truth(text: str) -> bool:

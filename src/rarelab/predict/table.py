@@ -17,6 +17,7 @@ from rarelab.metrics.calibration import Calibrator
 from rarelab.metrics.thresholds import top_threshold
 from rarelab.predict.columns import Unreadable
 from rarelab.predict.drift import Drift
+from rarelab.predict.reasons import Reasons, Top
 from rarelab.predict.rules import probability_columns
 from rarelab.predict.scorer import Scorer, score_columns
 from rarelab.predict.settings import Request
@@ -32,7 +33,7 @@ SCORED = "scored"
 class Scored:
     """The scores of the whole file, [N, C]; ``bad`` are the rows without one, in order, and
     ``reasons[reason[i]]`` says why row ``bad[i]`` has none. ``first`` are the first few of them.
-    ``drift`` is None if the rows are arrays."""
+    ``drift`` is None if the rows are arrays, ``top`` if no reasons were asked for."""
 
     scores: NDArray[np.float32]
     bad: NDArray[np.int64]
@@ -40,6 +41,7 @@ class Scored:
     reasons: list[str]
     first: list[Unreadable]
     drift: Drift | None = None
+    top: Top | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -52,7 +54,7 @@ class Scored:
 @dataclass
 class ScoreTable:
     """Columns: ``row``, the kept ones, ``score`` (or one for each class), ``probability``, the
-    run's ``decision``, ``alert`` if there is a threshold, ``rank``, ``status``.
+    run's ``decision``, ``alert`` if there is a threshold, ``rank``, the reasons, ``status``.
 
     ``repeated`` counts rows whose ``id`` an earlier row has, once all parts are made.
     """
@@ -60,6 +62,7 @@ class ScoreTable:
     scorer: Scorer
     calibrator: Calibrator | None
     request: Request
+    reasons: Reasons | None = None
     repeated: int = field(default=0, init=False)
 
     def check(self, names: Sequence[str]) -> None:
@@ -160,6 +163,8 @@ class ScoreTable:
         if len(classes) == 2:
             above = len(ordered) - np.searchsorted(ordered, scores[:, 0], side="right")
             columns["rank"] = pd.array(above + 1, dtype="Int64")
+        if self.reasons is not None and scored.top is not None:
+            columns |= self.reasons.columns(scored.top[start : start + ROWS])
         table = pd.DataFrame(columns)
         table["status"] = SCORED
         if len(bad):
@@ -179,6 +184,8 @@ class ScoreTable:
             own["alert"] = pa.bool_()
         if len(self.scorer.classes) == 2:
             own["rank"] = pa.int64()
+        if self.reasons is not None:
+            own |= self.reasons.types()
         return own | {"status": pa.string()}
 
     def _probabilities(self) -> list[str]:

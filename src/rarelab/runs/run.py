@@ -21,6 +21,7 @@ from rarelab.predict import write_model
 from rarelab.processes.start import company_of
 from rarelab.runs.evaluation import evaluate_and_write
 from rarelab.runs.folder import Record
+from rarelab.runs.importance import write_importance
 from rarelab.runs.interruption import Interruption
 from rarelab.runs.summary import test_table, trained_too_short
 from rarelab.streams import drawing_from, generator, stream_seed
@@ -109,6 +110,7 @@ def run(
                 _fit_estimator(cfg.seed, model, ready, record, trainer.select_by)
             metrics = _evaluate(cfg, trainer, ready, record)
             _leave_model(cfg, splits, model, record)
+            _leave_importance(cfg, trainer, ready, record)
             if diverged is not None:
                 raise diverged
     note = trained_too_short(record.metrics, trainer.max_epochs)
@@ -219,6 +221,22 @@ def _leave_model(cfg: DictConfig, splits: Splits, model: Model, record: Record) 
             log.warning("note: `rarelab predict` will not work on this run: %s", reason)
     except Exception as error:
         log.warning("warning: no model was saved for `rarelab predict`: %s", error)
+
+
+def _leave_importance(cfg: DictConfig, trainer: Trainer, ready: Prepared, record: Record) -> None:
+    """Draw the importance of the columns, if asked for; a failure does not fail the run."""
+    if not (cfg.tracking.get("figures", True) and cfg.tracking.get("importance", False)):
+        return
+    splits = ready.sizes.splits
+    try:
+        write_importance(
+            record.directory,
+            splits,
+            lambda x: _scores(trainer, ready.model, x, splits.num_outputs),
+            ready.alerts,
+        )
+    except Exception as error:
+        log.warning("warning: tracking.importance: nothing was drawn: %s", error)
 
 
 def _scores(trainer: Trainer, model: Model, x: Tensor, num_outputs: int) -> Tensor:

@@ -43,7 +43,8 @@ class MlflowSink:
 
     ``uri`` None means ``MLFLOW_TRACKING_URI``, else ``mlflow.db`` under ``home``; ``experiment`` is
     the name of the MLflow experiment; ``home`` None is the default home of the records; ``figures``
-    says whether to draw the run's figures, which takes a second or two.
+    says whether to draw the run's figures, which takes a second or two; ``importance`` whether they
+    include what shuffling each column costs, for which the validation rows are scored again.
 
     Raises:
         RequestError: on construction, if the address is invalid.
@@ -55,8 +56,9 @@ class MlflowSink:
         experiment: str = "rarelab",
         home: str | None = None,
         figures: bool = True,
+        importance: bool = False,
     ) -> None:
-        self.figures = figures
+        self.figures, self.importance = figures, importance
         self.experiment = experiment
         self.home = paths.home(home)
         self.uri = store.resolve_uri(self.home, uri)
@@ -174,8 +176,9 @@ class NoSink:
         experiment: str = "rarelab",
         home: str | None = None,
         figures: bool = True,
+        importance: bool = False,
     ) -> None:
-        self.figures = figures
+        self.figures, self.importance = figures, importance
         self.experiment = experiment
         self.home = paths.home(home)
         self.uri = uri

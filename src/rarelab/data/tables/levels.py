@@ -1,6 +1,7 @@
 """One-hot encoding of text columns: a feature per common level, one for rare and unseen ones."""
 
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any, Self
 
 import numpy as np
@@ -69,6 +70,11 @@ class TextColumns:
                     yield f"{name}={level}"
             if places[-1] != _NOWHERE:
                 yield f"{name}=(other)"
+
+    def sources(self) -> Iterator[str]:
+        """The column of each one-hot column."""
+        for name in self.names:
+            yield from repeat(name, max(self.places[name]) + 1)
 
     def facts(self) -> dict[str, Any]:
         """The fitted state, serialisable as JSON."""

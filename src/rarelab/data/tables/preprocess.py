@@ -88,6 +88,12 @@ class Preprocessor:
             blocks.append(self.texts.transform(frame))
         return _joined(blocks)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The raw column that each feature is made from, in the order of ``feature_names``."""
+        flagged = [self.numbers[i] for i in self.scaled.flagged] if self.numbers else []
+        return (*self.numbers, *flagged, *self.texts.sources())
+
     def example(self) -> dict[str, Any]:
         """A made-up row that shows the columns: medians, and each column's first level."""
         row: dict[str, Any] = {}
