@@ -66,10 +66,12 @@ _SPLIT_AS_BEFORE = {
     "folds": 5,
 }
 
+_ENCODED_AS_BEFORE = {"high_cardinality": "onehot"}
+
 _TRAINED_AS_BEFORE = {"min_steps": None, "select_by": "val/aucpr"}
 
 GROUPS = (
-    Group("dataset", later=_READ_AS_BEFORE | _SPLIT_AS_BEFORE),
+    Group("dataset", later=_READ_AS_BEFORE | _SPLIT_AS_BEFORE | _ENCODED_AS_BEFORE),
     Group("model"),
     Group("loss", gradient=True),
     Group("warmup_loss", gradient=True),

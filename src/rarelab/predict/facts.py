@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rarelab.data.tables.preprocess import Kind
-from rarelab.data.tables.recipe import Numeric
+from rarelab.data.tables.recipe import HighCardinality, Numeric
 from rarelab.errors import RarelabError, RequestError
 
 FACTS = "model.json"
@@ -69,6 +69,7 @@ class _Preprocessing(_Strict):
     texts: _Texts
     reading: _Reading | None = None
     seen: _Seen | None = None
+    high_cardinality: HighCardinality = "onehot"
 
 
 class _Arrays(_Strict):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rarelab.data.columns import Reading
 from rarelab.data.tables.levels import MISSING, TextColumns
 from rarelab.data.tables.numbers import NumberColumns, number_values
-from rarelab.data.tables.recipe import Numeric
+from rarelab.data.tables.recipe import HighCardinality, Numeric
 from rarelab.data.tables.seen import Seen
 from rarelab.errors import RequestError, nearest
 
@@ -26,7 +26,8 @@ class Preprocessor:
     training median, with a 0/1 indicator column if some were missing in training; then they are
     scaled. Text and the columns in ``categorical``
     (:class:`~rarelab.data.tables.levels.TextColumns`): one-hot encoding of at most
-    ``max_categories`` levels.
+    ``max_categories`` levels; with ``high_cardinality`` "target", target encoding of a column that
+    has more.
 
     ``columns`` are the raw columns with their kinds, ``feature_names`` the columns of the output,
     ``others`` the non-feature columns of the training data, ``reading`` how its file was read,
@@ -38,10 +39,12 @@ class Preprocessor:
         numeric: Numeric = "quantile",
         max_categories: int = 32,
         categorical: Sequence[str] = (),
+        high_cardinality: HighCardinality = "onehot",
     ) -> None:
         self.numeric: Numeric = numeric
         self.max_categories = max_categories
         self.categorical = tuple(categorical)
+        self.high_cardinality: HighCardinality = high_cardinality
         self.columns: dict[str, Kind] = {}
         self.others: tuple[str, ...] = ()
         self.feature_names: tuple[str, ...] = ()
@@ -53,8 +56,19 @@ class Preprocessor:
         columns = {name: reading.columns[name] for name in self.columns}
         self.reading = replace(reading, columns=columns).facts()
 
-    def fit_transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
-        """Fit medians, scales and levels on the training rows; return their features [N, F]."""
+    def fit_transform(
+        self,
+        frame: pd.DataFrame,
+        labels: NDArray[np.int64] | None = None,
+        classes: Sequence[str] = (),
+    ) -> NDArray[np.float32]:
+        """Fit medians, scales and levels on the training rows; return their features [N, F].
+
+        Target encoding needs ``labels``, the class of each row [N], and names features by
+        ``classes``.
+        """
+        if self.high_cardinality == "target" and labels is None:
+            raise ValueError("target encoding needs the labels of the rows")
         self.columns = {str(name): self._kind(name, frame) for name in frame.columns}
         self.numbers = [name for name, kind in self.columns.items() if kind == "number"]
         texts = [name for name in self.columns if name not in self.numbers]
@@ -68,9 +82,11 @@ class Preprocessor:
             names += self.numbers
             names += [f"missing({self.numbers[i]})" for i in self.scaled.flagged]
         if texts:
-            self.texts.fit(frame, self.max_categories)
-            blocks.append(self.texts.transform(frame))
-            names += self.texts.feature_names()
+            encoded_by = labels if self.high_cardinality == "target" else None
+            blocks.append(
+                self.texts.fit_transform(frame, self.max_categories, encoded_by, self.numeric)
+            )
+            names += self.texts.feature_names(classes)
         self.feature_names = tuple(names)
         return _joined(blocks)
 
@@ -105,6 +121,7 @@ class Preprocessor:
             "numeric": self.numeric,
             "max_categories": self.max_categories,
             "categorical": list(self.categorical),
+            "high_cardinality": self.high_cardinality,
             "columns": self.columns,
             "others": list(self.others),
             "feature_names": list(self.feature_names),
@@ -112,12 +129,13 @@ class Preprocessor:
             "reading": self.reading,
             "seen": None if self.seen is None else self.seen.facts(),
         }
-        return facts, self.scaled.arrays() if self.numbers else {}
+        return facts, (self.scaled.arrays() if self.numbers else {}) | self.texts.arrays()
 
     @classmethod
     def restored(cls, facts: dict[str, Any], arrays: dict[str, NDArray]) -> Self:
         """The preprocessor that :meth:`state` describes; its features are bit-identical."""
-        made = cls(facts["numeric"], facts["max_categories"], facts["categorical"])
+        chosen = facts.get("high_cardinality", "onehot")
+        made = cls(facts["numeric"], facts["max_categories"], facts["categorical"], chosen)
         made.columns = facts["columns"]
         made.others = tuple(facts["others"])
         made.reading = facts.get("reading")
@@ -125,7 +143,7 @@ class Preprocessor:
         made.numbers = [name for name, kind in made.columns.items() if kind == "number"]
         if made.numbers:
             made.scaled = NumberColumns.restored(made.numeric, arrays)
-        made.texts = TextColumns.restored(facts["texts"])
+        made.texts = TextColumns.restored(facts["texts"], arrays)
         made.seen = Seen(**facts["seen"]) if facts.get("seen") else None
         return made
 

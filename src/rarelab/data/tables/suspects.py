@@ -14,6 +14,9 @@ from rarelab.quoting import override
 _FEWEST_ROWS = 50
 """In fewer rows, integers may well all differ by chance."""
 
+_RECURS = 2
+"""Rows per level from which a column of text is more than an identifier."""
+
 _SHOWN = 6
 
 _FORMATTED = re.compile(r"[-+]?[$€£]? ?(\d{1,3}([., ']\d{3})+([.,]\d+)?|\d+([.,]\d+)?) ?[%$€£]?")
@@ -53,41 +56,68 @@ def _stray(column: Any) -> str:
     return ""
 
 
-def suspect_columns(frame: pd.DataFrame, roles: Roles, max_categories: int) -> Iterator[str]:
-    """Notes that name such columns, with the override that drops them; none if all are fine."""
+def suspect_columns(
+    frame: pd.DataFrame, roles: Roles, max_categories: int, high_cardinality: str = "onehot"
+) -> Iterator[str]:
+    """Notes that name such columns, with the override that drops them, and columns of which one-hot
+    encoding keeps few levels; none if all are fine."""
     stray = stray_texts(frame, roles)
     for name, why in stray.items():
         yield (
             f"column {name!r} {why}, so it is read as text: if it should be numeric, write plain"
             " numbers and leave the other cells empty"
         )
+    if len(frame) < _FEWEST_ROWS:
+        return
     named = {roles.target, roles.group, roles.time, roles.sample_weight, *roles.drop}
     named |= {*roles.keep, *roles.scores, *stray}
-    found = {
-        str(name): why
-        for name in frame.columns
-        if name not in named and (why := _suspicion(frame[name], max_categories))
-    }
-    if not found or len(frame) < _FEWEST_ROWS:
-        return
+    found: dict[str, str] = {}
+    cut: dict[str, str] = {}
+    for name in frame.columns:
+        if name in named:
+            continue
+        if why := _suspicion(frame[name], max_categories):
+            found[str(name)] = why
+        elif levels := _rare_levels(frame[name], max_categories):
+            cut[str(name)] = (
+                f"has {levels:,} levels, of which at most {max_categories - 1} are kept"
+            )
+    if found:
+        yield (
+            f"probably not features: {_shown(found)}; leave them out with"
+            f" {override('dataset.drop', list(found))}, or split by one (dataset.group,"
+            " dataset.time)"
+        )
+    if cut and high_cardinality == "onehot":
+        yield f"{_shown(cut)}: dataset.high_cardinality=target encodes all"
+
+
+def _shown(found: dict[str, str]) -> str:
     shown = ", ".join(f"{name!r} {why}" for name, why in list(found.items())[:_SHOWN])
-    more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
-    yield (
-        f"probably not features: {shown}{more}; leave them out with"
-        f" {override('dataset.drop', list(found))}, or split by one (dataset.group, dataset.time)"
-    )
+    return shown + (f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else "")
 
 
 def _suspicion(column: Any, max_categories: int) -> str:
     if pd.api.types.is_integer_dtype(column):
         return "has a different value in every row" if column.is_unique else ""
+    levels = _rare_levels(column, max_categories)
+    if not levels:
+        return ""
+    if _are_dates(column):
+        return f"holds {levels:,} dates, most of them rare"
+    # Levels that recur can be learnt from, though not by one-hot encoding.
+    recur = levels * _RECURS <= column.notna().sum()
+    return "" if recur else f"holds {levels:,} texts, most of them rare"
+
+
+def _rare_levels(column: Any, max_categories: int) -> int:
+    """How many levels a column of text has, if those that one-hot encoding keeps are in less than
+    half of its rows; else 0."""
     if pd.api.types.is_numeric_dtype(column):
-        return ""
+        return 0
     counts = column.value_counts()
-    if counts.iloc[: max_categories - 1].sum() * 2 >= counts.sum():
-        return ""
-    kind = "dates" if _are_dates(column) else "texts"
-    return f"holds {len(counts):,} {kind}, most of them rare"
+    few = counts.iloc[: max_categories - 1].sum() * 2 < counts.sum()
+    return len(counts) if few else 0
 
 
 def _are_dates(column: Any) -> bool:

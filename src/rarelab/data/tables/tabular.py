@@ -67,8 +67,10 @@ def prepare(
     notes += [*_twin_notes(data, rows, recipe), *_time_notes(data, rows, recipe.split)]
     if alarms:
         notes += _alarms(data, rows, roles)
-    preprocessor = Preprocessor(recipe.numeric, recipe.max_categories, roles.categorical)
-    train = preprocessor.fit_transform(data.features.iloc[rows[0]])
+    preprocessor = Preprocessor(
+        recipe.numeric, recipe.max_categories, roles.categorical, recipe.high_cardinality
+    )
+    train = preprocessor.fit_transform(data.features.iloc[rows[0]], data.y[rows[0]], data.classes)
     if (train == train[0]).all():
         raise RequestError(
             "no feature varies in the training rows: every column is constant or empty there"
