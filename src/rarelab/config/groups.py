@@ -66,7 +66,7 @@ _SPLIT_AS_BEFORE = {
     "folds": 5,
 }
 
-_ENCODED_AS_BEFORE = {"high_cardinality": "onehot"}
+_ENCODED_AS_BEFORE = {"high_cardinality": "onehot", "dates": "levels"}
 
 _TRAINED_AS_BEFORE = {"min_steps": None, "select_by": "val/aucpr"}
 

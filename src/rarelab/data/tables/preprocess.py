@@ -9,14 +9,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rarelab.data.columns import Reading
+from rarelab.data.tables.dates import DateColumns, flagged_once
 from rarelab.data.tables.levels import MISSING, TextColumns
 from rarelab.data.tables.numbers import NumberColumns, number_values
 from rarelab.data.tables.recipe import HighCardinality, Numeric
 from rarelab.data.tables.seen import Seen
 from rarelab.errors import RequestError, nearest
 
-Kind = Literal["number", "text", "code"]
-"""The type of a column in training: numbers, text, or numeric codes."""
+Kind = Literal["number", "text", "code", "date"]
+"""The type of a column in training: numbers, text, numeric codes, or dates taken apart."""
 
 
 class Preprocessor:
@@ -24,7 +25,8 @@ class Preprocessor:
 
     Numbers (:class:`~rarelab.data.tables.numbers.NumberColumns`): missing values become the
     training median, with a 0/1 indicator column if some were missing in training; then they are
-    scaled. Text and the columns in ``categorical``
+    scaled, as are the parts of the columns in ``dates``
+    (:class:`~rarelab.data.tables.dates.DateColumns`). Text and the columns in ``categorical``
     (:class:`~rarelab.data.tables.levels.TextColumns`): one-hot encoding of at most
     ``max_categories`` levels; with ``high_cardinality`` "target", target encoding of a column that
     has more.
@@ -40,11 +42,13 @@ class Preprocessor:
         max_categories: int = 32,
         categorical: Sequence[str] = (),
         high_cardinality: HighCardinality = "onehot",
+        dates: Sequence[str] = (),
     ) -> None:
         self.numeric: Numeric = numeric
         self.max_categories = max_categories
         self.categorical = tuple(categorical)
         self.high_cardinality: HighCardinality = high_cardinality
+        self.dates = DateColumns(list(dates))
         self.columns: dict[str, Kind] = {}
         self.others: tuple[str, ...] = ()
         self.feature_names: tuple[str, ...] = ()
@@ -71,16 +75,19 @@ class Preprocessor:
             raise ValueError("target encoding needs the labels of the rows")
         self.columns = {str(name): self._kind(name, frame) for name in frame.columns}
         self.numbers = [name for name, kind in self.columns.items() if kind == "number"]
-        texts = [name for name in self.columns if name not in self.numbers]
+        texts = [name for name, kind in self.columns.items() if kind in ("text", "code")]
         self.scaled, self.texts = NumberColumns(self.numeric), TextColumns(texts)
         names: list[str] = []
         blocks: list[NDArray] = []
         values = number_values(frame, self.numbers)
         self.seen = Seen.of(frame, self.numbers, values)
-        if self.numbers:
-            blocks += self.scaled.fit_transform(values)
-            names += self.numbers
-            names += [f"missing({self.numbers[i]})" for i in self.scaled.flagged]
+        self.dates.fit(frame)
+        if self._has_numbers:
+            values = np.concatenate([values, self.dates.values(frame)], axis=1)
+            owners = [*self.numbers, *self.dates.owners()]
+            blocks += self.scaled.fit_transform(values, flagged_once(owners))
+            names += [*self.numbers, *self.dates.feature_names()]
+            names += [f"missing({owners[i]})" for i in self.scaled.flagged]
         if texts:
             encoded_by = labels if self.high_cardinality == "target" else None
             blocks.append(
@@ -98,8 +105,9 @@ class Preprocessor:
                     f"column {name!r} is missing: {nearest(name, map(str, frame.columns))}"
                 )
         blocks: list[NDArray] = []
-        if self.numbers:
-            blocks += self.scaled.transform(number_values(frame, self.numbers))
+        if self._has_numbers:
+            values = [number_values(frame, self.numbers), self.dates.values(frame)]
+            blocks += self.scaled.transform(np.concatenate(values, axis=1))
         if self.texts.names:
             blocks.append(self.texts.transform(frame))
         return _joined(blocks)
@@ -110,6 +118,8 @@ class Preprocessor:
         for name, kind in self.columns.items():
             if kind == "number":
                 row[name] = float(self.scaled.medians[self.numbers.index(name)])
+            elif kind == "date":
+                row[name] = self.dates.first[name]
             else:
                 level = self.texts.levels[name][0]
                 row[name] = None if level == MISSING else float(level) if kind == "code" else level
@@ -126,10 +136,11 @@ class Preprocessor:
             "others": list(self.others),
             "feature_names": list(self.feature_names),
             "texts": self.texts.facts(),
+            "dates": self.dates.facts(),
             "reading": self.reading,
             "seen": None if self.seen is None else self.seen.facts(),
         }
-        return facts, (self.scaled.arrays() if self.numbers else {}) | self.texts.arrays()
+        return facts, (self.scaled.arrays() if self._has_numbers else {}) | self.texts.arrays()
 
     @classmethod
     def restored(cls, facts: dict[str, Any], arrays: dict[str, NDArray]) -> Self:
@@ -141,18 +152,26 @@ class Preprocessor:
         made.reading = facts.get("reading")
         made.feature_names = tuple(facts["feature_names"])
         made.numbers = [name for name, kind in made.columns.items() if kind == "number"]
-        if made.numbers:
+        if facts.get("dates"):
+            made.dates = DateColumns(**facts["dates"])
+        if made._has_numbers:
             made.scaled = NumberColumns.restored(made.numeric, arrays)
         made.texts = TextColumns.restored(facts["texts"], arrays)
         made.seen = Seen(**facts["seen"]) if facts.get("seen") else None
         return made
 
+    @property
+    def _has_numbers(self) -> bool:
+        return bool(self.numbers or self.dates.names)
+
     def _kind(self, name: str, frame: pd.DataFrame) -> Kind:
         column: Any = frame[name]
+        if name in self.dates.names:
+            return "date"
         if pd.api.types.is_datetime64_any_dtype(column) and name not in self.categorical:
             raise RequestError(
                 f"column {name!r} holds dates, which cannot be features: drop it (dataset.drop),"
-                " split by it (dataset.time), or convert it to a number"
+                " split by it (dataset.time), or take it apart (dataset.dates=parts)"
             )
         if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
             return "text"

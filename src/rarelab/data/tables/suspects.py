@@ -9,14 +9,17 @@ import pandas as pd
 
 from rarelab.data.source import Roles
 from rarelab.data.tables.levels import number
+from rarelab.data.tables.recipe import Recipe
 from rarelab.quoting import override
 
 _FEWEST_ROWS = 50
 """In fewer rows, integers may well all differ by chance."""
 
 _RECURS = 2
-"""Rows per level from which a column of text is more than an identifier."""
+"""Rows per level from which a column of text is more than an identifier: levels that recur can be
+learnt from, though not by one-hot encoding."""
 
+_DATES = "dates, most of them rare"
 _SHOWN = 6
 
 _FORMATTED = re.compile(r"[-+]?[$€£]? ?(\d{1,3}([., ']\d{3})+([.,]\d+)?|\d+([.,]\d+)?) ?[%$€£]?")
@@ -56,9 +59,7 @@ def _stray(column: Any) -> str:
     return ""
 
 
-def suspect_columns(
-    frame: pd.DataFrame, roles: Roles, max_categories: int, high_cardinality: str = "onehot"
-) -> Iterator[str]:
+def suspect_columns(frame: pd.DataFrame, roles: Roles, recipe: Recipe) -> Iterator[str]:
     """Notes that name such columns, with the override that drops them, and columns of which one-hot
     encoding keeps few levels; none if all are fine."""
     stray = stray_texts(frame, roles)
@@ -69,6 +70,7 @@ def suspect_columns(
         )
     if len(frame) < _FEWEST_ROWS:
         return
+    kept = recipe.max_categories - 1
     named = {roles.target, roles.group, roles.time, roles.sample_weight, *roles.drop}
     named |= {*roles.keep, *roles.scores, *stray}
     found: dict[str, str] = {}
@@ -76,19 +78,25 @@ def suspect_columns(
     for name in frame.columns:
         if name in named:
             continue
-        if why := _suspicion(frame[name], max_categories):
-            found[str(name)] = why
-        elif levels := _rare_levels(frame[name], max_categories):
-            cut[str(name)] = (
-                f"has {levels:,} levels, of which at most {max_categories - 1} are kept"
-            )
+        column: Any = frame[name]
+        levels = _rare_levels(column, kept)
+        if pd.api.types.is_integer_dtype(column) and column.is_unique:
+            found[str(name)] = "has a different value in every row"
+        elif levels and _are_dates(column):
+            if recipe.dates == "levels":
+                found[str(name)] = f"holds {levels:,} {_DATES}"
+        elif levels * _RECURS > column.notna().sum():
+            found[str(name)] = f"holds {levels:,} texts, most of them rare"
+        elif levels:
+            cut[str(name)] = f"has {levels:,} levels, of which at most {kept} are kept"
     if found:
+        apart = any(_DATES in why for why in found.values())
         yield (
             f"probably not features: {_shown(found)}; leave them out with"
             f" {override('dataset.drop', list(found))}, or split by one (dataset.group,"
-            " dataset.time)"
+            " dataset.time)" + (", or take dates apart (dataset.dates=parts)" if apart else "")
         )
-    if cut and high_cardinality == "onehot":
+    if cut and recipe.high_cardinality == "onehot":
         yield f"{_shown(cut)}: dataset.high_cardinality=target encodes all"
 
 
@@ -97,27 +105,13 @@ def _shown(found: dict[str, str]) -> str:
     return shown + (f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else "")
 
 
-def _suspicion(column: Any, max_categories: int) -> str:
-    if pd.api.types.is_integer_dtype(column):
-        return "has a different value in every row" if column.is_unique else ""
-    levels = _rare_levels(column, max_categories)
-    if not levels:
-        return ""
-    if _are_dates(column):
-        return f"holds {levels:,} dates, most of them rare"
-    # Levels that recur can be learnt from, though not by one-hot encoding.
-    recur = levels * _RECURS <= column.notna().sum()
-    return "" if recur else f"holds {levels:,} texts, most of them rare"
-
-
-def _rare_levels(column: Any, max_categories: int) -> int:
-    """How many levels a column of text has, if those that one-hot encoding keeps are in less than
-    half of its rows; else 0."""
+def _rare_levels(column: Any, kept: int) -> int:
+    """How many levels a column of text has, if the ``kept`` most frequent are in less than half of
+    its rows; else 0."""
     if pd.api.types.is_numeric_dtype(column):
         return 0
     counts = column.value_counts()
-    few = counts.iloc[: max_categories - 1].sum() * 2 < counts.sum()
-    return len(counts) if few else 0
+    return len(counts) if counts.iloc[:kept].sum() * 2 < counts.sum() else 0
 
 
 def _are_dates(column: Any) -> bool:
