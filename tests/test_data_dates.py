@@ -92,7 +92,8 @@ def test_what_is_no_iso_date_stays_what_it_is(values: list) -> None:
 
 def payments(rows: int = 900) -> pd.DataFrame:
     draw = np.random.default_rng(0)
-    at = pd.Timestamp("2024-01-01") + pd.to_timedelta(draw.integers(0, 10**5, rows), unit="min")
+    minutes = pd.to_timedelta(draw.integers(0, 10**5, rows), unit="min")
+    at = pd.DatetimeIndex(pd.Timestamp("2024-01-01") + minutes)
     fraud = draw.random(rows) < np.where(at.hour < 4, 0.4, 0.02)
     texts = pd.Series(at.strftime("%Y-%m-%d %H:%M:%S")).where(draw.random(rows) > 0.05, None)
     return pd.DataFrame({"at": texts, "x": draw.random(rows), "fraud": fraud.astype(int)})

@@ -3,6 +3,7 @@
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,7 +52,8 @@ def by_scikit_learn(column: pd.Series, y: np.ndarray, new: pd.Series):
     folds = min(5, np.bincount(y).min())
     kind = "binary" if y.max() == 1 else "multiclass"
     shown, others = (c.fillna("(missing)").to_numpy(object)[:, None] for c in (column, new))
-    encoder = TargetEncoder(target_type=kind, cv=folds, shuffle=True, random_state=0)
+    how: Any = {"target_type": kind, "cv": folds, "shuffle": True, "random_state": 0}
+    encoder = TargetEncoder(**how)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn 1.9 takes the folds in another way
         crossed = encoder.fit_transform(shown, y)
@@ -90,7 +92,7 @@ def test_the_stored_encoding_gives_the_same_bits(numeric, classes: int, tmp_path
     fitted = Preprocessor(numeric, 8, high_cardinality="target")
     x = fitted.fit_transform(frame, labels(draw, 400, classes), [*"abc"])
     facts, arrays = fitted.state()
-    np.savez(tmp_path / "arrays.npz", **arrays)
+    np.savez(tmp_path / "arrays.npz", allow_pickle=False, **arrays)
     with np.load(tmp_path / "arrays.npz", allow_pickle=False) as stored:
         again = Preprocessor.restored(json.loads(json.dumps(facts)), dict(stored))
     new = frame.assign(m=texts(draw, 400, 80))
@@ -191,6 +193,16 @@ def test_the_note_points_to_it_and_describe_shows_it(tmp_path: Path, capsys) -> 
         table(path, merchants(400, 50), high_cardinality="targett")
 
 
+def test_an_encoding_that_does_not_match_its_levels_is_refused() -> None:
+    draw = np.random.default_rng(0)
+    fitted = Preprocessor("none", 4, high_cardinality="target")
+    fitted.fit_transform(pd.DataFrame({"m": texts(draw, 300, 40)}), labels(draw, 300, 2))
+    facts, arrays = fitted.state()
+    short = {name: array[:-1] for name, array in arrays.items()}
+    with pytest.raises(ValueError, match="encoding of column 'm' does not match its levels"):
+        Preprocessor.restored(facts, short)
+
+
 def test_a_class_with_one_row_is_refused() -> None:
     frame = pd.DataFrame({"m": [f"l{i}" for i in range(20)]})
     fitted = Preprocessor("none", 4, high_cardinality="target")
@@ -218,7 +230,7 @@ def test_a_run_serves_known_and_new_levels(tmp_path: Path, capsys) -> None:
     asked = [done.directory.name, str(tmp_path / "new.csv"), f"output={output}"]
     assert main(["predict", *asked, "--home", str(home)]) == 0
     scores = pd.read_csv(output)["score"].to_numpy()
-    assert scores[:-1] == pytest.approx(test["score"].to_numpy(), rel=1e-6)
+    assert scores[:-1] == pytest.approx(np.asarray(test["score"]), rel=1e-6)
     assert np.isfinite(scores[-1])
     said = capsys.readouterr()
     assert "a shop that opened today" in said.out + said.err

@@ -41,6 +41,7 @@ def test_each_place_is_a_feature(tmp_path: Path, kind: pa.DataType) -> None:
     flags = [f"missing({name})" for name in names if np.isnan(vectors).any()]
     assert splits.features == ("x", *names, *flags)
     for _, part in splits.tables():
+        assert part.origin is not None
         right = vectors[part.origin["row"]]
         found = part.x.numpy()[:, 1 : 1 + WIDTH]
         assert np.array_equal(found[~np.isnan(right)], right[~np.isnan(right)])

@@ -39,7 +39,9 @@ class DateColumns:
             first = found.min()
             self.first[name] = "1970-01-01" if pd.isna(first) else first.isoformat()
             known = found.dropna()
-            varies = [part for part in PARTS if self._part(name, part, known).nunique() > 1]
+            varies: list[Part] = [
+                part for part in PARTS if self._part(name, part, known).nunique() > 1
+            ]
             self.parts[name] = varies or ["days"]
 
     def values(self, frame: pd.DataFrame) -> NDArray[np.float64]:

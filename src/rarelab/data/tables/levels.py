@@ -129,12 +129,19 @@ class TextColumns:
 
     @classmethod
     def restored(cls, facts: dict[str, Any], arrays: Mapping[str, NDArray]) -> Self:
-        """The columns that :meth:`facts` and :meth:`arrays` describe."""
+        """The columns that :meth:`facts` and :meth:`arrays` describe.
+
+        Raises:
+            KeyError, ValueError: they do not fit together.
+        """
         block = cls(facts["names"])
         block.levels, block.places = facts["levels"], facts["places"]
         for i, name in enumerate(block.names):
             if name not in block.places:
-                block.tables[name] = arrays[f"{_TABLE}{i}"]
+                table = arrays[f"{_TABLE}{i}"]
+                if table.ndim != 2 or len(table) != len(block.levels[name]) + 1:
+                    raise ValueError(f"the encoding of column {name!r} does not match its levels")
+                block.tables[name] = table
         return block
 
     def _codes(self, frame: pd.DataFrame, name: str) -> NDArray[np.int64]:

@@ -59,9 +59,8 @@ class NumberColumns:
         some = ~missing.all(axis=0)
         self.medians = np.zeros(values.shape[1])
         self.medians[some] = np.nanmedian(values[:, some], axis=0)
-        gaps = missing.any(axis=0)
-        gaps[list(unflagged)] = False
-        self.flagged = np.flatnonzero(gaps)
+        gaps = np.flatnonzero(missing.any(axis=0))
+        self.flagged = gaps[~np.isin(gaps, list(unflagged))]
         scaled = np.where(missing, self.medians, values)
         if self._steps:
             scaled = self._fit_first(scaled)
