@@ -83,7 +83,7 @@ class Preprocessor:
         self.seen = Seen.of(frame, self.numbers, values)
         self.dates.fit(frame)
         if self._has_numbers:
-            values = np.concatenate([values, self.dates.values(frame)], axis=1)
+            values = self._with_dates(values, frame)
             owners = [*self.numbers, *self.dates.owners()]
             blocks += self.scaled.fit_transform(values, flagged_once(owners))
             names += [*self.numbers, *self.dates.feature_names()]
@@ -106,8 +106,8 @@ class Preprocessor:
                 )
         blocks: list[NDArray] = []
         if self._has_numbers:
-            values = [number_values(frame, self.numbers), self.dates.values(frame)]
-            blocks += self.scaled.transform(np.concatenate(values, axis=1))
+            values = self._with_dates(number_values(frame, self.numbers), frame)
+            blocks += self.scaled.transform(values)
         if self.texts.names:
             blocks.append(self.texts.transform(frame))
         return _joined(blocks)
@@ -163,6 +163,11 @@ class Preprocessor:
     @property
     def _has_numbers(self) -> bool:
         return bool(self.numbers or self.dates.names)
+
+    def _with_dates(self, values: NDArray[np.float64], frame: pd.DataFrame) -> NDArray[np.float64]:
+        if not self.dates.names:
+            return values
+        return np.concatenate([values, self.dates.values(frame)], axis=1)
 
     def _kind(self, name: str, frame: pd.DataFrame) -> Kind:
         column: Any = frame[name]
