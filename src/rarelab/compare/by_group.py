@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from rarelab.compare.arms import Arm, DataSet
 from rarelab.compare.contrast import Finding, by_difference
 from rarelab.errors import RequestError, nearest
-from rarelab.metrics.tie_groups import top_size
 from rarelab.metrics.thresholds import exact_interval
+from rarelab.metrics.tie_groups import top_size
 from rarelab.records.load import Records, Run
 
 MOST_LEVELS = 20

@@ -66,6 +66,8 @@ _SPLIT_AS_BEFORE = {
     "folds": 5,
 }
 
+_ENCODED_AS_BEFORE = {"high_cardinality": "onehot", "dates": "levels"}
+
 _TRAINED_AS_BEFORE = {"min_steps": None, "select_by": "val/aucpr"}
 
 _EMBEDDED_AS_BEFORE = {
@@ -74,7 +76,7 @@ _EMBEDDED_AS_BEFORE = {
 }
 
 GROUPS = (
-    Group("dataset", later=_READ_AS_BEFORE | _SPLIT_AS_BEFORE),
+    Group("dataset", later=_READ_AS_BEFORE | _SPLIT_AS_BEFORE | _ENCODED_AS_BEFORE),
     Group("model", later=_EMBEDDED_AS_BEFORE),
     Group("loss", gradient=True),
     Group("warmup_loss", gradient=True),

@@ -59,7 +59,9 @@ class Reading:
         """That of a run recorded before readings were, by the kinds of its columns."""
         return cls(
             {
-                name: Column("text", missing=[*_BEFORE]) if kind == "text" else Column("number")
+                name: Column("text", missing=[*_BEFORE])
+                if kind in ("text", "date")
+                else Column("number")
                 for name, kind in kinds.items()
             }
         )

@@ -69,12 +69,24 @@ def _features(name: str, column: Any, fitted: Preprocessor | None) -> str:
         return "a number" if pd.api.types.is_numeric_dtype(column) else "levels"
     if name in fitted.texts.names:
         return _levels(name, fitted.texts)
+    if name in fitted.dates.names:
+        return _parts(name, fitted)
     flag = fitted.numbers.index(name) in fitted.scaled.flagged
     return "a number and a flag for missing" if flag else "a number"
 
 
+def _parts(name: str, fitted: Preprocessor) -> str:
+    """The parts that a date becomes."""
+    first = fitted.dates.first[name][:10]
+    parts = [f"days since {first}" if part == "days" else part for part in fitted.dates.parts[name]]
+    flag = f"missing({name})" in fitted.feature_names
+    return ", ".join(parts) + (" and a flag for missing" if flag else "")
+
+
 def _levels(name: str, texts: "TextColumns") -> str:
-    """One-hot columns, and how many of the levels share the last of them."""
+    """One-hot columns, and how many of the levels share the last of them; or target encoding."""
+    if name in texts.tables:
+        return f"target encoding of {len(texts.levels[name]):,} levels"
     places = texts.places[name]
     levels, columns = len(texts.levels[name]), max(places) + 1
     shared = sum(place == places[-1] for place in places[:-1])

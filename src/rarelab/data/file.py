@@ -10,7 +10,7 @@ from rarelab.data.dialect import Csv
 from rarelab.data.positives import UNLABELLED, Label, Unlabelled, chosen
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits
-from rarelab.data.tables.recipe import FOLDS, Numeric, Recipe
+from rarelab.data.tables.recipe import FOLDS, Dates, HighCardinality, Numeric, Recipe
 from rarelab.errors import RequestError
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ class TableFile:
     a column of row weights; weigh_metrics: whether it weighs validation and test metrics, recorded
     beside the others, too. amount: a numeric column of what each row is worth, for recall weighted
     by value; it stays a feature unless it is dropped. The other parameters are those of
-    :class:`rarelab.data.tables.recipe.Recipe`. Text columns are one-hot encoded; missing values are
+    :class:`rarelab.data.tables.recipe.Recipe`. Text columns are one-hot encoded, or get
+    target encoding if they have more than ``max_categories`` levels and ``high_cardinality`` is
+    "target"; with ``dates`` "parts", ISO dates become their parts as numbers. Missing values are
     allowed.
     """
 
@@ -73,6 +75,8 @@ class TableFile:
     scores: Sequence[str | int] = ()
     amount: str | int | None = None
     weigh_metrics: bool = False
+    high_cardinality: HighCardinality = "onehot"
+    dates: Dates = "levels"
 
     def __post_init__(self) -> None:
         one_of("dataset.split", self.split, SPLITS)
@@ -128,6 +132,8 @@ class TableFile:
             self.val_share,
             self.folds,
             self.origins,
+            self.high_cardinality,
+            self.dates,
         )
 
     def identity(self) -> str:
@@ -154,7 +160,7 @@ class TableFile:
         from rarelab.data.tables.tabular import prepare
 
         frame, understood, note, name = self.read()
-        suspects = suspect_columns(frame, self.roles, self.max_categories)
+        suspects = suspect_columns(frame, self.roles, self.recipe)
         notes = [*([note] if note else []), *suspects]
         splits = prepare(frame, self.roles, self.recipe, name=name, notes=notes, alarms=True)
         splits.preprocessor.remember(understood)

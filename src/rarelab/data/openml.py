@@ -10,7 +10,7 @@ from rarelab.data.arguments import one_of
 from rarelab.data.positives import UNLABELLED, Label, Unlabelled, chosen
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits
-from rarelab.data.tables.recipe import FOLDS, Numeric, Recipe
+from rarelab.data.tables.recipe import FOLDS, Dates, HighCardinality, Numeric, Recipe
 from rarelab.errors import RarelabError, RequestError
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class OpenML:
     folds: int = FOLDS
     scores: Sequence[str] = ()
     amount: str | None = None
+    high_cardinality: HighCardinality = "onehot"
+    dates: Dates = "levels"
 
     def __post_init__(self) -> None:
         if (self.data_id is None) == (self.name is None):
@@ -65,6 +67,8 @@ class OpenML:
             self.test_share,
             self.val_share,
             self.folds,
+            high_cardinality=self.high_cardinality,
+            dates=self.dates,
         )
 
     def identity(self) -> str:

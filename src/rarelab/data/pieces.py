@@ -22,7 +22,7 @@ from rarelab.data.formats import (
 )
 from rarelab.data.places import Place
 from rarelab.data.reading import refuse_other_columns, unnamed_before
-from rarelab.data.stored import as_text
+from rarelab.data.stored import as_text, element, is_vector, spread, width_in
 from rarelab.errors import RequestError
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ class Pieces:
         self._like = like
         if isinstance(place, Place):
             found = zip(place.files, place.keys, strict=True)
-            self._parts = [_with_keys(_part(file, like.said), dict(keys)) for file, keys in found]
+            self._parts = [
+                _without_lists(_with_keys(_part(file, like.said), dict(keys)), like)
+                for file, keys in found
+            ]
             for file, part in zip(place.files, self._parts, strict=True):
                 refuse_other_columns(
                     place.files[0].name, file.name, self._parts[0].types, part.types
@@ -177,6 +180,30 @@ def _with_keys(part: _Part, keys: dict[str, str]) -> _Part:
             yield pa.table({n: added[n] if n in added else table[n] for n in columns})
 
     return _Part(part.types | dict.fromkeys(keys, pa.string()), tables, part.sep)
+
+
+def _without_lists(part: _Part, like: Reading) -> _Part:
+    """The part with lists of numbers spread over columns, as in training."""
+    vectors = [name for name, kind in part.types.items() if is_vector(kind)]
+    widths = {name: width for name in vectors if (width := width_in(like.columns, name))}
+    owner = {element(n, i): n for n, width in widths.items() for i in range(width)}
+    if not owner:
+        return part
+    types: dict[str, pa.DataType] = {}
+    for name, kind in part.types.items():
+        value: Any = kind.value_type if name in widths else kind
+        types |= {element(name, i): value for i in range(widths.get(name, 0))} or {name: value}
+
+    def tables(columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        stored = [*dict.fromkeys(owner.get(name, name) for name in columns)]
+        for table in part.tables(stored, rows):
+            found: dict[str, Any] = {}
+            for name in stored:
+                lists = name in widths
+                found |= spread(table[name], name, widths[name]) if lists else {name: table[name]}
+            yield pa.table({name: found[name] for name in columns})
+
+    return _Part(types, tables, part.sep)
 
 
 def _of_size(rows: int, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

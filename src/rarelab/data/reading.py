@@ -11,7 +11,7 @@ from rarelab.data.dialect import Csv
 from rarelab.data.formats import READ_AS, Content, ending_of, read_file
 from rarelab.data.places import Place, find, locate
 from rarelab.data.sql import is_query, query
-from rarelab.data.stored import as_text
+from rarelab.data.stored import as_text, is_vector, spread, width_in
 from rarelab.errors import RequestError, nearest
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def read(
     if unnamed is not None:
         del content.columns[unnamed]
         content.left_out = "the first column is left out: it has no name and numbers the rows"
+    if isinstance(place, Place):  # the identity of a query's rows does not tell lists apart
+        content.columns = _without_lists(content.columns, like, {*drop, *keep})
     levels = [n for n, array in content.columns.items() if pa.types.is_dictionary(array.type)]
     needed = set(content.columns if like is None else like.columns) - set(drop)
     for name in content.columns:
@@ -72,6 +74,18 @@ def read(
         None if said.na_values is None else [*said.na_values],
     )
     return frame, reading, note(columns, content.sep, content.encoding, extra)
+
+
+def _without_lists(
+    columns: dict[str, Any], like: Reading | None, others: Collection[str]
+) -> dict[str, Any]:
+    """The columns, with lists of numbers spread over a column each, but for ``others``."""
+    made: dict[str, Any] = {}
+    for name, array in columns.items():
+        width = None if like is None else width_in(like.columns, name)
+        spreads = is_vector(array.type) and name not in others and width != 0
+        made |= (spread(array, name, width) if spreads else None) or {name: array}
+    return made
 
 
 def read_like(place: Place | pa.Table, fitted: "Preprocessor") -> "DataFrame":

@@ -1,6 +1,7 @@
 """Columns of the types that Parquet, Feather, Excel and databases store, as the text that a CSV
 file would hold."""
 
+from collections.abc import Collection
 from typing import Any
 
 import pyarrow as pa
@@ -39,6 +40,47 @@ def as_text(array: Any, name: str, *, refuse: bool) -> Any:
     if pa.types.is_time(kind):
         return pa.array([None if v is None else str(v) for v in array.to_pylist()], pa.string())
     return array if str(kind) != "string_view" else pc.cast(array, pa.string())
+
+
+def is_vector(kind: Any) -> bool:
+    """Whether a column's type is a list of numbers, as an embedding is stored."""
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    if not any(is_kind(kind) for is_kind in lists):
+        return False
+    return pa.types.is_integer(kind.value_type) or pa.types.is_floating(kind.value_type)
+
+
+def width_in(names: Collection[str], name: str) -> int:
+    """How many of the columns are numbers of the lists in column ``name``."""
+    width = 0
+    while element(name, width) in names:
+        width += 1
+    return width
+
+
+def element(name: str, place: int) -> str:
+    """The column of the numbers at a place of the lists in column ``name``."""
+    return f"{name}[{place}]"
+
+
+def spread(array: Any, name: str, width: int | None = None) -> dict[str, Any]:
+    """The lists of a column as a column of numbers for each place, with missing ones for a missing
+    list.
+
+    Raises:
+        RequestError: the lists differ in length, or are not of the ``width`` of training.
+    """
+    known = pc.unique(pc.list_value_length(array).drop_null()).to_pylist()
+    lengths = sorted(int(length) for length in known)
+    if len(lengths) > 1 or (width is not None and lengths not in ([], [width])):
+        found = " and ".join(map(str, [lengths[0], lengths[-1]][: len(lengths)]))
+        expected = f"{width}, as in training" if width is not None else "one length"
+        raise RequestError(
+            f"column {name!r} holds lists of {found} numbers: expected {expected}"
+            + ("" if width is not None else f"; {override('dataset.drop', [name])} leaves it out")
+        )
+    places = range(lengths[0] if width is None and lengths else width or 0)
+    return {element(name, i): pc.list_element(array, i) for i in places}
 
 
 def _level_texts(array: Any) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rarelab.data.tables import dates
 from rarelab.data.tables.levels import level_text, number, truth
 from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.errors import RequestError, nearest
@@ -100,10 +101,10 @@ class Unreadable:
 def readable(
     frame: pd.DataFrame, fitted: Preprocessor, first_row: int = 0
 ) -> tuple[pd.DataFrame, list[Unreadable]]:
-    """The frame with unreadable numbers replaced by missing ones, and the rows that hold them, in
-    order. ``first_row`` is the number of the frame's first row in its file."""
+    """The frame with unreadable numbers and dates replaced by missing ones, and the rows that hold
+    them, in order. ``first_row`` is the number of the frame's first row in its file."""
     found: dict[int, Unreadable] = {}
-    read: dict[str, NDArray[np.float64]] = {}
+    read: dict[str, Any] = {}
     for name, kind in fitted.columns.items():
         if kind == "number":
             column: Any = frame[name]
@@ -114,17 +115,23 @@ def readable(
                     why = _why(name, column.iloc[place], infinite=bool(np.isinf(values[place])))
                     found[place] = Unreadable(first_row + place, why)
             read[name] = np.where(bad, np.nan, values)
-    others = {n: frame[n] for n, kind in fitted.columns.items() if kind != "number"}
+        elif kind == "date":
+            bad = dates.unreadable(frame[name], dates.moments(frame[name]))
+            for place in np.flatnonzero(bad).tolist():
+                why = _why(name, frame[name].iloc[place], expected="dates")
+                found.setdefault(place, Unreadable(first_row + place, why))
+            read[name] = frame[name].mask(bad)
+    others = {n: frame[n] for n in fitted.columns if n not in read}
     clean = pd.DataFrame(others | read, index=frame.index, columns=[*fitted.columns])
     return clean, [found[place] for place in sorted(found)]
 
 
-def _why(name: str, value: Any, *, infinite: bool) -> str:
+def _why(name: str, value: Any, *, infinite: bool = False, expected: str = "numbers") -> str:
     if infinite:
         return f"column {name!r} holds an infinite value: expected finite numbers"
     shown = repr(value) if isinstance(value, str) else str(value)
     shown = shown if len(shown) <= 60 else f"{shown[:56]}…{shown[-1]}"
-    return f"column {name!r} holds {shown}: expected numbers, as in training"
+    return f"column {name!r} holds {shown}: expected {expected}, as in training"
 
 
 def _numbers(column: Any, *, maybe_truth: bool) -> NDArray[np.float64]:

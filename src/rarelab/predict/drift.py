@@ -33,7 +33,7 @@ class Drift:
         for name, kind in self._fitted.columns.items():
             column: Any = frame[name]
             self._missing[name] += int(column.isna().sum())
-            if kind != "number":
+            if kind in ("text", "code"):
                 self._add_levels(name, self._fitted.texts.unseen(frame, name))
             elif name in ranges:
                 low, high = ranges[name]

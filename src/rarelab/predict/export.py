@@ -89,6 +89,11 @@ def export(asked: Request, home: Path, uri: str | None = None) -> str:
     fitted = loaded.scorer.preprocessor
     if not isinstance(fitted, Preprocessor):
         raise RequestError(f"{loaded.run}: export takes runs on tables; it was trained on arrays")
+    if fitted.dates.names:
+        raise RequestError(
+            f"{loaded.run}: export takes numbers and texts; column {fitted.dates.names[0]!r} is"
+            " taken apart as a date (dataset.dates=parts)"
+        )
     output = _output(asked.output, loaded.run)
     test_rows = _test_rows(asked, home, uri)
     network = model_graph(loaded.scorer, test_rows.shape[1])

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rarelab.data.tables.dates import Part
 from rarelab.data.tables.preprocess import Kind
-from rarelab.data.tables.recipe import Numeric
+from rarelab.data.tables.recipe import HighCardinality, Numeric
 from rarelab.errors import RarelabError, RequestError
 
 FACTS = "model.json"
@@ -31,6 +32,14 @@ class _Texts(_Strict):
     names: list[str]
     levels: dict[str, list[str]]
     places: dict[str, list[int]]
+
+
+class _Dates(_Strict):
+    model_config = ConfigDict(extra="forbid")
+
+    names: list[str]
+    first: dict[str, str]
+    parts: dict[str, Annotated[list[Part], Field(min_length=1)]]
 
 
 class _Seen(_Strict):
@@ -69,6 +78,8 @@ class _Preprocessing(_Strict):
     texts: _Texts
     reading: _Reading | None = None
     seen: _Seen | None = None
+    high_cardinality: HighCardinality = "onehot"
+    dates: _Dates | None = None
 
 
 class _Arrays(_Strict):

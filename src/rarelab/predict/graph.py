@@ -73,7 +73,7 @@ def preprocessing_graph(fitted: Preprocessor) -> ModelProto:
         blocks += _numbers(g, fitted.scaled.arrays())
     if fitted.texts.names:
         inputs.append(_input("texts", TensorProto.STRING, len(fitted.texts.names)))
-        blocks += [_one_hot(g, fitted, i) for i in range(len(fitted.texts.names))]
+        blocks += [_text(g, fitted, i) for i in range(len(fitted.texts.names))]
     g("Concat", *blocks, axis=1, name="features")
     features = _input("features", TensorProto.FLOAT, len(fitted.feature_names))
     graph = helper.make_graph(g.nodes, "preprocessing", inputs, [features], g.constants)
@@ -174,10 +174,12 @@ def _polynomial(g: _Graph, x: str, coefficients: Sequence[float]) -> str:
     return total
 
 
-def _one_hot(g: _Graph, fitted: Preprocessor, column: int) -> str:
-    """The 0/1 columns of one column of texts; an unseen text takes the place of rare levels."""
+def _text(g: _Graph, fitted: Preprocessor, column: int) -> str:
+    """The features of one column of texts: one-hot, or the row of a table of target encoding. An
+    unseen text takes the place of rare levels, or the table's last row."""
     name = fitted.texts.names[column]
-    levels, places = fitted.texts.levels[name], fitted.texts.places[name]
+    levels, table = fitted.texts.levels[name], fitted.texts.tables.get(name)
+    places = fitted.texts.places[name] if table is None else [*range(len(levels) + 1)]
     texts = g("Gather", "texts", g.constant([column], np.int64), axis=1)
     place = g(
         "LabelEncoder",
@@ -187,5 +189,8 @@ def _one_hot(g: _Graph, fitted: Preprocessor, column: int) -> str:
         values_int64s=places[: len(levels)],
         default_int64=places[-1],
     )
+    if table is not None:
+        rows = g("Gather", g.constant(table, np.float32), place, axis=0)
+        return g("Reshape", rows, g.constant([-1, table.shape[1]], np.int64))
     each = g.constant(np.arange(max(places) + 1)[None, :], np.int64)
     return g("Cast", g("Equal", place, each), to=TensorProto.FLOAT)

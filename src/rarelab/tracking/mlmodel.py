@@ -84,7 +84,7 @@ def _signature(facts: dict[str, Any]) -> dict[str, Any]:
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema, TensorSpec
 
     # Integers are "double" too: MLflow's "long" refuses columns with missing values.
-    types = {"number": "double", "code": "double", "text": "string"}
+    types = {"number": "double", "code": "double", "text": "string", "date": "string"}
     if "shape" in facts["preprocessing"]:
         shape = (-1, *facts["preprocessing"]["shape"])
         inputs = Schema([TensorSpec(np.dtype(np.float32), shape)])

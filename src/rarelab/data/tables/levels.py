@@ -1,6 +1,7 @@
-"""One-hot encoding of text columns: a feature per common level, one for rare and unseen ones."""
+"""Encoding of text columns: a feature per common level, one for rare and unseen ones; or, for many
+levels, target encoding."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any, Self
 
@@ -9,61 +10,109 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.preprocessing import OneHotEncoder
 
+from rarelab.data.tables.encoding import target_encoded
+from rarelab.data.tables.recipe import Numeric
+
 # A level in fewer training rows than this is too rare to learn from.
 MIN_LEVEL_ROWS = 5
 MISSING = "(missing)"
 _NOWHERE = -1
+_TABLE = "target."
 # How pandas writes booleans as text; a boolean column with gaps has the levels "0" and "1".
 _TRUTH = {t: str(int(v)) for v in (False, True) for t in (str(v), str(v).lower(), str(v).upper())}
 
 
 class TextColumns:
-    """One-hot encoding of at most ``max_categories`` levels per column.
+    """One-hot encoding of at most ``max_categories`` levels per column, or target encoding
+    (:func:`~rarelab.data.tables.encoding.target_encoded`) of a column that has more.
 
     If training has rare levels, they share one column, which unseen levels use as well; otherwise
     an unseen level is all zeros. Missing is a level of its own.
 
     ``levels`` are the texts of each column, sorted, with "(missing)" last if there are missing
-    values; ``places`` the one-hot column of each level, then of unseen ones (-1: no column).
+    values. A one-hot column has ``places``: the feature of each level, then of unseen ones (-1: no
+    feature). One with target encoding has a ``table`` instead: the features of each level, then of
+    unseen ones.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
         self.levels: dict[str, list[str]] = {}
         self.places: dict[str, list[int]] = {}
+        self.tables: dict[str, NDArray[np.float32]] = {}
 
-    def fit(self, frame: pd.DataFrame, max_categories: int) -> None:
-        """Learn the levels in the training rows, and which are common enough for a column."""
+    def fit_transform(
+        self,
+        frame: pd.DataFrame,
+        max_categories: int,
+        labels: NDArray[np.int64] | None = None,
+        numeric: Numeric = "quantile",
+    ) -> NDArray[np.float32]:
+        """Learn the levels in the training rows; return their features [N, K].
+
+        With ``labels``, the class of each row, columns with more than ``max_categories`` levels get
+        target encoding, scaled as ``numeric`` says.
+        """
         self.levels = {name: _levels(frame, name) for name in self.names}
+        codes = {name: self._codes(frame, name) for name in self.names}
+        cut = max_categories if labels is not None else np.inf
+        many = [name for name in self.names if len(self.levels[name]) > cut]
+        self._choose({name: codes[name] for name in self.names if name not in many}, max_categories)
+        features: dict[str, NDArray[np.float32]] = {}
+        for name in many:
+            assert labels is not None
+            features[name], self.tables[name] = target_encoded(
+                codes[name], labels, len(self.levels[name]), numeric
+            )
+        # Training rows must not see their own label, so theirs are not those of their levels.
+        blocks = [
+            features[name] if name in features else self._features(name, codes[name])
+            for name in self.names
+        ]
+        return np.concatenate(blocks, axis=1)
+
+    def transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+        """The features of new rows, float32 [N, K]."""
+        blocks = [self._features(name, self._codes(frame, name)) for name in self.names]
+        return np.concatenate(blocks, axis=1)
+
+    def _choose(self, codes: Mapping[str, NDArray[np.int64]], max_categories: int) -> None:
+        """Which levels are common enough for a feature of their own."""
+        if not codes:
+            return
         chooser = OneHotEncoder(
             max_categories=max_categories,
             min_frequency=MIN_LEVEL_ROWS,
             handle_unknown="infrequent_if_exist",
         )
-        chooser.fit(np.stack([self._codes(frame, name) for name in self.names], axis=1))
-        for name, rare in zip(self.names, chooser.infrequent_categories_, strict=True):
+        chooser.fit(np.stack([*codes.values()], axis=1))
+        for name, rare in zip(codes, chooser.infrequent_categories_, strict=True):
             self.places[name] = _places(len(self.levels[name]), rare)
 
-    def transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
-        """The 0/1 columns of rows, float32 [N, K]."""
-        blocks = []
-        for name in self.names:
-            places = np.array(self.places[name])
-            place = places[self._codes(frame, name)]
-            block = np.zeros((len(frame), places.max() + 1), dtype=np.float32)
-            rows = np.flatnonzero(place != _NOWHERE)
-            block[rows, place[rows]] = 1.0
-            blocks.append(block)
-        return np.concatenate(blocks, axis=1)
+    def _features(self, name: str, codes: NDArray[np.int64]) -> NDArray[np.float32]:
+        if name in self.tables:
+            return self.tables[name][codes]
+        places = np.array(self.places[name])
+        place = places[codes]
+        block = np.zeros((len(codes), places.max() + 1), dtype=np.float32)
+        rows = np.flatnonzero(place != _NOWHERE)
+        block[rows, place[rows]] = 1.0
+        return block
 
     def unseen(self, frame: pd.DataFrame, name: str) -> pd.Series:
         """The values of a column that are no level of training, without missing ones."""
         column: Any = frame[name]
         return column[(self._codes(frame, name) == -1) & column.notna().to_numpy()]
 
-    def feature_names(self) -> Iterator[str]:
-        """The name of each one-hot column: ``column=level``, the shared one last."""
+    def feature_names(self, classes: Sequence[str] = ()) -> Iterator[str]:
+        """The name of each feature: ``column=level``, the shared one last; ``target(column)`` of an
+        encoded one, or, with more than two ``classes``, ``target(column, class)`` of each."""
         for name in self.names:
+            if name in self.tables:
+                several = self.tables[name].shape[1] > 1
+                labels = [f"{name}, {c}" for c in classes] if several else [name]
+                yield from (f"target({label})" for label in labels)
+                continue
             places = self.places[name]
             for level, place in zip(self.levels[name], places, strict=False):
                 if place != places[-1]:
@@ -72,19 +121,35 @@ class TextColumns:
                 yield f"{name}=(other)"
 
     def sources(self) -> Iterator[str]:
-        """The column of each one-hot column."""
+        """The column of each feature."""
         for name in self.names:
-            yield from repeat(name, max(self.places[name]) + 1)
+            encoded = self.tables.get(name)
+            features = max(self.places[name]) + 1 if encoded is None else encoded.shape[1]
+            yield from repeat(name, features)
 
     def facts(self) -> dict[str, Any]:
         """The fitted state, serialisable as JSON."""
         return {"names": self.names, "levels": self.levels, "places": self.places}
 
+    def arrays(self) -> dict[str, NDArray]:
+        """The tables of target encoding, by the number of their column."""
+        return {f"{_TABLE}{self.names.index(name)}": table for name, table in self.tables.items()}
+
     @classmethod
-    def restored(cls, facts: dict[str, Any]) -> Self:
-        """The columns that :meth:`facts` describes."""
+    def restored(cls, facts: dict[str, Any], arrays: Mapping[str, NDArray]) -> Self:
+        """The columns that :meth:`facts` and :meth:`arrays` describe.
+
+        Raises:
+            KeyError, ValueError: they do not fit together.
+        """
         block = cls(facts["names"])
         block.levels, block.places = facts["levels"], facts["places"]
+        for i, name in enumerate(block.names):
+            if name not in block.places:
+                table = arrays[f"{_TABLE}{i}"]
+                if table.ndim != 2 or len(table) != len(block.levels[name]) + 1:
+                    raise ValueError(f"the encoding of column {name!r} does not match its levels")
+                block.tables[name] = table
         return block
 
     def _codes(self, frame: pd.DataFrame, name: str) -> NDArray[np.int64]:

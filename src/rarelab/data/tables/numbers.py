@@ -49,13 +49,18 @@ class NumberColumns:
             # Also after the quantile map: it sends a two-valued column to ±5.2, whatever its rates.
             self._steps.append(StandardScaler(copy=False))
 
-    def fit_transform(self, values: NDArray[np.float64]) -> list[NDArray]:
-        """Fit on training values [N, K], NaN = missing; return the scaled block and the flags."""
+    def fit_transform(
+        self, values: NDArray[np.float64], unflagged: Sequence[int] = ()
+    ) -> list[NDArray]:
+        """Fit on training values [N, K], NaN = missing; return the scaled block and the flags.
+
+        The columns at ``unflagged`` get no flag."""
         missing = np.isnan(values)
         some = ~missing.all(axis=0)
         self.medians = np.zeros(values.shape[1])
         self.medians[some] = np.nanmedian(values[:, some], axis=0)
-        self.flagged = np.flatnonzero(missing.any(axis=0))
+        gaps = np.flatnonzero(missing.any(axis=0))
+        self.flagged = gaps[~np.isin(gaps, list(unflagged))]
         scaled = np.where(missing, self.medians, values)
         if self._steps:
             scaled = self._fit_first(scaled)

@@ -9,9 +9,13 @@ from rarelab.errors import RequestError
 
 Split = Literal["stratified", "grouped", "time", "official", "cv"]
 Numeric = Literal["quantile", "standard", "none"]
+HighCardinality = Literal["onehot", "target"]
+Dates = Literal["levels", "parts"]
 
 SPLITS: tuple[str, ...] = get_args(Split)
 NUMERIC: tuple[str, ...] = get_args(Numeric)
+HIGH_CARDINALITY: tuple[str, ...] = get_args(HighCardinality)
+DATES: tuple[str, ...] = get_args(Dates)
 
 VAL_SHARE = 0.15
 TEST_SHARE = 0.25
@@ -27,8 +31,9 @@ class Recipe:
     a cross-validation, stratified; where there is a group column, no group is in two folds).
     split_seed: the number of the split: the seed of the draw; with "cv" fold split_seed % folds of
     repetition split_seed // folds; with several ``origins`` one of them, 0 being the oldest.
-    numeric, max_categories: see ``preprocess.Preprocessor``. deduplicate: leave out rows that
-    repeat the features and label of an earlier row.
+    numeric, max_categories, high_cardinality: see ``preprocess.Preprocessor``. dates: "levels" (ISO
+    dates are text like any other) or "parts" (numbers, see ``dates.DateColumns``). deduplicate:
+    leave out rows that repeat the features and label of an earlier row.
 
     test_share, val_share: shares of all rows (with "grouped", of the groups), null for 0.25 and
     0.15. With "cv" the test share is 1 / folds; with "official" the test rows are given, and
@@ -46,6 +51,8 @@ class Recipe:
     val_share: float | None = None
     folds: int = FOLDS
     origins: int | None = None
+    high_cardinality: HighCardinality = "onehot"
+    dates: Dates = "levels"
 
     @property
     def shares(self) -> dict[str, float]:
@@ -58,6 +65,8 @@ class Recipe:
         """Refuse an option that is unknown, out of range, or needs a column that is not given."""
         one_of("dataset.split", self.split, SPLITS)
         one_of("dataset.numeric", self.numeric, NUMERIC)
+        one_of("dataset.high_cardinality", self.high_cardinality, HIGH_CARDINALITY)
+        one_of("dataset.dates", self.dates, DATES)
         at_least("dataset.split_seed", self.split_seed, 0)
         at_least("dataset.max_categories", self.max_categories, 2)
         needs = {"grouped": roles.group, "time": roles.time, "official": roles.official}

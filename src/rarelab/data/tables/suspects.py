@@ -9,11 +9,17 @@ import pandas as pd
 
 from rarelab.data.source import Roles
 from rarelab.data.tables.levels import number
+from rarelab.data.tables.recipe import Recipe
 from rarelab.quoting import override
 
 _FEWEST_ROWS = 50
 """In fewer rows, integers may well all differ by chance."""
 
+_RECURS = 2
+"""Rows per level from which a column of text is more than an identifier: levels that recur can be
+learnt from, though not by one-hot encoding."""
+
+_DATES = "dates, most of them rare"
 _SHOWN = 6
 
 _FORMATTED = re.compile(r"[-+]?[$€£]? ?(\d{1,3}([., ']\d{3})+([.,]\d+)?|\d+([.,]\d+)?) ?[%$€£]?")
@@ -53,41 +59,59 @@ def _stray(column: Any) -> str:
     return ""
 
 
-def suspect_columns(frame: pd.DataFrame, roles: Roles, max_categories: int) -> Iterator[str]:
-    """Notes that name such columns, with the override that drops them; none if all are fine."""
+def suspect_columns(frame: pd.DataFrame, roles: Roles, recipe: Recipe) -> Iterator[str]:
+    """Notes that name such columns, with the override that drops them, and columns of which one-hot
+    encoding keeps few levels; none if all are fine."""
     stray = stray_texts(frame, roles)
     for name, why in stray.items():
         yield (
             f"column {name!r} {why}, so it is read as text: if it should be numeric, write plain"
             " numbers and leave the other cells empty"
         )
+    if len(frame) < _FEWEST_ROWS:
+        return
+    kept = recipe.max_categories - 1
     named = {roles.target, roles.group, roles.time, roles.sample_weight, *roles.drop}
     named |= {*roles.keep, *roles.scores, *stray}
-    found = {
-        str(name): why
-        for name in frame.columns
-        if name not in named and (why := _suspicion(frame[name], max_categories))
-    }
-    if not found or len(frame) < _FEWEST_ROWS:
-        return
+    found: dict[str, str] = {}
+    cut: dict[str, str] = {}
+    for name in frame.columns:
+        if name in named:
+            continue
+        column: Any = frame[name]
+        levels = _rare_levels(column, kept)
+        if pd.api.types.is_integer_dtype(column) and column.is_unique:
+            found[str(name)] = "has a different value in every row"
+        elif levels and _are_dates(column):
+            if recipe.dates == "levels":
+                found[str(name)] = f"holds {levels:,} {_DATES}"
+        elif levels * _RECURS > column.notna().sum():
+            found[str(name)] = f"holds {levels:,} texts, most of them rare"
+        elif levels:
+            cut[str(name)] = f"has {levels:,} levels, of which at most {kept} are kept"
+    if found:
+        apart = any(_DATES in why for why in found.values())
+        yield (
+            f"probably not features: {_shown(found)}; leave them out with"
+            f" {override('dataset.drop', list(found))}, or split by one (dataset.group,"
+            " dataset.time)" + (", or take dates apart (dataset.dates=parts)" if apart else "")
+        )
+    if cut and recipe.high_cardinality == "onehot":
+        yield f"{_shown(cut)}: dataset.high_cardinality=target encodes all"
+
+
+def _shown(found: dict[str, str]) -> str:
     shown = ", ".join(f"{name!r} {why}" for name, why in list(found.items())[:_SHOWN])
-    more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
-    yield (
-        f"probably not features: {shown}{more}; leave them out with"
-        f" {override('dataset.drop', list(found))}, or split by one (dataset.group, dataset.time)"
-    )
+    return shown + (f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else "")
 
 
-def _suspicion(column: Any, max_categories: int) -> str:
-    if pd.api.types.is_integer_dtype(column):
-        return "has a different value in every row" if column.is_unique else ""
+def _rare_levels(column: Any, kept: int) -> int:
+    """How many levels a column of text has, if the ``kept`` most frequent are in less than half of
+    its rows; else 0."""
     if pd.api.types.is_numeric_dtype(column):
-        return ""
+        return 0
     counts = column.value_counts()
-    if counts.iloc[: max_categories - 1].sum() * 2 >= counts.sum():
-        return ""
-    kind = "dates" if _are_dates(column) else "texts"
-    return f"holds {len(counts):,} {kind}, most of them rare"
+    return len(counts) if counts.iloc[:kept].sum() * 2 < counts.sum() else 0
 
 
 def _are_dates(column: Any) -> bool:

@@ -13,6 +13,7 @@ from rarelab.data.given import AMOUNT, GIVEN, GROUP, SCORE, WEIGHT
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits, Table, make_splits
 from rarelab.data.tables import divide
+from rarelab.data.tables.dates import date_columns
 from rarelab.data.tables.giveaways import hidden_repeats, separating_columns
 from rarelab.data.tables.in_use import refuse_scores, scores_in_use
 from rarelab.data.tables.preprocess import Preprocessor
@@ -67,8 +68,11 @@ def prepare(
     notes += [*_twin_notes(data, rows, recipe), *_time_notes(data, rows, recipe.split)]
     if alarms:
         notes += _alarms(data, rows, roles)
-    preprocessor = Preprocessor(recipe.numeric, recipe.max_categories, roles.categorical)
-    train = preprocessor.fit_transform(data.features.iloc[rows[0]])
+    dates = date_columns(data.features, roles.categorical) if recipe.dates == "parts" else []
+    preprocessor = Preprocessor(
+        recipe.numeric, recipe.max_categories, roles.categorical, recipe.high_cardinality, dates
+    )
+    train = preprocessor.fit_transform(data.features.iloc[rows[0]], data.y[rows[0]], data.classes)
     if (train == train[0]).all():
         raise RequestError(
             "no feature varies in the training rows: every column is constant or empty there"
