@@ -79,7 +79,7 @@ class _LightGBM(Boosted):
         for _ in range(done if self._sampled else 0):
             self._update(_flat)
 
-    def _dataset(self, train: Rows, _: int) -> Any:
+    def _dataset(self, train: Rows, seed: int) -> Any:
         weight = None if train.sample_weight is None else train.sample_weight.numpy()
         return self._library.Dataset(train.x.numpy(), label=train.y.numpy(), weight=weight)
 
