@@ -43,6 +43,7 @@ def payments(folder: Path) -> Path:
     return folder / "payments.csv"
 
 
+@pytest.mark.slow
 def test_a_better_legacy_score_is_called_better_as_a_user_asks(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
