@@ -129,7 +129,7 @@ def _recall_at_quantile(axes: Axes, curves: Mapping[str, Any]) -> None:
     axes.plot(alerts, curve["best"], color=GREEN, linestyle="--", label="the best possible")
     axes.plot(alerts, recall, color=BLUE, linewidth=1.8, label="this model")
     if (value := curves.get("value_recall_at_q")) is not None:
-        by_value = {"color": ORANGE, "linestyle": "-.", "label": "this model, by value"}
+        by_value: Any = {"color": ORANGE, "linestyle": "-.", "label": "this model, by value"}
         axes.plot(alerts, value["values"], linewidth=1.5, **by_value)
     axes.plot(alerts, curve["chance"], color=GREY, linestyle=":", label="chance")
     for budget in BUDGETS:

@@ -3,6 +3,8 @@
 Shares are of all rows (of all groups, where groups are divided), 60 / 15 / 25 unless given.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -115,7 +117,7 @@ def by_fold(
     divider = StratifiedKFold if groups is None else StratifiedGroupKFold
     every = divider(folds, shuffle=True, random_state=repetition)
     rest, test = list(every.split(labels, labels, groups))[fold]
-    shares = {"val_share": val_share / (1 - 1 / folds), "test_share": 0.0}
+    shares: Any = {"val_share": val_share / (1 - 1 / folds), "test_share": 0.0}
     if groups is None:
         train, val, _ = stratified(labels[rest], seed=number, **shares)
     else:

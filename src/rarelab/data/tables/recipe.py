@@ -1,7 +1,7 @@
 """How a raw frame is split and scaled: the options common to all tabular sets."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from rarelab.data.arguments import at_least, between, one_of
 from rarelab.data.source import Roles
@@ -55,7 +55,7 @@ class Recipe:
     dates: Dates = "levels"
 
     @property
-    def shares(self) -> dict[str, float]:
+    def shares(self) -> dict[str, Any]:
         """The shares of validation and test, as the functions of ``divide`` take them."""
         val = VAL_SHARE if self.val_share is None else self.val_share
         test = TEST_SHARE if self.test_share is None else self.test_share
