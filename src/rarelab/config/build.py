@@ -2,7 +2,7 @@
 
 import copy
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from rarelab.boosting.boosted import Boosted
-from rarelab.config import groups
+from rarelab.config import asked, groups
 from rarelab.config.check import check_leaf, check_value, parameters
 from rarelab.config.components import load_target
 from rarelab.config.prepare import check_shared
 from rarelab.config.sizes import Sizes
-from rarelab.data.given import AMOUNT
 from rarelab.data.splits import Dataset, Splits, Table
 from rarelab.errors import RequestError, nearest
 from rarelab.losses.members import MemberLosses
@@ -27,9 +26,8 @@ from rarelab.losses.plain import plain_loss
 from rarelab.losses.prior import corrected
 from rarelab.losses.protocols import Indexed, Sampling
 from rarelab.metrics.budget import Budget, budgets
-from rarelab.metrics.costs import BY_AMOUNT, Matrix, by_amount, check_prices, cost_matrix
-from rarelab.metrics.table import AUCPR, is_at_budget
-from rarelab.metrics.thresholds import AlertRule, read_rule
+from rarelab.metrics.costs import Matrix
+from rarelab.metrics.thresholds import AlertRule
 from rarelab.models import Estimator, Members, adapted, set_output_prior
 from rarelab.streams import drawing_from, stream_seed
 from rarelab.training.loop import Trainer, Work, reaches_main
@@ -86,71 +84,7 @@ def check(cfg: DictConfig) -> None:
             raise RequestError(f"{group}: expected a group choice with a _target_, found nothing")
         check_group(cfg, group)
     trainer(cfg)  # cheap to build, and its values depend on nothing else
-    _check_budget(plain)
-    _check_costs(plain)
-    _check_threshold(plain)
-
-
-def _check_budget(plain: Mapping[str, Any]) -> None:
-    """Refuse a budget that cannot be read or met, and a choice by one that is not given."""
-    asked = budgets(plain["budget"])
-    by = plain["trainer"].get("select_by", AUCPR)
-    if is_at_budget(by) and not asked:
-        raise RequestError(
-            f"trainer.select_by={by}: there is no budget; give one, such as budget=0.02"
-        )
-    if any(budget.daily for budget in asked) and plain["dataset"].get("time") is None:
-        raise RequestError(
-            "budget.per=day: expected dataset.time to name a column of dates, for the days that "
-            "the validation and the test rows span"
-        )
-
-
-_NO_AMOUNTS = (
-    "costs.missed_positive=amount: there are no amounts; expected dataset.amount to name the "
-    "column of what a row is worth"
-)
-
-
-def _check_costs(plain: Mapping[str, Any]) -> None:
-    """Refuse costs that cannot be read, or are by amounts that the data set was not asked for."""
-    costs = plain["costs"]
-    if not isinstance(costs, Mapping):
-        check_value("costs", costs, list[list[float]] | None)
-        return
-    check_prices(costs)
-    if BY_AMOUNT in costs.values() and plain["dataset"].get("amount", "") is None:
-        raise RequestError(_NO_AMOUNTS)
-
-
-def _check_threshold(plain: Mapping[str, Any]) -> None:
-    """Refuse a rule for the threshold that cannot be read, or by costs that are not given."""
-    asked = plain["threshold"]
-    if asked is not None and read_rule(asked).cost and plain["costs"] is None:
-        raise RequestError(
-            "threshold=cost: there are no costs; give some, as in costs=[[0,1],[50,0]]"
-        )
-
-
-def _rule(cfg: DictConfig, splits: Splits) -> AlertRule | None:
-    if cfg.threshold is None:
-        return None
-    if splits.task != "binary":
-        raise RequestError(
-            f"threshold: alerts need two classes, data set {splits.name!r} has "
-            f"{len(splits.classes)}"
-        )
-    return read_rule(cfg.threshold)
-
-
-def _costs(cfg: DictConfig, splits: Splits) -> Matrix | None:
-    if cfg.costs is None:
-        return None
-    costs: Any = OmegaConf.to_container(cfg.costs)
-    found = cost_matrix(costs, splits.classes)
-    if by_amount(found) and any(AMOUNT not in (t.origin or {}) for t in (splits.val, splits.test)):
-        raise RequestError(_NO_AMOUNTS)
-    return found
+    asked.check(plain)
 
 
 def _check_texts(node: Any, key: str = "") -> None:
@@ -246,9 +180,9 @@ def prepared(
     """
     chosen, data = trainer(cfg), dataset(cfg)
     splits = shared_out(data.splits(stream_seed(cfg.seed, "draw")))
-    costs, rule = _costs(cfg, splits), _rule(cfg, splits)
-    asked = budgets(cfg.budget)
-    alerts, _ = (_alerts(asked, table) for table in (splits.val, splits.test))
+    costs, rule = asked.costs(cfg, splits), asked.rule(cfg, splits)
+    allowed = budgets(cfg.budget)
+    alerts, _ = (asked.alerts(allowed, table) for table in (splits.val, splits.test))
     sizes = Sizes(splits, chosen, sampler(cfg))
     built, todo = model(cfg, sizes), None
     if chosen.devices > 1:
@@ -266,12 +200,7 @@ def prepared(
                 "no epoch at the final main weight; raise it, shorten schedule.warmup_epochs or "
                 "schedule.blend_epochs, or set trainer.select=any"
             )
-    return Prepared(data.identity(), sizes, built, todo, costs, asked, alerts, rule)
-
-
-def _alerts(asked: Sequence[Budget], table: Table) -> int | None:
-    """How many rows of a split may alert."""
-    return asked[0].alerts(len(table.labels()), table.days) if asked else None
+    return Prepared(data.identity(), sizes, built, todo, costs, allowed, alerts, rule)
 
 
 def model(cfg: DictConfig, sizes: Sizes) -> Model:

@@ -19,6 +19,7 @@ from rarelab.data.tables.in_use import refuse_scores, scores_in_use
 from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.data.tables.recipe import Recipe
 from rarelab.data.tables.targets import common_positives, encode, labelled
+from rarelab.data.tables.worth import amounts, refuse_worthless, refuse_zero_weights, weights
 from rarelab.errors import RequestError, nearest
 
 SELECTION_NOISE = 100
@@ -62,7 +63,7 @@ def prepare(
     if recipe.deduplicate:
         data, note = _deduplicated(data)
         notes.append(note)
-    amounts = _amounts(data, roles.amount)
+    worth = amounts(data.frame, data.classes, roles.amount)
     rows = _divided(data, roles, recipe)
     _refuse_empty(data, rows, recipe)
     notes += [*_twin_notes(data, rows, recipe), *_time_notes(data, rows, recipe.split)]
@@ -82,11 +83,11 @@ def prepare(
     others = [preprocessor.transform(data.features.iloc[part]) for part in rows[1:]]
     moments = _moments(data, roles.time) if recipe.split == "time" else None
     tables = [
-        _table(data, part, x, roles, moments, amounts)
+        _table(data, part, x, roles, moments, worth)
         for part, x in zip(rows, (train, *others), strict=True)
     ]
-    _refuse_zero_weights(tables, data.classes, roles.sample_weight)
-    _refuse_worthless(tables, roles.amount)
+    refuse_zero_weights(tables, data.classes, roles.sample_weight)
+    refuse_worthless(tables, roles.amount)
     return make_splits(
         *tables,
         classes=data.classes,
@@ -108,7 +109,7 @@ def check(frame: pd.DataFrame, roles: Roles) -> None:
     _, classes = encode(column, roles.positive)
     refuse_scores(frame.loc[labelled(column, "drop")], roles, classes)
     if roles.amount is not None:
-        _numbers(frame.loc[labelled(column, roles.unlabelled)], "amount", roles.amount)
+        weights(frame.loc[labelled(column, roles.unlabelled)], "amount", roles.amount)
 
 
 def _labelled(frame: pd.DataFrame, roles: Roles) -> Labelled:
@@ -343,77 +344,21 @@ def _table(
     x: NDArray,
     roles: Roles,
     moments: Any,
-    amounts: NDArray | None,
+    worth: NDArray | None,
 ) -> Table:
     weight = None
     if roles.sample_weight:
         part = data.frame.iloc[rows]
-        weight = torch.from_numpy(_numbers(part, "sample_weight", roles.sample_weight, np.float32))
+        weight = torch.from_numpy(weights(part, "sample_weight", roles.sample_weight, np.float32))
     origin: dict[str, Any] = {"row": data.frame.index.to_numpy()[rows]}
     origin |= {name: data.frame[name].iloc[rows] for name in roles.keep}
     if roles.group:
         origin[GROUP] = data.frame[roles.group].iloc[rows]
     in_use = scores_in_use(data.frame.iloc[rows], roles)
     origin |= {f"{SCORE}{name}": values for name, values in in_use.items()}
-    if amounts is not None:
-        origin[AMOUNT] = amounts[rows]
+    if worth is not None:
+        origin[AMOUNT] = worth[rows]
     if weight is not None and roles.weigh_metrics:
         origin[WEIGHT] = weight.double().numpy()
     y, days = torch.from_numpy(data.y[rows]), _days(moments, rows)
     return Table(torch.from_numpy(x), y, weight, origin, days)
-
-
-def _refuse_zero_weights(tables: list[Table], classes: tuple[str, ...], name: str | None) -> None:
-    """Refuse weights that leave a split, or a class of the training rows, without any weight."""
-    for where, table in zip(("train", "validation", "test"), tables, strict=True):
-        weight = table.sample_weight
-        if weight is None:
-            return
-        weighed = torch.bincount(table.y, weights=weight, minlength=len(classes)) > 0
-        if not weighed.any():
-            raise RequestError(
-                f"dataset.sample_weight={name}: every weight in {where} is 0; expected some above 0"
-            )
-        if where == "train" and not weighed.all():
-            lost = classes[int(weighed.int().argmin())]
-            raise RequestError(
-                f"dataset.sample_weight={name}: every row of class {lost!r} in train weighs 0, so"
-                " training would never see it; expected some above 0"
-            )
-
-
-def _amounts(data: Labelled, name: str | None) -> NDArray[np.float64] | None:
-    """What each row is worth, [N]; None if no column says so."""
-    if name is None:
-        return None
-    if len(data.classes) > 2:
-        raise RequestError(
-            f"dataset.amount={name}: the target has {len(data.classes)} classes; value-weighted "
-            "recall needs two, so choose the positive ones with dataset.positive_label"
-        )
-    return _numbers(data.frame, "amount", name)
-
-
-def _refuse_worthless(tables: list[Table], name: str | None) -> None:
-    """Refuse amounts of which the positives of validation or of test have none."""
-    for where, table in zip(("validation", "test"), tables[1:], strict=True):
-        if name is not None and table.origin is not None:
-            worth = table.origin[AMOUNT][table.y.numpy() == 1]
-            if not worth.any():
-                raise RequestError(
-                    f"dataset.amount={name}: every positive in {where} is worth 0; expected some "
-                    "above 0"
-                )
-
-
-def _numbers(frame: pd.DataFrame, key: str, name: str, dtype: Any = np.float64) -> NDArray[Any]:
-    """A column of numbers of at least 0, named by ``dataset.<key>``."""
-    column: Any = pd.to_numeric(frame[name], errors="coerce")
-    values = column.to_numpy(dtype=dtype, na_value=np.nan)
-    bad = int((~np.isfinite(values) | (values < 0)).sum())
-    if bad:
-        raise RequestError(
-            f"dataset.{key}={name}: {bad} values are missing, negative or infinite;"
-            " expected finite numbers of at least 0"
-        )
-    return values
