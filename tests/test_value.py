@@ -20,8 +20,9 @@ from rarelab.dashboard.view import metric_columns, state
 from rarelab.metrics import recall_at_quantile
 from rarelab.metrics.budget import budgets
 from rarelab.metrics.curves import curves, value_curve
+from rarelab.metrics.rankings import reporting, selecting
 from rarelab.metrics.recorded import evaluate_value, reported, validation_value
-from rarelab.metrics.table import Place, find, reporting, selecting, shown
+from rarelab.metrics.table import Place, find, shown
 from rarelab.metrics.tie_groups import recall_in_top, top_size
 from rarelab.metrics.value import amount_per_row, value_recall_interval, valued_groups
 from tables import transactions

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from rarelab.errors import RequestError, nearest
-from rarelab.metrics.table import class_view, is_ranking, reporting
+from rarelab.metrics.rankings import is_ranking, reporting
+from rarelab.metrics.table import class_view
 from rarelab.metrics.table import higher_is_better as higher_is_better
 from rarelab.records.load import Run
 from rarelab.records.names import differences, labels, printable

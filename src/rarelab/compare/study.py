@@ -28,7 +28,8 @@ from rarelab.compare.planned import planned, with_plan
 from rarelab.compare.rows import TestRows, metric_of, read_test_rows
 from rarelab.errors import RequestError, nearest
 from rarelab.metrics.budget import Budget, budgets, recorded_budget
-from rarelab.metrics.table import higher_is_better, is_at_budget, is_ranking
+from rarelab.metrics.rankings import is_ranking
+from rarelab.metrics.table import higher_is_better, is_at_budget
 from rarelab.records.load import Records, Run
 from rarelab.records.seedless import for_every_seed, in_use
 

@@ -12,6 +12,7 @@ from rarelab.metrics import tie_groups as ties
 from rarelab.metrics.bootstrap import bootstrap_interval
 from rarelab.metrics.budget import Budget
 from rarelab.metrics.exact import one_vs_rest, probabilities_of, safe_names
+from rarelab.metrics.rankings import rankings, reporting, selecting
 from rarelab.metrics.table import (
     AUCPR,
     VALUE_LEVEL,
@@ -20,9 +21,6 @@ from rarelab.metrics.table import (
     errors,
     is_at_budget,
     is_valued,
-    rankings,
-    reporting,
-    selecting,
 )
 from rarelab.metrics.tie_groups import TieGroups, tie_groups, top_size
 from rarelab.metrics.value import amount_per_row, value_recall_interval, valued_groups

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from rarelab.data.splits import IGNORE_INDEX
 from rarelab.errors import RarelabError, RequestError
 from rarelab.metrics import validation_metrics
-from rarelab.metrics.table import AUCPR, selecting
+from rarelab.metrics.rankings import selecting
+from rarelab.metrics.table import AUCPR
 from rarelab.models import Members
 from rarelab.training.clock import Clock, PoolWatch
 from rarelab.training.course import Course, Work
