@@ -6,8 +6,9 @@ from functools import partial
 from itertools import groupby
 
 from rarelab.errors import nearest
+from rarelab.metrics import table
 from rarelab.metrics import tie_groups as ties
-from rarelab.metrics.table import TABLE, Metric, Ranking, class_view, is_number
+from rarelab.metrics.table import Metric, Ranking, class_view, is_number
 
 
 def rankings(
@@ -21,7 +22,7 @@ def rankings(
     """
     every = [
         row
-        for row in TABLE
+        for row in table.TABLE
         if row.ranking and row.valued == valued and row.key.startswith(f"{split}/")
     ]
     rows = [row for row in every if not row.at_budget]
@@ -77,7 +78,7 @@ def _ranking(
     split = f"{prefix.partition('/')[0]}/"
     rows = {
         f"{prefix}{row.name}": row
-        for row in TABLE
+        for row in table.TABLE
         if row.ranking and row.higher and row.key.startswith(split)
         # Training does not see amounts; they are the positives' of a binary task.
         if not row.valued or prefix == "test/"
