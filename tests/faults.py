@@ -8,7 +8,8 @@ from pathlib import Path
 
 from servers import HOST, free_port, mlflow_process
 
-SIZE = 16_000_000
+SIZE = 32_000_000
+"""Room for the records of every fault one after the other: two whole runs, with what MLflow keeps."""
 
 
 class Disk:

@@ -156,6 +156,7 @@ def test_a_run_on_a_full_disk_ends_with_one_line_and_resumes_once_there_is_room(
     assert said.splitlines()[-1].startswith("error: No space left on device"), said
     code, said = command(request, log)
     assert code == 0 and "resuming" in said, said
+    assert "is not recording" not in said, said
     (directory,) = (home / "runs" / "rarelab").iterdir()
     assert history(directory) == undisturbed
     # A row pushed again keeps its original time in the store.
