@@ -42,6 +42,7 @@ FROM_DATA = frozenset(
         "in_features",
         "input_shape",
         "bin_edges",
+        "one_hot",
         "num_outputs",
         "num_classes",
         "num_rows",
