@@ -132,6 +132,14 @@ def test_bins_follow_from_the_training_rows_alone() -> None:
     assert replace(sizes, splits=moved).model_facts(cfg.model)["bin_edges"] == found
 
 
+def test_a_configuration_that_names_the_class_alone_has_its_embeddings() -> None:
+    cfg, _ = compose_train([*SMALL, "model=tabm"])
+    for name in [name for name in cfg.model if name != "_target_"]:
+        del cfg.model[name]
+    sizes = build.Sizes(build.dataset(cfg).splits(0), build.trainer(cfg))
+    assert build.model(cfg, sizes).embed.widths == [16] * 20
+
+
 def test_a_run_without_embeddings_keeps_its_signature() -> None:
     keys = ("num_embeddings", "embedding_bins", "embedding_size", "bin_edges")
     keys += ("cat_embeddings", "one_hot")
