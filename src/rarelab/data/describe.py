@@ -79,6 +79,7 @@ def _parts(name: str, fitted: Preprocessor) -> str:
     """The parts that a date becomes."""
     first = fitted.dates.first[name][:10]
     parts = [f"days since {first}" if part == "days" else part for part in fitted.dates.parts[name]]
+    parts += [f"sin and cos of {cycle}" for cycle in fitted.dates.cycles.get(name, [])]
     flag = f"missing({name})" in fitted.feature_names
     return ", ".join(parts) + (" and a flag for missing" if flag else "")
 

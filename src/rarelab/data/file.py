@@ -45,8 +45,8 @@ class TableFile:
     by value; it stays a feature unless it is dropped. The other parameters are those of
     :class:`rarelab.data.tables.recipe.Recipe`. Text columns are one-hot encoded, or get
     target encoding if they have more than ``max_categories`` levels and ``high_cardinality`` is
-    "target"; with ``dates`` "parts", ISO dates become their parts as numbers. Missing values are
-    allowed.
+    "target"; with ``dates`` "parts" or "cyclic", ISO dates become their parts as numbers. Missing
+    values are allowed.
     """
 
     path: str | None = None

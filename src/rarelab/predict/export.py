@@ -92,7 +92,7 @@ def export(asked: Request, home: Path, uri: str | None = None) -> str:
     if fitted.dates.names:
         raise RequestError(
             f"{loaded.run}: export takes numbers and texts; column {fitted.dates.names[0]!r} is"
-            " taken apart as a date (dataset.dates=parts)"
+            " taken apart as a date (dataset.dates)"
         )
     output = _output(asked.output, loaded.run)
     test_rows = _test_rows(asked, home, uri)

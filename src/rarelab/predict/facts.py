@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rarelab.data.tables.dates import Part
+from rarelab.data.tables.dates import Cycle, Part
 from rarelab.data.tables.preprocess import Kind
 from rarelab.data.tables.recipe import HighCardinality, Numeric
 from rarelab.errors import RarelabError, RequestError
@@ -40,6 +40,7 @@ class _Dates(_Strict):
     names: list[str]
     first: dict[str, str]
     parts: dict[str, Annotated[list[Part], Field(min_length=1)]]
+    cycles: dict[str, list[Cycle]] = {}
 
 
 class _Seen(_Strict):

@@ -43,12 +43,14 @@ class Preprocessor:
         categorical: Sequence[str] = (),
         high_cardinality: HighCardinality = "onehot",
         dates: Sequence[str] = (),
+        cyclic: bool = False,
     ) -> None:
         self.numeric: Numeric = numeric
         self.max_categories = max_categories
         self.categorical = tuple(categorical)
         self.high_cardinality: HighCardinality = high_cardinality
         self.dates = DateColumns(list(dates))
+        self.cyclic = cyclic
         self.columns: dict[str, Kind] = {}
         self.others: tuple[str, ...] = ()
         self.feature_names: tuple[str, ...] = ()
@@ -81,13 +83,15 @@ class Preprocessor:
         blocks: list[NDArray] = []
         values = number_values(frame, self.numbers)
         self.seen = Seen.of(frame, self.numbers, values)
-        self.dates.fit(frame)
+        self.dates.fit(frame, cyclic=self.cyclic)
         if self._has_numbers:
             values = self._with_dates(values, frame)
             owners = [*self.numbers, *self.dates.owners()]
             blocks += self.scaled.fit_transform(values, flagged_once(owners))
             names += [*self.numbers, *self.dates.feature_names()]
             names += [f"missing({owners[i]})" for i in self.scaled.flagged]
+            blocks.append(self.dates.circles(frame))
+            names += self.dates.circle_names()
         if texts:
             encoded_by = labels if self.high_cardinality == "target" else None
             blocks.append(
@@ -107,7 +111,7 @@ class Preprocessor:
         blocks: list[NDArray] = []
         if self._has_numbers:
             values = self._with_dates(number_values(frame, self.numbers), frame)
-            blocks += self.scaled.transform(values)
+            blocks += [*self.scaled.transform(values), self.dates.circles(frame)]
         if self.texts.names:
             blocks.append(self.texts.transform(frame))
         return _joined(blocks)
@@ -117,7 +121,7 @@ class Preprocessor:
         """The raw column that each feature is made from, in the order of ``feature_names``."""
         owners = [*self.numbers, *self.dates.owners()]
         flagged = [owners[i] for i in self.scaled.flagged] if self._has_numbers else []
-        return (*owners, *flagged, *self.texts.sources())
+        return (*owners, *flagged, *self.dates.circle_owners(), *self.texts.sources())
 
     def example(self) -> dict[str, Any]:
         """A made-up row that shows the columns: medians, and each column's first level."""

@@ -10,7 +10,7 @@ from rarelab.errors import RequestError
 Split = Literal["stratified", "grouped", "time", "official", "cv"]
 Numeric = Literal["quantile", "standard", "none"]
 HighCardinality = Literal["onehot", "target"]
-Dates = Literal["levels", "parts"]
+Dates = Literal["levels", "parts", "cyclic"]
 
 SPLITS: tuple[str, ...] = get_args(Split)
 NUMERIC: tuple[str, ...] = get_args(Numeric)
@@ -32,8 +32,9 @@ class Recipe:
     split_seed: the number of the split: the seed of the draw; with "cv" fold split_seed % folds of
     repetition split_seed // folds; with several ``origins`` one of them, 0 being the oldest.
     numeric, max_categories, high_cardinality: see ``preprocess.Preprocessor``. dates: "levels" (ISO
-    dates are text like any other) or "parts" (numbers, see ``dates.DateColumns``). deduplicate:
-    leave out rows that repeat the features and label of an earlier row.
+    dates are text like any other), "parts" (numbers, see ``dates.DateColumns``) or "cyclic" (parts,
+    of which month, weekday and hour are a sine and a cosine each). deduplicate: leave out rows that
+    repeat the features and label of an earlier row.
 
     test_share, val_share: shares of all rows (with "grouped", of the groups), null for 0.25 and
     0.15. With "cv" the test share is 1 / folds; with "official" the test rows are given, and

@@ -69,9 +69,14 @@ def prepare(
     notes += [*_twin_notes(data, rows, recipe), *_time_notes(data, rows, recipe.split)]
     if alarms:
         notes += _alarms(data, rows, roles)
-    dates = date_columns(data.features, roles.categorical) if recipe.dates == "parts" else []
+    dates = date_columns(data.features, roles.categorical) if recipe.dates != "levels" else []
     preprocessor = Preprocessor(
-        recipe.numeric, recipe.max_categories, roles.categorical, recipe.high_cardinality, dates
+        recipe.numeric,
+        recipe.max_categories,
+        roles.categorical,
+        recipe.high_cardinality,
+        dates,
+        cyclic=recipe.dates == "cyclic",
     )
     train = preprocessor.fit_transform(data.features.iloc[rows[0]], data.y[rows[0]], data.classes)
     if (train == train[0]).all():
