@@ -43,6 +43,25 @@ class _Dates(_Strict):
     cycles: dict[str, list[Cycle]] = {}
 
 
+class _Hashed(_Strict):
+    model_config = ConfigDict(extra="forbid")
+
+    names: list[str]
+    buckets: Annotated[int, Field(ge=1)]
+    places: dict[str, list[int]]
+    levels: dict[str, int]
+    examples: dict[str, str]
+    numbers: list[str]
+    codes: list[str]
+
+
+class _FreeText(_Strict):
+    model_config = ConfigDict(extra="forbid")
+
+    names: list[str]
+    components: int
+
+
 class _Seen(_Strict):
     model_config = ConfigDict(extra="forbid")
 
@@ -81,6 +100,8 @@ class _Preprocessing(_Strict):
     seen: _Seen | None = None
     high_cardinality: HighCardinality = "onehot"
     dates: _Dates | None = None
+    hashed: _Hashed | None = None
+    free: _FreeText | None = None
 
 
 class _Arrays(_Strict):

@@ -10,14 +10,24 @@ from numpy.typing import NDArray
 
 from rarelab.data.columns import Reading
 from rarelab.data.tables.dates import DateColumns, flagged_once
+from rarelab.data.tables.free_text import FreeTextColumns
+from rarelab.data.tables.hashing import HashedColumns, has_many_levels
 from rarelab.data.tables.levels import MISSING, TextColumns
 from rarelab.data.tables.numbers import NumberColumns, number_values
-from rarelab.data.tables.recipe import HighCardinality, Numeric
+from rarelab.data.tables.recipe import (
+    HASH_BUCKETS,
+    TEXT_COMPONENTS,
+    HighCardinality,
+    Numeric,
+)
 from rarelab.data.tables.seen import Seen
 from rarelab.errors import RequestError, nearest
 
-Kind = Literal["number", "text", "code", "date"]
-"""The type of a column in training: numbers, text, numeric codes, or dates taken apart."""
+Kind = Literal["number", "text", "code", "date", "hashed", "free"]
+"""The type of a column in training: numbers, text, numeric codes, dates taken apart, levels in
+buckets, or free text."""
+
+_ANY_TEXT = "some text"
 
 
 class Preprocessor:
@@ -26,10 +36,13 @@ class Preprocessor:
     Numbers (:class:`~rarelab.data.tables.numbers.NumberColumns`): missing values become the
     training median, with a 0/1 indicator column if some were missing in training; then they are
     scaled, as are the parts of the columns in ``dates``
-    (:class:`~rarelab.data.tables.dates.DateColumns`). Text and the columns in ``categorical``
-    (:class:`~rarelab.data.tables.levels.TextColumns`): one-hot encoding of at most
+    (:class:`~rarelab.data.tables.dates.DateColumns`; ``cyclic``: some as sine and cosine) and the
+    ``text_components`` of those in ``free_text``
+    (:class:`~rarelab.data.tables.free_text.FreeTextColumns`). Other text and the columns in
+    ``categorical`` (:class:`~rarelab.data.tables.levels.TextColumns`): one-hot encoding of at most
     ``max_categories`` levels; with ``high_cardinality`` "target", target encoding of a column that
-    has more.
+    has more, with "hash", one-hot encoding of ``hash_buckets``
+    (:class:`~rarelab.data.tables.hashing.HashedColumns`).
 
     ``columns`` are the raw columns with their kinds, ``feature_names`` the columns of the output,
     ``others`` the non-feature columns of the training data, ``reading`` how its file was read,
@@ -44,6 +57,9 @@ class Preprocessor:
         high_cardinality: HighCardinality = "onehot",
         dates: Sequence[str] = (),
         cyclic: bool = False,
+        hash_buckets: int = HASH_BUCKETS,
+        free_text: Sequence[str] = (),
+        text_components: int = TEXT_COMPONENTS,
     ) -> None:
         self.numeric: Numeric = numeric
         self.max_categories = max_categories
@@ -51,6 +67,8 @@ class Preprocessor:
         self.high_cardinality: HighCardinality = high_cardinality
         self.dates = DateColumns(list(dates))
         self.cyclic = cyclic
+        self.hashed = HashedColumns([], hash_buckets)
+        self.free = FreeTextColumns(list(free_text), text_components)
         self.columns: dict[str, Kind] = {}
         self.others: tuple[str, ...] = ()
         self.feature_names: tuple[str, ...] = ()
@@ -79,16 +97,18 @@ class Preprocessor:
         self.numbers = [name for name, kind in self.columns.items() if kind == "number"]
         texts = [name for name, kind in self.columns.items() if kind in ("text", "code")]
         self.scaled, self.texts = NumberColumns(self.numeric), TextColumns(texts)
+        hashed = [name for name, kind in self.columns.items() if kind == "hashed"]
+        self.hashed = HashedColumns(hashed, self.hashed.buckets)
         names: list[str] = []
         blocks: list[NDArray] = []
         values = number_values(frame, self.numbers)
         self.seen = Seen.of(frame, self.numbers, values)
         self.dates.fit(frame, cyclic=self.cyclic)
-        if self._has_numbers:
-            values = self._with_dates(values, frame)
-            owners = [*self.numbers, *self.dates.owners()]
+        self.free.fit(frame)
+        if owners := self._scaled_owners:
+            values = self._with_parts(values, frame)
             blocks += self.scaled.fit_transform(values, flagged_once(owners))
-            names += [*self.numbers, *self.dates.feature_names()]
+            names += [*self.numbers, *self.dates.feature_names(), *self.free.feature_names()]
             names += [f"missing({owners[i]})" for i in self.scaled.flagged]
             blocks.append(self.dates.circles(frame))
             names += self.dates.circle_names()
@@ -98,6 +118,8 @@ class Preprocessor:
                 self.texts.fit_transform(frame, self.max_categories, encoded_by, self.numeric)
             )
             names += self.texts.feature_names(classes)
+        blocks.append(self.hashed.fit_transform(frame))
+        names += self.hashed.feature_names()
         self.feature_names = tuple(names)
         return _joined(blocks)
 
@@ -109,19 +131,21 @@ class Preprocessor:
                     f"column {name!r} is missing: {nearest(name, map(str, frame.columns))}"
                 )
         blocks: list[NDArray] = []
-        if self._has_numbers:
-            values = self._with_dates(number_values(frame, self.numbers), frame)
+        if self._scaled_owners:
+            values = self._with_parts(number_values(frame, self.numbers), frame)
             blocks += [*self.scaled.transform(values), self.dates.circles(frame)]
         if self.texts.names:
             blocks.append(self.texts.transform(frame))
+        blocks.append(self.hashed.transform(frame))
         return _joined(blocks)
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The raw column that each feature is made from, in the order of ``feature_names``."""
-        owners = [*self.numbers, *self.dates.owners()]
-        flagged = [owners[i] for i in self.scaled.flagged] if self._has_numbers else []
-        return (*owners, *flagged, *self.dates.circle_owners(), *self.texts.sources())
+        owners = self._scaled_owners
+        flagged = [owners[i] for i in self.scaled.flagged] if owners else []
+        numbers = (*owners, *flagged, *self.dates.circle_owners())
+        return (*numbers, *self.texts.sources(), *self.hashed.sources())
 
     def example(self) -> dict[str, Any]:
         """A made-up row that shows the columns: medians, and each column's first level."""
@@ -131,6 +155,11 @@ class Preprocessor:
                 row[name] = float(self.scaled.medians[self.numbers.index(name)])
             elif kind == "date":
                 row[name] = self.dates.first[name]
+            elif kind == "free":
+                row[name] = _ANY_TEXT
+            elif kind == "hashed":
+                level = self.hashed.examples[name]
+                row[name] = float(level) if name in self.hashed.codes else level
             else:
                 level = self.texts.levels[name][0]
                 row[name] = None if level == MISSING else float(level) if kind == "code" else level
@@ -148,10 +177,13 @@ class Preprocessor:
             "feature_names": list(self.feature_names),
             "texts": self.texts.facts(),
             "dates": self.dates.facts(),
+            "hashed": self.hashed.facts(),
+            "free": self.free.facts(),
             "reading": self.reading,
             "seen": None if self.seen is None else self.seen.facts(),
         }
-        return facts, (self.scaled.arrays() if self._has_numbers else {}) | self.texts.arrays()
+        scaled = self.scaled.arrays() if self._scaled_owners else {}
+        return facts, scaled | self.texts.arrays() | self.free.arrays()
 
     @classmethod
     def restored(cls, facts: dict[str, Any], arrays: dict[str, NDArray]) -> Self:
@@ -165,33 +197,43 @@ class Preprocessor:
         made.numbers = [name for name, kind in made.columns.items() if kind == "number"]
         if facts.get("dates"):
             made.dates = DateColumns(**facts["dates"])
-        if made._has_numbers:
+        if facts.get("hashed"):
+            made.hashed = HashedColumns.restored(facts["hashed"])
+        if facts.get("free"):
+            made.free = FreeTextColumns.restored(facts["free"], arrays)
+        if made._scaled_owners:
             made.scaled = NumberColumns.restored(made.numeric, arrays)
         made.texts = TextColumns.restored(facts["texts"], arrays)
         made.seen = Seen(**facts["seen"]) if facts.get("seen") else None
         return made
 
     @property
-    def _has_numbers(self) -> bool:
-        return bool(self.numbers or self.dates.names)
+    def _scaled_owners(self) -> list[str]:
+        """The column of each scaled feature."""
+        return [*self.numbers, *self.dates.owners(), *self.free.owners()]
 
-    def _with_dates(self, values: NDArray[np.float64], frame: pd.DataFrame) -> NDArray[np.float64]:
-        if not self.dates.names:
-            return values
-        return np.concatenate([values, self.dates.values(frame)], axis=1)
+    def _with_parts(self, values: NDArray[np.float64], frame: pd.DataFrame) -> NDArray[np.float64]:
+        """The values of the numbers, with those that dates and free text become."""
+        parts = [block.values(frame) for block in (self.dates, self.free) if block.names]
+        return np.concatenate([values, *parts], axis=1) if parts else values
 
     def _kind(self, name: str, frame: pd.DataFrame) -> Kind:
         column: Any = frame[name]
         if name in self.dates.names:
             return "date"
+        if name in self.free.names:
+            return "free"
         if pd.api.types.is_datetime64_any_dtype(column) and name not in self.categorical:
             raise RequestError(
                 f"column {name!r} holds dates, which cannot be features: drop it (dataset.drop),"
                 " split by it (dataset.time), or take it apart (dataset.dates=parts)"
             )
-        if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
-            return "text"
-        return "code" if name in self.categorical else "number"
+        numeric = pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
+        if numeric and name not in self.categorical:
+            return "number"
+        if self.high_cardinality == "hash" and has_many_levels(column, self.max_categories):
+            return "hashed"
+        return "code" if numeric else "text"
 
 
 def _joined(blocks: list[NDArray]) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """From a raw frame to splits: target, split, duplicates, preprocessing."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from rarelab.data.source import Roles
 from rarelab.data.splits import Splits, Table, make_splits
 from rarelab.data.tables import divide
 from rarelab.data.tables.dates import date_columns
+from rarelab.data.tables.free_text import is_free_text
 from rarelab.data.tables.giveaways import hidden_repeats, separating_columns
 from rarelab.data.tables.in_use import refuse_scores, scores_in_use
 from rarelab.data.tables.preprocess import Preprocessor
@@ -77,6 +78,9 @@ def prepare(
         recipe.high_cardinality,
         dates,
         cyclic=recipe.dates == "cyclic",
+        hash_buckets=recipe.hash_buckets,
+        free_text=_free_text(data.features, rows[0], recipe, {*roles.categorical, *dates}),
+        text_components=recipe.text_components,
     )
     train = preprocessor.fit_transform(data.features.iloc[rows[0]], data.y[rows[0]], data.classes)
     if (train == train[0]).all():
@@ -133,6 +137,23 @@ def _labelled(frame: pd.DataFrame, roles: Roles) -> Labelled:
     if not len(features.columns):
         raise RequestError(f"no feature column is left besides the target {roles.target!r}")
     return Labelled(frame, features, y, classes, _row_hashes(features), tuple(notes))
+
+
+def _free_text(
+    features: pd.DataFrame, train: NDArray, recipe: Recipe, others: Collection[str]
+) -> list[str]:
+    """The columns of free text: those that are named, or that the training rows show to be so."""
+    names = [str(name) for name in features.columns]
+    for column in recipe.text_columns or ():
+        if column not in names:
+            raise RequestError(
+                f"dataset.text_columns={column} is not a feature: {nearest(column, names)}"
+            )
+    if recipe.text == "levels":
+        return []
+    if recipe.text_columns is not None:
+        return [*dict.fromkeys(recipe.text_columns)]
+    return [n for n in names if n not in others and is_free_text(features[n].iloc[train])]
 
 
 def _refuse_columns(frame: pd.DataFrame, roles: Roles) -> None:
