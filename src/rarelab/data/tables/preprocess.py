@@ -1,6 +1,6 @@
 """Raw columns to float32 features: impute, scale, one-hot; fitted on the training rows only."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from rarelab.data.columns import Reading
 from rarelab.data.tables.dates import DateColumns, flagged_once
 from rarelab.data.tables.levels import MISSING, TextColumns
-from rarelab.data.tables.numbers import NumberColumns, number_values
+from rarelab.data.tables.numbers import NumberColumns, column_blocks, number_values, ranges
 from rarelab.data.tables.recipe import HighCardinality, Numeric
 from rarelab.data.tables.seen import Seen
 from rarelab.errors import RequestError, nearest
+
+CELLS = 2**21
+"""Features of new rows that are made at once, with all their copies."""
 
 Kind = Literal["number", "text", "code", "date"]
 """The type of a column in training: numbers, text, numeric codes, or dates taken apart."""
@@ -65,11 +68,13 @@ class Preprocessor:
         frame: pd.DataFrame,
         labels: NDArray[np.int64] | None = None,
         classes: Sequence[str] = (),
+        *,
+        consume: bool = False,
     ) -> NDArray[np.float32]:
         """Fit medians, scales and levels on the training rows; return their features [N, F].
 
         Target encoding needs ``labels``, the class of each row [N], and names features by
-        ``classes``.
+        ``classes``. ``consume`` deletes columns of numbers from the frame once they are features.
         """
         if self.high_cardinality == "target" and labels is None:
             raise ValueError("target encoding needs the labels of the rows")
@@ -79,13 +84,12 @@ class Preprocessor:
         self.scaled, self.texts = NumberColumns(self.numeric), TextColumns(texts)
         names: list[str] = []
         blocks: list[NDArray] = []
-        values = number_values(frame, self.numbers)
-        self.seen = Seen.of(frame, self.numbers, values)
+        self.seen = Seen.of(frame, self.numbers)
         self.dates.fit(frame)
         if self._has_numbers:
-            values = self._with_dates(values, frame)
             owners = [*self.numbers, *self.dates.owners()]
-            blocks += self.scaled.fit_transform(values, flagged_once(owners))
+            values = self._number_blocks(frame, len(owners), consume)
+            blocks += self.scaled.fit_transform_blocks(values, flagged_once(owners))
             names += [*self.numbers, *self.dates.feature_names()]
             names += [f"missing({owners[i]})" for i in self.scaled.flagged]
         if texts:
@@ -104,6 +108,16 @@ class Preprocessor:
                 raise RequestError(
                     f"column {name!r} is missing: {nearest(name, map(str, frame.columns))}"
                 )
+        rows = max(1, CELLS // max(1, len(self.feature_names)))
+        if len(frame) <= rows:
+            return self._features(frame)
+        ranges(frame, self.numbers)  # refuses a value as it would in a single piece
+        made = np.empty((len(frame), len(self.feature_names)), dtype=np.float32)
+        for start in range(0, len(frame), rows):
+            made[start : start + rows] = self._features(frame.iloc[start : start + rows])
+        return made
+
+    def _features(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         blocks: list[NDArray] = []
         if self._has_numbers:
             values = self._with_dates(number_values(frame, self.numbers), frame)
@@ -111,6 +125,24 @@ class Preprocessor:
         if self.texts.names:
             blocks.append(self.texts.transform(frame))
         return _joined(blocks)
+
+    def _number_blocks(
+        self, frame: pd.DataFrame, columns: int, consume: bool
+    ) -> Iterator[NDArray[np.float64]]:
+        """The numbers and the parts of dates, ``columns`` in all, a few columns at a time."""
+        dates = self.dates.values(frame) if self.dates.names else None
+        count = len(self.numbers)
+        for some in column_blocks(len(frame), columns):
+            names = self.numbers[some]
+            values = number_values(frame, names)
+            if dates is not None and some.stop > count:
+                parts = dates[:, max(0, some.start - count) : some.stop - count]
+                values = np.concatenate([values, parts], axis=1)
+            if consume:
+                for name in names:
+                    del frame[name]
+            yield values
+            del values
 
     @property
     def sources(self) -> tuple[str, ...]:
