@@ -180,7 +180,9 @@ class TableFile:
         frame, understood, note, name = self.read()
         suspects = suspect_columns(frame, self.roles, self.recipe)
         notes = [*([note] if note else []), *suspects]
-        splits = prepare(frame, self.roles, self.recipe, name=name, notes=notes, alarms=True)
+        splits = prepare(
+            frame, self.roles, self.recipe, name=name, notes=notes, alarms=True, consume=True
+        )
         splits.preprocessor.remember(understood)
         return splits
 

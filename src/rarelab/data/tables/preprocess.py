@@ -1,6 +1,6 @@
 """Raw columns to float32 features: impute, scale, one-hot; fitted on the training rows only."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -13,7 +13,7 @@ from rarelab.data.tables.dates import DateColumns, flagged_once
 from rarelab.data.tables.free_text import FreeTextColumns
 from rarelab.data.tables.hashing import HashedColumns, has_many_levels
 from rarelab.data.tables.levels import MISSING, TextColumns
-from rarelab.data.tables.numbers import NumberColumns, number_values
+from rarelab.data.tables.numbers import NumberColumns, column_blocks, number_values, ranges
 from rarelab.data.tables.recipe import (
     HASH_BUCKETS,
     TEXT_COMPONENTS,
@@ -22,6 +22,9 @@ from rarelab.data.tables.recipe import (
 )
 from rarelab.data.tables.seen import Seen
 from rarelab.errors import RequestError, nearest
+
+CELLS = 2**21
+"""Features of new rows that are made at once, with all their copies."""
 
 Kind = Literal["number", "text", "code", "date", "hashed", "free"]
 """The type of a column in training: numbers, text, numeric codes, dates taken apart, levels in
@@ -85,11 +88,13 @@ class Preprocessor:
         frame: pd.DataFrame,
         labels: NDArray[np.int64] | None = None,
         classes: Sequence[str] = (),
+        *,
+        consume: bool = False,
     ) -> NDArray[np.float32]:
         """Fit medians, scales and levels on the training rows; return their features [N, F].
 
         Target encoding needs ``labels``, the class of each row [N], and names features by
-        ``classes``.
+        ``classes``. ``consume`` deletes columns of numbers from the frame once they are features.
         """
         if self.high_cardinality == "target" and labels is None:
             raise ValueError("target encoding needs the labels of the rows")
@@ -101,13 +106,12 @@ class Preprocessor:
         self.hashed = HashedColumns(hashed, self.hashed.buckets)
         names: list[str] = []
         blocks: list[NDArray] = []
-        values = number_values(frame, self.numbers)
-        self.seen = Seen.of(frame, self.numbers, values)
+        self.seen = Seen.of(frame, self.numbers)
         self.dates.fit(frame, cyclic=self.cyclic)
         self.free.fit(frame)
         if owners := self._scaled_owners:
-            values = self._with_parts(values, frame)
-            blocks += self.scaled.fit_transform(values, flagged_once(owners))
+            values = self._number_blocks(frame, len(owners), consume)
+            blocks += self.scaled.fit_transform_blocks(values, flagged_once(owners))
             names += [*self.numbers, *self.dates.feature_names(), *self.free.feature_names()]
             names += [f"missing({owners[i]})" for i in self.scaled.flagged]
             blocks.append(self.dates.circles(frame))
@@ -130,6 +134,16 @@ class Preprocessor:
                 raise RequestError(
                     f"column {name!r} is missing: {nearest(name, map(str, frame.columns))}"
                 )
+        rows = max(1, CELLS // max(1, len(self.feature_names)))
+        if len(frame) <= rows:
+            return self._features(frame)
+        ranges(frame, self.numbers)  # refuses a value as it would in a single piece
+        made = np.empty((len(frame), len(self.feature_names)), dtype=np.float32)
+        for start in range(0, len(frame), rows):
+            made[start : start + rows] = self._features(frame.iloc[start : start + rows])
+        return made
+
+    def _features(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         blocks: list[NDArray] = []
         if self._scaled_owners:
             values = self._with_parts(number_values(frame, self.numbers), frame)
@@ -138,6 +152,25 @@ class Preprocessor:
             blocks.append(self.texts.transform(frame))
         blocks.append(self.hashed.transform(frame))
         return _joined(blocks)
+
+    def _number_blocks(
+        self, frame: pd.DataFrame, columns: int, consume: bool
+    ) -> Iterator[NDArray[np.float64]]:
+        """The numbers and what dates and free text become, ``columns`` in all, a few columns at a
+        time."""
+        made = self._parts(frame)
+        count = len(self.numbers)
+        for some in column_blocks(len(frame), columns):
+            names = self.numbers[some]
+            values = number_values(frame, names)
+            if made is not None and some.stop > count:
+                parts = made[:, max(0, some.start - count) : some.stop - count]
+                values = np.concatenate([values, parts], axis=1)
+            if consume:
+                for name in names:
+                    del frame[name]
+            yield values
+            del values
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -212,10 +245,15 @@ class Preprocessor:
         """The column of each scaled feature."""
         return [*self.numbers, *self.dates.owners(), *self.free.owners()]
 
+    def _parts(self, frame: pd.DataFrame) -> NDArray[np.float64] | None:
+        """What dates and free text become, if there are any."""
+        parts = [block.values(frame) for block in (self.dates, self.free) if block.names]
+        return np.concatenate(parts, axis=1) if parts else None
+
     def _with_parts(self, values: NDArray[np.float64], frame: pd.DataFrame) -> NDArray[np.float64]:
         """The values of the numbers, with those that dates and free text become."""
-        parts = [block.values(frame) for block in (self.dates, self.free) if block.names]
-        return np.concatenate([values, *parts], axis=1) if parts else values
+        made = self._parts(frame)
+        return values if made is None else np.concatenate([values, made], axis=1)
 
     def _kind(self, name: str, frame: pd.DataFrame) -> Kind:
         column: Any = frame[name]
