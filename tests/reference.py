@@ -227,3 +227,26 @@ def all_pairs_squared_hinge_gradient(scores, positives, margin, weights=None) ->
             gradient[j] += slope
             mass += weight
     return gradient / mass
+
+
+def bin_edges_by_value(column: list[float], most: int) -> list[float]:
+    """The edges of at most ``most`` bins: the commonest value takes an edge of its own as long as
+    it fills more than an edge's share of the rows left; the others are at quantiles of the rest."""
+    rest, own = sorted(column), []
+    while rest:
+        commonest = max(set(rest), key=rest.count)
+        if rest.count(commonest) <= len(rest) / (most + 1 - len(own)):
+            break
+        own.append(commonest)
+        rest = [value for value in rest if value != commonest]
+    left = most + 1 - len(own)
+    shares = [i / (left - 1) if left > 1 else 0.0 for i in range(left)]
+    spread = [_quantile(rest, share) for share in shares] if rest else []
+    return sorted({float(np.float32(value)) for value in (*own, *spread)})
+
+
+def _quantile(ordered: list[float], share: float) -> float:
+    at = share * (len(ordered) - 1)
+    low = min(int(at), len(ordered) - 2) if len(ordered) > 1 else 0
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (at - low) * (ordered[high] - ordered[low])

@@ -12,7 +12,12 @@ import rarelab as package
 from rarelab.data.tables import divide
 from tables import transactions
 
-TRAINED = {"linear": [], "mlp": [], "hist_gradient_boosting": ["model.n_iter_no_change=3"]}
+TRAINED = {
+    "linear": [],
+    "mlp": [],
+    "tabm": ["model.k=3", "model.d_block=16"],
+    "hist_gradient_boosting": ["model.n_iter_no_change=3"],
+}
 QUICK = [
     *("trainer.max_epochs=3", "trainer.select=any", "trainer.eval_batch_size=100"),
     *("optimizer.lr=0.02", "loss=bce", "calibration=platt", "tracking.figures=false"),

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -95,6 +96,6 @@ def test_the_page_of_networks_states_the_defaults() -> None:
     for kind in ("piecewise_linear", "periodic"):
         (width,) = NumberEmbeddings(kind, edges).widths
         assert re.search(rf"^\| `{kind}` \| .* \| {width} \|$", page, flags=re.MULTILINE)
-    embedded = {"num_embeddings": "periodic", "bin_edges": edges}
-    blocks = [len(TabM(1, 1, k=2, **more).body.blocks) for more in ({}, embedded)]
+    kinds: list[dict[str, Any]] = [{"num_embeddings": None}, {"bin_edges": edges}]
+    blocks = [len(TabM(1, 1, k=2, one_hot=[], **more).body.blocks) for more in kinds]
     assert f"`model.n_blocks` (`null`: {blocks[0]}, with embeddings {blocks[1]})" in page

@@ -24,7 +24,7 @@ NETWORKS = {
     "mlp": (models.MLP, {"hidden": [16, 8], "dropout": 0.1, "activation": "gelu"}),
     "tabular_resnet": (models.TabularResNet, {"d_block": 16}),
     "ft_transformer": (models.FTTransformer, {"d_block": 16, "attention_n_heads": 2}),
-    "tabm": (models.TabM, {"k": 3, "d_block": 16}),
+    "tabm": (models.TabM, {"k": 3, "d_block": 16, "bin_edges": [[]] * 5, "one_hot": []}),
     "gru": (models.GRU, {"hidden_size": 8, "num_layers": 2, "dropout": 0.1}),
     "bidirectional gru": (models.GRU, {"hidden_size": 8, "bidirectional": True}),
 }
@@ -218,7 +218,10 @@ def test_every_config_builds_its_class_and_names_every_parameter(leaf):
             assert value == (list(default) if isinstance(default, tuple) else default), name
     if cls.__name__.startswith("CatBoost"):
         pytest.importorskip("catboost")  # an extra that only the slow tests install
-    built = cls(**(values | {"in_features": FEATURES, "num_outputs": 1}))
+    of_data = {"in_features": FEATURES, "num_outputs": 1}
+    if values.get("num_embeddings"):
+        of_data |= {"bin_edges": [[]] * FEATURES, "one_hot": []}
+    built = cls(**(values | of_data))
     assert built.input_ndim in (2, 3)
 
 

@@ -35,10 +35,12 @@ QUICK = [
 ]
 
 
+EMBEDDED = ["model.num_embeddings=piecewise_linear", "model.cat_embeddings=auto"]
+
 MODELS = {
     "mlp": [],
-    "tabular_resnet": ["model.num_embeddings=periodic"],
-    "tabm": ["model.k=4", "model.d_block=32", "model.num_embeddings=piecewise_linear"],
+    "tabular_resnet": ["model.num_embeddings=periodic", "model.cat_embeddings=3"],
+    "tabm": ["model.k=4", "model.d_block=32", *EMBEDDED],
     "hist_gradient_boosting": ["model.max_iter=40"],
     "lightgbm": ["model.num_iterations=40"],
 }

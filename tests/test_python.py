@@ -14,6 +14,7 @@ from rarelab import api
 from rarelab.cli import main
 from rarelab.compare.study import Study
 from rarelab.errors import RequestError
+from rarelab.predict.facts import read_facts
 from rarelab.records.load import Records
 from rarelab.tracking.entry import load_entry
 from rarelab.training.history import read_rows
@@ -223,6 +224,17 @@ def test_a_refit_trains_as_long_as_the_run_did_on_all_rows(
         with np.load(run["hist_gradient_boosting"] / "model" / "arrays.npz") as arrays:
             trees.append(len(arrays["model/roots"]))
     assert trees[0] == trees[1] < 200
+
+
+def test_a_refit_of_a_network_with_embeddings_takes_its_bins_from_all_rows(
+    runs: dict[str, Path], refits: dict[str, Path]
+) -> None:
+    earlier, now = (read_facts(run["tabm"] / "model")["model"] for run in (runs, refits))
+    assert earlier["one_hot"] == now["one_hot"] != []
+    assert [len(edges) > 0 for edges in earlier["bin_edges"]] == [
+        len(edges) > 0 for edges in now["bin_edges"]
+    ]
+    assert earlier["bin_edges"] != now["bin_edges"]
 
 
 def test_a_refit_is_no_evidence_and_no_finished_job(

@@ -25,6 +25,7 @@ from rarelab.models import (
     MLP,
     FTTransformer,
     Linear,
+    TabM,
     TabularResNet,
     gradients,
     integrated_gradients,
@@ -178,6 +179,7 @@ def test_a_product_is_shared_equally_and_an_unused_feature_gets_nothing() -> Non
         lambda: MLP(6, 1, activation="tanh", dropout=0.5),
         lambda: TabularResNet(6, 1, d_block=32),
         lambda: FTTransformer(6, 1, d_block=16, attention_n_heads=2),
+        lambda: TabM(6, 1, k=2, d_block=16, bin_edges=[[-1, 0, 1]] * 6, one_hot=[[4, 5]]),
     ],
 )
 def test_a_networks_contributions_sum_to_the_score_less_the_baselines(

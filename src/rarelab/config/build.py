@@ -42,6 +42,7 @@ FROM_DATA = frozenset(
         "in_features",
         "input_shape",
         "bin_edges",
+        "one_hot",
         "num_outputs",
         "num_classes",
         "num_rows",
@@ -208,7 +209,7 @@ def model(cfg: DictConfig, sizes: Sizes) -> Model:
     training prior."""
     splits = sizes.splits
     with drawing_from(cfg.seed, "init"):
-        built = unfitted(cfg, sizes.model_facts(cfg.model))
+        built = unfitted(cfg, sizes.model_facts(model_parameters(cfg)))
         _check_dimensions(built, splits)
         if isinstance(built, nn.Module):
             _try_network(built, splits)
@@ -227,6 +228,14 @@ def model(cfg: DictConfig, sizes: Sizes) -> Model:
         counts = sizes.class_counts().double()
         set_output_prior(built, counts / counts.sum())
     return built
+
+
+def model_parameters(cfg: DictConfig) -> dict[str, Any]:
+    """The parameters of the model: the configuration's, and the defaults of those it leaves out."""
+    leaf: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    allowed = list(cfg.allow_targets)
+    takes = parameters(load_target("model._target_", leaf["_target_"], "model", allow=allowed))
+    return {n: p.default for n, p in takes.items() if p.default is not p.empty} | leaf
 
 
 def unfitted(cfg: DictConfig, facts: Mapping[str, Any]) -> Any:

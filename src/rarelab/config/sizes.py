@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from rarelab.data.splits import IGNORE_INDEX, Splits
-from rarelab.models.embeddings import bin_edges
+from rarelab.data.tables.preprocess import Preprocessor
+from rarelab.models.bins import bin_edges
 from rarelab.training.loop import Trainer
 from rarelab.training.sampling import Natural, Sampler, row_kinds
 
@@ -65,11 +66,15 @@ class Sizes:
         return shift if bool((shift.abs() > 1e-9).any()) else None
 
     def model_facts(self, leaf: Mapping[str, Any]) -> dict[str, Any]:
-        """:meth:`facts`, and the bins of the training columns if the model embeds numbers."""
+        """:meth:`facts`, and the bins of the training columns if the model embeds numbers, and
+        which features are the levels of a column if it embeds those."""
         found, x = self.facts(), self.splits.train.x
         if leaf.get("num_embeddings") and "embedding_bins" in leaf:
             rows = x if x.ndim == 2 else x[:0].flatten(0, -2)  # no bins: the model is for rows
             found["bin_edges"] = bin_edges(rows, leaf["embedding_bins"])
+        if leaf.get("cat_embeddings"):
+            fitted = self.splits.preprocessor
+            found["one_hot"] = fitted.one_hot if isinstance(fitted, Preprocessor) else []
         return found
 
     def facts(self) -> dict[str, Any]:

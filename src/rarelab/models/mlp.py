@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from rarelab.errors import RequestError, nearest
-from rarelab.models.embeddings import Kind, embeddings
+from rarelab.models.embeddings import CatSize, Kind, Levels, Numbers, embeddings
 from rarelab.models.shapes import check_dropout, check_input, check_sizes
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tanh}
@@ -43,7 +43,9 @@ class MLP(nn.Module):
     prior_bias: the builder sets the head's bias from the class frequencies; num_embeddings: null,
     ``piecewise_linear`` or ``periodic``, for the columns with bins; embedding_bins: the most bins
     of a column; embedding_size: of a column's vector, null for the authors' own; bin_edges: filled
-    in from the training rows. Forward takes x [N, F] and returns logits [N, num_outputs]. Raises
+    in from the training rows; cat_embeddings: the size of a categorical column's vector, ``auto``,
+    or null for its one-hot levels as they are; one_hot: filled in, the features that are the levels
+    of each such column. Forward takes x [N, F] and returns logits [N, num_outputs]. Raises
     RequestError for a wrong input shape or for values out of range.
     """
 
@@ -61,6 +63,8 @@ class MLP(nn.Module):
         embedding_bins: int = 48,
         embedding_size: int | None = None,
         bin_edges: Sequence[Sequence[float]] | None = None,
+        cat_embeddings: CatSize | None = None,
+        one_hot: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         check_sizes("mlp", in_features=in_features, num_outputs=num_outputs)
@@ -71,10 +75,13 @@ class MLP(nn.Module):
                 f"model mlp: unknown activation {activation!r}, {nearest(activation, ACTIVATIONS)}"
             )
         self.in_features, self.prior_bias = in_features, prior_bias
-        self.embed, blocks = embeddings(
-            "mlp", in_features, num_embeddings, embedding_bins, embedding_size, bin_edges
+        self.embed, columns = embeddings(
+            "mlp",
+            in_features,
+            Numbers(num_embeddings, embedding_bins, embedding_size, bin_edges),
+            Levels(cat_embeddings, one_hot),
         )
-        widths = [sum(blocks), *hidden]
+        widths = [sum(columns), *hidden]
         layers: list[nn.Module] = []
         for narrow, wide in pairwise(widths):
             layers += [nn.Linear(narrow, wide), ACTIVATIONS[activation]()]

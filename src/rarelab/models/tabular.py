@@ -11,7 +11,7 @@ import rtdl_revisiting_models as rtdl
 from torch import Tensor, nn
 
 from rarelab.errors import RequestError
-from rarelab.models.embeddings import Kind, embeddings
+from rarelab.models.embeddings import CatSize, Kind, Levels, Numbers, embeddings
 from rarelab.models.shapes import check_dropout, check_input, check_sizes
 
 
@@ -24,7 +24,9 @@ class TabularResNet(nn.Module):
     head's bias from the class frequencies; num_embeddings: null, ``piecewise_linear`` or
     ``periodic``, for the columns with bins; embedding_bins: the most bins of a column;
     embedding_size: of a column's vector, null for the authors' own; bin_edges: filled in from the
-    training rows. Forward takes x [N, F] and returns logits [N, num_outputs]. A training batch of
+    training rows; cat_embeddings: the size of a categorical column's vector, ``auto``, or null for
+    its one-hot levels as they are; one_hot: filled in, the features that are the levels of each
+    such column. Forward takes x [N, F] and returns logits [N, num_outputs]. A training batch of
     one row has no batch statistics, so the running ones are used. Raises RequestError for a wrong
     input shape or for values out of range.
 
@@ -47,6 +49,8 @@ class TabularResNet(nn.Module):
         embedding_bins: int = 48,
         embedding_size: int | None = None,
         bin_edges: Sequence[Sequence[float]] | None = None,
+        cat_embeddings: CatSize | None = None,
+        one_hot: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         name = "tabular_resnet"
@@ -56,7 +60,10 @@ class TabularResNet(nn.Module):
         _check_hidden(name, "d_hidden_multiplier", d_block, d_hidden_multiplier)
         self.in_features, self.prior_bias = in_features, prior_bias
         self.embed, widths = embeddings(
-            name, in_features, num_embeddings, embedding_bins, embedding_size, bin_edges
+            name,
+            in_features,
+            Numbers(num_embeddings, embedding_bins, embedding_size, bin_edges),
+            Levels(cat_embeddings, one_hot),
         )
         self.net = rtdl.ResNet(
             d_in=sum(widths),

@@ -220,7 +220,8 @@ def _with_sizes(leaf: dict[str, Any], cfg: DictConfig, splits: Splits) -> dict[s
     """The model's configuration with what it left to the data."""
     path, allowed = leaf["_target_"], list(cfg.allow_targets)
     takes = parameters(load_target("model._target_", path, "model", allow=allowed))
-    facts = Sizes(splits, build.trainer(cfg), build.sampler(cfg)).model_facts(leaf)
+    sizes = Sizes(splits, build.trainer(cfg), build.sampler(cfg))
+    facts = sizes.model_facts(build.model_parameters(cfg))
     filled = {n: facts[n] for n in facts if n in takes and leaf.get(n) is None}
     return leaf | filled
 

@@ -180,6 +180,15 @@ class Preprocessor:
         numbers = (*owners, *flagged, *self.dates.circle_owners())
         return (*numbers, *self.texts.sources(), *self.hashed.sources())
 
+    @property
+    def one_hot(self) -> list[list[int]]:
+        """The features that are the levels of one raw column, of each that has several."""
+        places: dict[str, list[int]] = {}
+        for feature, name in enumerate(self.sources):
+            if name in self.texts.places:
+                places.setdefault(name, []).append(feature)
+        return [features for features in places.values() if len(features) > 1]
+
     def example(self) -> dict[str, Any]:
         """A made-up row that shows the columns: medians, and each column's first level."""
         row: dict[str, Any] = {}
