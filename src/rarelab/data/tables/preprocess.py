@@ -182,10 +182,11 @@ class Preprocessor:
 
     @property
     def one_hot(self) -> list[list[int]]:
-        """The features that are the levels of one raw column, of each that has several."""
+        """The features that are the levels or buckets of one raw column, of each that has
+        several."""
         places: dict[str, list[int]] = {}
         for feature, name in enumerate(self.sources):
-            if name in self.texts.places:
+            if name in self.texts.places or name in self.hashed.places:
                 places.setdefault(name, []).append(feature)
         return [features for features in places.values() if len(features) > 1]
 
