@@ -89,12 +89,14 @@ class Preprocessor:
         labels: NDArray[np.int64] | None = None,
         classes: Sequence[str] = (),
         *,
+        groups: NDArray[np.int64] | None = None,
         consume: bool = False,
     ) -> NDArray[np.float32]:
         """Fit medians, scales and levels on the training rows; return their features [N, F].
 
-        Target encoding needs ``labels``, the class of each row [N], and names features by
-        ``classes``. ``consume`` deletes columns of numbers from the frame once they are features.
+        Target encoding needs ``labels``, the class of each row [N], names features by ``classes``,
+        and is cross-fitted by ``groups``, the group of each row [N], if there are any. ``consume``
+        deletes columns of numbers from the frame once they are features.
         """
         if self.high_cardinality == "target" and labels is None:
             raise ValueError("target encoding needs the labels of the rows")
@@ -119,7 +121,9 @@ class Preprocessor:
         if texts:
             encoded_by = labels if self.high_cardinality == "target" else None
             blocks.append(
-                self.texts.fit_transform(frame, self.max_categories, encoded_by, self.numeric)
+                self.texts.fit_transform(
+                    frame, self.max_categories, encoded_by, self.numeric, groups
+                )
             )
             names += self.texts.feature_names(classes)
         blocks.append(self.hashed.fit_transform(frame))

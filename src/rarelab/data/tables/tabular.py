@@ -75,23 +75,15 @@ def prepare(
     notes += [*_twin_notes(data, rows, recipe), *_time_notes(data, rows, recipe.split)]
     if alarms:
         notes += _alarms(data, rows, roles)
-    dates = date_columns(data.features, roles.categorical) if recipe.dates != "levels" else []
-    preprocessor = Preprocessor(
-        recipe.numeric,
-        recipe.max_categories,
-        roles.categorical,
-        recipe.high_cardinality,
-        dates,
-        cyclic=recipe.dates == "cyclic",
-        hash_buckets=recipe.hash_buckets,
-        free_text=_free_text(data.features, rows[0], recipe, {*roles.categorical, *dates}),
-        text_components=recipe.text_components,
-    )
+    preprocessor = _unfitted(data, roles, recipe, rows[0])
     preprocessor.others = tuple(name for name in frame.columns if name not in data.features)
     held = [frame, data.frame, data.features, *([raw] if consume else [])]
     parts = _divided_columns(data.features, rows, held)
     del raw, frame, held
-    train = preprocessor.fit_transform(parts[0], data.y[rows[0]], data.classes, consume=True)
+    groups = _alike(data, roles, rows[0])
+    train = preprocessor.fit_transform(
+        parts[0], data.y[rows[0]], data.classes, groups=groups, consume=True
+    )
     parts[0] = parts[0].iloc[:0]
     if not _varies(train):
         raise RequestError(
@@ -148,6 +140,29 @@ def _labelled(frame: pd.DataFrame, roles: Roles) -> Labelled:
     if not len(features.columns):
         raise RequestError(f"no feature column is left besides the target {roles.target!r}")
     return Labelled(frame, features, y, classes, row_hashes(features), tuple(notes))
+
+
+def _unfitted(data: Labelled, roles: Roles, recipe: Recipe, train: NDArray) -> Preprocessor:
+    dates = date_columns(data.features, roles.categorical) if recipe.dates != "levels" else []
+    return Preprocessor(
+        recipe.numeric,
+        recipe.max_categories,
+        roles.categorical,
+        recipe.high_cardinality,
+        dates,
+        cyclic=recipe.dates == "cyclic",
+        hash_buckets=recipe.hash_buckets,
+        free_text=_free_text(data.features, train, recipe, {*roles.categorical, *dates}),
+        text_components=recipe.text_components,
+    )
+
+
+def _alike(data: Labelled, roles: Roles, train: NDArray) -> NDArray[np.int64] | None:
+    """The group of each training row; a row without one is alone."""
+    if roles.group is None:
+        return None
+    codes, _ = pd.factorize(data.frame[roles.group].iloc[train])
+    return np.where(codes < 0, len(codes) + np.arange(len(codes)), codes)
 
 
 def _free_text(
