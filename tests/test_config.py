@@ -188,7 +188,8 @@ def test_later_keys_that_change_nothing_are_no_part_of_a_run(tmp_path: Path) -> 
     left = groups.identity(OmegaConf.to_container(cfg, resolve=True))["dataset"]
     assert not {"csv", "sql", "uri", "positive_if", "unlabelled"} & set(left)
     assert not {"test_share", "val_share", "folds", "origins"} & set(left)
-    assert not {"high_cardinality", "dates"} & set(left)
+    assert not {"high_cardinality", "hash_buckets", "dates"} & set(left)
+    assert not {"text", "text_columns", "text_components"} & set(left)
     assert left["split"] == "auto" and left["split_seed"] == 0
     cfg.dataset.csv.sep = ";"
     assert "csv" in groups.identity(OmegaConf.to_container(cfg, resolve=True))["dataset"]

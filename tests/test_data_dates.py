@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from rarelab.data.file import TableFile
 from rarelab.data.tables.dates import DateColumns, date_columns
 from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.errors import RequestError
+
+WAVES = ("sin", "cos")
 
 pytestmark = pytest.mark.as_users_do
 
@@ -72,6 +75,47 @@ def test_what_does_not_vary_is_left_out_and_a_gap_is_flagged_once() -> None:
         again.transform(later.assign(on="soon"))
 
 
+def test_a_cycle_is_a_circle_that_a_missing_date_is_the_centre_of() -> None:
+    known = instants()
+    frame = pd.DataFrame({"x": np.arange(300.0), "at": pd.to_datetime(known)})
+    fitted = Preprocessor("standard", dates=["at"], cyclic=True)
+    x = fitted.fit_transform(frame)
+    circles = [f"{wave}({part}(at))" for part in ("month", "weekday", "hour") for wave in WAVES]
+    scaled = ("x", "year(at)", "day(at)", "days(at)", "missing(at)")
+    assert fitted.feature_names == (*scaled, *circles)
+    assert fitted.sources == ("x", *["at"] * 10)
+    for moment, row in zip(known, x[:, 5:], strict=True):
+        turns = moment and [(moment.month - 1) / 12, moment.weekday() / 7, moment.hour / 24]
+        right = [f(2 * math.pi * t) for t in turns or () for f in (math.sin, math.cos)] or [0] * 6
+        assert row == pytest.approx(right, abs=1e-6)
+
+
+def test_what_follows_in_a_cycle_is_near() -> None:
+    hours = pd.DataFrame({"at": [f"2024-01-{1 + h // 24:02}T{h % 24:02}:00" for h in range(240)]})
+    fitted = Preprocessor(dates=["at"], cyclic=True)
+    fitted.fit_transform(hours)
+    shown = [name.startswith(WAVES) and "hour" in name for name in fitted.feature_names]
+    x = fitted.transform(hours.iloc[[22, 23, 24, 36]])[:, shown]
+    apart = np.linalg.norm(np.diff(x, axis=0), axis=1)
+    assert apart[0] == pytest.approx(apart[1], abs=1e-6) and apart[2] == pytest.approx(2, abs=1e-6)
+
+
+@pytest.mark.parametrize("numeric", ["quantile", "none"])
+def test_stored_cycles_give_the_same_bits_and_runs_before_had_none(numeric: str) -> None:
+    frame = pd.DataFrame({"at": pd.to_datetime(instants()), "c": ["a", "b", "c"] * 100})
+    for cyclic in (True, False):
+        fitted = Preprocessor(numeric, dates=["at"], cyclic=cyclic)  # pyright: ignore
+        x = fitted.fit_transform(frame)
+        facts, arrays = fitted.state()
+        facts = json.loads(json.dumps(facts))
+        if not cyclic:
+            del facts["dates"]["cycles"]  # as in runs recorded before there were cycles
+        again = Preprocessor.restored(facts, arrays)
+        assert again.transform(frame).tobytes() == x.tobytes()
+        assert again.sources == fitted.sources
+        assert again.transform(frame.iloc[[3]]).tobytes() == x[3].tobytes()
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -99,11 +143,12 @@ def payments(rows: int = 900) -> pd.DataFrame:
     return pd.DataFrame({"at": texts, "x": draw.random(rows), "fraud": fraud.astype(int)})
 
 
-def test_a_run_on_parts_learns_the_hour_and_serves_it(tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize("dates", ["parts", "cyclic"])
+def test_a_run_learns_the_hour_and_serves_it(tmp_path: Path, capsys, dates: str) -> None:
     frame, path, home = payments(), tmp_path / "p.csv", tmp_path / "home"
     frame.to_csv(path, index=False)
     asked = ["dataset=file", f"dataset.path='{path}'", "dataset.target=fraud"]
-    asked += ["model=lightgbm", "loss=bce", "model.num_iterations=20", "dataset.dates=parts"]
+    asked += ["model=lightgbm", "loss=bce", "model.num_iterations=20", f"dataset.dates={dates}"]
     asked += [f"paths.home={home}", "tracking=none", "tracking.figures=false"]
     done = rarelab.train(asked)
     assert done.metrics["test/auroc"] > 0.7
@@ -133,5 +178,9 @@ def test_describe_and_the_note_tell_of_parts(tmp_path: Path, capsys) -> None:
     said = " ".join(capsys.readouterr().out.split())
     assert "at month, day, weekday, hour, days since 2024-01-01 and a flag for missing" in said
     assert "dates apart" not in said
+    assert main(["data", "describe", str(path), "target=fraud", "dates=cyclic"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    becomes = "day, days since 2024-01-01, sin and cos of month, sin and cos of weekday"
+    assert f"at {becomes}, sin and cos of hour and a flag for missing" in said
     with pytest.raises(RequestError, match=r"dataset\.dates=part is unknown: did you mean 'parts'"):
         TableFile(str(path), target="fraud", dates="part")  # pyright: ignore[reportArgumentType]

@@ -138,6 +138,54 @@ def test_no_row_sees_its_own_label() -> None:
     assert same_fold < 200
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_no_row_sees_a_label_of_its_group(classes: int) -> None:
+    # A level in one group only: a row of it knows nothing but the share of the other folds.
+    draw = np.random.default_rng(0)
+    groups = draw.integers(0, 60, 900)
+    y = draw.integers(0, classes, 60)[groups]
+    frame = pd.DataFrame({"m": [f"m{g}" for g in groups]})
+
+    def encoded(labels: np.ndarray, by: np.ndarray | None) -> np.ndarray:
+        made = Preprocessor("none", 4, high_cardinality="target")
+        return made.fit_transform(frame, labels, [*"abc"][:classes], groups=by)
+
+    by_rows, by_groups = encoded(y, None), encoded(y, groups)
+    assert roc_auc_score(y == classes - 1, by_rows[:, -1]) > 0.9
+    assert len(np.unique(by_groups, axis=0)) <= 5  # the shares of five folds, whatever the level
+    assert (pd.DataFrame(by_groups).groupby(groups).nunique() == 1).all(axis=None)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), rows=st.integers(12, 80), count=st.integers(1, 12))
+def test_any_groups_can_be_kept_whole(seed: int, rows: int, count: int) -> None:
+    draw = np.random.default_rng(seed)
+    y, groups = labels(draw, rows, 3), draw.integers(0, count, rows) * 7
+    frame = pd.DataFrame({"m": texts(draw, rows, 30)})
+    fitted = Preprocessor("none", 2, high_cardinality="target")
+    x = fitted.fit_transform(frame, y, [*"abc"], groups=groups)
+    assert x.shape == (rows, 3) and np.isfinite(x).all() and ((x >= 0) & (x <= 1)).all()
+    alone = Preprocessor("none", 2, high_cardinality="target")
+    own = alone.fit_transform(frame, y, [*"abc"], groups=np.arange(rows))
+    by_rows = Preprocessor("none", 2, high_cardinality="target").fit_transform(frame, y, [*"abc"])
+    assert own == pytest.approx(by_rows, abs=0.5)
+    new = pd.DataFrame({"m": texts(draw, 9, 60)})
+    assert (alone.transform(new) == fitted.transform(new)).all()
+
+
+def test_the_group_column_of_a_table_is_kept_whole(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    owner = draw.integers(0, 90, 900)
+    fraud = (draw.random(90) < 0.3)[owner].astype(int)
+    frame = pd.DataFrame({"card": [f"c{o}" for o in owner], "owner": owner, "fraud": fraud})
+    for group, low, high in ((None, 0.9, 1.0), ("owner", 0.0, 0.6)):
+        options = {"group": group, "drop": ["owner"], "split": "stratified"}
+        how = {**options, "high_cardinality": "target", "numeric": "none"}
+        splits = table(tmp_path / "m.csv", frame, **how).splits(0)
+        assert splits.features == ("target(card)",)
+        assert low <= roc_auc_score(splits.train.y.numpy(), splits.train.x.numpy()[:, 0]) <= high
+
+
 def test_the_default_and_few_levels_are_one_hot_as_before() -> None:
     draw = np.random.default_rng(0)
     frame, y = pd.DataFrame({"m": texts(draw, 300, 12)}), labels(draw, 300, 2)

@@ -388,7 +388,7 @@ def refused(folder: Path) -> bool:
 
 # Keys that have a default, and numbers that are valid values.
 FORGIVEN = re.compile(
-    r"(calibration|decision|columns|preprocessing\.(seen|reading|high_cardinality|dates)|scoring\.\w+"
+    r"(calibration|decision|columns|preprocessing\.(seen|reading|high_cardinality|dates|hashed|free)|scoring\.\w+"
     r"|model\.(?!_target_)\w+): 'gone'"
     r"|(decision\.threshold|model\.learning_rate|model\.l2_regularization): -?\d"
 )

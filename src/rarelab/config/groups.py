@@ -66,7 +66,14 @@ _SPLIT_AS_BEFORE = {
     "folds": 5,
 }
 
-_ENCODED_AS_BEFORE = {"high_cardinality": "onehot", "dates": "levels"}
+_ENCODED_AS_BEFORE = {
+    "high_cardinality": "onehot",
+    "hash_buckets": 128,
+    "dates": "levels",
+    "text": "levels",
+    "text_columns": None,
+    "text_components": 30,
+}
 
 _TRAINED_AS_BEFORE = {"min_steps": None, "select_by": "val/aucpr"}
 

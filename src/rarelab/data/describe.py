@@ -71,6 +71,11 @@ def _features(name: str, column: Any, fitted: Preprocessor | None) -> str:
         return _levels(name, fitted.texts)
     if name in fitted.dates.names:
         return _parts(name, fitted)
+    if name in fitted.hashed.names:
+        levels, buckets = fitted.hashed.levels[name], fitted.hashed.used(name)
+        return _with_flag(f"{levels:,} levels in {buckets:,} hash buckets", name, fitted)
+    if name in fitted.free.names:
+        return _with_flag(f"{fitted.free.owners().count(name)} numbers from n-grams", name, fitted)
     flag = fitted.numbers.index(name) in fitted.scaled.flagged
     return "a number and a flag for missing" if flag else "a number"
 
@@ -79,8 +84,13 @@ def _parts(name: str, fitted: Preprocessor) -> str:
     """The parts that a date becomes."""
     first = fitted.dates.first[name][:10]
     parts = [f"days since {first}" if part == "days" else part for part in fitted.dates.parts[name]]
+    parts += [f"sin and cos of {cycle}" for cycle in fitted.dates.cycles.get(name, [])]
+    return _with_flag(", ".join(parts), name, fitted)
+
+
+def _with_flag(parts: str, name: str, fitted: Preprocessor) -> str:
     flag = f"missing({name})" in fitted.feature_names
-    return ", ".join(parts) + (" and a flag for missing" if flag else "")
+    return parts + (" and a flag for missing" if flag else "")
 
 
 def _levels(name: str, texts: "TextColumns") -> str:

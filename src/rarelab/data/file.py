@@ -10,7 +10,16 @@ from rarelab.data.dialect import Csv
 from rarelab.data.positives import UNLABELLED, Label, Unlabelled, chosen
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits
-from rarelab.data.tables.recipe import FOLDS, Dates, HighCardinality, Numeric, Recipe
+from rarelab.data.tables.recipe import (
+    FOLDS,
+    HASH_BUCKETS,
+    TEXT_COMPONENTS,
+    Dates,
+    HighCardinality,
+    Numeric,
+    Recipe,
+    Text,
+)
 from rarelab.errors import RequestError
 
 if TYPE_CHECKING:
@@ -43,10 +52,11 @@ class TableFile:
     a column of row weights; weigh_metrics: whether it weighs validation and test metrics, recorded
     beside the others, too. amount: a numeric column of what each row is worth, for recall weighted
     by value; it stays a feature unless it is dropped. The other parameters are those of
-    :class:`rarelab.data.tables.recipe.Recipe`. Text columns are one-hot encoded, or get
-    target encoding if they have more than ``max_categories`` levels and ``high_cardinality`` is
-    "target"; with ``dates`` "parts", ISO dates become their parts as numbers. Missing values are
-    allowed.
+    :class:`rarelab.data.tables.recipe.Recipe`. Text columns are one-hot encoded; those with
+    more than ``max_categories`` levels get target encoding if ``high_cardinality`` is "target", and
+    hashed levels if it is "hash". With ``dates`` "parts" or "cyclic", ISO dates become their parts
+    as numbers; with ``text`` "tfidf", free text becomes components of its n-grams. Missing values
+    are allowed.
     """
 
     path: str | None = None
@@ -77,6 +87,10 @@ class TableFile:
     weigh_metrics: bool = False
     high_cardinality: HighCardinality = "onehot"
     dates: Dates = "levels"
+    hash_buckets: int = HASH_BUCKETS
+    text: Text = "levels"
+    text_columns: Sequence[str | int] | None = None
+    text_components: int = TEXT_COMPONENTS
 
     def __post_init__(self) -> None:
         one_of("dataset.split", self.split, SPLITS)
@@ -134,6 +148,10 @@ class TableFile:
             self.origins,
             self.high_cardinality,
             self.dates,
+            self.hash_buckets,
+            self.text,
+            None if self.text_columns is None else tuple(map(str, self.text_columns)),
+            self.text_components,
         )
 
     def identity(self) -> str:
@@ -162,7 +180,9 @@ class TableFile:
         frame, understood, note, name = self.read()
         suspects = suspect_columns(frame, self.roles, self.recipe)
         notes = [*([note] if note else []), *suspects]
-        splits = prepare(frame, self.roles, self.recipe, name=name, notes=notes, alarms=True)
+        splits = prepare(
+            frame, self.roles, self.recipe, name=name, notes=notes, alarms=True, consume=True
+        )
         splits.preprocessor.remember(understood)
         return splits
 

@@ -6,6 +6,7 @@ to rounding beside its mean. Such columns first become (x − origin) · 2^expon
 the power of two is exact, and the origin is subtracted only if adding it back restores x.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -46,7 +47,7 @@ class Magnitudes:
         columns = np.flatnonzero(taken.any(axis=0)).tolist()
         if not columns:
             return None
-        made = cls._unchanged(values.shape[1])
+        made = cls.none(values.shape[1])
         for k in columns:
             x = values[:, k][inside[:, k]]
             gap = min(x.min() - low[k], high[k] - x.max())
@@ -65,14 +66,21 @@ class Magnitudes:
         columns = np.flatnonzero((low < high) & ~learnt).tolist()
         if not columns:
             return None
-        made = cls._unchanged(values.shape[1])
+        made = cls.none(values.shape[1])
         for k in columns:
             made._set(k, values[:, k], None, low[k])
         return made
 
     @classmethod
-    def _unchanged(cls, columns: int) -> Self:
+    def none(cls, columns: int) -> Self:
+        """Columns that are all unchanged."""
         return cls(np.zeros(columns), np.zeros(columns, dtype=np.int64))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Those of columns side by side."""
+        origins = np.concatenate([part.origin for part in parts])
+        return cls(origins, np.concatenate([part.exponent for part in parts]))
 
     def _set(self, k: int, x: NDArray[np.float64], exponent: int | None, low: float) -> None:
         with np.errstate(over="ignore", invalid="ignore"):

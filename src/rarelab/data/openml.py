@@ -10,7 +10,16 @@ from rarelab.data.arguments import one_of
 from rarelab.data.positives import UNLABELLED, Label, Unlabelled, chosen
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits
-from rarelab.data.tables.recipe import FOLDS, Dates, HighCardinality, Numeric, Recipe
+from rarelab.data.tables.recipe import (
+    FOLDS,
+    HASH_BUCKETS,
+    TEXT_COMPONENTS,
+    Dates,
+    HighCardinality,
+    Numeric,
+    Recipe,
+    Text,
+)
 from rarelab.errors import RarelabError, RequestError
 
 if TYPE_CHECKING:
@@ -49,6 +58,10 @@ class OpenML:
     amount: str | None = None
     high_cardinality: HighCardinality = "onehot"
     dates: Dates = "levels"
+    hash_buckets: int = HASH_BUCKETS
+    text: Text = "levels"
+    text_columns: Sequence[str] | None = None
+    text_components: int = TEXT_COMPONENTS
 
     def __post_init__(self) -> None:
         if (self.data_id is None) == (self.name is None):
@@ -69,6 +82,10 @@ class OpenML:
             self.folds,
             high_cardinality=self.high_cardinality,
             dates=self.dates,
+            hash_buckets=self.hash_buckets,
+            text=self.text,
+            text_columns=None if self.text_columns is None else tuple(self.text_columns),
+            text_components=self.text_components,
         )
 
     def identity(self) -> str:

@@ -36,6 +36,12 @@ from rarelab.tracking.entry import load_entry
 
 FORMATS = ("onnx",)
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
+_HOW = {
+    "date": "taken apart as a date (dataset.dates)",
+    "hashed": "hashed (dataset.high_cardinality=hash)",
+    "free": "free text (dataset.text=tfidf)",
+}
+"""The kinds of columns that have no form as a graph yet."""
 _UNSEEN = "a level that training had not"
 
 
@@ -89,11 +95,11 @@ def export(asked: Request, home: Path, uri: str | None = None) -> str:
     fitted = loaded.scorer.preprocessor
     if not isinstance(fitted, Preprocessor):
         raise RequestError(f"{loaded.run}: export takes runs on tables; it was trained on arrays")
-    if fitted.dates.names:
-        raise RequestError(
-            f"{loaded.run}: export takes numbers and texts; column {fitted.dates.names[0]!r} is"
-            " taken apart as a date (dataset.dates=parts)"
-        )
+    for name, kind in fitted.columns.items():
+        if kind in _HOW:
+            raise RequestError(
+                f"{loaded.run}: export takes numbers and texts; column {name!r} is {_HOW[kind]}"
+            )
     output = _output(asked.output, loaded.run)
     test_rows = _test_rows(asked, home, uri)
     network = model_graph(loaded.scorer, test_rows.shape[1])

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rarelab.data.tables.dates import Part
+from rarelab.data.tables.dates import Cycle, Part
 from rarelab.data.tables.preprocess import Kind
 from rarelab.data.tables.recipe import HighCardinality, Numeric
 from rarelab.errors import RarelabError, RequestError
@@ -40,6 +40,26 @@ class _Dates(_Strict):
     names: list[str]
     first: dict[str, str]
     parts: dict[str, Annotated[list[Part], Field(min_length=1)]]
+    cycles: dict[str, list[Cycle]] = {}
+
+
+class _Hashed(_Strict):
+    model_config = ConfigDict(extra="forbid")
+
+    names: list[str]
+    buckets: Annotated[int, Field(ge=1)]
+    places: dict[str, list[int]]
+    levels: dict[str, int]
+    examples: dict[str, str]
+    numbers: list[str]
+    codes: list[str]
+
+
+class _FreeText(_Strict):
+    model_config = ConfigDict(extra="forbid")
+
+    names: list[str]
+    components: int
 
 
 class _Seen(_Strict):
@@ -80,6 +100,8 @@ class _Preprocessing(_Strict):
     seen: _Seen | None = None
     high_cardinality: HighCardinality = "onehot"
     dates: _Dates | None = None
+    hashed: _Hashed | None = None
+    free: _FreeText | None = None
 
 
 class _Arrays(_Strict):

@@ -22,6 +22,8 @@ _FILLED_SHARE = 0.1
 _BY_CHANCE = 1e-6
 _SAMPLED = 10_000
 _ASIDE = 2
+_HASHED = 2**18
+"""Rows that are hashed at once."""
 _SHOWN = 6
 
 Mask = NDArray[np.bool_]
@@ -76,8 +78,7 @@ def hidden_repeats(
     rest = features.drop(columns=unique)
     if not unique or not len(rest.columns):
         return
-    hashes: Any = pd.util.hash_pandas_object(rest, index=False)  # pyright: ignore
-    kinds, distinct = pd.factorize(hashes.to_numpy())
+    kinds, distinct = pd.factorize(row_hashes(rest))
     repeated = len(kinds) - len(distinct)
     if repeated < _FEWEST_REPEATS * len(kinds):
         return
@@ -94,6 +95,16 @@ def hidden_repeats(
         positive = y[test] == 1
         note += f", including {(across & positive).sum():,} of {positive.sum():,} positives"
     yield f"{note} ({_drop(dropped, unique)} dataset.deduplicate=true leaves repeats out)"
+
+
+def row_hashes(features: pd.DataFrame) -> NDArray[np.uint64]:
+    """A hash of each row [N]."""
+    made = np.empty(len(features), dtype=np.uint64)
+    for start in range(0, len(features), _HASHED):
+        piece = features.iloc[start : start + _HASHED]
+        hashes: Any = pd.util.hash_pandas_object(piece, index=False)  # pyright: ignore
+        made[start : start + _HASHED] = hashes.to_numpy()
+    return made
 
 
 def _drop(dropped: Sequence[str], more: Iterable[Any]) -> str:

@@ -47,11 +47,12 @@ class TextColumns:
         max_categories: int,
         labels: NDArray[np.int64] | None = None,
         numeric: Numeric = "quantile",
+        groups: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
         """Learn the levels in the training rows; return their features [N, K].
 
         With ``labels``, the class of each row, columns with more than ``max_categories`` levels get
-        target encoding, scaled as ``numeric`` says.
+        target encoding, scaled as ``numeric`` says, cross-fitted by ``groups``.
         """
         self.levels = {name: _levels(frame, name) for name in self.names}
         codes = {name: self._codes(frame, name) for name in self.names}
@@ -62,7 +63,7 @@ class TextColumns:
         for name in many:
             assert labels is not None
             features[name], self.tables[name] = target_encoded(
-                codes[name], labels, len(self.levels[name]), numeric
+                codes[name], labels, len(self.levels[name]), numeric, groups
             )
         # Training rows must not see their own label, so theirs are not those of their levels.
         blocks = [

@@ -1,6 +1,6 @@
 """Numeric columns to features: impute and scale, with the fit kept as plain arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -15,11 +15,16 @@ from rarelab.errors import RequestError
 QUANTILES = 1000
 QUANTILE_ROWS = 100_000
 
+CELLS = 2**23
+"""Values that are fitted at once: 64 MB, of which a fit makes a few copies."""
+
 # The fitted attributes of scikit-learn's transformers, by their documented names.
 _LEARNT = {
     QuantileTransformer: ("quantiles_", "references_", "n_quantiles_", "n_features_in_"),
     StandardScaler: ("mean_", "var_", "scale_", "n_features_in_"),
 }
+_BY_COLUMN = ("quantiles_", "mean_", "var_", "scale_")
+"""Those that hold something for each column, in their last dimension."""
 
 
 class NumberColumns:
@@ -31,6 +36,7 @@ class NumberColumns:
     """
 
     def __init__(self, numeric: Numeric) -> None:
+        self._numeric: Numeric = numeric
         self.medians: NDArray[np.float64] = np.zeros(0)
         self.flagged: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._magnitudes: Magnitudes | None = None
@@ -67,6 +73,44 @@ class NumberColumns:
         for step in self._steps[1:]:
             scaled = step.fit_transform(scaled)
         return [scaled, self._flags(missing)]
+
+    def fit_transform_blocks(
+        self, blocks: Iterable[NDArray[np.float64]], unflagged: Sequence[int] = ()
+    ) -> list[NDArray[np.float32]]:
+        """The same for values that come as blocks of columns [N, K] (:func:`column_blocks`), each of
+        which is let go before the next one: the scaled blocks, then their flags, as float32."""
+        parts: list[Self] = []
+        scaled: list[NDArray[np.float32]] = []
+        flags: list[NDArray[np.float32]] = []
+        place = 0
+        for values in blocks:
+            part = type(self)(self._numeric)
+            made = part.fit_transform(values, [column - place for column in unflagged])
+            with np.errstate(over="ignore"):  # refused later, as the infinite value that it becomes
+                scaled.append(made[0].astype(np.float32))
+            flags.append(made[1])
+            part.flagged = part.flagged + place
+            parts.append(part)
+            place += values.shape[1]
+            del values, made  # before the next block is made
+        self._join(parts)
+        return [*scaled, *flags]
+
+    def _join(self, parts: Sequence[Self]) -> None:
+        """Take over what was learnt from each block; no column was learnt from another."""
+        self.medians = np.concatenate([part.medians for part in parts])
+        self.flagged = np.concatenate([part.flagged for part in parts])
+        moved = [part._magnitudes or Magnitudes.none(len(part.medians)) for part in parts]
+        if any(part._magnitudes is not None for part in parts):
+            self._magnitudes = Magnitudes.joined(moved)
+        for i, step in enumerate(self._steps):
+            learnt = [part._steps[i] for part in parts]
+            for name in _LEARNT[type(step)]:
+                values = [getattr(one, name) for one in learnt]
+                if name in _BY_COLUMN:
+                    setattr(step, name, np.concatenate(values, axis=-1))
+                else:
+                    setattr(step, name, sum(values) if name == "n_features_in_" else values[0])
 
     def transform(self, values: NDArray[np.float64]) -> list[NDArray]:
         """The scaled block and the flags of new values [N, K]."""
@@ -125,27 +169,60 @@ class NumberColumns:
         return missing[:, self.flagged].astype(np.float32)
 
 
+def column_blocks(rows: int, columns: int) -> list[slice]:
+    """The columns in blocks of about ``CELLS`` values.
+
+    A block has at least two columns if there are as many: numpy sums a single one in another order,
+    so that its variance would differ in the last bits from that beside other columns.
+    """
+    size = max(2, CELLS // max(1, rows))
+    starts = [*range(0, columns, size)]
+    if len(starts) > 1 and columns - starts[-1] == 1:
+        starts.pop()
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], columns], strict=True)]
+
+
 def number_values(frame: pd.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
     """The columns as float64 [N, K], NaN = missing; infinite values and text are refused."""
     values = np.empty((len(frame), len(names)))
     for i, name in enumerate(names):
-        column: Any = frame[name]
-        try:
-            if column.dtype.kind in "mM":
-                raise TypeError("dates and durations are not numbers")
-            values[:, i] = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        except (TypeError, ValueError):
-            parsed: Any = pd.to_numeric(column, errors="coerce")
-            bad = column[parsed.isna() & column.notna()]
-            shown = repr(bad.iloc[0]) if len(bad) else str(column.dtype)
-            raise RequestError(
-                f"column {name!r} holds {shown}: expected numbers, as in training"
-            ) from None
-    infinite = np.isinf(values).sum(axis=0)
+        values[:, i] = _numbers(frame[name], name)
+    _refuse_infinite(names, np.isinf(values).sum(axis=0))
+    return values
+
+
+def ranges(frame: pd.DataFrame, names: Sequence[str]) -> dict[str, list[float]]:
+    """The lowest and highest value of the columns that have any, read one after the other; refuses
+    what :func:`number_values` does."""
+    found: dict[str, list[float]] = {}
+    infinite = np.zeros(len(names), dtype=np.int64)
+    for i, name in enumerate(names):
+        values = _numbers(frame[name], name)
+        infinite[i] = np.isinf(values).sum()
+        if not np.isnan(values).all():
+            found[name] = [float(np.nanmin(values)), float(np.nanmax(values))]
+    _refuse_infinite(names, infinite)
+    return found
+
+
+def _numbers(column: Any, name: str) -> NDArray[np.float64]:
+    try:
+        if column.dtype.kind in "mM":
+            raise TypeError("dates and durations are not numbers")
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
+        parsed: Any = pd.to_numeric(column, errors="coerce")
+        bad = column[parsed.isna() & column.notna()]
+        shown = repr(bad.iloc[0]) if len(bad) else str(column.dtype)
+        raise RequestError(
+            f"column {name!r} holds {shown}: expected numbers, as in training"
+        ) from None
+
+
+def _refuse_infinite(names: Sequence[str], infinite: NDArray[np.int64]) -> None:
     if infinite.any():
         worst = int(infinite.argmax())
         raise RequestError(
             f"column {names[worst]!r} has {infinite[worst]} infinite values: replace them with"
             " finite numbers or leave them empty (missing)"
         )
-    return values

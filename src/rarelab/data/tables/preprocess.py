@@ -1,6 +1,6 @@
 """Raw columns to float32 features: impute, scale, one-hot; fitted on the training rows only."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -10,14 +10,27 @@ from numpy.typing import NDArray
 
 from rarelab.data.columns import Reading
 from rarelab.data.tables.dates import DateColumns, flagged_once
+from rarelab.data.tables.free_text import FreeTextColumns
+from rarelab.data.tables.hashing import HashedColumns, has_many_levels
 from rarelab.data.tables.levels import MISSING, TextColumns
-from rarelab.data.tables.numbers import NumberColumns, number_values
-from rarelab.data.tables.recipe import HighCardinality, Numeric
+from rarelab.data.tables.numbers import NumberColumns, column_blocks, number_values, ranges
+from rarelab.data.tables.recipe import (
+    HASH_BUCKETS,
+    TEXT_COMPONENTS,
+    HighCardinality,
+    Numeric,
+)
 from rarelab.data.tables.seen import Seen
 from rarelab.errors import RequestError, nearest
 
-Kind = Literal["number", "text", "code", "date"]
-"""The type of a column in training: numbers, text, numeric codes, or dates taken apart."""
+CELLS = 2**21
+"""Features of new rows that are made at once, with all their copies."""
+
+Kind = Literal["number", "text", "code", "date", "hashed", "free"]
+"""The type of a column in training: numbers, text, numeric codes, dates taken apart, levels in
+buckets, or free text."""
+
+_ANY_TEXT = "some text"
 
 
 class Preprocessor:
@@ -26,10 +39,13 @@ class Preprocessor:
     Numbers (:class:`~rarelab.data.tables.numbers.NumberColumns`): missing values become the
     training median, with a 0/1 indicator column if some were missing in training; then they are
     scaled, as are the parts of the columns in ``dates``
-    (:class:`~rarelab.data.tables.dates.DateColumns`). Text and the columns in ``categorical``
-    (:class:`~rarelab.data.tables.levels.TextColumns`): one-hot encoding of at most
+    (:class:`~rarelab.data.tables.dates.DateColumns`; ``cyclic``: some as sine and cosine) and the
+    ``text_components`` of those in ``free_text``
+    (:class:`~rarelab.data.tables.free_text.FreeTextColumns`). Other text and the columns in
+    ``categorical`` (:class:`~rarelab.data.tables.levels.TextColumns`): one-hot encoding of at most
     ``max_categories`` levels; with ``high_cardinality`` "target", target encoding of a column that
-    has more.
+    has more, with "hash", one-hot encoding of ``hash_buckets``
+    (:class:`~rarelab.data.tables.hashing.HashedColumns`).
 
     ``columns`` are the raw columns with their kinds, ``feature_names`` the columns of the output,
     ``others`` the non-feature columns of the training data, ``reading`` how its file was read,
@@ -43,12 +59,19 @@ class Preprocessor:
         categorical: Sequence[str] = (),
         high_cardinality: HighCardinality = "onehot",
         dates: Sequence[str] = (),
+        cyclic: bool = False,
+        hash_buckets: int = HASH_BUCKETS,
+        free_text: Sequence[str] = (),
+        text_components: int = TEXT_COMPONENTS,
     ) -> None:
         self.numeric: Numeric = numeric
         self.max_categories = max_categories
         self.categorical = tuple(categorical)
         self.high_cardinality: HighCardinality = high_cardinality
         self.dates = DateColumns(list(dates))
+        self.cyclic = cyclic
+        self.hashed = HashedColumns([], hash_buckets)
+        self.free = FreeTextColumns(list(free_text), text_components)
         self.columns: dict[str, Kind] = {}
         self.others: tuple[str, ...] = ()
         self.feature_names: tuple[str, ...] = ()
@@ -65,11 +88,15 @@ class Preprocessor:
         frame: pd.DataFrame,
         labels: NDArray[np.int64] | None = None,
         classes: Sequence[str] = (),
+        *,
+        groups: NDArray[np.int64] | None = None,
+        consume: bool = False,
     ) -> NDArray[np.float32]:
         """Fit medians, scales and levels on the training rows; return their features [N, F].
 
-        Target encoding needs ``labels``, the class of each row [N], and names features by
-        ``classes``.
+        Target encoding needs ``labels``, the class of each row [N], names features by ``classes``,
+        and is cross-fitted by ``groups``, the group of each row [N], if there are any. ``consume``
+        deletes columns of numbers from the frame once they are features.
         """
         if self.high_cardinality == "target" and labels is None:
             raise ValueError("target encoding needs the labels of the rows")
@@ -77,23 +104,30 @@ class Preprocessor:
         self.numbers = [name for name, kind in self.columns.items() if kind == "number"]
         texts = [name for name, kind in self.columns.items() if kind in ("text", "code")]
         self.scaled, self.texts = NumberColumns(self.numeric), TextColumns(texts)
+        hashed = [name for name, kind in self.columns.items() if kind == "hashed"]
+        self.hashed = HashedColumns(hashed, self.hashed.buckets)
         names: list[str] = []
         blocks: list[NDArray] = []
-        values = number_values(frame, self.numbers)
-        self.seen = Seen.of(frame, self.numbers, values)
-        self.dates.fit(frame)
-        if self._has_numbers:
-            values = self._with_dates(values, frame)
-            owners = [*self.numbers, *self.dates.owners()]
-            blocks += self.scaled.fit_transform(values, flagged_once(owners))
-            names += [*self.numbers, *self.dates.feature_names()]
+        self.seen = Seen.of(frame, self.numbers)
+        self.dates.fit(frame, cyclic=self.cyclic)
+        self.free.fit(frame)
+        if owners := self._scaled_owners:
+            values = self._number_blocks(frame, len(owners), consume)
+            blocks += self.scaled.fit_transform_blocks(values, flagged_once(owners))
+            names += [*self.numbers, *self.dates.feature_names(), *self.free.feature_names()]
             names += [f"missing({owners[i]})" for i in self.scaled.flagged]
+            blocks.append(self.dates.circles(frame))
+            names += self.dates.circle_names()
         if texts:
             encoded_by = labels if self.high_cardinality == "target" else None
             blocks.append(
-                self.texts.fit_transform(frame, self.max_categories, encoded_by, self.numeric)
+                self.texts.fit_transform(
+                    frame, self.max_categories, encoded_by, self.numeric, groups
+                )
             )
             names += self.texts.feature_names(classes)
+        blocks.append(self.hashed.fit_transform(frame))
+        names += self.hashed.feature_names()
         self.feature_names = tuple(names)
         return _joined(blocks)
 
@@ -104,27 +138,59 @@ class Preprocessor:
                 raise RequestError(
                     f"column {name!r} is missing: {nearest(name, map(str, frame.columns))}"
                 )
+        rows = max(1, CELLS // max(1, len(self.feature_names)))
+        if len(frame) <= rows:
+            return self._features(frame)
+        ranges(frame, self.numbers)  # refuses a value as it would in a single piece
+        made = np.empty((len(frame), len(self.feature_names)), dtype=np.float32)
+        for start in range(0, len(frame), rows):
+            made[start : start + rows] = self._features(frame.iloc[start : start + rows])
+        return made
+
+    def _features(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         blocks: list[NDArray] = []
-        if self._has_numbers:
-            values = self._with_dates(number_values(frame, self.numbers), frame)
-            blocks += self.scaled.transform(values)
+        if self._scaled_owners:
+            values = self._with_parts(number_values(frame, self.numbers), frame)
+            blocks += [*self.scaled.transform(values), self.dates.circles(frame)]
         if self.texts.names:
             blocks.append(self.texts.transform(frame))
+        blocks.append(self.hashed.transform(frame))
         return _joined(blocks)
+
+    def _number_blocks(
+        self, frame: pd.DataFrame, columns: int, consume: bool
+    ) -> Iterator[NDArray[np.float64]]:
+        """The numbers and what dates and free text become, ``columns`` in all, a few columns at a
+        time."""
+        made = self._parts(frame)
+        count = len(self.numbers)
+        for some in column_blocks(len(frame), columns):
+            names = self.numbers[some]
+            values = number_values(frame, names)
+            if made is not None and some.stop > count:
+                parts = made[:, max(0, some.start - count) : some.stop - count]
+                values = np.concatenate([values, parts], axis=1)
+            if consume:
+                for name in names:
+                    del frame[name]
+            yield values
+            del values
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The raw column that each feature is made from, in the order of ``feature_names``."""
-        owners = [*self.numbers, *self.dates.owners()]
-        flagged = [owners[i] for i in self.scaled.flagged] if self._has_numbers else []
-        return (*owners, *flagged, *self.texts.sources())
+        owners = self._scaled_owners
+        flagged = [owners[i] for i in self.scaled.flagged] if owners else []
+        numbers = (*owners, *flagged, *self.dates.circle_owners())
+        return (*numbers, *self.texts.sources(), *self.hashed.sources())
 
     @property
     def one_hot(self) -> list[list[int]]:
-        """The features that are the levels of one raw column, of each that has several."""
+        """The features that are the levels or buckets of one raw column, of each that has
+        several."""
         places: dict[str, list[int]] = {}
         for feature, name in enumerate(self.sources):
-            if name in self.texts.places:
+            if name in self.texts.places or name in self.hashed.places:
                 places.setdefault(name, []).append(feature)
         return [features for features in places.values() if len(features) > 1]
 
@@ -136,6 +202,11 @@ class Preprocessor:
                 row[name] = float(self.scaled.medians[self.numbers.index(name)])
             elif kind == "date":
                 row[name] = self.dates.first[name]
+            elif kind == "free":
+                row[name] = _ANY_TEXT
+            elif kind == "hashed":
+                level = self.hashed.examples[name]
+                row[name] = float(level) if name in self.hashed.codes else level
             else:
                 level = self.texts.levels[name][0]
                 row[name] = None if level == MISSING else float(level) if kind == "code" else level
@@ -153,10 +224,13 @@ class Preprocessor:
             "feature_names": list(self.feature_names),
             "texts": self.texts.facts(),
             "dates": self.dates.facts(),
+            "hashed": self.hashed.facts(),
+            "free": self.free.facts(),
             "reading": self.reading,
             "seen": None if self.seen is None else self.seen.facts(),
         }
-        return facts, (self.scaled.arrays() if self._has_numbers else {}) | self.texts.arrays()
+        scaled = self.scaled.arrays() if self._scaled_owners else {}
+        return facts, scaled | self.texts.arrays() | self.free.arrays()
 
     @classmethod
     def restored(cls, facts: dict[str, Any], arrays: dict[str, NDArray]) -> Self:
@@ -170,33 +244,48 @@ class Preprocessor:
         made.numbers = [name for name, kind in made.columns.items() if kind == "number"]
         if facts.get("dates"):
             made.dates = DateColumns(**facts["dates"])
-        if made._has_numbers:
+        if facts.get("hashed"):
+            made.hashed = HashedColumns.restored(facts["hashed"])
+        if facts.get("free"):
+            made.free = FreeTextColumns.restored(facts["free"], arrays)
+        if made._scaled_owners:
             made.scaled = NumberColumns.restored(made.numeric, arrays)
         made.texts = TextColumns.restored(facts["texts"], arrays)
         made.seen = Seen(**facts["seen"]) if facts.get("seen") else None
         return made
 
     @property
-    def _has_numbers(self) -> bool:
-        return bool(self.numbers or self.dates.names)
+    def _scaled_owners(self) -> list[str]:
+        """The column of each scaled feature."""
+        return [*self.numbers, *self.dates.owners(), *self.free.owners()]
 
-    def _with_dates(self, values: NDArray[np.float64], frame: pd.DataFrame) -> NDArray[np.float64]:
-        if not self.dates.names:
-            return values
-        return np.concatenate([values, self.dates.values(frame)], axis=1)
+    def _parts(self, frame: pd.DataFrame) -> NDArray[np.float64] | None:
+        """What dates and free text become, if there are any."""
+        parts = [block.values(frame) for block in (self.dates, self.free) if block.names]
+        return np.concatenate(parts, axis=1) if parts else None
+
+    def _with_parts(self, values: NDArray[np.float64], frame: pd.DataFrame) -> NDArray[np.float64]:
+        """The values of the numbers, with those that dates and free text become."""
+        made = self._parts(frame)
+        return values if made is None else np.concatenate([values, made], axis=1)
 
     def _kind(self, name: str, frame: pd.DataFrame) -> Kind:
         column: Any = frame[name]
         if name in self.dates.names:
             return "date"
+        if name in self.free.names:
+            return "free"
         if pd.api.types.is_datetime64_any_dtype(column) and name not in self.categorical:
             raise RequestError(
                 f"column {name!r} holds dates, which cannot be features: drop it (dataset.drop),"
                 " split by it (dataset.time), or take it apart (dataset.dates=parts)"
             )
-        if not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
-            return "text"
-        return "code" if name in self.categorical else "number"
+        numeric = pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
+        if numeric and name not in self.categorical:
+            return "number"
+        if self.high_cardinality == "hash" and has_many_levels(column, self.max_categories):
+            return "hashed"
+        return "code" if numeric else "text"
 
 
 def _joined(blocks: list[NDArray]) -> NDArray[np.float32]:

@@ -9,14 +9,20 @@ from rarelab.errors import RequestError
 
 Split = Literal["stratified", "grouped", "time", "official", "cv"]
 Numeric = Literal["quantile", "standard", "none"]
-HighCardinality = Literal["onehot", "target"]
-Dates = Literal["levels", "parts"]
+HighCardinality = Literal["onehot", "target", "hash"]
+Dates = Literal["levels", "parts", "cyclic"]
+Text = Literal["levels", "tfidf"]
 
 SPLITS: tuple[str, ...] = get_args(Split)
 NUMERIC: tuple[str, ...] = get_args(Numeric)
 HIGH_CARDINALITY: tuple[str, ...] = get_args(HighCardinality)
 DATES: tuple[str, ...] = get_args(Dates)
+TEXT: tuple[str, ...] = get_args(Text)
 
+HASH_BUCKETS = 128
+TEXT_COMPONENTS = 30
+MOST_HASH_BUCKETS = 2**16
+MOST_TEXT_COMPONENTS = 1000
 VAL_SHARE = 0.15
 TEST_SHARE = 0.25
 FOLDS = 5
@@ -31,9 +37,14 @@ class Recipe:
     a cross-validation, stratified; where there is a group column, no group is in two folds).
     split_seed: the number of the split: the seed of the draw; with "cv" fold split_seed % folds of
     repetition split_seed // folds; with several ``origins`` one of them, 0 being the oldest.
-    numeric, max_categories, high_cardinality: see ``preprocess.Preprocessor``. dates: "levels" (ISO
-    dates are text like any other) or "parts" (numbers, see ``dates.DateColumns``). deduplicate:
-    leave out rows that repeat the features and label of an earlier row.
+    numeric, max_categories, high_cardinality: see ``preprocess.Preprocessor``. hash_buckets: of
+    high_cardinality "hash" (``hashing.HashedColumns``), for each column. dates: "levels" (ISO
+    dates are text like any other), "parts" (numbers, see ``dates.DateColumns``) or "cyclic" (parts,
+    of which month, weekday and hour are a sine and a cosine each). text: "levels" (free text is
+    text like any other) or "tfidf" (``text_components`` numbers, see
+    ``free_text.FreeTextColumns``). text_columns: the columns of free text, null for those that
+    ``free_text.is_free_text`` finds in the training rows. deduplicate: leave out rows that repeat
+    the features and label of an earlier row.
 
     test_share, val_share: shares of all rows (with "grouped", of the groups), null for 0.25 and
     0.15. With "cv" the test share is 1 / folds; with "official" the test rows are given, and
@@ -53,6 +64,10 @@ class Recipe:
     origins: int | None = None
     high_cardinality: HighCardinality = "onehot"
     dates: Dates = "levels"
+    hash_buckets: int = HASH_BUCKETS
+    text: Text = "levels"
+    text_columns: tuple[str, ...] | None = None
+    text_components: int = TEXT_COMPONENTS
 
     @property
     def shares(self) -> dict[str, Any]:
@@ -67,6 +82,8 @@ class Recipe:
         one_of("dataset.numeric", self.numeric, NUMERIC)
         one_of("dataset.high_cardinality", self.high_cardinality, HIGH_CARDINALITY)
         one_of("dataset.dates", self.dates, DATES)
+        one_of("dataset.text", self.text, TEXT)
+        self._check_encoding()
         at_least("dataset.split_seed", self.split_seed, 0)
         at_least("dataset.max_categories", self.max_categories, 2)
         needs = {"grouped": roles.group, "time": roles.time, "official": roles.official}
@@ -78,6 +95,19 @@ class Recipe:
             )
         self._check_shares()
         self._check_number()
+
+    def _check_encoding(self) -> None:
+        """Refuse sizes out of range, and columns of free text that are not encoded as such."""
+        for key, value, most in (
+            ("hash_buckets", self.hash_buckets, MOST_HASH_BUCKETS),
+            ("text_components", self.text_components, MOST_TEXT_COMPONENTS),
+        ):
+            between(f"dataset.{key}", value, 1, most, include_low=True, include_high=True)
+        if self.text_columns is not None and self.text == "levels":
+            raise RequestError(
+                f"dataset.text_columns=[{','.join(self.text_columns)}]: expected dataset.text=tfidf"
+                " beside it"
+            )
 
     def _check_shares(self) -> None:
         if self.test_share is not None and self.split in _TESTED:

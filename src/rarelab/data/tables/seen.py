@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+
+from rarelab.data.tables.numbers import ranges
 
 
 @dataclass(frozen=True)
@@ -19,15 +19,14 @@ class Seen:
     ranges: dict[str, list[float]]
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, numbers: Sequence[str], values: NDArray[np.float64]) -> Self:
-        """For the training rows, with the values [N, K] of the numeric columns."""
-        missing: Any = frame.isna().mean()
-        ranges = {
-            name: [float(np.nanmin(column)), float(np.nanmax(column))]
-            for name, column in zip(numbers, values.T, strict=True)
-            if not np.isnan(column).all()
-        }
-        return cls(len(frame), {str(k): float(v) for k, v in missing.items()}, ranges)
+    def of(cls, frame: pd.DataFrame, numbers: Sequence[str]) -> Self:
+        """For the training rows, of which the columns ``numbers`` are numeric.
+
+        Raises:
+            RequestError: one of them holds text or infinite values.
+        """
+        missing = {str(name): float(frame[name].isna().mean()) for name in frame.columns}
+        return cls(len(frame), missing, ranges(frame, numbers))
 
     def facts(self) -> dict[str, Any]:
         """Plain data, serialisable as JSON; ``Seen(**facts)`` restores it."""

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rarelab.data.source import Roles
+from rarelab.data.tables.free_text import is_free_text
 from rarelab.data.tables.levels import number
 from rarelab.data.tables.recipe import Recipe
 from rarelab.quoting import override
@@ -20,6 +21,7 @@ _RECURS = 2
 learnt from, though not by one-hot encoding."""
 
 _DATES = "dates, most of them rare"
+_FREE = "texts of several words, most of them rare"
 _SHOWN = 6
 
 _FORMATTED = re.compile(r"[-+]?[$€£]? ?(\d{1,3}([., ']\d{3})+([.,]\d+)?|\d+([.,]\d+)?) ?[%$€£]?")
@@ -85,19 +87,33 @@ def suspect_columns(frame: pd.DataFrame, roles: Roles, recipe: Recipe) -> Iterat
         elif levels and _are_dates(column):
             if recipe.dates == "levels":
                 found[str(name)] = f"holds {levels:,} {_DATES}"
+        elif _is_encoded_text(str(name), column, recipe):
+            continue
+        elif levels and is_free_text(column):
+            found[str(name)] = f"holds {levels:,} {_FREE}"
         elif levels * _RECURS > column.notna().sum():
             found[str(name)] = f"holds {levels:,} texts, most of them rare"
         elif levels:
             cut[str(name)] = f"has {levels:,} levels, of which at most {kept} are kept"
     if found:
         apart = any(_DATES in why for why in found.values())
+        free = any(_FREE in why for why in found.values())
         yield (
             f"probably not features: {_shown(found)}; leave them out with"
             f" {override('dataset.drop', list(found))}, or split by one (dataset.group,"
-            " dataset.time)" + (", or take dates apart (dataset.dates=parts)" if apart else "")
+            " dataset.time)"
+            + (", or take dates apart (dataset.dates=parts)" if apart else "")
+            + (", or make numbers of free text (dataset.text=tfidf)" if free else "")
         )
     if cut and recipe.high_cardinality == "onehot":
         yield f"{_shown(cut)}: dataset.high_cardinality=target encodes all"
+
+
+def _is_encoded_text(name: str, column: Any, recipe: Recipe) -> bool:
+    """Whether a column becomes numbers as free text."""
+    if recipe.text == "levels" or recipe.text_columns is not None:
+        return name in (recipe.text_columns or ())
+    return is_free_text(column)
 
 
 def _shown(found: dict[str, str]) -> str:

@@ -1,6 +1,6 @@
 """From a raw frame to splits: target, split, duplicates, preprocessing."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ from rarelab.data.source import Roles
 from rarelab.data.splits import Splits, Table, make_splits
 from rarelab.data.tables import divide
 from rarelab.data.tables.dates import date_columns
-from rarelab.data.tables.giveaways import hidden_repeats, separating_columns
+from rarelab.data.tables.free_text import is_free_text
+from rarelab.data.tables.giveaways import hidden_repeats, row_hashes, separating_columns
 from rarelab.data.tables.in_use import refuse_scores, scores_in_use
 from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.data.tables.recipe import Recipe
@@ -26,6 +27,8 @@ SELECTION_NOISE = 100
 OWN_COLUMNS = ("split", "row", "target", "score")
 """The columns of every ``predictions.parquet``."""
 _SHOWN_CLASSES = 3
+_AT_ONCE = 2**16
+"""Rows."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,16 @@ def prepare(
     name: str,
     notes: Iterable[str] = (),
     alarms: bool = False,
+    consume: bool = False,
 ) -> Splits:
     """Splits of a raw frame, with the column ``roles`` and the options of ``recipe``.
 
     The preprocessing is fitted on the training rows only. ``notes`` come before those added here;
-    ``alarms`` adds those of :mod:`rarelab.data.tables.giveaways`. RequestError if
-    the frame or the target cannot be used.
+    ``alarms`` adds those of :mod:`rarelab.data.tables.giveaways`. ``consume`` deletes each feature
+    from the frame as soon as it is not needed any more, so that a table takes the memory of its
+    columns only once. RequestError if the frame or the target cannot be used.
     """
+    raw = frame
     # The index is the row number; it survives whatever rows are left out below.
     frame = frame.set_axis(pd.RangeIndex(len(frame)))
     data = _labelled(frame, roles)
@@ -69,18 +75,24 @@ def prepare(
     notes += [*_twin_notes(data, rows, recipe), *_time_notes(data, rows, recipe.split)]
     if alarms:
         notes += _alarms(data, rows, roles)
-    dates = date_columns(data.features, roles.categorical) if recipe.dates == "parts" else []
-    preprocessor = Preprocessor(
-        recipe.numeric, recipe.max_categories, roles.categorical, recipe.high_cardinality, dates
+    preprocessor = _unfitted(data, roles, recipe, rows[0])
+    preprocessor.others = tuple(name for name in frame.columns if name not in data.features)
+    held = [frame, data.frame, data.features, *([raw] if consume else [])]
+    parts = _divided_columns(data.features, rows, held)
+    del raw, frame, held
+    groups = _alike(data, roles, rows[0])
+    train = preprocessor.fit_transform(
+        parts[0], data.y[rows[0]], data.classes, groups=groups, consume=True
     )
-    train = preprocessor.fit_transform(data.features.iloc[rows[0]], data.y[rows[0]], data.classes)
-    if (train == train[0]).all():
+    parts[0] = parts[0].iloc[:0]
+    if not _varies(train):
         raise RequestError(
             "no feature varies in the training rows: every column is constant or empty there"
             + (f" ({of_the_columns[0]})" if of_the_columns else "")
         )
-    preprocessor.others = tuple(name for name in frame.columns if name not in data.features)
-    others = [preprocessor.transform(data.features.iloc[part]) for part in rows[1:]]
+    others = []
+    while len(parts) > 1:
+        others.append(preprocessor.transform(parts.pop(1)))
     moments = _moments(data, roles.time) if recipe.split == "time" else None
     tables = [
         _table(data, part, x, roles, moments, worth)
@@ -127,7 +139,47 @@ def _labelled(frame: pd.DataFrame, roles: Roles) -> Labelled:
     features = frame.drop(columns=[*roles.drop, *(others - {None} - set(roles.drop))])
     if not len(features.columns):
         raise RequestError(f"no feature column is left besides the target {roles.target!r}")
-    return Labelled(frame, features, y, classes, _row_hashes(features), tuple(notes))
+    return Labelled(frame, features, y, classes, row_hashes(features), tuple(notes))
+
+
+def _unfitted(data: Labelled, roles: Roles, recipe: Recipe, train: NDArray) -> Preprocessor:
+    dates = date_columns(data.features, roles.categorical) if recipe.dates != "levels" else []
+    return Preprocessor(
+        recipe.numeric,
+        recipe.max_categories,
+        roles.categorical,
+        recipe.high_cardinality,
+        dates,
+        cyclic=recipe.dates == "cyclic",
+        hash_buckets=recipe.hash_buckets,
+        free_text=_free_text(data.features, train, recipe, {*roles.categorical, *dates}),
+        text_components=recipe.text_components,
+    )
+
+
+def _alike(data: Labelled, roles: Roles, train: NDArray) -> NDArray[np.int64] | None:
+    """The group of each training row; a row without one is alone."""
+    if roles.group is None:
+        return None
+    codes, _ = pd.factorize(data.frame[roles.group].iloc[train])
+    return np.where(codes < 0, len(codes) + np.arange(len(codes)), codes)
+
+
+def _free_text(
+    features: pd.DataFrame, train: NDArray, recipe: Recipe, others: Collection[str]
+) -> list[str]:
+    """The columns of free text: those that are named, or that the training rows show to be so."""
+    names = [str(name) for name in features.columns]
+    for column in recipe.text_columns or ():
+        if column not in names:
+            raise RequestError(
+                f"dataset.text_columns={column} is not a feature: {nearest(column, names)}"
+            )
+    if recipe.text == "levels":
+        return []
+    if recipe.text_columns is not None:
+        return [*dict.fromkeys(recipe.text_columns)]
+    return [n for n in names if n not in others and is_free_text(features[n].iloc[train])]
 
 
 def _refuse_columns(frame: pd.DataFrame, roles: Roles) -> None:
@@ -164,9 +216,30 @@ def _refuse_columns(frame: pd.DataFrame, roles: Roles) -> None:
             )
 
 
-def _row_hashes(features: pd.DataFrame) -> NDArray[np.uint64]:
-    hashes: Any = pd.util.hash_pandas_object(features, index=False)  # pyright: ignore
-    return hashes.to_numpy()
+def _divided_columns(
+    features: pd.DataFrame, rows: divide.Indices, held: Sequence[pd.DataFrame]
+) -> list[pd.DataFrame]:
+    """The features of each part of the rows; each column is deleted from ``held`` once it is
+    divided."""
+    made: list[dict[Any, Any]] = [{} for _ in rows]
+    for name in [*features.columns]:
+        column: Any = features[name].array
+        for part, where in zip(made, rows, strict=True):
+            part[name] = column.take(where)
+        del column
+        for frame in held:
+            if name in frame:
+                del frame[name]
+    return [
+        pd.DataFrame(part, index=pd.RangeIndex(len(where)), copy=False)
+        for part, where in zip(made, rows, strict=True)
+    ]
+
+
+def _varies(x: NDArray) -> bool:
+    """Whether any row [F] differs from the first one."""
+    pieces = range(0, len(x), _AT_ONCE)
+    return any((x[start : start + _AT_ONCE] != x[0]).any() for start in pieces)
 
 
 def _deduplicated(data: Labelled) -> tuple[Labelled, str]:
@@ -306,7 +379,9 @@ def _more_rows(recipe: Recipe) -> str:
 def _twin_notes(data: Labelled, rows: divide.Indices, recipe: Recipe) -> Iterable[str]:
     """A note if test rows repeat the features of a train or validation row."""
     train, val, test = rows
-    seen = pd.Series(data.twins[test]).isin(data.twins[np.concatenate([train, val])]).to_numpy()
+    # Sorted rather than in a hash table, which takes four times the memory.
+    known, twins = np.sort(data.twins[np.concatenate([train, val])]), data.twins[test]
+    seen = known[np.searchsorted(known, twins).clip(max=len(known) - 1)] == twins
     if seen.mean() < 0.001:
         return
     note = f"{seen.sum()} of {len(test)} test rows ({seen.mean():.1%}) also appear in train or val"
