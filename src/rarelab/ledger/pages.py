@@ -11,8 +11,10 @@ from PIL import Image
 from rarelab.compare import effects, tables, words
 from rarelab.compare.contrast import BETTER, EQUAL, WORSE, Finding, by_difference
 from rarelab.compare.gallery import numbers_over
+from rarelab.compare.pairs import SPLITS
 from rarelab.compare.study import Study
 from rarelab.ledger.study import RUNS, Comparison, KeptStudy
+from rarelab.records.searched import TRIALS
 
 VERDICT, TABLE, FIGURE, README = "verdict.md", "verdict.csv", "figure.png", "README.md"
 BEGIN, END = "<!-- ledger: made by `make report` -->", "<!-- end -->"
@@ -70,7 +72,7 @@ def verdict(study: KeptStudy, found: Sequence[Study]) -> str:
     """Every comparison in words and numbers."""
     parts = [f"# {study.name}\n\n{study.header['Question']}\n"]
     for asked, answer in zip(study.comparisons, found, strict=True):
-        parts.append(f"## {asked.metric}\n\n`{asked.command(study.name)}`\n")
+        parts.append(f"## {asked.metric}\n\n`{asked.command(study.experiment)}`\n")
         told = words.across(answer.across, answer.question.alpha)
         parts.append(tables.as_page(answer) + "".join(f"\n{line}\n" for line in told))
     return "\n".join(parts)
@@ -101,7 +103,8 @@ def _headlines(study: KeptStudy) -> str:
 def _made(study: KeptStudy) -> str:
     facts = study.environment()
     commits = ", ".join(f"`{commit[:7]}`" for commit in facts["commits"])
-    return f"{facts['date']}, {commits}, {facts['jobs']} runs, {_minutes(study):.0f} min"
+    trials = f" and {facts['trials']} trials" if "trials" in facts else ""
+    return f"{facts['date']}, {commits}, {facts['jobs']} runs{trials}, {_minutes(study):.0f} min"
 
 
 def _minutes(study: KeptStudy) -> float:
@@ -113,7 +116,7 @@ def _section(study: KeptStudy) -> str:
     parts = [
         f"### {study.name}\n",
         f"`make studies STUDY={study.name}` · {asked.metric} against {found.question.baseline}, "
-        f"means over {_pairs(found.findings)} paired seeds\n",
+        f"means over {_pairs(found.findings)}{_search(found)}\n",
         *_tables(found, asked),
     ]
     parts.append(
@@ -164,7 +167,15 @@ def _judged(finding: Finding) -> dict[str, str]:
 
 def _pairs(findings: Sequence[Finding]) -> str:
     found = sorted({c.test.n for f in findings for c in f.contrasts if c.test is not None})
-    return f"{found[0]} to {found[-1]}" if len(found) > 1 else str(found[0])
+    count = f"{found[0]} to {found[-1]}" if len(found) > 1 else str(found[0])
+    return f"{count} {'splits' if findings[0].varied == SPLITS else 'paired seeds'}"
+
+
+def _search(found: Study) -> str:
+    """How the arms of a contest got their values."""
+    tried = {run.searched.get(TRIALS) for run in found.runs if run.searched}
+    told = "{} trials of each arm on each split chose its values".format
+    return f", {told(' or '.join(sorted(map(str, tried))))}" if tried else ""
 
 
 def _table(arms: Sequence[str], columns: Sequence[str], cells: Sequence[dict[str, str]]) -> str:

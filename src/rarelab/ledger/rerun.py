@@ -5,7 +5,8 @@ import json
 import math
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,13 +20,13 @@ from rarelab.compare.rows import TestRows, read_test_rows
 from rarelab.compare.study import answer
 from rarelab.config.compose_many import Composer, loader
 from rarelab.errors import RarelabError
-from rarelab.ledger import runs_csv
+from rarelab.ledger import contests, runs_csv
 from rarelab.ledger.study import ENVIRONMENT, ROWS, RUNS, KeptStudy
 from rarelab.records.load import Run, from_directory
 from rarelab.sweep.job import Job
 from rarelab.sweep.overrides import expand
 from rarelab.sweep.plan import Planner
-from rarelab.sweep.settings import settings
+from rarelab.sweep.settings import Settings, settings
 from rarelab.sweep.work import run_job
 from rarelab.tracking.entry import read_status
 from rarelab.tracking.environment import DIFF
@@ -39,9 +40,13 @@ Key = tuple[tuple[str, str], ...]
 Table = Mapping[Key, Mapping[str, str]]
 """The rows of a CSV of runs, keyed by their parameters."""
 
+Asked = tuple[Planner, Mapping[str, Any], list[str], Settings]
+"""Planner, grid, overrides and settings of a study's sweep."""
+
 
 def run(study: KeptStudy, n_jobs: int, *, retime: bool = False) -> str:
-    """Run a study's missing runs and write ``runs.csv``, ``rows.csv`` and ``environment.json``.
+    """Run a study's missing runs and write ``runs.csv``, ``rows.csv`` and ``environment.json``;
+    for a contest ``trials.csv`` too.
 
     Returns:
         How the runs compare with the committed ones. If they are byte-identical, ``runs.csv`` and
@@ -51,8 +56,8 @@ def run(study: KeptStudy, n_jobs: int, *, retime: bool = False) -> str:
     Raises:
         RarelabError: a job failed; nothing is written.
     """
-    asked = [f"experiments={study.name}", f"sweep.n_jobs={n_jobs}", _NO_PICTURES]
-    outcomes = train(asked, study.search_path)
+    lines = [f"experiments={study.name}", f"sweep.n_jobs={n_jobs}", _NO_PICTURES]
+    outcomes = train(lines, study.search_path)
     failed = [outcome for outcome in outcomes if outcome.status != "done"]
     if failed:
         raise RarelabError(f"{study.name}: {len(failed)} of {len(outcomes)} jobs did not finish")
@@ -60,11 +65,16 @@ def run(study: KeptStudy, n_jobs: int, *, retime: bool = False) -> str:
 
 
 def keep(study: KeptStudy, runs: Sequence[Run], *, retime: bool = False) -> str:
-    """Write the runs as the study's; returns what :func:`run` returns."""
-    text, facts = runs_csv.as_csv(runs), environment(runs)
+    """Write the runs as the study's; returns what :func:`run` returns. A contest's trials may be
+    among them."""
+    ended, trials = runs, [run for run in runs if contests.is_trial(run)]
+    runs = [run for run in runs if not contests.is_trial(run)]
+    text, facts = runs_csv.as_csv(runs), environment(ended)
     path = study.folder / RUNS
     before = path.read_text(encoding="utf-8") if path.is_file() else None
     _write_rows(study, runs)  # the comparisons may have changed even if the runs have not
+    if trials:
+        (study.folder / contests.TRIALS).write_text(_trials(study, trials), encoding="utf-8")
     if before is None:
         said = f"{study.name}: {len(runs)} runs, new"
     elif before == text:
@@ -82,9 +92,10 @@ def keep(study: KeptStudy, runs: Sequence[Run], *, retime: bool = False) -> str:
 def environment(runs: Sequence[Run]) -> dict[str, Any]:
     """Versions, machine, date and duration of the runs, which are kept out of the CSV.
 
-    ``seconds`` is the wall time summed over the runs; ``changed`` lists the files with uncommitted
-    changes, except those that the ledger writes itself.
+    ``seconds`` is the wall time summed over the runs, the trials of a contest included; ``changed``
+    lists the files with uncommitted changes, except those that the ledger writes itself.
     """
+    trials = sum(map(contests.is_trial, runs))
     found = [json.loads((directory_of(run) / ENVIRONMENT).read_text("utf-8")) for run in runs]
     ended = [(read_status(directory_of(run)) or {}).get("ended", run.started) for run in runs]
     states = [state for facts in found for state in facts["checkouts"][:1]]
@@ -99,7 +110,8 @@ def environment(runs: Sequence[Run]) -> dict[str, Any]:
         "cpu_capability": _one([facts["cpu_capability"] for facts in found]),
         "accelerator": _one([facts["accelerator"] for facts in found]),
         "code": sorted({run.tags["rarelab.code"][:16] for run in runs}),
-        "jobs": len(runs),
+        "jobs": len(runs) - trials,
+        **({"trials": trials} if trials else {}),
         "seconds": round(sum(e - r.started for e, r in zip(ended, runs, strict=True)) / 1000),
     }
 
@@ -168,15 +180,29 @@ def check(study: KeptStudy, share: float, seed: int) -> tuple[int, list[str]]:
 
 
 def plan(study: KeptStudy, home: str, *more: str) -> list[Job]:
-    """The jobs of a study, recorded under ``home`` without MLflow."""
+    """The runs of a study, recorded under ``home`` without MLflow; those of a contest have the
+    values that its committed trials choose."""
+    with asked(study, home, *more) as (planner, grid, lines, chosen):
+        if chosen.contest.trials is None:
+            return planner.jobs(expand(planner.composer.parser, grid, lines, chosen))
+        text = (study.folder / contests.TRIALS).read_text("utf-8")
+        return contests.planned(planner, grid, lines, chosen).runs(text)
+
+
+@contextmanager
+def asked(study: KeptStudy, home: str, *more: str) -> Iterator[Asked]:
+    """What plans a study's jobs."""
     lines = [f"experiments={study.name}", "tracking=none", _NO_PICTURES, *more]
     with loader(study.search_path) as found:
         composer = Composer(found)
         base = composer.sweep(lines)
         grid = base.hydra.sweeper.get("params") or {}
-        return Planner(composer, home, study.name).jobs(
-            expand(composer.parser, grid, lines, settings(base))
-        )
+        yield Planner(composer, home, study.experiment), grid, lines, settings(base)
+
+
+def _trials(study: KeptStudy, runs: Sequence[Run]) -> str:
+    with asked(study, "") as found:
+        return contests.planned(*found).trials(runs)
 
 
 def as_table(text: str) -> Table:

@@ -14,12 +14,16 @@ from rarelab.errors import RequestError
 from rarelab.metrics.table import in_ledger
 from rarelab.records.load import Run
 from rarelab.records.names import differences, order
+from rarelab.records.searched import TAG
 
 FACTS = ("status", "rows", "data_digest")
 """The first columns that are neither parameters (before them) nor metrics (named with a slash)."""
 
+SEARCHED = "searched"
+"""After these, if a contest chose the values of some runs: what it chose them from."""
+
 _ALWAYS = ("dataset", "model", "loss", "dataset.split_seed", "seed")
-_TAGS = {"rows": "rarelab.rows", "data_digest": "rarelab.data_digest"}
+_TAGS = {"rows": "rarelab.rows", "data_digest": "rarelab.data_digest", SEARCHED: TAG}
 _DIGITS = 16
 
 
@@ -40,9 +44,11 @@ def as_csv(runs: Sequence[Run], parameters: Sequence[str] | None = None) -> str:
     metrics = [key for key in metrics if in_ledger(key)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*parameters, *FACTS, *metrics])
+    searched = [SEARCHED] if any(run.searched for run in runs) else []
+    writer.writerow([*parameters, *FACTS, *searched, *metrics])
     for run in runs:
         facts = [run.status, run.tags.get(_TAGS["rows"], ""), (run.digest or "")[:_DIGITS]]
+        facts += [run.tags.get(TAG, "") for _ in searched]
         values = [repr(float(run.metrics[k])) if _known(run, k) else "" for k in metrics]
         writer.writerow([*(run.params.get(key, "") for key in parameters), *facts, *values])
     return text.getvalue()
@@ -74,7 +80,7 @@ def _run(line: Mapping[str, str], place: int) -> Run:
         run_id=f"line {place + 2}",
         name=f"line {place + 2}",
         experiment="",
-        params={k: v for k, v in filled.items() if "/" not in k and k not in FACTS},
+        params={k: v for k, v in filled.items() if "/" not in k and k not in (*FACTS, SEARCHED)},
         tags={tag: filled[key] for key, tag in _TAGS.items() if key in filled},
         metrics={key: float(value) for key, value in filled.items() if "/" in key},
         status=line["status"],
@@ -84,9 +90,10 @@ def _run(line: Mapping[str, str], place: int) -> Run:
 
 def _parameters(runs: Sequence[Run]) -> list[str]:
     """The keys used in the labels of arms and data, with their config groups, so that runs read
-    back get the same labels."""
+    back get the same labels, and the keys that a contest searched."""
     parts: Iterable[list[dict[str, str]]] = ([run.arm for run in runs], [run.data for run in runs])
     named = {key for part in parts for found in differences(part) for key in found}
+    named |= {key for run in runs for key, space in run.searched.items() if space is not None}
     named |= {key.partition(".")[0] for key in named} | set(_ALWAYS)
     return sorted((key for key in named if any(key in run.params for run in runs)), key=order)
 

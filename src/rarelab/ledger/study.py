@@ -4,13 +4,13 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from rarelab.compare import noise
-from rarelab.compare.study import Options, Study, answer
+from rarelab.compare.study import Options, Study, answer, as_number
 from rarelab.errors import RequestError, nearest
 from rarelab.ledger import runs_csv
 from rarelab.paths import config_root
@@ -21,7 +21,7 @@ RUNS, ROWS, ENVIRONMENT = "runs.csv", "rows.csv", "environment.json"
 _WORDS = ("Question", "Run", "Jobs", "Expect", "Compare", "Result")
 _LINE = re.compile(rf"# (?P<word>{'|'.join(_WORDS)}): +(?P<text>.*)")
 _MORE = re.compile(r"#  +(?P<text>\S.*)")
-_KEYS = ("baseline", "metric", "within", "also", "figure")
+_KEYS = ("baseline", "metric", "within", "also", "figure", "margin")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Comparison:
     """One ``# Compare:`` line of a header, with the keys of ``rarelab compare``.
 
     ``also`` are metrics whose means are shown too, without a test; ``figure`` is the swept number
-    on the x axis of the figure (without it, the figure shows the differences).
+    on the x axis of the figure (without it, the figure shows the differences); ``margin`` is the
+    difference below which nobody cares, where the metric's usual one is not meant.
     """
 
     baseline: str | None = None
@@ -37,12 +38,23 @@ class Comparison:
     within: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     figure: str | None = None
+    margin: float | None = None
+
+    def __str__(self) -> str:
+        """What decides the figure: a margin that is not given is left out, so that figures drawn
+        before there were margins are still those of their study."""
+        shown = {f.name: getattr(self, f.name) for f in fields(self)}
+        if self.margin is None:
+            del shown["margin"]
+        told = ", ".join(f"{name}={value!r}" for name, value in shown.items())
+        return f"{type(self).__name__}({told})"
 
     def command(self, experiment: str) -> str:
         """The command that makes the same comparison from one's own records."""
         told = [f"experiment={experiment}", f"metric={self.metric}"]
         told += [f"baseline={self.baseline}"] if self.baseline else []
         told += [f"within=[{','.join(self.within)}]"] if self.within else []
+        told += [f"margin={self.margin:g}"] if self.margin is not None else []
         return shlex.join(["rarelab", "compare", *told])
 
 
@@ -72,6 +84,19 @@ class KeptStudy:
         return [] if folder == shipped else [str(folder.parent)]
 
     @property
+    def experiment(self) -> str:
+        """The name under which its runs are recorded."""
+        return f"{self.name}_contest" if self.is_contest else self.name
+
+    @property
+    def is_contest(self) -> bool:
+        """Whether its arms were searched first; known once there are runs."""
+        if not self.has_runs:
+            return False
+        with (self.folder / RUNS).open(encoding="utf-8") as file:
+            return runs_csv.SEARCHED in file.readline().split(",")
+
+    @property
     def has_runs(self) -> bool:
         return (self.folder / RUNS).is_file()
 
@@ -99,10 +124,11 @@ class KeptStudy:
 
     def options(self, asked: Comparison) -> Options:
         return Options(
-            experiment=self.name,
+            experiment=self.experiment,
             baseline=asked.baseline,
             metric=asked.metric,
             within=asked.within,
+            margin=asked.margin,
         )
 
 
@@ -148,4 +174,6 @@ def _comparison(path: Path, text: str) -> Comparison:
             raise RequestError(f"{path.name}: Compare: {item}: {nearest(key, _KEYS)}")
         several = key in ("within", "also")
         found[key] = tuple(value.strip("[]").split(",")) if several else value
+    if "margin" in found:
+        found["margin"] = as_number(f"{path.name}: Compare: margin", found["margin"])
     return Comparison(**found)
