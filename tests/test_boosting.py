@@ -35,17 +35,17 @@ from rarelab.boosting import (
     objective,
     prior,
 )
-from rarelab.boosting.gradient import FLOOR, TINY, shares, slope
+from rarelab.boosting.gradient import BLOCK, FLOOR, TINY, Slopes, shares, slope
 from rarelab.data.splits import Table
 from rarelab.errors import RarelabError, RequestError
 from rarelab.functional import smooth_ap
 from rarelab.predict.graph import IR_VERSION
+from rarelab.threads import limited_threads
 from rarelab.training import Trainer
 from rarelab.training.history import History, read_rows
 from rarelab.training.keeper import Cadence, Checkpoints, Keeper
 from rarelab.training.loop import Diverged
 from rarelab.training.rounds import RoundWork, fit_rounds
-from rarelab.training.threads import limited_threads
 from test_resume import IDENTITY, StopAfter, Stopped, assert_same
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -137,6 +137,62 @@ def test_the_slope_of_smooth_ap_is_the_published_blend(share: float, weighted: b
         + (1 - share)
         * losses.BinaryCrossEntropy()(s.detach(), rows.y, sample_weight=rows.sample_weight).item()
     )
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_log_loss_is_what_autograd_makes_of_it(classes: int, weighted: bool) -> None:
+    """In blocks, the last one short, and where the sigmoid is flat."""
+    rows, outputs = table(2 * BLOCK + 7, classes, weighted=weighted), 1 if classes == 2 else 3
+    s = 20 * torch.randn(len(rows.y), outputs, dtype=torch.float64)
+    found = slope([(1.0, losses.plain_loss(outputs))], s, rows.y, rows.sample_weight)
+    u = torch.ones(len(s), 1) if rows.sample_weight is None else rows.sample_weight[:, None]
+    if classes == 2:
+        y = rows.y[:, None].double()
+        value = torch.nn.functional.binary_cross_entropy_with_logits(s, y, u.double())
+        value, p = value * len(s) / u.double().sum(), s.sigmoid()
+    else:
+        y = torch.nn.functional.one_hot(rows.y).double()
+        value, p = -(u * y * s.log_softmax(1)).sum() / u.double().sum(), s.softmax(1)
+    assert found.value == pytest.approx(value.item())
+    for side in (found.gradient, found.last):
+        assert torch.allclose(side, u * (p - y), rtol=1e-9, atol=1e-12)
+    scale = 1.0 if classes == 2 else 3 / 2
+    assert torch.allclose(found.curvature, (u * p * (1 - p) * scale).clamp_min(TINY), atol=1e-12)
+
+
+def test_slopes_of_a_table_are_those_of_single_looks() -> None:
+    rows = table(300, weighted=True)
+    slopes = Slopes(rows.y, rows.sample_weight)
+    plain, ranked = losses.BinaryCrossEntropy(), losses.SmoothAPLoss(1, temperature=0.5)
+    focal = losses.SigmoidFocalLoss()
+    for blend in (
+        [(1.0, plain)],
+        [(0.3, plain), (0.7, ranked)],
+        [(0.3, focal), (0.7, plain)],
+        [(1.0, ranked)],
+        [(0.4, plain), (0.6, focal)],
+    ):
+        s = torch.randn(300, 1, dtype=torch.float64)
+        found = slopes.at(s, blend)
+        parts = [slope([(1.0, loss)], s, rows.y, rows.sample_weight) for _, loss in blend]
+        mixed = sum(share * part.gradient for (share, _), part in zip(blend, parts, strict=True))
+        assert found.value == pytest.approx(
+            sum(share * part.value for (share, _), part in zip(blend, parts, strict=True))
+        )
+        assert torch.allclose(found.gradient, mixed, rtol=1e-9, atol=1e-12)
+        assert torch.allclose(found.last, parts[-1].last, rtol=1e-9, atol=1e-12)
+
+
+def test_one_thread_and_two_give_the_same_slope_of_a_large_table() -> None:
+    rows, found = table(150_000, weighted=True), []
+    s = torch.randn(150_000, 1, dtype=torch.float64)
+    for threads in (1, 2):
+        with limited_threads(threads):
+            found.append(slope(shares(blended()), s, rows.y, rows.sample_weight))
+            found.append(slope([(1.0, losses.SmoothAPLoss(1, temperature=0.1))], s, rows.y))
+    for one, two in (found[::2], found[1::2]):
+        assert_same(two._asdict(), one._asdict())
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -245,6 +301,10 @@ def test_an_objective_takes_what_either_library_passes() -> None:
         found = objective("smooth_ap", warmup=0)(scores.reshape(shape), Matrix(y))
         for one, other in zip(found, expected, strict=True):
             assert one.shape == shape and np.allclose(one.ravel(), other)
+    made = objective("smooth_ap", warmup=0)
+    made(1 - y, scores)
+    for one, other in zip(made(y, scores), expected, strict=True):  # labels are looked at each time
+        assert np.array_equal(one, other)
     level = objective("bce")(np.full(200, 0.5), Matrix(y))  # the start of xgboost.train
     assert np.allclose(level[0], y.mean() - y)
 

@@ -25,7 +25,7 @@ from rarelab.models import HistGradientBoosting
 from rarelab.models.trees import PlainTrees
 from rarelab.predict import graph
 from rarelab.predict.export import probes
-from rarelab.training.threads import limited_threads
+from rarelab.threads import limited_threads
 from refitted import TRAINED, alike, blocks, trained
 
 EXPORTED = [*TRAINED, "lightgbm"]

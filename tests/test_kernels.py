@@ -15,12 +15,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import reference
 import score_cases
 from rarelab import functional, losses
-from rarelab.functional import choose, dense, ranking
+from rarelab.functional import cells, choose, dense, ranking
 from rarelab.functional.band import band
 from rarelab.functional.pairwise_hinge import all_pairs_squared_hinge
 from rarelab.functional.pauc import pauc_at_budget, sigmoid, sigmoid_slope
 from rarelab.functional.recall import recall_at_quantile
 from rarelab.functional.smooth_ap import PATHS, smooth_ap
+from rarelab.threads import limited_threads
 
 WAYS = ("dense", "grid", "window")
 TAUS = (1e-3, 0.01, 0.5, 10.0)
@@ -505,3 +506,68 @@ def test_the_slow_references_agree_with_published_results() -> None:
     second = (1 + step(-1.0)) / (1 + step(-1.0) + step(-0.5))
     value = reference.smooth_ap([0.0, 0.5, 1.0], np.array([True, False, True]), 1.0)
     assert abs(value - (first + second) / 2) < 1e-15
+
+
+# Long lists: a whole table.
+
+
+def _by_cells(scores, positives, tau, weights=None):
+    """Value and gradient of lists [C, M] as of a list that is long."""
+    scores, positives = torch.as_tensor(scores), torch.as_tensor(positives)
+    taus = torch.full((len(scores),), float(tau), dtype=torch.float64)
+    lists = ranking.lists(scores, positives, taus, weights)
+    return cells.value_and_gradient(lists, scores.shape[1])
+
+
+@settings(max_examples=60, deadline=None)
+@given(score_cases.drawn(), st.floats(-2, 2), st.booleans(), st.booleans())
+def test_cells_match_the_formula_on_random_draws(case, exponent, double, weighted) -> None:
+    scores, positives = case
+    scores = scores.astype(np.float64 if double else np.float32)
+    weights = np.linspace(0.5, 2.0, len(scores)) if weighted else None
+    tau = max(10.0**exponent, float(np.ptp(scores.astype(float))) / 1e5)
+    if not positives.any() or positives.all() or not tau < np.inf:
+        return
+    exact = scores.astype(float)
+    value = reference.smooth_ap(exact, positives, tau, weights)
+    slope = reference.smooth_ap_gradient(exact, positives, tau, weights)
+    weight = None if weights is None else torch.as_tensor(weights).expand(2, -1)
+    pair = np.stack((scores / 2, scores)), np.stack((positives, positives))
+    found, gradient = _by_cells(*pair, tau, weight)
+    assert abs(float(found[1]) - value) <= 1e-6
+    assert np.abs(gradient[1].numpy() - slope).max() <= 1e-6 * np.abs(slope).max() + 1e-12 / tau
+
+
+def _long(rows: int = cells.LONG + 100, rate: float = 0.02) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    positives = torch.rand(rows, generator=generator) < rate
+    return torch.randn(rows, generator=generator).double() + 2 * positives, positives
+
+
+def test_a_long_list_is_divided_into_cells_and_agrees_with_the_other_paths(monkeypatch) -> None:
+    scores, positives = _long()
+    exact, slope = _with_gradient(smooth_ap, scores, positives, tau=0.1, path="window")
+    used, kernel = [], cells.value_and_gradient
+    monkeypatch.setattr(
+        cells, "value_and_gradient", lambda *given: used.append(given[1]) or kernel(*given)
+    )
+    value, gradient = _with_gradient(smooth_ap, scores, positives, tau=0.1)
+    assert abs(value - exact) < 1e-9
+    assert (gradient - slope).abs().max() < 1e-7 * slope.abs().max()
+    assert torch.equal(smooth_ap(scores, positives, tau=0.1), value)
+    assert used == [len(scores), 0]
+    far, out, broken = scores.clone(), scores.clone(), scores.clone()
+    far[0], out[0], broken[0] = 1e9, -torch.inf, torch.nan
+    for unfit in (far, out, broken, scores[1000:]):
+        smooth_ap(unfit.requires_grad_(), positives[-len(unfit) :], tau=0.1)
+    smooth_ap(scores, positives, tau=0.1, live=scores[:50].clone().requires_grad_())
+    assert len(used) == 2
+
+
+def test_one_thread_and_two_rank_a_long_list_with_the_same_bits() -> None:
+    scores, positives = _long(200_000, rate=0.3)
+    found = []
+    for threads in (1, 2):
+        with limited_threads(threads):
+            found.append(_with_gradient(smooth_ap, scores, positives, tau=0.1))
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))

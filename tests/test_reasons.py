@@ -32,10 +32,10 @@ from rarelab.models import (
 )
 from rarelab.predict import command, read_model
 from rarelab.predict.reasons import Reasons
+from rarelab.threads import limited_threads
 from rarelab.training import Trainer
 from rarelab.training.history import History
 from rarelab.training.rounds import RoundWork, fit_rounds
-from rarelab.training.threads import limited_threads
 from refitted import alike, trained
 
 pytestmark = pytest.mark.as_users_do

@@ -65,6 +65,8 @@ class _LightGBM(Boosted):
             "max_bin": max_bin,
         }
         self._grown_last = False
+        self._grown: Tensor | None = None
+        self._handed: tuple[np.ndarray, np.ndarray] | None = None
 
     def begin(self, train: Rows, seed: int, done: int = 0, grown: str | None = None) -> None:
         """Its own objective starts again where its draws cannot be skipped: the bits are equal."""
@@ -111,10 +113,17 @@ class _LightGBM(Boosted):
     _draw_as_if_given_a_loss.before_iteration = True
 
     def _slope(self, objective: Objective, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """In the shape of ``scores``, float32, as LightGBM keeps them; in arrays of its own, which
+        each round fills anew, since making large ones takes longer."""
+        if self._handed is None or self._handed[0].shape != scores.shape:
+            rows = scores.size // self.num_outputs
+            self._grown = torch.empty(rows, self.num_outputs, dtype=torch.float64)
+            self._handed = np.empty_like(scores, np.float32), np.empty_like(scores, np.float32)
         grown = torch.from_numpy(np.ascontiguousarray(scores)).view(-1, self.num_outputs)
-        found = objective(grown + self._start)
-        shape = scores.shape
-        return found.gradient.numpy().reshape(shape), found.curvature.numpy().reshape(shape)
+        found = objective(torch.add(grown, self._start, out=self._grown))
+        for handed, side in zip(self._handed, (found.gradient, found.curvature), strict=True):
+            torch.from_numpy(handed).copy_(side.view(scores.shape))
+        return self._handed
 
     def _own_objective(self) -> dict[str, Any]:
         classes = {} if self.num_outputs == 1 else {"num_class": self.num_outputs}
@@ -138,7 +147,7 @@ class _LightGBM(Boosted):
         self._booster = self._library.Booster(
             model_str=self._booster.model_to_string(num_iteration=steps)
         )
-        self._data = self._first = None
+        self._data = self._first = self._grown = self._handed = None
 
     def _sums(self, x: Tensor) -> Tensor:
         return self._predicted(x)

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, Self, final
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from rarelab import losses
-from rarelab.boosting.gradient import log_odds, ranks, slope
+from rarelab.boosting.gradient import Slopes, log_odds, ranks
 from rarelab.errors import nearest
 
 MIX, WARMUP = 0.5, 50
@@ -111,12 +111,12 @@ class Objective:
     ) -> None:
         self._loss, self._mix, self._warmup, self._made_by = loss, mix, warmup, made_by
         self._warm = losses.BinaryCrossEntropy()
-        self._round = self._rows = 0
-        self._start = 0.0
+        self._round, self._start = 0, 0.0
+        self._raw = torch.empty(0, 1, dtype=torch.float64)
 
     def __call__(self, first: Any, second: Any, sample_weight: Any = None) -> tuple[NDArray, ...]:
         """Gradient and curvature of ``(labels, scores)`` or, as the libraries' own ``train``
-        functions call it, of ``(scores, data)``."""
+        functions call it, of ``(scores, data)``; float32, as both libraries keep them."""
         labels, scores = first, second
         if hasattr(second, "get_label"):
             scores, labels, sample_weight = first, second.get_label(), second.get_weight()
@@ -125,22 +125,31 @@ class Objective:
             raise ValueError(
                 f"objective: two classes are expected, found scores of shape {scores.shape}"
             )
-        raw = torch.from_numpy(scores.astype(np.float64)).view(-1, 1)
-        targets, weight = _labels(labels), _weights(sample_weight)
-        if len(raw) != self._rows or bool((raw == raw[0]).all()):
-            self._begin(raw, targets, weight)
+        if scores.size != self._raw.numel() or _equal(scores.ravel()):
+            self._begin(scores, labels, sample_weight)
+        elif not self._given.holds(labels, sample_weight):
+            self._read(labels, sample_weight)
         share = self._mix if self._round >= self._warmup else 0.0
         blend = [(1 - share, self._warm), (share, self._loss)]
         self._round += 1
-        found = slope([part for part in blend if part[0] > 0], raw + self._start, targets, weight)
+        self._raw.copy_(torch.from_numpy(scores).view(-1, 1)).add_(self._start)
+        found = self._slopes.at(self._raw, [part for part in blend if part[0] > 0])
         return tuple(
-            side.numpy().reshape(scores.shape) for side in (found.gradient, found.curvature)
+            side.float().numpy().reshape(scores.shape) for side in (found.gradient, found.curvature)
         )
 
-    def _begin(self, raw: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor | None) -> None:
-        self._round, self._rows = 0, len(raw)
-        together = bool((raw == raw[0]).all())
-        self._start = (log_odds(targets, 1, weight) - raw[0]).item() if together else 0.0
+    def _begin(self, scores: NDArray, labels: Any, sample_weight: Any) -> None:
+        targets, weight = self._read(labels, sample_weight)
+        self._round, self._start = 0, 0.0
+        self._raw = torch.empty(scores.size, 1, dtype=torch.float64)
+        if _equal(scores.ravel()):
+            self._start = log_odds(targets, 1, weight).item() - float(scores.flat[0])
+
+    def _read(self, labels: Any, sample_weight: Any) -> tuple[Tensor, Tensor | None]:
+        targets, weight = _labels(labels), _weights(sample_weight)
+        self._given = _Given.of(labels, sample_weight)
+        self._slopes = Slopes(targets, weight)
+        return targets, weight
 
     def __reduce__(self) -> tuple[Any, ...]:
         name, given = self._made_by
@@ -149,6 +158,28 @@ class Objective:
     def __repr__(self) -> str:
         name, given = self._made_by
         return f"objective({', '.join([repr(name), *(f'{k}={v!r}' for k, v in given.items())])})"
+
+
+class _Given(NamedTuple):
+    """The labels and weights of the last round, as they were handed over."""
+
+    labels: NDArray
+    weight: NDArray | None
+
+    @classmethod
+    def of(cls, labels: ArrayLike, weight: ArrayLike | None) -> Self:
+        return cls(np.array(labels), None if weight is None else np.array(weight))
+
+    def holds(self, labels: ArrayLike, weight: ArrayLike | None) -> bool:
+        if (weight is None) != (self.weight is None):
+            return False
+        same = weight is None or np.array_equal(weight, self.weight)
+        return same and np.array_equal(labels, self.labels)
+
+
+def _equal(scores: NDArray) -> bool:
+    """Whether all are; the first few nearly always say that they are not."""
+    return all(bool((part == scores[0]).all()) for part in (scores[:1000], scores))
 
 
 def _temperature(loss: str, tau: float | None) -> dict[str, float]:
@@ -160,7 +191,7 @@ def _temperature(loss: str, tau: float | None) -> dict[str, float]:
     return {}
 
 
-def _labels(labels: ArrayLike) -> torch.Tensor:
+def _labels(labels: ArrayLike) -> Tensor:
     given = np.asarray(labels)
     found = given.astype(np.int64)
     if given.ndim != 1 or (found != given).any() or ((found != 0) & (found != 1)).any():
@@ -168,7 +199,7 @@ def _labels(labels: ArrayLike) -> torch.Tensor:
     return torch.from_numpy(found)
 
 
-def _weights(sample_weight: ArrayLike | None) -> torch.Tensor | None:
+def _weights(sample_weight: ArrayLike | None) -> Tensor | None:
     if sample_weight is None or not np.size(sample_weight):  # XGBoost: an empty list for no weights
         return None
     return torch.from_numpy(np.asarray(sample_weight, dtype=np.float64))

@@ -53,7 +53,7 @@ class Grid:
             self.bins = _close_gaps((lists.scores / self.width[:, None]).floor()).flatten()
             count = float(self.bins.max()) + 1
         self.cells = int(count) * BIN * PER_TAU
-        self.length = _fast_length(2 * (self.cells + POINTS))
+        self.length = fast_length(2 * (self.cells + POINTS))
 
     def place(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of each of ``point`` [k]: its list, grid cell, and offset from the cell's middle."""
@@ -128,17 +128,21 @@ class Grid:
 
     @cached_property
     def kernels(self) -> Tensor:
-        """Transforms of σ and σ', sampled at every distance on the grid."""
-        key, kept = (self.length, self.width.device), _KERNELS
-        if key in kept:
-            return kept[key]
-        kernels = _kernels(*key)
-        # Tensors made while tracing hold no values and have a class of their own.
-        if self.length <= SHORT and type(kernels) is Tensor:
-            if len(kept) >= KEPT:
-                kept.pop(next(iter(kept)))
-            kept[key] = kernels
-        return kernels
+        return kernels(self.length, self.width.device)
+
+
+def kernels(length: int, device: torch.device) -> Tensor:
+    """Transforms of σ and σ', sampled at every distance on a grid of ``length`` points."""
+    key, kept = (length, device), _KERNELS
+    if key in kept:
+        return kept[key]
+    made = _kernels(*key)
+    # Tensors made while tracing hold no values and have a class of their own.
+    if length <= SHORT and type(made) is Tensor:
+        if len(kept) >= KEPT:
+            kept.pop(next(iter(kept)))
+        kept[key] = made
+    return made
 
 
 _KERNELS: dict[tuple[int, torch.device], Tensor] = {}
@@ -185,6 +189,6 @@ def _close_gaps(bins: Tensor) -> Tensor:
     return torch.zeros_like(bins).scatter_(-1, order, gaps.cumsum(-1))
 
 
-def _fast_length(least: int) -> int:
+def fast_length(least: int) -> int:
     """An even length ≥ ``least`` that is fast to transform: 2^k times 1, 3, 5, 9 or 15."""
     return min(m << max(1, -(-least // m) - 1).bit_length() for m in (1, 3, 5, 9, 15))

@@ -66,8 +66,15 @@ def precision(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def lists(scores: Tensor, positives: Tensor, tau: Tensor, weights: Tensor | None) -> Lists:
+def lists(
+    scores: Tensor,
+    positives: Tensor,
+    tau: Tensor,
+    weights: Tensor | None,
+    at: Tensor | None = None,
+) -> Lists:
     """Set up lists from ``scores`` and ``positives`` [C, M] and ``tau`` [C]; −inf excludes a point.
+    ``at`` [P] may hold the positions of the positives.
 
     A list is valid if it has a positive, a negative, positive weight and a temperature > 0.
     """
@@ -80,13 +87,14 @@ def lists(scores: Tensor, positives: Tensor, tau: Tensor, weights: Tensor | None
         chosen, count = chosen & present, present.sum(-1)
         scores = torch.where(present & sane[:, None], scores, 0.0)
         lowest, highest = scores.amin(-1), scores.amax(-1)
-    at = chosen.flatten().nonzero().squeeze(1)
+    if at is None or present is not None:
+        at = chosen.flatten().nonzero().squeeze(1)
     owner = at // scores.shape[1]
     mass = scores.new_ones(len(at), dtype=working)
     if weights is not None:
         mass = weights.flatten()[at].to(working)
     total = mass.new_zeros(len(scores)).index_add_(0, owner, mass)
-    valid = (total > 0) & (chosen.sum(-1) < count) & (tau > 0)
+    valid = (total > 0) & (owner.bincount(minlength=len(scores)) < count) & (tau > 0)
     share = torch.where(valid[owner], mass / total[owner], 0.0)
     tau = torch.where(tau > 0, tau, 1.0).to(working)
     return Lists(scores, present, chosen, at, share, tau, lowest, highest, valid, sane)

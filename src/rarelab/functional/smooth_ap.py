@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rarelab.functional import choose, dense, ranking
+from rarelab.functional import cells, choose, dense, ranking
 from rarelab.functional.once import Live, apply_once, check_ranked_lists
 
 PATHS = ("auto", "dense", "grid", "window")
@@ -66,6 +66,7 @@ def _evaluate(scores: Tensor, live: int, arguments: tuple) -> tuple[Tensor, Any]
     lists, marks = scores.reshape(-1, points), positives.reshape(-1, points)
     if weights is not None:
         weights = weights.expand(scores.shape).reshape(-1, points)
+    at = None
     if len(lists) == 1 and path in ("auto", "dense"):
         at = marks[0].nonzero().squeeze(1)
         if path == "dense" or len(at) * points <= SMALL:
@@ -75,7 +76,10 @@ def _evaluate(scores: Tensor, live: int, arguments: tuple) -> tuple[Tensor, Any]
     if not isinstance(tau, Tensor):
         tau = torch.tensor(tau, dtype=ranking.precision(scores.device), device=scores.device)
     taus = tau.expand(shape).reshape(-1)
-    problem = ranking.lists(lists, marks, taus, weights)
-    sums = choose.sums(problem, path, chunk)
-    average, gradient = ranking.value_and_gradient(problem, sums, live)
+    problem = ranking.lists(lists, marks, taus, weights, at)
+    if path == "auto" and cells.suit(problem, live):
+        average, gradient = cells.value_and_gradient(problem, live)
+    else:
+        sums = choose.sums(problem, path, chunk)
+        average, gradient = ranking.value_and_gradient(problem, sums, live)
     return average.view(shape).to(scores.dtype), gradient.view(*shape, live).to(scores.dtype)

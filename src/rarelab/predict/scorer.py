@@ -17,8 +17,8 @@ from rarelab.metrics.thresholds import AlertRule, Threshold, chosen
 from rarelab.models import Estimator, raw_scores
 from rarelab.predict.arrays import ArrayRows
 from rarelab.predict.rules import Rules
+from rarelab.threads import limited_threads
 from rarelab.training import Trainer
-from rarelab.training.threads import limited_threads
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from rarelab.errors import one_line
 from rarelab.processes.group import Company, Launched, Member
 from rarelab.processes.place import Place
 from rarelab.streams import drawing_from, generator
+from rarelab.threads import limited_threads
 from rarelab.training import Diverged, Work
 from rarelab.training.history import History
 from rarelab.training.team import Deserted
-from rarelab.training.threads import limited_threads
 
 
 def follow_torchrun(cfg: DictConfig, place: Place) -> None:

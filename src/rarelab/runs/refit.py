@@ -26,12 +26,12 @@ from rarelab.runs.interruption import Interruption
 from rarelab.runs.reproduce import choices, configuration, finished
 from rarelab.runs.run import Outcome
 from rarelab.streams import drawing_from, generator, stream_seed
+from rarelab.threads import limited_threads
 from rarelab.tracking.entry import Entry, read_status
 from rarelab.training.history import History
 from rarelab.training.keeper import save
 from rarelab.training.loop import Trainer, Work
 from rarelab.training.rounds import RoundWork, fit_rounds
-from rarelab.training.threads import limited_threads
 
 log = logging.getLogger("rarelab")
 

@@ -25,6 +25,7 @@ from rarelab.runs.importance import write_importance
 from rarelab.runs.interruption import Interruption
 from rarelab.runs.summary import test_table, trained_too_short
 from rarelab.streams import drawing_from, generator, stream_seed
+from rarelab.threads import limited_threads
 from rarelab.tracking.naming import experiment_name
 from rarelab.training import Diverged, Trainer, Work
 from rarelab.training.history import Listener
@@ -32,7 +33,6 @@ from rarelab.training.keeper import save
 from rarelab.training.loop import real_rows, validation_row
 from rarelab.training.progress import epoch_lines, round_lines
 from rarelab.training.rounds import RoundWork, fit_rounds
-from rarelab.training.threads import limited_threads
 
 log = logging.getLogger("rarelab")
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rarelab.boosting.boosted import Boosted
-from rarelab.boosting.gradient import Slope, shares, slope
+from rarelab.boosting.gradient import Slope, Slopes, shares
 from rarelab.data.splits import Table
 from rarelab.metrics import validation_metrics
 from rarelab.training.clock import Clock
@@ -43,15 +43,20 @@ class RoundWork:
 @dataclass
 class RoundCourse:
     """The state of a run between two rounds; ``grown`` [N, C] is what the rounds so far have added
-    to the scores of the validation rows."""
+    to the scores of the validation rows, ``rare`` the training rows of the rarest class."""
 
     work: RoundWork
     selection: Selection
     history: History
     done: int = 0
     grown: Tensor = field(init=False)
+    slopes: Slopes = field(init=False)
+    rare: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
+        train = self.work.train
+        self.slopes = Slopes(train.y, train.sample_weight)
+        self.rare = (train.y == self.work.rare_class).nonzero().squeeze(1)
         outputs = len(self.work.model.start)
         self.grown = torch.zeros(len(self.work.val), outputs, dtype=torch.float64)
 
@@ -154,8 +159,8 @@ def _grow(course: RoundCourse) -> dict[str, float]:
     work, found = course.work, []
 
     def objective(scores: Tensor) -> Slope:
-        rows = slope(shares(work.loss), scores, work.train.y, work.train.sample_weight)
-        if not (math.isfinite(rows.value) and bool(rows.gradient.isfinite().all())):
+        rows = course.slopes.at(scores, shares(work.loss))
+        if not math.isfinite(rows.value + float(rows.gradient.sum())):
             raise Diverged(_divergence(course, rows, scores))
         found.append(rows)
         return rows
@@ -167,7 +172,7 @@ def _grow(course: RoundCourse) -> dict[str, float]:
     if not found:  # the model follows an objective of its own
         return {}
     (rows,) = found
-    moved = rows.last[work.train.y == work.rare_class].abs().amax(1)
+    moved = rows.last[course.rare].abs().amax(1)
     dead = (moved < DEAD_GRADIENT).double().mean().item()
     return {"train/loss": rows.value, "train/zero_grad_frac": dead}
 
