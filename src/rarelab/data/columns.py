@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from rarelab.data import written
 from rarelab.data.dialect import SEPARATORS, Csv
+from rarelab.data.formats import loaded
 from rarelab.data.written import pc
 from rarelab.errors import RequestError
 
@@ -114,7 +115,7 @@ class Columns:
         found: dict[str, Column] = {}
         made: dict[str, Any] = {}
         for name in [*arrays]:
-            array = arrays.pop(name)
+            array = loaded(arrays.pop(name))
             if name not in options:
                 found[name], made[name] = self._typed(name, array)
             elif options[name]:
@@ -287,8 +288,7 @@ class Columns:
             return Column("number"), pc.cast(array, pa.float64()).to_pandas()
         asked = self._asked(name)
         if pa.types.is_integer(array.type) and self.like is None and asked != "number":
-            texts = pc.cast(pc.unique(array).drop_null(), pa.string())
-            if asked == "text" or (len(texts) and _merge(texts)):
+            if asked == "text" or _merges(array):
                 self.codes += [name] if asked is None else []
                 return Column("text"), pc.cast(array, pa.string()).to_pandas()
         if pa.types.is_float16(array.type):
@@ -303,6 +303,14 @@ def _integers(texts: Any, values: Any) -> Any:
         return pc.cast(plain, pa.int64()).to_pandas()
     except pa.ArrowInvalid:
         return values.to_pandas()
+
+
+def _merges(integers: Any) -> bool:
+    """:func:`_merge` for a column of integers."""
+    ends = pc.min_max(integers).as_py().values()
+    if None in ends or max(map(abs, ends)) < _EXACT:
+        return False
+    return _merge(pc.cast(pc.unique(integers).drop_null(), pa.string()))
 
 
 def _merge(texts: Any) -> bool:

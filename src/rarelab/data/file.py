@@ -199,7 +199,10 @@ class TableFile:
         used = {roles.target, roles.group, roles.time, roles.sample_weight, roles.amount}
         used |= {*roles.scores}
         kept = [name for name in roles.keep if name not in used]
-        return *reading.read(place, Csv.of(self.csv), drop=roles.drop, keep=kept), name
+        unread = [name for name in roles.drop if name not in used]
+        return *reading.read(
+            place, Csv.of(self.csv), drop=roles.drop, keep=kept, unread=unread
+        ), name
 
 
 _CHECKED: set[tuple[str, Roles, str]] = set()

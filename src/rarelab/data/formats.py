@@ -4,7 +4,7 @@ import gzip
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +38,22 @@ INDEX = "__index_level_0__"
 """The column in which pandas stores an index without a name."""
 
 
+@dataclass(frozen=True)
+class Later:
+    """A column of ``rows`` numbers that stays in its file until it is needed."""
+
+    type: pa.DataType
+    rows: int
+    load: Callable[[], Any]
+
+    def __len__(self) -> int:
+        return self.rows
+
+
 @dataclass
 class Content:
-    """The columns of a file, with the separator and encoding of text. ``left_out`` says which
-    column was not one of the table's."""
+    """The columns of a file, as arrays or as :class:`Later`, with the separator and encoding of
+    text. ``left_out`` says which column was not one of the table's."""
 
     columns: dict[str, Any]
     sep: str | None = None
@@ -60,15 +72,13 @@ def read_file(path: Path, said: Csv) -> Content:
     kind = kind_of(path)
     with unreadable_in_one_line(path):
         if kind == "parquet":
-            from pyarrow import parquet
-
-            return _named(parquet.ParquetFile(path).read())
+            return _parquet(path)
         if kind == "feather":
             from pyarrow import feather
 
-            return _named(feather.read_table(path))
+            return _named(distinct(feather.read_table(path)))
         if kind == "excel":
-            return _named(_excel(path))
+            return _named(distinct(_excel(path)))
         found = delimited(path, said)
         return Content(distinct(found.table()), found.sep, found.encoding)
 
@@ -135,8 +145,49 @@ def names_of(header: Sequence[str]) -> list[str]:
     return names
 
 
-def _named(table: pa.Table) -> Content:
-    columns = distinct(table)
+def loaded(column: Any) -> Any:
+    """The array of a column, read now if that was put off."""
+    return column.load() if isinstance(column, Later) else column
+
+
+def _parquet(path: Path) -> Content:
+    """Numbers are left where they are: a table of them is far larger than its other columns, and
+    is needed a column at a time."""
+    from pyarrow import parquet
+
+    # By default Arrow keeps what it has read of the file in memory until the last batch.
+    options: Any = {"pre_buffer": False, "buffer_size": 2**20}
+    with parquet.ParquetFile(path, **options) as file:
+        schema, rows = file.schema_arrow, file.metadata.num_rows
+        names = names_of(schema.names)
+        others = [field.name for field in schema if not _is_plain(field.type)]
+        eager = file.read(columns=others)
+
+    def later(name: str) -> Callable[[], Any]:
+        def load() -> Any:
+            with (
+                unreadable_in_one_line(path),
+                parquet.ParquetFile(path, **options) as file,
+            ):
+                return file.read(columns=[name], use_threads=False).column(0)
+
+        return load
+
+    return _named(
+        {
+            name: Later(field.type, rows, later(field.name))
+            if _is_plain(field.type)
+            else eager.column(field.name)
+            for name, field in zip(names, schema, strict=True)
+        }
+    )
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+
+
+def _named(columns: dict[str, Any]) -> Content:
     if columns.pop(INDEX, None) is not None:
         return Content(columns, left_out="the index without a name is left out")
     return Content(columns)

@@ -1,6 +1,6 @@
 """Reads a table as a frame, from wherever it is and however it is written."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from rarelab.data.columns import Columns, Reading, note
 from rarelab.data.dialect import Csv
-from rarelab.data.formats import READ_AS, Content, ending_of, read_file
+from rarelab.data.formats import READ_AS, Content, Later, ending_of, loaded, read_file
 from rarelab.data.places import Place, find, locate
 from rarelab.data.sql import is_query, query
 from rarelab.data.stored import as_text, is_vector, spread, width_in
@@ -32,11 +32,13 @@ def read(
     drop: Collection[str] = (),
     keep: Collection[str] = (),
     like: Reading | None = None,
+    unread: Collection[str] = (),
 ) -> "tuple[DataFrame, Reading, str]":
     """The frame, how it was read, and a note on what was understood (empty if all is plain).
 
     ``drop``: columns that nobody needs. ``keep``: columns to leave as they are written, at the end
-    of the frame. ``like``: read every column as it was read before.
+    of the frame. ``like``: read every column as it was read before. ``unread``: columns of which
+    only the name is wanted, so that numbers that a file stores as such are missing in the frame.
 
     Raises:
         RequestError: a file cannot be read, or a column cannot be a feature.
@@ -58,11 +60,19 @@ def read(
         content.columns = _without_lists(content.columns, like, {*drop, *keep})
     levels = [n for n, array in content.columns.items() if pa.types.is_dictionary(array.type)]
     needed = set(content.columns if like is None else like.columns) - set(drop)
-    for name in content.columns:
-        content.columns[name] = as_text(content.columns[name], name, refuse=name in needed)
-    kept = {name: content.columns.pop(name) for name in keep if name in content.columns}
+    for name, array in content.columns.items():
+        if not isinstance(array, Later):
+            content.columns[name] = as_text(array, name, refuse=name in needed)
+    kept = {name: loaded(content.columns.pop(name)) for name in keep if name in content.columns}
+    order = [*content.columns]
+    rows = len(next(iter(content.columns.values()), ()))
+    for name in unread:
+        if isinstance(content.columns.get(name), Later):
+            del content.columns[name]
     columns = Columns(said, content.sep, like, levels)
     frame, found = columns.frame(content.columns)
+    if len(found) < len(order):
+        frame = _with_empty(frame, order, rows)
     for name, array in kept.items():
         frame[name] = array.to_pandas(integer_object_nulls=True)
     extra = [content.left_out] if content.left_out else []
@@ -73,7 +83,18 @@ def read(
         said.thousands,
         None if said.na_values is None else [*said.na_values],
     )
+    pa.default_memory_pool().release_unused()
     return frame, reading, note(columns, content.sep, content.encoding, extra)
+
+
+def _with_empty(frame: "DataFrame", names: Sequence[str], rows: int) -> "DataFrame":
+    """The frame with those of the ``names`` that it lacks: missing values that take no memory."""
+    import numpy as np
+    import pandas as pd
+
+    nothing = np.broadcast_to(np.nan, rows)
+    columns = {name: frame[name].array if name in frame else nothing for name in names}
+    return pd.DataFrame(columns, copy=False)
 
 
 def _without_lists(
@@ -124,13 +145,26 @@ def _content(place: Place | pa.Table, said: Csv) -> Content:
         return first
     for file, part in zip(place.files, parts, strict=True):
         refuse_other_columns(place.files[0].name, file.name, first.columns, part.columns)
-    tables = [pa.table({n: part.columns[n] for n in first.columns}) for part in parts]
+    for name in first.columns:
+        first.columns[name] = _one_after_the_other([p.columns[name] for p in parts], name, place)
+    return first
+
+
+def _one_after_the_other(parts: Sequence[Any], name: str, place: Place) -> Any:
+    """A column of which each file has a part; it stays in the files if all parts are there."""
+
+    def joined() -> Any:
+        tables = [pa.table({name: loaded(part)}) for part in parts]
+        return pa.concat_tables(tables, promote_options="permissive").column(0)
+
     try:
-        whole = pa.concat_tables(tables, promote_options="permissive")
+        if not all(isinstance(part, Later) for part in parts):
+            return joined()
+        schemas = [pa.schema([(name, part.type)]) for part in parts]
+        kind = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
     except pa.ArrowException as error:
         raise RequestError(f"the parts of {place.name} do not fit together: {error}") from None
-    first.columns = dict(zip(whole.column_names, whole.columns, strict=True))
-    return first
+    return Later(kind, sum(map(len, parts)), joined)
 
 
 def refuse_other_columns(
@@ -149,7 +183,7 @@ def _numbering(columns: dict[str, Any]) -> str | None:
     name = next(iter(columns), None)
     if name != _NAMELESS or len(columns) < 2:
         return None
-    values = columns[name]
+    values = loaded(columns[name])
     return name if len(values) > 1 and len(values.unique()) == len(values) else None
 
 

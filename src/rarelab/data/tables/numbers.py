@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from rarelab.data.magnitudes import Magnitudes
+from rarelab.data.tables.quantile_map import mapped
 from rarelab.data.tables.recipe import Numeric
 from rarelab.errors import RequestError
 
@@ -71,7 +72,7 @@ class NumberColumns:
         if self._steps:
             scaled = self._fit_first(scaled)
         for step in self._steps[1:]:
-            scaled = step.fit_transform(scaled)
+            scaled = _transformed(step.fit(scaled), scaled)
         return [scaled, self._flags(missing)]
 
     def fit_transform_blocks(
@@ -119,7 +120,7 @@ class NumberColumns:
         if self._magnitudes is not None:
             scaled = self._magnitudes(scaled)
         for step in self._steps:
-            scaled = step.transform(scaled)
+            scaled = _transformed(step, scaled)
         return [scaled, self._flags(missing)]
 
     def _fit_first(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -136,8 +137,7 @@ class NumberColumns:
         if self._magnitudes is not None:
             values = self._magnitudes(values)
             step.fit(values)
-        scaled: Any = step.transform(values)
-        return scaled
+        return _transformed(step, values)
 
     def arrays(self) -> dict[str, NDArray]:
         """The fitted state as arrays by name."""
@@ -167,6 +167,15 @@ class NumberColumns:
 
     def _flags(self, missing: NDArray[np.bool_]) -> NDArray[np.float32]:
         return missing[:, self.flagged].astype(np.float32)
+
+
+def _transformed(step: Any, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``step.transform(values)``, in place and faster, with the same bits."""
+    if isinstance(step, QuantileTransformer):
+        return mapped(values, step)
+    values -= step.mean_
+    values /= step.scale_
+    return values
 
 
 def column_blocks(rows: int, columns: int) -> list[slice]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
@@ -230,6 +231,7 @@ def _divided_columns(
         for frame in held:
             if name in frame:
                 del frame[name]
+        pa.default_memory_pool().release_unused()  # Arrow would keep what its columns took
     return [
         pd.DataFrame(part, index=pd.RangeIndex(len(where)), copy=False)
         for part, where in zip(made, rows, strict=True)
