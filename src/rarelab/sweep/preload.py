@@ -11,6 +11,9 @@ import rarelab.processes.follow
 import rarelab.runs.run
 import rarelab.sweep.failure
 import rarelab.sweep.work
+from rarelab.config.components import components
+from rarelab.config.groups import LEAVES
+from rarelab.config.signature import code_modules
 from rarelab.tracking.store import import_mlflow
 
 import_mlflow("sqlite://")
@@ -18,6 +21,13 @@ import_mlflow("sqlite://")
 # The first optimiser makes torch import its compiler, which takes a second and a half.
 torch.optim.Adam([torch.zeros(1, requires_grad=True)])
 rarelab.figures.run.warm_up()
+
+# Parsing this package's modules and leaves, which each job would do anew, takes as long as training
+# a small network. What a module imports cannot change for a job that is forked with it loaded; its
+# source is still read by each job, so that an edit is noticed.
+code_modules(())
+for group in LEAVES:
+    components(group)
 
 PRELOADED = (
     rarelab.data.tables.preprocess,
