@@ -19,14 +19,14 @@ from rarelab.data.tables.recipe import TEXT_COMPONENTS
 N_GRAMS = (3, 4)
 BUCKETS = 2**15
 FIT_ROWS = 100_000
-FIT_CHARACTERS = 20_000_000
+FIT_CHARACTERS = 10_000_000
 """The fit takes no more rows, and no more text, than this."""
 
 WORDS = 3
 """So many words in most of its texts tell free text from identifiers and names."""
 
 _RECURS = 2
-_PIECE = 10_000
+_PIECE = 1000
 _NOISE = 1e-6
 _ARRAY = "free_text."
 
@@ -73,7 +73,7 @@ class FreeTextColumns:
     vectors of the training texts (latent semantic analysis, Deerwester et al. 1990).
 
     n-grams are hashed into 32,768 places, so no text of training is kept. The fit takes at most
-    100,000 training texts or 20 million characters, drawn the same way each time. A missing text
+    100,000 training texts or 10 million characters, drawn the same way each time. A missing text
     has missing components; one without n-grams has zeros.
     """
 
