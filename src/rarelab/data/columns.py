@@ -128,6 +128,10 @@ class Columns:
                 found[name], made[name] = self._text(name, array)
         return pd.DataFrame(made, copy=False), found
 
+    def decimals(self, names: Collection[str], ways: Mapping[str, set[str]]) -> dict[str, str]:
+        """How :meth:`frame` reads these columns of text in a piece, by the ``ways`` of all."""
+        return self._decimals({name: self._like(name, ways.get(name, set())) for name in names})
+
     def _asked(self, name: str) -> str | None:
         """The kind that the settings or the other file give to a column."""
         if self.like is not None:

@@ -132,18 +132,18 @@ def _usual_width(
 
     if expected < 2 or ord(separator) > 127 or encoding.lower() not in _ONE_BYTE:
         return None
-    rows, rest = -header, b""
+    rows, rest = 0, b""
     with opened() as file:
+        for _ in range(header):
+            file.readline()
         while block := file.read(BLOCK) or (rest and b"\n"):
             lines, newline, rest = (rest + block).rpartition(b"\n")
-            lines += newline
-            if b'"' in lines or lines.count(b"\r") != lines.count(b"\r\n"):
+            if b'"' in lines or lines.count(b"\r") != (lines + newline).count(b"\r\n"):
                 return None
-            cells = np.frombuffer(lines, dtype=np.uint8)
+            cells = np.frombuffer(lines + newline, dtype=np.uint8)
             ends = np.flatnonzero(cells == ord("\n"))
             before = np.searchsorted(np.flatnonzero(cells == ord(separator)), ends)
-            fields = np.diff(before, prepend=0)[max(0, -rows) :] + 1
-            if (fields != expected).any():
+            if (np.diff(before, prepend=0) + 1 != expected).any():
                 return None
             rows += len(ends)
     return expected if rows > 0 else None

@@ -167,9 +167,7 @@ def plain_columns(
     file at a time, and columns of text in another pass."""
     from rarelab.data.plain import PlainColumn
 
-    known = {
-        place: PlainColumn(thousands) for place, name in enumerate(names) if name not in texts
-    }
+    known = {place: PlainColumn(thousands) for place, name in enumerate(names) if name not in texts}
     rows = 0
     for batch in found.batches([*known]) if known else ():
         rows += len(batch)
