@@ -16,10 +16,12 @@ run: .venv/.with-run ## the showcase: four losses on card fraud, three seeds eac
 report: .venv/.with-run ## the ledger's tables and figures (experiments/README.md), from the committed runs
 	$(PY) -m rarelab.ledger report
 	$(PY) experiments/real_report.py
+	$(PY) experiments/boosting_report.py
 
 studies: .venv/.with-run ## rerun the studies, all or STUDY=name, and write runs, tables and figures
 	$(PY) -m rarelab.ledger run $(STUDY)
 	$(PY) experiments/real_report.py
+	$(PY) experiments/boosting_report.py
 
 searches: .venv/.with-search ## rerun the searches behind the studies of real data, all or STUDY=name
 	$(PY) experiments/search_real.py $(STUDY)

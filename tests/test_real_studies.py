@@ -66,9 +66,16 @@ def test_repeating_the_search_gives_the_same_trials_and_arms(
     assert search.write("mine", [{**rows[0], "value": "0.6"}]) == "different from the previous ones"
 
 
-def test_the_pages_match_the_committed_runs() -> None:
-    found = script("real_report").sections()
-    assert [page.name for page in found] == ["should-i-use-a-ranking-loss.md", "README.md"]
+@pytest.mark.parametrize(
+    ("report", "pages"),
+    [
+        ("real_report", ["should-i-use-a-ranking-loss.md", "README.md"]),
+        ("boosting_report", ["boosting.md"]),
+    ],
+)
+def test_the_pages_match_the_committed_runs(report: str, pages: list[str]) -> None:
+    found = script(report).sections()
+    assert [page.name for page in found] == pages
     for page, parts in found.items():
         text = page.read_text(encoding="utf-8")
         for name, content in parts.items():
