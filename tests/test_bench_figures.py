@@ -82,3 +82,13 @@ def test_the_page_of_statistics_states_the_coverage_of_groups_as_measured() -> N
             f"| {correlation} | {shifts} | {whole:.1%} | {single:.1%} |".replace("%", " %") in text
         )
         assert low <= whole <= high and (correlation == "0.0" or single < 0.8)
+
+
+def test_the_boosting_page_states_the_costs_as_measured() -> None:
+    text = (ROOT / "docs" / "boosting.md").read_text(encoding="utf-8")
+    measured = rows(ROOT / "experiments" / "bench_boosting" / "result.csv")
+    assert {row["what"].split()[0] for row in measured} == {"gradient", "kdd_census", "million"}
+    for row in measured:
+        cells = [row[key] for key in ("what", "rows", "columns", "positives", "tau", "threads")]
+        cells += [f"{row['ms']} ms", f"{row['reference_ms']} ms", row["ratio"]]
+        assert f"| {' | '.join(cells)} |".replace("|  |", "| |") in text, row

@@ -389,6 +389,23 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     assert_same(grown("stopped", checkpoints(folder)), expected)
 
 
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_last_step_is_the_librarys_own_prediction(classes: int, gaps: bool) -> None:
+    rows, outputs = table(classes=classes), 1 if classes == 2 else 3
+    seen = table(400, seed=3).x
+    for x in (rows.x, seen) if gaps else (seen,):  # unless trained with gaps, it reads them as 0
+        x[::7, 0], x[::5, 1], x[3::5, 1] = torch.nan, 0.0, -1e-36
+    model = booster(outputs=outputs)
+    model.begin(rows, 0)
+    for _ in range(5):
+        model.grow(lambda s: slope([(1.0, losses.plain_loss(outputs))], s, rows.y))
+        own = model._booster.predict(
+            seen.numpy(), raw_score=True, start_iteration=model.steps - 1, num_iteration=1
+        )
+        assert np.array_equal(model.last_step(seen).numpy(), own.reshape(-1, outputs))
+
+
 @pytest.mark.parametrize("cls", [LightGBM, XGBoost])
 def test_one_thread_and_two_give_the_same_bits(tmp_path: Path, cls: type) -> None:
     found = []

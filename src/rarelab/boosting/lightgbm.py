@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rarelab.boosting.boosted import Boosted, Objective
+from rarelab.boosting.columns import Columns
 from rarelab.boosting.gradient import log_odds
 from rarelab.boosting.text_trees import text_trees
 from rarelab.errors import RequestError
@@ -65,6 +66,7 @@ class _LightGBM(Boosted):
             "max_bin": max_bin,
         }
         self._grown_last = False
+        self._seen: Columns | None = None
         self._grown: Tensor | None = None
         self._handed: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -133,7 +135,10 @@ class _LightGBM(Boosted):
     def last_step(self, x: Tensor) -> Tensor | None:
         if not self._grown_last:
             return None
-        return self._predicted(x, start_iteration=self.steps - 1, num_iteration=1)
+        if self._seen is None or self._seen.x is not x:
+            self._seen = Columns(x)
+        text = self._booster.model_to_string(start_iteration=self.steps - 1, num_iteration=1)
+        return torch.from_numpy(self._seen.steps(text_trees(text, self._start.numpy())))
 
     @property
     def steps(self) -> int:
@@ -147,19 +152,13 @@ class _LightGBM(Boosted):
         self._booster = self._library.Booster(
             model_str=self._booster.model_to_string(num_iteration=steps)
         )
-        self._data = self._first = self._grown = self._handed = None
+        self._data = self._first = self._seen = self._grown = self._handed = None
 
     def _sums(self, x: Tensor) -> Tensor:
-        return self._predicted(x)
-
-    def _predicted(self, x: Tensor, **which: int) -> Tensor:
-        """The sum of the trees, float64 [N, C]."""
         if not len(x):
             return torch.zeros(0, self.num_outputs, dtype=torch.float64)
         threads = torch.get_num_threads()
-        raw = self._booster.predict(
-            x.detach().cpu().numpy(), raw_score=True, num_threads=threads, **which
-        )
+        raw = self._booster.predict(x.detach().cpu().numpy(), raw_score=True, num_threads=threads)
         return torch.from_numpy(np.ascontiguousarray(raw)).view(-1, self.num_outputs)
 
     def _shapley_values(self, x: Tensor) -> Tensor:
