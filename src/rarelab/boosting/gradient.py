@@ -74,7 +74,8 @@ def slope(
         ValueError: ``weight`` is given, but a loss does not accept it.
     """
     residual = _residual(scores, labels)
-    unit = torch.ones_like(residual[:, :1]) if weight is None else weight.to(scores)[:, None]
+    ones = torch.ones((), dtype=residual.dtype).expand(len(residual), 1)  # takes no memory
+    unit = ones if weight is None else weight.to(scores)[:, None]
     value, alone = 0.0, len(blend) == 1
     gradient, curvature = torch.zeros_like(residual), torch.zeros_like(residual)
     last = gradient

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from rarelab.data import written
 from rarelab.data.dialect import SEPARATORS, Csv
-from rarelab.data.formats import loaded
+from rarelab.data.formats import Later, loaded
 from rarelab.data.written import pc
 from rarelab.errors import RequestError
 
@@ -106,7 +106,7 @@ class Columns:
         """
         import pandas as pd
 
-        texts = [name for name, array in arrays.items() if pa.types.is_string(array.type)]
+        texts = [name for name, array in arrays.items() if _is_text(array)]
         if ways is None:
             options = {name: self._options(name, arrays[name]) for name in texts}
         else:
@@ -115,14 +115,22 @@ class Columns:
         found: dict[str, Column] = {}
         made: dict[str, Any] = {}
         for name in [*arrays]:
-            array = loaded(arrays.pop(name))
-            if name not in options:
+            array = arrays.pop(name)
+            plain = isinstance(array, Later) and array.ways is not None
+            array = loaded(array)
+            if plain:
+                found[name], made[name] = Column("number"), array.to_pandas()
+            elif name not in options:
                 found[name], made[name] = self._typed(name, array)
             elif options[name]:
                 found[name], made[name] = self._numbers(name, array, decimals[name])
             else:
                 found[name], made[name] = self._text(name, array)
         return pd.DataFrame(made, copy=False), found
+
+    def decimals(self, names: Collection[str], ways: Mapping[str, set[str]]) -> dict[str, str]:
+        """How :meth:`frame` reads these columns of text in a piece, by the ``ways`` of all."""
+        return self._decimals({name: self._like(name, ways.get(name, set())) for name in names})
 
     def _asked(self, name: str) -> str | None:
         """The kind that the settings or the other file give to a column."""
@@ -149,8 +157,18 @@ class Columns:
     def ways(self, array: Any) -> set[str] | None:
         """The ways in which all texts of a column can be read as numbers: with a decimal ``.`` or
         ``,``, ``p``lain, or as ``t``rue and false; None if no text is more than a missing value."""
+        quick = self._quick_ways(array)
+        if quick is not None:
+            return quick
         values, _ = self._values(array)
         return self._ways(values) if len(values) else None
+
+    def _quick_ways(self, array: Any) -> set[str] | None:
+        """The ways of a column in which no value is missing but for empty cells, if they can be
+        found without a look at each of its texts."""
+        if self.own is not None or written.plain_values(array) is None:
+            return None
+        return written.plain_ways(array, self.said.thousands)
 
     def _ways(self, values: Any) -> set[str]:
         if written.truths(values) is not None:
@@ -175,6 +193,11 @@ class Columns:
         asked = self._asked(name)
         if asked == "text":
             return ""
+        quick = array.ways if isinstance(array, Later) else self._quick_ways(array)
+        if quick is not None and (isinstance(array, Later) or "," not in quick):
+            found = self._read_as(asked, quick)
+            self.used[name] = []
+            return found
         values, marks = self._values(array)
         found = self._read_as(asked, self._ways(values))
         if found == "t":
@@ -217,6 +240,10 @@ class Columns:
     def _numbers(self, name: str, array: Any, decimal: str) -> tuple[Column, Any]:
         import pandas as pd
 
+        plain = written.plain_values(array) if decimal == "." and self.own is None else None
+        if plain is not None:
+            whole = None if array.null_count else written.whole_values(array)
+            return Column("number"), (plain if whole is None else whole).to_pandas()
         array = pc.if_else(self._are_missing(array), pa.scalar(None, pa.string()), array)
         kept = array.drop_null()
         if decimal == "t":
@@ -287,13 +314,20 @@ class Columns:
         if pa.types.is_null(array.type):
             return Column("number"), pc.cast(array, pa.float64()).to_pandas()
         asked = self._asked(name)
-        if pa.types.is_integer(array.type) and self.like is None and asked != "number":
-            if asked == "text" or _merges(array):
-                self.codes += [name] if asked is None else []
-                return Column("text"), pc.cast(array, pa.string()).to_pandas()
+        free = pa.types.is_integer(array.type) and self.like is None and asked != "number"
+        if free and (asked == "text" or _merges(array)):
+            self.codes += [name] if asked is None else []
+            return Column("text"), pc.cast(array, pa.string()).to_pandas()
         if pa.types.is_float16(array.type):
             array = pc.cast(array, pa.float32())
         return Column("number"), array.to_pandas()
+
+
+def _is_text(column: Any) -> bool:
+    """Whether the file holds a column as text."""
+    if isinstance(column, Later):
+        return column.ways is not None
+    return pa.types.is_string(column.type)
 
 
 def _integers(texts: Any, values: Any) -> Any:

@@ -4,9 +4,10 @@ import gzip
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,11 +41,17 @@ INDEX = "__index_level_0__"
 
 @dataclass(frozen=True)
 class Later:
-    """A column of ``rows`` numbers that stays in its file until it is needed."""
+    """A column of ``rows`` numbers that is made, or read from its file, when it is needed.
+
+    ``ways``: of a file of text, the ways in which its numbers can be read
+    (:meth:`rarelab.data.columns.Columns.ways`); ``texts`` reads the column as it is written.
+    """
 
     type: pa.DataType
     rows: int
     load: Callable[[], Any]
+    ways: set[str] | None = None
+    texts: Callable[[], Any] | None = None
 
     def __len__(self) -> int:
         return self.rows
@@ -67,8 +74,12 @@ def ending_of(name: str) -> str | None:
     return max(found, key=len, default=None)
 
 
-def read_file(path: Path, said: Csv) -> Content:
-    """The columns of a file; RequestError if it cannot be read."""
+def read_file(path: Path, said: Csv, texts: Collection[str] | None = None) -> Content:
+    """The columns of a file; RequestError if it cannot be read.
+
+    ``texts``: columns that a text file is to give as they are written; None: all. Others that are
+    plain numbers throughout are given as such, in a third of the memory of their text.
+    """
     kind = kind_of(path)
     with unreadable_in_one_line(path):
         if kind == "parquet":
@@ -80,7 +91,11 @@ def read_file(path: Path, said: Csv) -> Content:
         if kind == "excel":
             return _named(distinct(_excel(path)))
         found = delimited(path, said)
-        return Content(distinct(found.table()), found.sep, found.encoding)
+        if texts is None:
+            return Content(distinct(found.table()), found.sep, found.encoding)
+        names = names_of(found.names)
+        read = plain_columns(found, names, texts, said.thousands)
+        return Content(read, found.sep, found.encoding)
 
 
 def kind_of(path: Path) -> str:
@@ -143,6 +158,40 @@ def names_of(header: Sequence[str]) -> list[str]:
             f"the column name {twice[0]!r} occurs more than once: rename one of them"
         )
     return names
+
+
+def plain_columns(
+    found: Delimited, names: Sequence[str], texts: Collection[str], thousands: str | None = None
+) -> dict[str, Any]:
+    """The columns of a text file, those of plain numbers as :class:`Later`; read a block of the
+    file at a time, and columns of text in another pass."""
+    from rarelab.data.plain import PlainColumn
+
+    known = {place: PlainColumn(thousands) for place, name in enumerate(names) if name not in texts}
+    rows = 0
+    for batch in found.batches([*known]) if known else ():
+        rows += len(batch)
+        for column, place in zip(batch.columns, known, strict=True):
+            known[place].add(column)
+    numbers = {place: column for place, column in known.items() if column.ways is not None}
+
+    def text(places: Sequence[int]) -> list[Any]:
+        batches = [*found.batches(places)]
+        schema = pa.schema([(str(i), pa.string()) for i in places])
+        return pa.Table.from_batches(batches, batches[0].schema if batches else schema).columns
+
+    others = [place for place in range(len(names)) if place not in numbers]
+    read = dict(zip(others, text(others) if others else [], strict=True))
+    made: dict[str, Any] = {}
+    for place, name in enumerate(names):
+        column = numbers.get(place)
+        made[name] = read.get(place)
+        if column is not None:
+            again = partial(text, [place])
+            made[name] = Later(
+                column.type, rows, column.array, column.ways, lambda again=again: again()[0]
+            )
+    return made
 
 
 def loaded(column: Any) -> Any:

@@ -1,7 +1,7 @@
 """Read a table a piece at a time, as another one was read, in memory that does not grow with the
 rows of a text or Parquet file."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,10 @@ from rarelab.errors import RequestError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+
+class Unsettled(Exception):
+    """Rows were read as later ones show that they must not be."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,24 @@ class Pieces:
         for table in self._tables(columns, rows):
             yield decide.frame(self._texts(table), ways)[0]
 
+    def read_once(self, columns: Sequence[str], rows: int) -> "Iterator[DataFrame]":
+        """What :meth:`read` gives, without a look at the whole file before: it is enough if the
+        first pieces settle how the columns are to be read, as they mostly do.
+
+        Raises:
+            Unsettled: a later piece shows that the frames so far were read in another way.
+        """
+        decide, ways = self._columns(), dict[str, set[str]]()
+        before: dict[str, str] | None = None
+        for table in self._tables(columns, rows):
+            texts = self._texts(table)
+            self._narrow(ways, decide, texts)
+            now = decide.decimals(self._asked(columns), ways)
+            if before not in (None, now):
+                raise Unsettled
+            before = now
+            yield decide.frame(texts, ways)[0]
+
     def cells(self, columns: Sequence[str], rows: int) -> "Iterator[DataFrame]":
         """The same rows as they are written, whatever the columns mean."""
         for table in self._tables(columns, rows):
@@ -85,14 +107,25 @@ class Pieces:
     def _ways(self) -> dict[str, set[str]]:
         """For each column of numbers that the file holds as text, the ways in which all of its rows
         can be read: one piece alone may leave open which sign is the decimal separator."""
-        asked = [n for n, c in self._like.columns.items() if c.kind != "text" and n in self._types]
+        asked = self._asked(self._types)
         decide, found = self._columns(), dict[str, set[str]]()
         for table in self._tables(asked, 1 << 16) if asked else ():
-            for name, array in self._texts(table).items():
-                ways = decide.ways(array) if pa.types.is_string(array.type) else None
-                if ways is not None:
-                    found[name] = found.get(name, ways) & ways
+            self._narrow(found, decide, self._texts(table))
         return found
+
+    def _asked(self, columns: Collection[str]) -> list[str]:
+        """Those of the columns that are numbers in the file read before."""
+        return [n for n, c in self._like.columns.items() if c.kind != "text" and n in columns]
+
+    def _narrow(
+        self, found: dict[str, set[str]], decide: Columns, texts: Mapping[str, Any]
+    ) -> None:
+        """Leave of the ways found so far those in which a piece can be read too."""
+        for name in self._asked(texts):
+            array = texts[name]
+            ways = decide.ways(array) if pa.types.is_string(array.type) else None
+            if ways is not None:
+                found[name] = found.get(name, ways) & ways
 
     def _columns(self) -> Columns:
         return Columns(self._like.said, self._parts[0].sep, self._like)

@@ -46,7 +46,7 @@ def read(
     said = said or Csv()
     if like is not None and said == Csv():
         said = like.said
-    content = _content(place, said)
+    content = _content(place, said, None if like is not None else {*keep, *_texts(said)})
     for name in said.dtypes or ():
         if name not in content.columns:
             raise RequestError(
@@ -67,7 +67,8 @@ def read(
     order = [*content.columns]
     rows = len(next(iter(content.columns.values()), ()))
     for name in unread:
-        if isinstance(content.columns.get(name), Later):
+        column = content.columns.get(name)
+        if isinstance(column, Later) and column.ways is None:
             del content.columns[name]
     columns = Columns(said, content.sep, like, levels)
     frame, found = columns.frame(content.columns)
@@ -133,10 +134,17 @@ def read_table(path: Path, text: Collection[str] = ()) -> "DataFrame":
     return read(locate(str(path)), like=like)[0]
 
 
-def _content(place: Place | pa.Table, said: Csv) -> Content:
+def _texts(said: Csv) -> list[str]:
+    """Columns of a text file that are wanted as they are written."""
+    return [_NAMELESS, *(name for name, kind in (said.dtypes or {}).items() if kind == "text")]
+
+
+def _content(place: Place | pa.Table, said: Csv, texts: Collection[str] | None) -> Content:
     if not isinstance(place, Place):
         return Content(dict(zip(place.column_names, place.columns, strict=True)))
-    parts = [read_file(file, said) for file in place.files]
+    if said.na_values is not None:
+        texts = None
+    parts = [read_file(file, said, texts) for file in place.files]
     for part, keys in zip(parts, place.keys, strict=True):
         rows = len(next(iter(part.columns.values())))
         part.columns |= {key: pa.array([value] * rows, pa.string()) for key, value in keys}
@@ -153,8 +161,11 @@ def _content(place: Place | pa.Table, said: Csv) -> Content:
 def _one_after_the_other(parts: Sequence[Any], name: str, place: Place) -> Any:
     """A column of which each file has a part; it stays in the files if all parts are there."""
 
-    def joined() -> Any:
-        tables = [pa.table({name: loaded(part)}) for part in parts]
+    plain = all(isinstance(part, Later) and part.ways is not None for part in parts)
+
+    def joined(*, texts: bool = not plain) -> Any:
+        arrays = [_as_written(part) if texts else loaded(part) for part in parts]
+        tables = [pa.table({name: array}) for array in arrays]
         return pa.concat_tables(tables, promote_options="permissive").column(0)
 
     try:
@@ -164,7 +175,17 @@ def _one_after_the_other(parts: Sequence[Any], name: str, place: Place) -> Any:
         kind = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
     except pa.ArrowException as error:
         raise RequestError(f"the parts of {place.name} do not fit together: {error}") from None
-    return Later(kind, sum(map(len, parts)), joined)
+    rows = sum(map(len, parts))
+    if not plain:
+        return Later(kind, rows, joined)
+    ways = set.intersection(*(part.ways for part in parts))
+    return Later(kind, rows, joined, ways, lambda: joined(texts=True))
+
+
+def _as_written(column: Any) -> Any:
+    """The array of a column, as text if its file has only text."""
+    written = isinstance(column, Later) and column.texts is not None
+    return column.texts() if written else loaded(column)
 
 
 def refuse_other_columns(

@@ -22,6 +22,8 @@ _MISSING = (
 _WORDS = ("na", "none", "nil", "missing")
 """Those that may be a level among texts: NA is Namibia, or sodium; a risk is none, low or high."""
 
+_HEAD = 100
+
 _CURRENCY = r"(?:[$€£¥₹₽₩]|US\$|EUR|USD|GBP|CHF|JPY|SEK|NOK|DKK|PLN|CZK|kr\.?|zł|Fr\.)"
 _SPACES = " \u00a0\u202f\u2009"
 _EXPONENT = r"(?:[eE][+-]?\d+)?"
@@ -103,6 +105,44 @@ def numbers(texts: Texts, decimal: str = ".", thousands: str | None = None) -> T
 def plain_numbers(texts: Texts) -> Texts:
     """The numbers of :func:`is_plain` texts, as doubles."""
     return pc.cast(pc.utf8_trim_whitespace(texts), pa.float64())
+
+
+def plain_values(texts: Texts) -> Texts | None:
+    """The numbers of texts that are all :func:`is_plain` as doubles, null where there is no text;
+    None if they are not, or only once missing values or blanks around them are left out.
+
+    The parser of numbers is 50 times as fast as the patterns of this module, and takes no more.
+    """
+    try:
+        values = pc.cast(texts, pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    return None if len(values) == values.null_count or _any(pc.is_nan(values)) else values
+
+
+def whole_values(texts: Texts) -> Texts | None:
+    """The same as integers, if all texts are whole numbers of at most 64 bits without a plus."""
+    if not are_whole(head(texts)):
+        return None
+    try:
+        return pc.cast(texts, pa.int64())
+    except pa.ArrowInvalid:
+        return None
+
+
+def plain_ways(texts: Texts, thousands: str | None = None) -> set[str] | None:
+    """For texts with :func:`plain_values`: the ways in which they can be read, as
+    :meth:`~rarelab.data.columns.Columns.ways` has them; None if that takes a look at each."""
+    if not fits(head(texts), ",", thousands):
+        return {".", "p"}
+    return {".", ",", "p"} if whole_values(texts) is not None else None
+
+
+def head(texts: Texts) -> Texts:
+    """The first few that are not missing, which tell most columns of text from numbers; at least
+    one, if there is any."""
+    first = texts.slice(0, _HEAD).drop_null()
+    return first if len(first) else texts.drop_null().slice(0, _HEAD)
 
 
 def all_match(texts: Texts, pattern: str) -> bool:

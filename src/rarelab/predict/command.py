@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rarelab.data.pieces import Pieces
+from rarelab.data.pieces import Pieces, Unsettled
 from rarelab.data.reading import find, locate, opened, reading_of
 from rarelab.data.sql import is_query
 from rarelab.data.tables.preprocess import Preprocessor
@@ -93,9 +93,12 @@ def predict(
         pieces = Pieces(opened(request.file, request.uri, key="FILE"), reading_of(fitted))
         ignored = check_names(pieces.names, fitted, request.drop)
         table.check(pieces.names)
-        frames = pieces.read([*fitted.columns], _rows_of_a_piece(scorer, fitted))
-        frames = _told(frames, "scored", tell)
-        scored = _score(scorer, fitted, frames, request.on_bad, reasons)
+        how = [*fitted.columns], _rows_of_a_piece(scorer, fitted)
+        rest = scorer, fitted, request.on_bad, reasons
+        try:
+            scored = _score(_told(pieces.read_once(*how), "scored", tell), *rest)
+        except (Unsettled, RequestError):  # what to say of a value may change too
+            scored = _score(_told(pieces.read(*how), "scored", tell), *rest)
     cut = table.cut(scored)
     with writing(output, table.schema(pieces, cut), overwrite=request.overwrite) as write:
         for part in _told(table.parts(scored, cut, pieces), "wrote", tell):
@@ -131,9 +134,9 @@ def _score_array(scorer: Scorer, rows: NDArray, request: Request) -> Scored:
 
 
 def _score(
+    frames: Iterable[pd.DataFrame],
     scorer: Scorer,
     fitted: Preprocessor,
-    frames: Iterable[pd.DataFrame],
     on_bad: str,
     reasons: Reasons | None,
 ) -> Scored:
