@@ -1,4 +1,5 @@
-"""The preprocessing that a recipe asks for, before its fit: which columns are dates or free text."""
+"""The preprocessing that a recipe asks for, before its fit: which columns are dates, which free
+text."""
 
 from collections.abc import Collection
 from typing import Any
@@ -23,7 +24,8 @@ def unfitted(
     Raises:
         RequestError: a column of ``text_columns`` is no feature.
     """
-    dates = date_columns(features, roles.categorical) if recipe.dates != "levels" else []
+    other = {*roles.categorical, *(recipe.text_columns or ())}
+    dates = date_columns(features, other) if recipe.dates != "levels" else []
     return Preprocessor(
         recipe.numeric,
         recipe.max_categories,
