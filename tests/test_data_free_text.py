@@ -193,6 +193,12 @@ def test_columns_can_be_named_and_kept_out(tmp_path: Path) -> None:
         made = table(tmp_path / "a.csv", frame, text="tfidf", **options).splits(0)
         found = made.preprocessor.columns
         assert (found["claim"], found["shop"]) == kinds
+    dated = frame.assign(on=[f"2024-01-{1 + i % 28:02}" for i in range(300)])
+    how = {"text": "tfidf", "text_columns": ["on"], "dates": "parts"}
+    found = table(tmp_path / "a.csv", dated, **how).splits(0)
+    assert found.preprocessor.columns["on"] == "free"
+    assert {f"text(on, {i})" for i in range(3)} < {*found.features}
+    assert not [name for name in found.features if name.endswith("(on)")]
     with pytest.raises(RequestError, match=r"text_columns=clam is not a feature: did you mean"):
         table(tmp_path / "a.csv", frame, text="tfidf", text_columns=["clam"]).splits(0)
     with pytest.raises(RequestError, match=r"text_columns=\[shop\]: expected dataset\.text=tfidf"):

@@ -314,10 +314,10 @@ class Columns:
         if pa.types.is_null(array.type):
             return Column("number"), pc.cast(array, pa.float64()).to_pandas()
         asked = self._asked(name)
-        if pa.types.is_integer(array.type) and self.like is None and asked != "number":
-            if asked == "text" or _merges(array):
-                self.codes += [name] if asked is None else []
-                return Column("text"), pc.cast(array, pa.string()).to_pandas()
+        free = pa.types.is_integer(array.type) and self.like is None and asked != "number"
+        if free and (asked == "text" or _merges(array)):
+            self.codes += [name] if asked is None else []
+            return Column("text"), pc.cast(array, pa.string()).to_pandas()
         if pa.types.is_float16(array.type):
             array = pc.cast(array, pa.float32())
         return Column("number"), array.to_pandas()

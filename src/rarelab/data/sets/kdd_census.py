@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rarelab.data.archives.real import RealData
 from rarelab.data.source import Archive, Member, Roles, Source
-from rarelab.data.tables.recipe import FOLDS, Numeric, Recipe
+from rarelab.data.tables.recipe import FOLDS, HASH_BUCKETS, HighCardinality, Numeric, Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,6 +83,8 @@ def kdd_census(
     test_share: float | None = None,
     val_share: float | None = None,
     folds: int = FOLDS,
+    high_cardinality: HighCardinality = "onehot",
+    hash_buckets: int = HASH_BUCKETS,
 ) -> RealData:
     """Census income: 199,523 + 99,762 official test rows x 40, 18,568 positives (6.20 %).
 
@@ -93,6 +95,7 @@ def kdd_census(
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
     shares = (test_share, val_share, folds)
+    encoded = {"high_cardinality": high_cardinality, "hash_buckets": hash_buckets}
     return RealData(
-        SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate, *shares)
+        SOURCE, Recipe(split, split_seed, numeric, max_categories, deduplicate, *shares, **encoded)
     )

@@ -78,8 +78,8 @@ class NumberColumns:
     def fit_transform_blocks(
         self, blocks: Iterable[NDArray[np.float64]], unflagged: Sequence[int] = ()
     ) -> list[NDArray[np.float32]]:
-        """The same for values that come as blocks of columns [N, K] (:func:`column_blocks`), each of
-        which is let go before the next one: the scaled blocks, then their flags, as float32."""
+        """The same for values that come as blocks of columns [N, K] (:func:`column_blocks`), each
+        let go before the next one is made: the scaled blocks, then their flags, as float32."""
         parts: list[Self] = []
         scaled: list[NDArray[np.float32]] = []
         flags: list[NDArray[np.float32]] = []

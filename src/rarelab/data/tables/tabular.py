@@ -1,6 +1,6 @@
 """From a raw frame to splits: target, split, duplicates, preprocessing."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,11 @@ from rarelab.data.given import AMOUNT, GIVEN, GROUP, SCORE, WEIGHT
 from rarelab.data.source import Roles
 from rarelab.data.splits import Splits, Table, make_splits
 from rarelab.data.tables import divide
-from rarelab.data.tables.dates import date_columns
-from rarelab.data.tables.free_text import is_free_text
 from rarelab.data.tables.giveaways import hidden_repeats, row_hashes, separating_columns
 from rarelab.data.tables.in_use import refuse_scores, scores_in_use
-from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.data.tables.recipe import Recipe
 from rarelab.data.tables.targets import common_positives, encode, labelled
+from rarelab.data.tables.unfitted import alike, unfitted
 from rarelab.data.tables.worth import amounts, refuse_worthless, refuse_zero_weights, weights
 from rarelab.errors import RequestError, nearest
 
@@ -76,12 +74,12 @@ def prepare(
     notes += [*_twin_notes(data, rows, recipe), *_time_notes(data, rows, recipe.split)]
     if alarms:
         notes += _alarms(data, rows, roles)
-    preprocessor = _unfitted(data, roles, recipe, rows[0])
+    preprocessor = unfitted(data.features, rows[0], roles, recipe)
     preprocessor.others = tuple(name for name in frame.columns if name not in data.features)
     held = [frame, data.frame, data.features, *([raw] if consume else [])]
     parts = _divided_columns(data.features, rows, held)
     del raw, frame, held
-    groups = _alike(data, roles, rows[0])
+    groups = None if roles.group is None else alike(data.frame[roles.group].iloc[rows[0]])
     train = preprocessor.fit_transform(
         parts[0], data.y[rows[0]], data.classes, groups=groups, consume=True
     )
@@ -141,46 +139,6 @@ def _labelled(frame: pd.DataFrame, roles: Roles) -> Labelled:
     if not len(features.columns):
         raise RequestError(f"no feature column is left besides the target {roles.target!r}")
     return Labelled(frame, features, y, classes, row_hashes(features), tuple(notes))
-
-
-def _unfitted(data: Labelled, roles: Roles, recipe: Recipe, train: NDArray) -> Preprocessor:
-    dates = date_columns(data.features, roles.categorical) if recipe.dates != "levels" else []
-    return Preprocessor(
-        recipe.numeric,
-        recipe.max_categories,
-        roles.categorical,
-        recipe.high_cardinality,
-        dates,
-        cyclic=recipe.dates == "cyclic",
-        hash_buckets=recipe.hash_buckets,
-        free_text=_free_text(data.features, train, recipe, {*roles.categorical, *dates}),
-        text_components=recipe.text_components,
-    )
-
-
-def _alike(data: Labelled, roles: Roles, train: NDArray) -> NDArray[np.int64] | None:
-    """The group of each training row; a row without one is alone."""
-    if roles.group is None:
-        return None
-    codes, _ = pd.factorize(data.frame[roles.group].iloc[train])
-    return np.where(codes < 0, len(codes) + np.arange(len(codes)), codes)
-
-
-def _free_text(
-    features: pd.DataFrame, train: NDArray, recipe: Recipe, others: Collection[str]
-) -> list[str]:
-    """The columns of free text: those that are named, or that the training rows show to be so."""
-    names = [str(name) for name in features.columns]
-    for column in recipe.text_columns or ():
-        if column not in names:
-            raise RequestError(
-                f"dataset.text_columns={column} is not a feature: {nearest(column, names)}"
-            )
-    if recipe.text == "levels":
-        return []
-    if recipe.text_columns is not None:
-        return [*dict.fromkeys(recipe.text_columns)]
-    return [n for n in names if n not in others and is_free_text(features[n].iloc[train])]
 
 
 def _refuse_columns(frame: pd.DataFrame, roles: Roles) -> None:
