@@ -1,5 +1,6 @@
 """Pieces of a table are together what reading it whole gives, however it is written."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from pyarrow import parquet
 
 from rarelab.data import delimited
+from rarelab.data.columns import Column
 from rarelab.data.dialect import Csv
-from rarelab.data.pieces import Pieces
+from rarelab.data.pieces import Pieces, Unsettled
 from rarelab.data.places import locate
 from rarelab.data.reading import Reading, opened, read
 from rarelab.errors import RequestError
@@ -35,7 +37,10 @@ def visits(rows: int = 300) -> pd.DataFrame:
 def whole(pieces: Pieces, columns: list[str]) -> pd.DataFrame:
     frames = [*pieces.read(columns, ROWS)]
     assert {len(frame) for frame in frames[:-1]} <= {ROWS}
-    return pd.concat(frames, ignore_index=True)
+    found = pd.concat(frames, ignore_index=True)
+    with suppress(Unsettled):
+        same(pd.concat([*pieces.read_once(columns, ROWS)], ignore_index=True), found)
+    return found
 
 
 def same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
@@ -152,3 +157,24 @@ def test_memory_does_not_grow_with_the_rows(
         most = max(most, pa.total_allocated_bytes() - before)
     assert rows == 200_000
     assert most < 4e6
+
+
+@pytest.mark.parametrize(
+    ("last", "settled"),
+    [("7.891", True), ("1.5", False), ("1,5", True), ("12", True), ("", True), ("x", True)],
+)
+def test_one_reading_is_enough_where_later_rows_change_nothing(
+    tmp_path: Path, last: str, settled: bool
+) -> None:
+    path = tmp_path / "t.csv"
+    rows = ["a;b", *["1.234;1"] * 100, f"{last};2"]
+    path.write_text("\n".join(rows) + "\n")
+    like = Reading({"a": Column("number"), "b": Column("number")})
+    pieces = Pieces(locate(str(path)), like)
+    expected = pd.concat([*pieces.read(["a", "b"], ROWS)], ignore_index=True)
+    same(expected, read(locate(str(path)), like=like)[0])
+    if not settled:
+        with pytest.raises(Unsettled):
+            [*pieces.read_once(["a", "b"], ROWS)]
+        return
+    same(pd.concat([*pieces.read_once(["a", "b"], ROWS)], ignore_index=True), expected)

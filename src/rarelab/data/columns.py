@@ -166,9 +166,18 @@ class Columns:
     def _quick_ways(self, array: Any) -> set[str] | None:
         """The ways of a column in which no value is missing but for empty cells, if they can be
         found without a look at each of its texts."""
-        if self.own is not None or written.plain_values(array) is None:
+        plain = self.plain(array)
+        return None if plain is None else plain.ways
+
+    def plain(self, array: Any) -> Later | None:
+        """Such a column as numbers."""
+        values = None if self.own is not None else written.plain_values(array)
+        ways = None if values is None else written.plain_ways(array, self.said.thousands)
+        if values is None or ways is None:
             return None
-        return written.plain_ways(array, self.said.thousands)
+        if "," in ways and not array.null_count:
+            values = written.whole_values(array)
+        return Later(values.type, len(array), lambda: values, ways)
 
     def _ways(self, values: Any) -> set[str]:
         if written.truths(values) is not None:

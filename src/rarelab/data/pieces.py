@@ -1,7 +1,7 @@
 """Read a table a piece at a time, as another one was read, in memory that does not grow with the
 rows of a text or Parquet file."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -117,13 +117,17 @@ class Pieces:
         """Those of the columns that are numbers in the file read before."""
         return [n for n, c in self._like.columns.items() if c.kind != "text" and n in columns]
 
-    def _narrow(
-        self, found: dict[str, set[str]], decide: Columns, texts: Mapping[str, Any]
-    ) -> None:
-        """Leave of the ways found so far those in which a piece can be read too."""
+    def _narrow(self, found: dict[str, set[str]], decide: Columns, texts: dict[str, Any]) -> None:
+        """Leave of the ways found so far those in which a piece can be read too; columns of plain
+        numbers become such."""
         for name in self._asked(texts):
             array = texts[name]
-            ways = decide.ways(array) if pa.types.is_string(array.type) else None
+            if not pa.types.is_string(array.type):
+                continue
+            plain = decide.plain(array)
+            ways = decide.ways(array) if plain is None else plain.ways
+            if plain is not None:
+                texts[name] = plain  # so that its text is parsed once
             if ways is not None:
                 found[name] = found.get(name, ways) & ways
 
