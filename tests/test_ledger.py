@@ -240,7 +240,7 @@ def test_the_numbers_quoted_in_a_result_are_in_its_tables(kept: KeptStudy) -> No
         for file in FOLDER.glob(f"{name}/[vt]*.csv"):
             with file.open(encoding="utf-8") as lines:
                 rows = list(csv.DictReader(lines))
-            columns = ("mean", "difference", "p_holm", "value")
+            columns = ("mean", "difference", "margin", "p_holm", "value")
             stated += [row[column] for row in rows for column in columns if row.get(column)]
     known = [abs(float(number)) for number in stated]
     for number in re.findall(r"\b0\.\d\d+(?!\d* %)", told):
