@@ -38,12 +38,22 @@ from rarelab.training.keeper import Keeper
 from rarelab.training.rounds import RoundWork, fit_rounds
 
 HERE = Path(__file__).parent
-FIELDS = ("what", "rows", "columns", "positives", "tau", "threads", "ms", "reference_ms", "ratio")
+FIELDS: tuple[str, ...] = (
+    "what",
+    "rows",
+    "columns",
+    "positives",
+    "tau",
+    "threads",
+    "ms",
+    "reference_ms",
+    "ratio",
+)
 GRADIENTS = ((170_884, 295), (1 << 20, 10_486), (1 << 20, 104_858))  # the first: creditcard
 TAUS = (0.5, 0.1)  # at the start and the end of the default schedule
 ROUNDS = {"kdd_census": 200, "million": 60}
 
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
 def main() -> None:
@@ -175,7 +185,7 @@ def save(path: Path, found: list[Row]) -> None:
     kept: list[Row] = []
     if path.exists():
         with path.open(encoding="utf-8") as file:
-            kept = list(csv.DictReader(file))
+            kept = [dict(row) for row in csv.DictReader(file)]
     key = [(str(row["what"]), str(row["threads"])) for row in found]
     kept = [row for row in kept if (row["what"], row["threads"]) not in key]
     with path.open("w", newline="", encoding="utf-8") as file:

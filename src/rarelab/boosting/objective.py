@@ -171,9 +171,10 @@ class _Given(NamedTuple):
         return cls(np.array(labels), None if weight is None else np.array(weight))
 
     def holds(self, labels: ArrayLike, weight: ArrayLike | None) -> bool:
-        if (weight is None) != (self.weight is None):
-            return False
-        same = weight is None or np.array_equal(weight, self.weight)
+        if weight is None or self.weight is None:
+            same = weight is None and self.weight is None
+        else:
+            same = np.array_equal(weight, self.weight)
         return same and np.array_equal(labels, self.labels)
 
 

@@ -175,9 +175,10 @@ class Columns:
         ways = None if values is None else written.plain_ways(array, self.said.thousands)
         if values is None or ways is None:
             return None
+        found: Any = values
         if "," in ways and not array.null_count:
-            values = written.whole_values(array)
-        return Later(values.type, len(array), lambda: values, ways)
+            found = written.whole_values(array)
+        return Later(found.type, len(array), lambda: found, ways)
 
     def _ways(self, values: Any) -> set[str]:
         if written.truths(values) is not None:

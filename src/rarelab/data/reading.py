@@ -184,8 +184,8 @@ def _one_after_the_other(parts: Sequence[Any], name: str, place: Place) -> Any:
 
 def _as_written(column: Any) -> Any:
     """The array of a column, as text if its file has only text."""
-    written = isinstance(column, Later) and column.texts is not None
-    return column.texts() if written else loaded(column)
+    texts = column.texts if isinstance(column, Later) else None
+    return texts() if texts is not None else loaded(column)
 
 
 def refuse_other_columns(

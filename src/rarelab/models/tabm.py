@@ -86,16 +86,21 @@ class TabM(nn.Module):
     def member_logits(self, x: Tensor) -> Tensor:
         """The logits of every member, [N, k, num_outputs], of rows [N, F]."""
         check_input(x, model="tabm", input_ndim=2, in_features=self.in_features)
-        first, *others = self.body.blocks
-        _, *after = first
         hidden = _first_layer(self.body, self.embed(x))
-        for layer in (*after, *others):
+        for layer in _after_the_first(self.body):
             hidden = layer(hidden)
         return self.head(hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits [N, num_outputs] of rows [N, F]."""
         return of_mean_probability(self.member_logits(x))
+
+
+def _after_the_first(body: Any) -> list[nn.Module]:
+    """The layers that follow the first linear one."""
+    first, *others = body.blocks
+    _, *after = first
+    return [*after, *others]
 
 
 def _first_layer(body: Any, x: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class Topics:
         # The last bits depend on the number of threads. A single text has no variance to explain.
         with threadpool_limits(1), np.errstate(invalid="ignore"):
             svd.fit(weighted)
-        size = svd.singular_values_
+        size: Any = svd.singular_values_
         kept = svd.components_[size > _NOISE * size.max()]
         return cls(idf, kept.astype(np.float32))
 
@@ -166,9 +166,11 @@ def _counts(texts: Sequence[str]) -> csr_matrix:
     vectorizer = HashingVectorizer(
         analyzer="char_wb", ngram_range=N_GRAMS, n_features=BUCKETS, **how
     )
-    return vectorizer.transform(texts) if len(texts) else csr_matrix((0, BUCKETS))
+    counts: Any = vectorizer.transform(texts) if len(texts) else csr_matrix((0, BUCKETS))
+    return counts
 
 
 def _weighted(counts: csr_matrix, idf: NDArray[np.float32]) -> csr_matrix:
     """Counts times the weights of their n-grams, of length 1 in each text that has any."""
-    return normalize(counts.multiply(idf.astype(np.float64)[None, :]).tocsr())
+    weighted: Any = normalize(counts.multiply(idf.astype(np.float64)[None, :]).tocsr())
+    return weighted

@@ -25,7 +25,7 @@ class Seen:
         Raises:
             RequestError: one of them holds text or infinite values.
         """
-        missing = {str(name): float(frame[name].isna().mean()) for name in frame.columns}
+        missing = {str(name): frame[name].isna().to_numpy().mean().item() for name in frame.columns}
         return cls(len(frame), missing, ranges(frame, numbers))
 
     def facts(self) -> dict[str, Any]:
