@@ -53,7 +53,8 @@ class Topics:
         with threadpool_limits(1), np.errstate(invalid="ignore"):
             svd.fit(weighted)
         size: Any = svd.singular_values_
-        kept = svd.components_[size > _NOISE * size.max()]
+        directions: Any = svd.components_
+        kept = directions[size > _NOISE * size.max()]
         return cls(idf, kept.astype(np.float32))
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
