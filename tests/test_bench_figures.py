@@ -14,7 +14,11 @@ KERNELS, QUEUE = ROOT / "experiments" / "bench_kernels", ROOT / "experiments" / 
 
 
 def report() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("report", KERNELS / "report.py")
+    return script(KERNELS / "report.py")
+
+
+def script(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -92,3 +96,26 @@ def test_the_boosting_page_states_the_costs_as_measured() -> None:
         cells = [row[key] for key in ("what", "rows", "columns", "positives", "tau", "threads")]
         cells += [f"{row['ms']} ms", f"{row['reference_ms']} ms", row["ratio"]]
         assert f"| {' | '.join(cells)} |".replace("|  |", "| |") in text, row
+
+
+def test_the_page_on_networks_states_what_they_reached_and_cost_as_measured() -> None:
+    text = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
+    networks = script(ROOT / "experiments" / "bench_networks" / "run.py")
+    assert networks.table(networks.results()) in text
+    for option in networks.TABM:
+        assert option in text, option
+
+
+def test_the_page_on_networks_states_the_cost_of_embedded_categories_as_measured() -> None:
+    text = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
+    spent = {
+        (row["model"], row["variant"]): float(row["cpu_ms_per_step"])
+        for row in rows(ROOT / "experiments" / "bench_networks" / "steps.csv")
+    }
+    stated = re.search(
+        r"step of `tabm` takes ([\d.]+) times.*?`mlp` ([\d.]+) times", text, re.DOTALL
+    )
+    assert stated is not None
+    for model, ratio in zip(("tabm", "mlp"), stated.groups(), strict=True):
+        found = spent[model, "cat_embeddings=auto"] / spent[model, "one-hot"]
+        assert abs(found - float(ratio)) < 0.05 * found
