@@ -254,6 +254,21 @@ def test_pieces_change_nothing(
     assert again["score"].to_numpy(np.float32) == pytest.approx(parts["score"], nan_ok=True)
 
 
+def test_what_later_rows_say_of_the_decimal_sign_holds_for_all(
+    trained: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = payments(400, seed=4).astype({"amount": object})
+    rows["amount"] = ["1.234"] * 399 + ["0.5"]
+    file = tmp_path / "new.csv"
+    rows.to_csv(file, index=False, sep=";")
+    whole = scores_of(trained, file, "id=id")
+    monkeypatch.setattr(command, "CELLS", 1000)
+    pd.testing.assert_frame_equal(whole, scores_of(trained, file, "id=id"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Pieces, "read_once", Pieces.read)
+        pd.testing.assert_frame_equal(whole, scores_of(trained, file, "id=id"))
+
+
 def test_memory_does_not_grow_with_the_rows_of_a_parquet_file(tmp_path: Path) -> None:
     rows = pd.DataFrame(np.random.default_rng(0).normal(size=(200_000, 8))).rename(columns=str)
     rows.to_parquet(tmp_path / "new.parquet", row_group_size=10_000)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -96,9 +97,9 @@ def predict(
         how = [*fitted.columns], _rows_of_a_piece(scorer, fitted)
         rest = scorer, fitted, request.on_bad, reasons
         try:
-            scored = _score(_told(pieces.read_once(*how), "scored", tell), *rest)
+            scored = _score(_told(_ahead(pieces.read_once(*how)), "scored", tell), *rest)
         except (Unsettled, RequestError):  # what to say of a value may change too
-            scored = _score(_told(pieces.read(*how), "scored", tell), *rest)
+            scored = _score(_told(_ahead(pieces.read(*how)), "scored", tell), *rest)
     cut = table.cut(scored)
     with writing(output, table.schema(pieces, cut), overwrite=request.overwrite) as write:
         for part in _told(table.parts(scored, cut, pieces), "wrote", tell):
@@ -219,6 +220,15 @@ def _rows_of_a_piece(scorer: Scorer, fitted: Preprocessor) -> int:
 
 
 Piece = TypeVar("Piece", bound=Sized)
+
+
+def _ahead(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The pieces, each made by another thread while the one before is used."""
+    with ThreadPoolExecutor(1, "rarelab-reading") as thread:
+        coming = thread.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = thread.submit(next, pieces, None)
+            yield piece
 
 
 def _told(

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from rarelab.data.reading import ending_of
 from rarelab.errors import RarelabError, RequestError
 from rarelab.files import written_whole
+from rarelab.predict.digits import as_texts
 from rarelab.predict.spreadsheet import inert
 
 WRITTEN_AS = {
@@ -96,7 +97,8 @@ def _delimited(file: BinaryIO | gzip.GzipFile | object, separator: str) -> Write
 
     def write(table: pd.DataFrame) -> None:
         nonlocal header
-        inert(table).to_csv(file, index=False, sep=separator, header=header)  # pyright: ignore
+        shown = as_texts(inert(table))
+        shown.to_csv(file, index=False, sep=separator, header=header)  # pyright: ignore
         header = False
 
     return write
