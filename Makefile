@@ -54,8 +54,8 @@ lint: .venv/.with-check ## style, types and known vulnerabilities
 
 check: lint test ## style, types, security and tests
 
-bench: .venv/.with-bench ## the measurements under experiments/bench_*
-	$(PY) experiments/bench_trainer/run.py
+bench: .venv/.with-bench ## the measurements that a release is judged by, all or BENCH="name name"
+	$(PY) experiments/release.py $(BENCH)
 
 bench-kernels: .venv/.with-bench ## the ranking losses against published implementations (ten minutes)
 	$(PY) experiments/bench_kernels/run.py

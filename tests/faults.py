@@ -9,7 +9,7 @@ from pathlib import Path
 from servers import HOST, free_port, mlflow_process
 
 SIZE = 32_000_000
-"""Room for the records of every fault one after the other: two whole runs, with what MLflow keeps."""
+"""Room for two whole runs and what MLflow keeps of them."""
 
 
 class Disk:

@@ -3,9 +3,11 @@
 import csv
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
+import pandas as pd
 from scipy import stats
 
 ROOT = Path(__file__).parent.parent
@@ -13,16 +15,18 @@ GROUPS = ROOT / "experiments" / "bench_compare" / "groups.csv"
 KERNELS, QUEUE = ROOT / "experiments" / "bench_kernels", ROOT / "experiments" / "bench_queue"
 
 
-def report() -> ModuleType:
-    return script(KERNELS / "report.py")
-
-
 def script(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    # Where a dataclass looks for its module.
+    sys.modules[path.stem] = module
     spec.loader.exec_module(module)
     return module
+
+
+def report() -> ModuleType:
+    return script(KERNELS / "report.py")
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -35,6 +39,27 @@ def test_the_tables_of_the_kernels_study_match_its_csv() -> None:
     for name, content in report().sections().items():
         assert f"<!-- {name} -->\n{content}\n<!-- end -->" in text, name
     assert (KERNELS / "growth.png").is_file()
+
+
+def test_the_releases_table_holds_the_figures_of_the_committed_measurements() -> None:
+    release = script(ROOT / "experiments" / "release.py")
+    figures, kept = release.found(), pd.read_csv(release.KEPT)
+    pd.testing.assert_frame_equal(figures, kept)
+    assert len(figures) == len(release.FIGURES)
+    for row, line in zip(
+        figures.itertuples(), release.text(figures, kept).splitlines()[1:], strict=True
+    ):
+        assert line.startswith(row.figure) and line.count(f"{row.value:.2f}") >= 2
+        assert line.endswith("missed") == row.missed
+    for figure in release.FIGURES:
+        beyond = figure.limit * (1.01 if figure.sense == "at most" else 0.99)
+        assert figure.missed(beyond) and not figure.missed(figure.limit)
+
+
+def test_the_readme_states_the_trainers_overhead_as_measured() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for row in rows(ROOT / "experiments" / "bench_trainer" / "result.csv"):
+        assert f"| {row['loop']} | {row['ms_per_step']} | {row['times_bare']} |" in text
 
 
 def test_the_study_covers_what_it_claims() -> None:

@@ -5,13 +5,16 @@ Run:  .venv/bin/python experiments/bench_record/run.py [--repeats 5]
 The toy run is trained several times against one real MLflow store (sqlite), and each part of the
 record is timed; the first run, which also creates the store, is left out. Logging during training
 is given as a share of training time, the rest in seconds per run. Importing MLflow is not counted.
+Writes result.csv beside this file.
 """
 
 import argparse
+import csv
 import os
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -80,6 +83,11 @@ def main() -> None:
         print(f"{part:<12}{median[part]:6.2f} s{inside}")
     total = sum(median[part] for part in ("open", "evaluation", "model", "last rows", "close"))
     print(f"{'in all':<12}{total:6.2f} s a run")
+    with Path(__file__).with_name("result.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("figure", "value"))
+        table.writerow(("logging_share", f"{share / 100:.4f}"))
+        table.writerow(("seconds_a_run", f"{total:.3f}"))
 
 
 if __name__ == "__main__":
