@@ -103,8 +103,8 @@ def answer() -> str:
             equal = sum(c.verdict == EQUAL for c in usual.values())
             lines.append(
                 f"- **{arm}**: {'; '.join(s for s in shown if not s.endswith(': none'))} "
-                f"(mean differences {_span(gains)}). With the usual margin of 0.01: practically equal "
-                f"on {equal} of {len(usual)}."
+                f"(mean differences {_span(gains)}). With the usual margin of 0.01: practically "
+                f"equal on {equal} of {len(usual)}."
             )
     return "\n".join(lines)
 
