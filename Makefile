@@ -5,7 +5,7 @@ PY := .venv/bin/python
 
 .PHONY: run report studies searches test test-slow postgresql browser lint check bench bench-kernels clean
 
-run: .venv/.with-run ## the showcase: four losses on card fraud, three seeds each, their table and figure
+run: .venv/.with-run ## the showcase: a network and LightGBM on card fraud, by loss, three seeds each: table and figure
 	@if $(PY) -m rarelab data fetch creditcard; then \
 	  exec $(PY) -m rarelab train experiments=creditcard; \
 	else \

@@ -163,6 +163,18 @@ def test_a_baseline_among_several_arms_of_one_loss(home: Path) -> None:
         ask(home, baseline="smooth_ap")
 
 
+@pytest.mark.parametrize("name", ["bce", None])
+def test_a_baseline_of_each_model_leads_to_a_comparison_within_each(home: Path, name) -> None:
+    for model in ("mlp", "lightgbm"):
+        for loss in (BCE, SMOOTH_AP):
+            record(home, {"model": model, **loss}, 0, {"test/aucpr": 0.5})
+    with pytest.raises(
+        RequestError, match=r"2 arms match; .*, or compare within each: within=\[model\]$"
+    ):
+        ask(home, baseline=name)
+    assert ask(home, baseline=name, within=["model"]).question.baseline == "loss=bce"
+
+
 @pytest.mark.parametrize(
     ("options", "answer"),
     [

@@ -123,8 +123,10 @@ def find_baseline(runs: Sequence[Run], name: str | None) -> str:
         found = [label for label in every if wanted == label] or _matching(every, wanted)
         if len(found) == 1:
             return found[0]
-        if len(found) > 1 and name:
-            raise RequestError(f"baseline={name}: {len(found)} arms match; {_list(found)}")
+        if len(found) > 1 and (name or _apart(every, found)):
+            raise RequestError(
+                f"baseline={wanted}: {len(found)} arms match; {_list(found)}{_apart(every, found)}"
+            )
     if not name:
         raise RequestError(f"baseline: expected the name of the baseline arm; {_list(every)}")
     values = {value for found in every.values() for value in found.values()}
@@ -143,6 +145,14 @@ def _matching(every: Mapping[str, Mapping[str, str]], wanted: str) -> list[str]:
     return [
         label for label, found in every.items() if all(has(found, part) for part in wanted.split())
     ]
+
+
+def _apart(every: Mapping[str, Mapping[str, str]], found: Sequence[str]) -> str:
+    """What separates these arms, if it is a single key: each may be the baseline of its own."""
+    arms = [every[label] for label in found]
+    keys = {key for arm in arms for key in arm}
+    apart = [key for key in keys if len({arm.get(key) for arm in arms}) > 1]
+    return f", or compare within each: within=[{apart[0]}]" if len(apart) == 1 else ""
 
 
 def _list(names: Iterable[str]) -> str:
