@@ -535,7 +535,9 @@ def test_cells_match_the_formula_on_random_draws(case, exponent, double, weighte
     pair = np.stack((scores / 2, scores)), np.stack((positives, positives))
     found, gradient = _by_cells(*pair, tau, weight)
     assert abs(float(found[1]) - value) <= 1e-6
-    assert np.abs(gradient[1].numpy() - slope).max() <= 1e-6 * np.abs(slope).max() + 1e-12 / tau
+    # Within a knot of points far from the others the slopes of pairs nearly cancel: the error is that
+    # of a pair, not of what is left.
+    assert np.abs(gradient[1].numpy() - slope).max() <= 1e-6 * np.abs(slope).max() + 1e-9 / tau
 
 
 def _long(rows: int = cells.LONG + 100, rate: float = 0.02) -> tuple[torch.Tensor, torch.Tensor]:
