@@ -15,11 +15,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 HERE = Path(__file__).parent
 KEPT = HERE / "release.csv"
+
+Read = Callable[[Any], float]
+"""Finds a figure in the table (pandas) of its benchmark."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Figure:
 
     bench: str
     name: str
-    read: Callable[[pd.DataFrame], float]
+    read: Read
     sense: str
     limit: float
 
@@ -37,16 +41,16 @@ class Figure:
         return value > self.limit if self.sense == "at most" else value < self.limit
 
 
-def times_bare(loop: str) -> Callable[[pd.DataFrame], float]:
+def times_bare(loop: str) -> Read:
     """The time of a training step, in those of a bare loop."""
     return lambda table: float(table.set_index("loop").at[loop, "times_bare"])
 
 
-def speed_up(loss: str, classes: int, batch: int, queue: int, rate: float) -> Callable:
+def speed_up(loss: str, classes: int, batch: int, queue: int, rate: float) -> Read:
     """How much faster than imbalanced-losses a loss is, at a temperature of .01."""
     work = {"loss": loss, "classes": classes, "batch": batch, "queue": queue, "rate": rate}
 
-    def read(table: pd.DataFrame) -> float:
+    def read(table: Any) -> float:
         for column, value in {**work, "tau": 0.01}.items():
             table = table[table[column] == value]
         times = table.set_index("library")["ms"]
@@ -55,16 +59,16 @@ def speed_up(loss: str, classes: int, batch: int, queue: int, rate: float) -> Ca
     return read
 
 
-def cost(fit: str) -> Callable[[pd.DataFrame], float]:
+def cost(fit: str) -> Read:
     """What a fit of LightGBM on Smooth-AP takes, in fits on its own log-loss, at two threads."""
 
-    def read(table: pd.DataFrame) -> float:
+    def read(table: Any) -> float:
         return float(table[(table["what"] == fit) & (table["threads"] == 2)]["ratio"].item())
 
     return read
 
 
-def value(name: str) -> Callable[[pd.DataFrame], float]:
+def value(name: str) -> Read:
     """A figure of a table with the columns ``figure`` and ``value``."""
     return lambda table: float(table.set_index("figure").at[name, "value"])
 
@@ -119,10 +123,10 @@ def text(rows: pd.DataFrame, last: pd.DataFrame | None) -> str:
     before = {} if last is None else last.set_index("figure")["value"].to_dict()
     width = max(map(len, rows["figure"]))
     lines = [f"{'figure':<{width}}{'now':>10}{'last':>10}  limit"]
-    for row in rows.itertuples():
-        old = f"{before[row.figure]:.2f}" if row.figure in before else "-"
-        note = "   missed" if row.missed else ""
-        lines.append(f"{row.figure:<{width}}{row.value:>10.2f}{old:>10}  {row.limit}{note}")
+    for row in rows.to_dict("records"):
+        name, note = row["figure"], "   missed" if row["missed"] else ""
+        old = f"{before[name]:.2f}" if name in before else "-"
+        lines.append(f"{name:<{width}}{row['value']:>10.2f}{old:>10}  {row['limit']}{note}")
     return "\n".join(lines)
 
 
@@ -145,7 +149,7 @@ def main() -> int:
     rows = found()
     print(text(rows, last))
     rows.to_csv(KEPT, index=False)
-    return int(rows["missed"].any())
+    return int(any(rows["missed"]))
 
 
 if __name__ == "__main__":

@@ -71,8 +71,8 @@ class Delimited:
                     raise RequestError(f"{name} is empty: expected a header and rows")
                 if said.sep is not None:
                     _refuse_another_separator(name, names, separator)
-                usual = _usual_width(opened, len(names), separator, encoding, after - 1)
-                width, block = usual or (_width(name, len(names), lines), BLOCK)
+                regular = _usual_width(opened, len(names), separator, encoding, after - 1)
+                width, block = regular or (_width(name, len(names), lines), BLOCK)
         except csv.Error as error:
             raise RequestError(f"{name} cannot be read as text: {error}") from None
         return cls(opened, names, separator, encoding, width, after - 1, block)
