@@ -114,7 +114,7 @@ def _timed() -> Iterator[list[float]]:
 def _keep(row: Row) -> None:
     new = not RESULT.exists()
     with RESULT.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, [*COLUMNS], lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(row)
