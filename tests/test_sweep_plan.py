@@ -272,7 +272,8 @@ def test_a_study_has_as_many_jobs_as_it_says(study: Path) -> None:
 @pytest.mark.parametrize("study", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_study_that_sweeps_states_the_number_of_its_jobs(study: Path) -> None:
     content = yaml.safe_load(study.read_text())
-    sweeps = "sweep" in content or "hydra" in content
+    of_another = {path.stem for path in SWEPT} & {d for d in content["defaults"] if str(d) == d}
+    sweeps = "sweep" in content or "hydra" in content or bool(of_another)
     assert ("# Jobs:" in study.read_text()) == sweeps
 
 
