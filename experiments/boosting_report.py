@@ -17,6 +17,7 @@ from rarelab.compare.contrast import BETTER, EQUAL, NOT_SETTLED, WORSE, Contrast
 from rarelab.compare.study import Study
 from rarelab.compare.words import number
 from rarelab.ledger.contests import TRIALS
+from rarelab.ledger.pages import fill
 from rarelab.ledger.study import KeptStudy
 
 HERE = Path(__file__).parent
@@ -197,13 +198,7 @@ def sections() -> dict[Path, dict[str, str]]:
 
 def main() -> None:
     for page, parts in sections().items():
-        text = page.read_text(encoding="utf-8")
-        for name, content in parts.items():
-            before, marker, rest = text.partition(f"<!-- {name} -->\n")
-            if not marker:
-                raise SystemExit(f"{page.name} has no marker {name!r}")
-            text = f"{before}{marker}{content}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
-        page.write_text(text, encoding="utf-8")
+        fill(page, parts)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from rarelab.compare.across import Across, across
 from rarelab.compare.arms import group
 from rarelab.compare.contrast import BETTER, EQUAL, NOT_SETTLED, WORSE, Contrast
 from rarelab.compare.study import Study
-from rarelab.ledger.pages import DIGEST, drawn_from
+from rarelab.ledger.pages import DIGEST, drawn_from, fill
 from rarelab.ledger.study import KeptStudy
 from rarelab.records.load import Run
 
@@ -302,13 +302,7 @@ def sections() -> dict[Path, dict[str, str]]:
 
 def main() -> None:
     for page, parts in sections().items():
-        text = page.read_text(encoding="utf-8")
-        for name, content in parts.items():
-            before, marker, rest = text.partition(f"<!-- {name} -->\n")
-            if not marker:
-                raise SystemExit(f"{page.name} has no marker {name!r}")
-            text = f"{before}{marker}{content}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
-        page.write_text(text, encoding="utf-8")
+        fill(page, parts)
     draw(over_data_sets("test/aucpr"))
 
 

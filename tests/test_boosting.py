@@ -4,7 +4,7 @@ import builtins
 import copy
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from rarelab.boosting import (
     objective,
     prior,
 )
-from rarelab.boosting.gradient import BLOCK, FLOOR, TINY, Slopes, shares, slope
+from rarelab.boosting.gradient import BLOCK, FLOOR, TINY, Share, Slope, Slopes, shares
 from rarelab.data.splits import Table
 from rarelab.errors import RarelabError, RequestError
 from rarelab.functional import smooth_ap
@@ -59,6 +59,16 @@ SAMPLING = {
     "lightgbm": ("feature_fraction", "bagging_fraction"),
     "xgboost": ("colsample_bytree", "subsample"),
 }
+
+
+def slope(
+    blend: Sequence[Share],
+    scores: torch.Tensor,
+    labels: torch.Tensor,
+    weight: torch.Tensor | None = None,
+) -> Slope:
+    """A single look at a table."""
+    return Slopes(labels, weight).at(scores, blend)
 
 
 @pytest.fixture(autouse=True)

@@ -250,7 +250,7 @@ def test_the_numbers_quoted_in_a_result_are_in_its_tables(kept: KeptStudy) -> No
 
 def test_the_ledger_matches_the_committed_runs() -> None:
     text = (FOLDER / pages.README).read_text("utf-8")
-    assert f"{pages.BEGIN}\n{pages.ledger(KEPT)}\n{pages.END}" in text
+    assert f"<!-- {pages.LEDGER} -->\n{pages.ledger(KEPT)}\n{pages.END}" in text
 
 
 def test_the_commands_in_the_ledger_exist() -> None:
@@ -336,7 +336,7 @@ def test_a_scaled_down_study_produces_its_pages(
     for _ in range(2):
         pages.write_readme(tmp_path, [copy])
     page = (tmp_path / pages.README).read_text("utf-8")
-    assert page == f"# Studies\n\n{pages.BEGIN}\n{pages.ledger([copy])}\n{pages.END}\n"
+    assert page == f"# Studies\n\n<!-- {pages.LEDGER} -->\n{pages.ledger([copy])}\n{pages.END}\n"
     assert f"`make studies STUDY={kept.name}`" in pages.ledger([copy])
     assert (copy.folder / pages.FIGURE).stat().st_size > 10_000
     assert copy.environment()["jobs"] == len(jobs) == len(copy.runs())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -323,6 +324,17 @@ def test_a_dry_run_shows_what_is_missing_without_side_effects(home: Path) -> Non
     request = [*SMALL, "sweep.arms=[[loss=bce],[loss=smooth_ap]]", "sweep.dry_run=true"]
     assert package.train(request) == []
     assert not home.exists()
+
+
+def test_the_comparison_that_a_sweep_of_several_models_suggests_works(rarelab: Callable) -> None:
+    arms = "[[model=linear,loss=bce],[model=linear,loss=smooth_ap],[loss=bce],[loss=smooth_ap]]"
+    ended = rarelab("train", "-m", f"sweep.arms={arms}", "schedule.warmup_epochs=0", *SMALL)
+    assert ended.returncode == 0, ended.stderr
+    told = next(line for line in ended.stdout.splitlines() if line.startswith("what can be"))
+    suggested = shlex.split(told.partition(": rarelab ")[2])
+    assert suggested == ["compare", "experiment=rarelab", "within=[model]"]
+    compared = rarelab(*suggested)
+    assert compared.returncode == 0, compared.stderr
 
 
 def test_gpus_are_assigned_by_slots() -> None:

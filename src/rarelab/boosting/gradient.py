@@ -61,13 +61,6 @@ def ranks(loss: nn.Module) -> bool:
     return isinstance(loss, Queued | Indexed)
 
 
-def slope(
-    blend: Sequence[Share], scores: Tensor, labels: Tensor, weight: Tensor | None = None
-) -> Slope:
-    """:meth:`Slopes.at` for a single look at a table."""
-    return Slopes(labels, weight).at(scores, blend)
-
-
 class Slopes:
     """The slopes of losses on one table, round by round.
 

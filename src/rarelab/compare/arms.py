@@ -12,12 +12,11 @@ from rarelab.metrics.rankings import is_ranking, reporting
 from rarelab.metrics.table import class_view
 from rarelab.metrics.table import higher_is_better as higher_is_better
 from rarelab.records.load import Run
-from rarelab.records.names import differences, labels, printable
+from rarelab.records.names import BASELINES, differences, labels, printable
 from rarelab.records.searched import TRIALS, choices
 
 _SHOWN = 8
 _FEW = 3
-_DEFAULT_BASELINES = ("bce", "cross_entropy")
 
 
 class Unit(NamedTuple):
@@ -119,7 +118,7 @@ def find_baseline(runs: Sequence[Run], name: str | None) -> str:
         raise RequestError(
             f"only one arm ({next(iter(every))}): a comparison needs two configurations"
         )
-    for wanted in [name] if name else _DEFAULT_BASELINES:
+    for wanted in [name] if name else BASELINES:
         found = [label for label in every if wanted == label] or _matching(every, wanted)
         if len(found) == 1:
             return found[0]

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rarelab.compare.contrast import BETTER, WORSE, Finding, by_difference
+from rarelab.compare.pairs import SPLITS
 from rarelab.figures.palette import DARK_GREY, GREEN, GREY, ORANGE
 from rarelab.figures.style import legend, new_axes, new_panels, styles
 from rarelab.metrics.table import higher_is_better
@@ -66,7 +67,8 @@ def _draw_differences(axes: Axes, finding: Finding) -> None:
     axes.axvline(0, color="black", linewidth=0.9)
     axes.set_yticks(range(len(shown)), [c.arm.label for c in shown], fontsize=8)
     axes.set_ylim(len(shown) - 0.4, -0.6)
-    bars = "bar: interval over seeds, ticks: pairs"
+    over = "splits" if finding.varied == SPLITS else "seeds"
+    bars = f"bar: interval over {over}, ticks: pairs"
     if any(c.rows for c in shown):
         bars += ", grey: seeds and test rows"
     axes.set_xlabel(f"{finding.question.metric}, arm minus {finding.baseline.label}\n({bars})")

@@ -1,7 +1,7 @@
 """Everything computed from the committed runs: verdicts, tables, a figure, the pages."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,12 @@ from rarelab.compare.contrast import BETTER, EQUAL, WORSE, Finding, by_differenc
 from rarelab.compare.gallery import numbers_over
 from rarelab.compare.pairs import SPLITS
 from rarelab.compare.study import Study
+from rarelab.errors import RarelabError
 from rarelab.ledger.study import RUNS, Comparison, KeptStudy
 from rarelab.records.searched import TRIALS
 
 VERDICT, TABLE, FIGURE, README = "verdict.md", "verdict.csv", "figure.png", "README.md"
-BEGIN, END = "<!-- ledger: made by `make report` -->", "<!-- end -->"
+LEDGER, END = "ledger: made by `make report`", "<!-- end -->"
 DIGEST = "rarelab"
 """PNG text chunk with the digest of the runs and the question a figure was drawn from."""
 
@@ -40,10 +41,25 @@ def write_study(study: KeptStudy) -> None:
 def write_readme(folder: Path, studies: Sequence[KeptStudy]) -> None:
     """Write the generated part of the ledger; the text around it is kept."""
     path = folder / README
-    text = path.read_text(encoding="utf-8") if path.is_file() else f"# Studies\n\n{BEGIN}\n{END}\n"
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    path.write_text(f"{before}{BEGIN}\n{ledger(studies)}\n{END}{after}", encoding="utf-8")
+    if not path.is_file():
+        path.write_text(f"# Studies\n\n<!-- {LEDGER} -->\n{END}\n", encoding="utf-8")
+    fill(path, {LEDGER: ledger(studies)})
+
+
+def fill(page: Path, parts: Mapping[str, str]) -> None:
+    """Replace the marked parts of a page, each from ``<!-- name -->`` to ``<!-- end -->``; the text
+    around them is kept.
+
+    Raises:
+        RarelabError: the page has no such mark.
+    """
+    text = page.read_text(encoding="utf-8")
+    for name, content in parts.items():
+        before, mark, rest = text.partition(f"<!-- {name} -->\n")
+        if not mark:
+            raise RarelabError(f"{page.name}: there is no mark <!-- {name} -->")
+        text = f"{before}{mark}{content}\n{END}{rest.partition(END)[2]}"
+    page.write_text(text, encoding="utf-8")
 
 
 def drawn_from(path: Path) -> str | None:

@@ -12,6 +12,9 @@ ABSENT = "(not set)"
 ARM = "arm"
 """The parameter of a run of another program (``rarelab record``) that names its arm."""
 
+BASELINES = ("bce", "cross_entropy")
+"""The losses to compare with unless a baseline is named."""
+
 _TARGET = "_target_"
 _LAST = ("dataset.split_seed", "seed")
 

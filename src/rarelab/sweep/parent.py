@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from omegaconf import DictConfig, OmegaConf
 
+from rarelab.records.names import BASELINES
 from rarelab.runs.claim import claim
 from rarelab.runs.folder import command, redacted
 from rarelab.sweep.job import Job, Result, arm_parameters
@@ -129,9 +130,15 @@ class Parent:
         lines = [f"table and figure: {self.directory}"]
         if isinstance(self._sink, MlflowSink):
             name = shlex.quote(self._sink.experiment)
-            lines.append(f"what can be claimed: rarelab compare experiment={name}")
+            lines.append(f"what can be claimed: rarelab compare experiment={name}{self._apart()}")
             lines.append(f"look at it with: rarelab ui {name}")
         return "\n".join(lines)
+
+    def _apart(self) -> str:
+        """What ``rarelab compare`` needs besides, if several models have the baseline's loss."""
+        arms_of = [arm_parameters(job) for job in self._jobs]
+        plain = {arm.get("model") for arm in arms_of if arm.get("loss") in BASELINES}
+        return f" {shlex.quote('within=[model]')}" if len(plain) > 1 else ""
 
     def append(self, metrics: dict[str, float]) -> None:
         """Record metrics of the whole sweep; each call is a new step, and the last one counts."""
