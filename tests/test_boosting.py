@@ -39,8 +39,8 @@ from rarelab.boosting.gradient import BLOCK, FLOOR, TINY, Share, Slope, Slopes, 
 from rarelab.data.splits import Table
 from rarelab.errors import RarelabError, RequestError
 from rarelab.functional import smooth_ap
+from rarelab.functional.threads import limited_threads
 from rarelab.predict.graph import IR_VERSION
-from rarelab.threads import limited_threads
 from rarelab.training import Trainer
 from rarelab.training.history import History, read_rows
 from rarelab.training.keeper import Cadence, Checkpoints, Keeper

@@ -21,11 +21,11 @@ from rarelab.cli import main
 from rarelab.data.splits import Table
 from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.errors import RarelabError
+from rarelab.functional.threads import limited_threads
 from rarelab.models import HistGradientBoosting
 from rarelab.models.trees import PlainTrees
 from rarelab.predict import graph
 from rarelab.predict.export import probes
-from rarelab.threads import limited_threads
 from refitted import TRAINED, alike, blocks, trained
 
 EXPORTED = [*TRAINED, "lightgbm"]

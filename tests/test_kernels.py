@@ -15,13 +15,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import reference
 import score_cases
 from rarelab import functional, losses
-from rarelab.functional import cells, choose, dense, ranking
+from rarelab.functional import cells, choose, dense, ranking, window
 from rarelab.functional.band import band
+from rarelab.functional.once import apply_once
 from rarelab.functional.pairwise_hinge import all_pairs_squared_hinge
 from rarelab.functional.pauc import pauc_at_budget, sigmoid, sigmoid_slope
 from rarelab.functional.recall import recall_at_quantile
 from rarelab.functional.smooth_ap import PATHS, smooth_ap
-from rarelab.threads import limited_threads
+from rarelab.functional.threads import ALONE, limited_threads
 
 WAYS = ("dense", "grid", "window")
 TAUS = (1e-3, 0.01, 0.5, 10.0)
@@ -573,3 +574,28 @@ def test_one_thread_and_two_rank_a_long_list_with_the_same_bits() -> None:
         with limited_threads(threads):
             found.append(_with_gradient(smooth_ap, scores, positives, tau=0.1))
     assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+def test_up_to_a_million_scores_one_thread_does_the_work() -> None:
+    seen = []
+
+    def evaluate(scores: torch.Tensor, live: int, arguments: tuple) -> tuple:
+        seen.append(torch.get_num_threads())
+        return scores.sum(-1), scores[:live]
+
+    with limited_threads(2):
+        for scores in (torch.zeros(ALONE), torch.zeros(ALONE + 1)):
+            apply_once(evaluate, scores, ())
+            apply_once(evaluate, scores.requires_grad_(), ())
+        assert torch.get_num_threads() == 2
+    assert seen == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("shape", [(1, window.WORTH_PACKING), (9, 5000), (2, 20_000), (50, 700)])
+@pytest.mark.parametrize("spread", [3.0, 300.0, 1e7])
+def test_bins_are_ordered_as_a_stable_sort_orders_them(shape: tuple, spread: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(shape, generator=generator) * spread
+    bins = window.binned(scores, torch.ones(shape[0]))
+    stable = window.order_key(bins).sort(stable=True).indices
+    assert torch.equal(window.in_order(bins), stable)

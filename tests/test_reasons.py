@@ -21,6 +21,7 @@ from rarelab.boosting import LightGBM, XGBoost
 from rarelab.cli import main
 from rarelab.data.splits import Table
 from rarelab.errors import RequestError
+from rarelab.functional.threads import limited_threads
 from rarelab.models import (
     MLP,
     FTTransformer,
@@ -32,7 +33,6 @@ from rarelab.models import (
 )
 from rarelab.predict import command, read_model
 from rarelab.predict.reasons import Reasons
-from rarelab.threads import limited_threads
 from rarelab.training import Trainer
 from rarelab.training.history import History
 from rarelab.training.rounds import RoundWork, fit_rounds

@@ -31,7 +31,7 @@ from rarelab.boosting.gradient import Share, Slopes
 from rarelab.config import build
 from rarelab.config.compose import compose_train
 from rarelab.data.splits import Table
-from rarelab.threads import limited_threads
+from rarelab.functional.threads import limited_threads
 from rarelab.training import Trainer
 from rarelab.training.history import History
 from rarelab.training.keeper import Keeper

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rarelab.functional.threads import limited_threads
 from rarelab.losses.plain import BinaryCrossEntropy
 from rarelab.losses.protocols import Indexed, Queued
 from rarelab.losses.warmup import LossWarmupWrapper
-from rarelab.threads import limited_threads
 
 FLOOR, TINY = 1e-6, 1e-16
 """The smallest curvature of a row, beside a ranking loss and without one."""

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rarelab.functional.threads import one_thread
+
 Evaluate = Callable[[Tensor, int, tuple], tuple[Tensor, Tensor | None]]
 Live = Tensor | int | None
 
@@ -29,7 +31,7 @@ def apply_once(evaluate: Evaluate, scores: Tensor, arguments: tuple, live: Live 
         evaluate = partial(_in_full_precision, evaluate)
     if leaf.requires_grad and torch.is_grad_enabled():
         return _Once.apply(leaf, scores, evaluate, columns, arguments)  # type: ignore[return-value]
-    with torch.no_grad():
+    with torch.no_grad(), one_thread(scores.numel(), scores.device):
         return evaluate(scores, 0, arguments)[0]
 
 
@@ -68,7 +70,8 @@ class _Once(torch.autograd.Function):
     def forward(
         ctx: Any, leaf: Tensor, scores: Tensor, evaluate: Evaluate, columns: int, arguments: tuple
     ) -> Tensor:
-        value, gradient = evaluate(scores.detach(), columns, arguments)
+        with one_thread(scores.numel(), scores.device):
+            value, gradient = evaluate(scores.detach(), columns, arguments)
         if gradient is None:
             gradient = leaf.new_zeros(*leaf.shape[:-1], 0)
         ctx.save_for_backward(gradient, leaf)

@@ -6,6 +6,7 @@ of sources whose scores are within reach of its own: σ is 0 below them, and 1 a
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from rarelab.functional.tiles import Tiles, even_tiles, tiles
 
 BINS_PER_REACH = 8
 TARGETS, SOURCES = 16, 64  # points per tile, at most
+WORTH_PACKING = 1 << 15  # points
 
 
 class Window:
@@ -30,7 +32,8 @@ class Window:
         self.reach = (
             torch.full_like(self.tau, endless) if all_pairs else reach(self.points) * self.tau
         )
-        self.key = None if all_pairs else order_key(lists.scores, self.reach / BINS_PER_REACH)
+        self.bins = None if all_pairs else binned(lists.scores, self.reach / BINS_PER_REACH)
+        self.key = None if self.bins is None else order_key(self.bins)
 
     def everyone(self) -> "_Sources":
         if self.present is not None:
@@ -38,10 +41,10 @@ class Window:
             return _Sources(
                 self, self.score.index_select(0, point), None, self.tiles(point, SOURCES)
             )
-        if self.key is None:
+        if self.bins is None:
             order = torch.arange(len(self.score), device=self.score.device)
         else:
-            order = self.key.sort().indices
+            order = in_order(self.bins)
         return _Sources(self, self.score, None, even_tiles(order, self.count, SOURCES))
 
     def sources(self, point: Tensor, mass: Tensor) -> "_Sources":
@@ -63,17 +66,42 @@ def reach(points: int) -> float:
     return 28.0 + math.log(points)
 
 
-def order_key(scores: Tensor, width: Tensor) -> Tensor:
-    """Integers [C·M] ordered by list, then by the bin of ``width`` [C] of ``scores`` [C, M].
+def binned(scores: Tensor, width: Tensor) -> Tensor:
+    """The bin of ``width`` [C] of each of ``scores`` [C, M]: whole numbers from 0 in every list."""
+    bins = (scores / width.to(scores.dtype)[:, None]).floor_()
+    return bins.sub_(bins.amin(-1, keepdim=True)).clamp_(max=float(1 << 40))
+
+
+def order_key(bins: Tensor) -> Tensor:
+    """Integers [C·M] ordered by list, then by ``bins`` [C, M].
 
     Integers, because their radix sort is several times faster than sorting the scores.
     """
-    bins = (scores / width.to(scores.dtype)[:, None]).floor_()
-    bins = bins.sub_(bins.amin(-1, keepdim=True)).clamp_(max=float(1 << 40))
     most = int(bins.max()) + 1
-    narrow = torch.int32 if most * len(scores) < 1 << 31 else torch.int64
-    first = torch.arange(0, most * len(scores), most, dtype=narrow, device=scores.device)
+    narrow = torch.int32 if most * len(bins) < 1 << 31 else torch.int64
+    first = torch.arange(0, most * len(bins), most, dtype=narrow, device=bins.device)
     return (bins.to(narrow) + first[:, None]).flatten()
+
+
+def in_order(bins: Tensor) -> Tensor:
+    """The positions [C·M], list by list, in ascending order of ``bins`` [C, M]; those of a bin in
+    their own order.
+
+    Bin and position together are one number, which NumPy sorts several times faster on the CPU than
+    torch sorts keys and moves positions along. Few points, of which torch orders those of a bin in
+    its own way, stay with torch, so that recorded runs keep their bits.
+    """
+    lists, points = bins.shape
+    bits = points.bit_length()
+    few = bins.numel() < WORTH_PACKING or bins.device.type != "cpu"
+    if few or float(bins.max()) >= 1 << (31 - bits):
+        return order_key(bins).sort().indices
+    packed = (bins.to(torch.int32) << bits).numpy()
+    packed |= np.arange(points, dtype=np.int32)
+    packed.sort(-1)
+    packed &= (1 << bits) - 1
+    first = torch.arange(0, lists * points, points)[:, None]
+    return (torch.from_numpy(packed) + first).flatten()
 
 
 class _Sources:

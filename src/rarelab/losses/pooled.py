@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rarelab.functional.order import iqr
+from rarelab.functional.threads import one_thread
 from rarelab.losses.notices import Notices
 from rarelab.losses.pool import RankingPool, Rows
 from rarelab.losses.rows import check_choice, check_reduction
@@ -93,21 +94,24 @@ class PooledLoss(nn.Module, ABC):
         sample_weight: Tensor | None,
     ) -> Evaluated:
         """Pool the rows and evaluate every class on the pool."""
-        rows, positives = self.pool(
-            logits,
-            targets,
-            iid_mask,
-            sample_weight,
-            ignore_index=self.ignore_index,
-            max_pool_size=self.max_pool_size,
-            gather_distributed=self.gather_distributed,
-            update_queue=self.training or self.update_queue_in_eval,
-        )
-        if rows.labels.numel() == 0:
-            losses = rows.live.sum(dim=1) * nan
-        else:
-            losses = broken_as_nan(self.class_losses(rows, positives), rows)
-        return Evaluated(class_loss(losses, rows.broken, self.reduction), losses, rows, positives)
+        size = (len(logits) + self.queue_size) * self.num_classes
+        with one_thread(size, logits.device):
+            rows, positives = self.pool(
+                logits,
+                targets,
+                iid_mask,
+                sample_weight,
+                ignore_index=self.ignore_index,
+                max_pool_size=self.max_pool_size,
+                gather_distributed=self.gather_distributed,
+                update_queue=self.training or self.update_queue_in_eval,
+            )
+            if rows.labels.numel() == 0:
+                losses = rows.live.sum(dim=1) * nan
+            else:
+                losses = broken_as_nan(self.class_losses(rows, positives), rows)
+            reduced = class_loss(losses, rows.broken, self.reduction)
+        return Evaluated(reduced, losses, rows, positives)
 
     def extra_repr(self) -> str:
         return (

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.errors import RequestError
+from rarelab.functional.threads import limited_threads
 from rarelab.models import Explained, integrated_gradients
 from rarelab.predict.scorer import Scorer
-from rarelab.threads import limited_threads
 
 ROWS = 1024
 """Rows of a network's backward pass, at most."""

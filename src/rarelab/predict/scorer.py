@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from rarelab.config.build import Model
 from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.errors import RequestError
+from rarelab.functional.threads import limited_threads
 from rarelab.metrics.thresholds import AlertRule, Threshold, chosen
 from rarelab.models import Estimator, raw_scores
 from rarelab.predict.arrays import ArrayRows
 from rarelab.predict.rules import Rules
-from rarelab.threads import limited_threads
 from rarelab.training import Trainer
 
 

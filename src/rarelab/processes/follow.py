@@ -17,10 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from rarelab.config import build
 from rarelab.errors import one_line
+from rarelab.functional.threads import limited_threads
 from rarelab.processes.group import Company, Launched, Member
 from rarelab.processes.place import Place
 from rarelab.streams import drawing_from, generator
-from rarelab.threads import limited_threads
 from rarelab.training import Diverged, Work
 from rarelab.training.history import History
 from rarelab.training.team import Deserted

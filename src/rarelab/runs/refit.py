@@ -15,6 +15,7 @@ from torch import nn
 from rarelab.config import build
 from rarelab.data.splits import Splits, Table
 from rarelab.errors import RequestError
+from rarelab.functional.threads import limited_threads
 from rarelab.models import Classifier, Estimator, Refittable
 from rarelab.predict import Scorer, read_model, write_model
 from rarelab.predict.facts import read_facts
@@ -26,7 +27,6 @@ from rarelab.runs.interruption import Interruption
 from rarelab.runs.reproduce import choices, configuration, finished
 from rarelab.runs.run import Outcome
 from rarelab.streams import drawing_from, generator, stream_seed
-from rarelab.threads import limited_threads
 from rarelab.tracking.entry import Entry, read_status
 from rarelab.training.history import History
 from rarelab.training.keeper import save

@@ -14,6 +14,7 @@ from rarelab.config import build
 from rarelab.config.build import Model, Prepared
 from rarelab.config.prepare import warn_before
 from rarelab.data.splits import Splits
+from rarelab.functional.threads import limited_threads
 from rarelab.losses.members import each
 from rarelab.metrics.table import AUCPR, best_key
 from rarelab.models import Estimator, raw_scores
@@ -25,7 +26,6 @@ from rarelab.runs.importance import write_importance
 from rarelab.runs.interruption import Interruption
 from rarelab.runs.summary import test_table, trained_too_short
 from rarelab.streams import drawing_from, generator, stream_seed
-from rarelab.threads import limited_threads
 from rarelab.tracking.naming import experiment_name
 from rarelab.training import Diverged, Trainer, Work
 from rarelab.training.history import Listener
