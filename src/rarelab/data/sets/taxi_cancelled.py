@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from pandas import DataFrame
 
-
 # Row numbers, times that are taken apart, an end that few bookings have, and the areas and cities,
 # which latitude and longitude tell as well.
 UNUSED = (
@@ -29,7 +28,7 @@ def read(csv: "Path") -> "DataFrame":
     booked = pd.to_datetime(frame["booking_created"], format="%m/%d/%y %H:%M")
     start = pd.to_datetime(frame["from_date"], format="%m/%d/%y %H:%M")
     hours_ahead = (start - booked).dt.total_seconds() / 3600
-    clock = {"hour": start.dt.hour, "weekday": start.dt.weekday, "hours_ahead": hours_ahead}
+    clock = {"hour": start.dt.hour, "weekday": start.dt.day_of_week, "hours_ahead": hours_ahead}
     return frame.drop(columns=[*UNUSED]).assign(**clock, booked_hour=booked.dt.hour, booked=booked)
 
 
