@@ -58,6 +58,15 @@ def test_descriptors_stay_bytes_and_the_labels_stand_in_their_own_file(tmp_path:
     assert positives(source, frame) == [1]
 
 
+def test_the_pixels_of_a_digit_are_columns_row_by_row(tmp_path: Path) -> None:
+    pixels = [str(place % 251) for place in range(784)]
+    lines = [",".join([*pixels, digit]) for digit in ("3", "8", "0")]
+    source = SOURCES["mnist8"]
+    frame = source.read(written(tmp_path, "mnist.csv.gz", lines, packed=True))
+    assert features(source, frame) == [f"pixel_{r}_{c}" for r in range(28) for c in range(28)]
+    assert frame["pixel_1_2"].tolist() == [30, 30, 30] and positives(source, frame) == [1]
+
+
 def test_a_hormone_that_was_not_measured_is_missing(tmp_path: Path) -> None:
     line = "72,M,f,f,f,f,f,f,f,f,f,f,f,y,30,y,0.60,y,15,y,1.48,y,10,n,?"
     table = written(tmp_path, "hypo.txt", [f"hypothyroid,{line}", f"negative,{line}"])

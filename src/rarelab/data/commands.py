@@ -36,7 +36,7 @@ def _row(source: Source, home: Path) -> tuple[str, ...]:
         positives = f"{source.positives:,} = {source.positives / source.rows:.3%}"
     return (
         source.name,
-        f"{source.rows:,} x {source.features}",
+        f"{source.rows:,} x {source.features:,}",
         positives,
         _where(source, home),
         f"{source.title}. {source.citation}",

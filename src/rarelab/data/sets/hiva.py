@@ -17,10 +17,10 @@ def read(data: "Path", labels: "Path") -> "DataFrame":
     """The frame of hiva_train.data and hiva_train.labels (1 = active, -1 = inactive)."""
     import pandas as pd
 
-    table = pd.read_csv(data, sep=r"\s+", header=None, dtype="uint8")
-    table.columns = [f"d{place}" for place in range(1, table.shape[1] + 1)]
+    table = pd.read_csv(data, sep=r"\s+", header=None, dtype="uint8").to_numpy()
+    names = [f"d{place}" for place in range(1, table.shape[1] + 1)]
     active = pd.read_csv(labels, header=None)[0] == 1
-    return table.assign(active=active)
+    return pd.DataFrame(table, columns=names).assign(active=active)
 
 
 SOURCE = Source(

@@ -52,7 +52,7 @@ def white_wine(
 ) -> RealData:
     """White wines of quality 8 or better: 4,898 x 11, 180 positives (3.67 %).
 
-    937 rows repeat the features of an earlier one, mostly with its grade.
+    937 rows repeat an earlier one.
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
