@@ -69,7 +69,8 @@ def taxi_cancelled(
 ) -> RealData:
     """Cancelled taxi bookings: 10,000 x 13, 743 positives (7.43 %).
 
-    split="time" splits by the time of booking, split="grouped" by customer (7,044 of them).
+    split="grouped" splits by customer (7,044 of them), split="time" by the time of booking: 5 % of
+    the oldest 60 % were cancelled, 14 % of the newest quarter.
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """
