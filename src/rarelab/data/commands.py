@@ -34,12 +34,13 @@ def _row(source: Source, home: Path) -> tuple[str, ...]:
         positives = f"{source.classes} classes"
     else:
         positives = f"{source.positives:,} = {source.positives / source.rows:.3%}"
+    needs = f"; needs rarelab[{source.needs[1]}]" if source.needs else ""
     return (
         source.name,
-        f"{source.rows:,} x {source.features}",
+        f"{source.rows:,} x {source.features:,}",
         positives,
         _where(source, home),
-        f"{source.title}. {source.citation}",
+        f"{source.title}. {source.citation}{needs}",
     )
 
 

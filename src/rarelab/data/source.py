@@ -79,7 +79,8 @@ class Source:
     ``read`` takes the paths of the members, in order, and returns a frame with the columns that
     ``roles`` describes. The parsed frame is cached: increase ``version`` whenever ``read`` changes.
     ``archive`` is None for data that comes with an installed library. ``positives`` is None for
-    more than two classes.
+    more than two classes. ``needs``: a module that ``read`` imports, and the extra of rarelab that
+    installs it.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Source:
     classes: int = 2
     openml: int | None = None
     version: int = 1
+    needs: tuple[str, str] | None = None
 
     def identity(self) -> str:
         """A stable text that identifies the bytes: archive and member hashes."""

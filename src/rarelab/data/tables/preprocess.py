@@ -25,6 +25,8 @@ from rarelab.errors import RequestError, nearest
 
 CELLS = 2**21
 """Features of new rows that are made at once, with all their copies."""
+SHORT = 2**16
+"""Bytes of a column below which it stays in memory until the whole frame goes."""
 
 Kind = Literal["number", "text", "code", "date", "hashed", "free"]
 """The type of a column in training: numbers, text, numeric codes, dates taken apart, levels in
@@ -172,7 +174,7 @@ class Preprocessor:
                 values = np.concatenate([values, parts], axis=1)
             if consume:
                 for name in names:
-                    del frame[name]
+                    let_go(frame, name)
             yield values
             del values
 
@@ -292,3 +294,13 @@ def _joined(blocks: list[NDArray]) -> NDArray[np.float32]:
     """The blocks side by side; values beyond float32 become infinite and are refused later."""
     with np.errstate(over="ignore"):
         return np.concatenate(blocks, axis=1, dtype=np.float32, casting="same_kind")
+
+
+def let_go(frame: pd.DataFrame, name: Any) -> None:
+    """Delete a column from a frame, unless it is short: pandas looks through all columns to delete
+    one, which takes minutes for thousands of them."""
+    column: Any = frame[name]
+    long = column.nbytes >= SHORT
+    del column
+    if long:
+        del frame[name]

@@ -16,6 +16,7 @@ from rarelab.data.splits import Splits, Table, make_splits
 from rarelab.data.tables import divide
 from rarelab.data.tables.giveaways import hidden_repeats, row_hashes, separating_columns
 from rarelab.data.tables.in_use import refuse_scores, scores_in_use
+from rarelab.data.tables.preprocess import let_go
 from rarelab.data.tables.recipe import Recipe
 from rarelab.data.tables.targets import common_positives, encode, labelled
 from rarelab.data.tables.unfitted import alike, unfitted
@@ -56,8 +57,8 @@ def prepare(
 
     The preprocessing is fitted on the training rows only. ``notes`` come before those added here;
     ``alarms`` adds those of :mod:`rarelab.data.tables.giveaways`. ``consume`` deletes each feature
-    from the frame as soon as it is not needed any more, so that a table takes the memory of its
-    columns only once. RequestError if the frame or the target cannot be used.
+    that is not short from the frame as soon as it is not needed any more, so that a table takes the
+    memory of its columns only once. RequestError if the frame or the target cannot be used.
     """
     raw = frame
     # The index is the row number; it survives whatever rows are left out below.
@@ -179,7 +180,7 @@ def _divided_columns(
     features: pd.DataFrame, rows: divide.Indices, held: Sequence[pd.DataFrame]
 ) -> list[pd.DataFrame]:
     """The features of each part of the rows; each column is deleted from ``held`` once it is
-    divided."""
+    divided, unless it is short."""
     made: list[dict[Any, Any]] = [{} for _ in rows]
     for name in [*features.columns]:
         column: Any = features[name].array
@@ -188,7 +189,7 @@ def _divided_columns(
         del column
         for frame in held:
             if name in frame:
-                del frame[name]
+                let_go(frame, name)
         pa.default_memory_pool().release_unused()  # Arrow would keep what its columns took
     return [
         pd.DataFrame(part, index=pd.RangeIndex(len(where)), copy=False)
