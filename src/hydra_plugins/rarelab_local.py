@@ -15,6 +15,12 @@ class RarelabLocal(JobLauncher):
 
         start_fork_server()
 
+    def cool_down(self) -> None:
+        """End a fork server that no job has needed."""
+        from rarelab.processes.fork import end_unused_fork_server
+
+        end_unused_fork_server()
+
     def run_jobs(self, jobs: Sequence[Job], report: Report) -> list[Result]:
         """See :class:`~rarelab.sweep.launcher.JobLauncher`."""
         from rarelab.sweep.local import Pool, Slots, visible_devices

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, unquote, urlsplit
 
+from rarelab.collector import importing
 from rarelab.errors import RarelabError, RequestError, nearest
 from rarelab.files import written_whole
 from rarelab.tracking import tables
@@ -190,7 +191,8 @@ def _make_sqlite(path: Path, root: Path | None) -> None:
 
 def _fill_sqlite(path: Path, root: Path | None) -> None:
     if not _schema:
-        _open_store(sqlite_uri(path), root)
+        with _without_waiting():
+            _open_store(sqlite_uri(path), root)
         with closing(sqlite3.connect(path)) as db:
             # WAL lets readers and the writer work without blocking each other.
             db.execute("PRAGMA journal_mode=WAL").fetchone()
@@ -198,6 +200,24 @@ def _fill_sqlite(path: Path, root: Path | None) -> None:
         return
     path.write_bytes(_schema[0])
     tables.move_default_experiment(path, (root / "0").as_uri() if root else None)
+
+
+@contextmanager
+def _without_waiting() -> Iterator[None]:
+    """Let sqlite not wait for the disk after each of MLflow's fifty migrations, which fill a file
+    that counts only once it is complete."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def connected(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("PRAGMA journal_mode=MEMORY").fetchone()
+
+    event.listen(Engine, "connect", connected)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", connected)
 
 
 def _open_store(uri: str, root: Path | None) -> None:
@@ -223,7 +243,7 @@ def _knock(uri: str) -> None:
 
 def import_mlflow(uri: str) -> None:
     """Import what a store needs, without opening it."""
-    with importing_mlflow():
+    with importing(), importing_mlflow():
         if not uri.startswith(("http", "databricks")):
             importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
             importlib.import_module("sqlalchemy.orm").configure_mappers()
