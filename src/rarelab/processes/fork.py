@@ -8,6 +8,7 @@ import sys
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from types import ModuleType
+from typing import Any
 
 _PRELOAD = "rarelab.sweep.preload"
 
@@ -24,7 +25,7 @@ def start_fork_server() -> None:
 def end_unused_fork_server() -> None:
     """End the server if nothing was started from it: a command without jobs must not leave it to
     finish its imports, for which whoever reads the command's output would wait."""
-    server = forkserver._forkserver
+    server: Any = forkserver._forkserver
     pid = server._forkserver_pid
     if pid is not None and pid not in _of_use:
         with contextlib.suppress(ProcessLookupError):
@@ -43,7 +44,8 @@ def start(process: BaseProcess) -> None:
     sys.modules["__main__"] = ModuleType("__main__")
     try:
         process.start()
-        _of_use.add(forkserver._forkserver._forkserver_pid)
+        server: Any = forkserver._forkserver
+        _of_use.add(server._forkserver_pid)
     finally:
         sys.modules["__main__"] = script
 
