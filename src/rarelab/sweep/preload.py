@@ -25,8 +25,8 @@ _NEEDED = (
 
 
 _LIGHT = ("rarelab.data.file.", "rarelab.data.toy.", "rarelab.losses.", "rarelab.models.")
-_EXTRA = "rarelab.losses.soap.APLoss"
-"""Components whose modules import no library that a job may do without."""
+_EXTRA = ".soap.APLoss"
+"""Components whose modules import no library that a job may do without, but for one loss."""
 
 
 def _load() -> None:
@@ -39,10 +39,11 @@ def _load() -> None:
     from rarelab.config.signature import code_modules
     from rarelab.figures.run import warm_up
     from rarelab.tracking.environment import look_at_code
-    from rarelab.tracking.store import import_mlflow
+    from rarelab.tracking.store import import_mlflow, remember_newest_migration
     from rarelab.tracking.wheel import wheel
 
     import_mlflow("sqlite://")
+    remember_newest_migration()
     # The first optimiser makes torch import its compiler, which takes a second and a half.
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])
     warm_up()

@@ -1,5 +1,6 @@
 """The tracking store: resolve its address, and create it safely from concurrent processes."""
 
+import functools
 import getpass
 import hashlib
 import importlib
@@ -247,6 +248,17 @@ def import_mlflow(uri: str) -> None:
         if not uri.startswith(("http", "databricks")):
             importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
             importlib.import_module("sqlalchemy.orm").configure_mappers()
+
+
+def remember_newest_migration() -> None:
+    """Look up MLflow's newest migration once, for this process and those forked from it: every
+    client runs the files of all seventy to find it, a third of what opening a store takes."""
+    from mlflow.store.db import utils
+
+    look_up = getattr(utils, "_get_latest_schema_revision", None)
+    if look_up is not None and not hasattr(look_up, "cache_info"):
+        utils._get_latest_schema_revision = functools.cache(look_up)
+        utils._get_latest_schema_revision()
 
 
 class LockBusy(RarelabError):

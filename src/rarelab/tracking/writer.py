@@ -148,9 +148,7 @@ class RunWriter:
             self._sent.update(batch)
         return len(items)
 
-    def finish(
-        self, status: str, ended: int, error: str = "", points: Iterable[Point] = ()
-    ) -> int:
+    def finish(self, status: str, ended: int, error: str = "", points: Iterable[Point] = ()) -> int:
         """Write the last points, the curves and files, then the final status; returns the number of
         new points.
 
