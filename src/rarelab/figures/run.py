@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.markers import TICKDOWN, TICKLEFT
+from matplotlib.markers import TICKDOWN, TICKLEFT, MarkerStyle
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 from torch import Tensor
@@ -116,7 +116,7 @@ def _cheap_minor_ticks(axes: Axes) -> None:
             Line2D(
                 *points,
                 linestyle="none",
-                marker=mark,
+                marker=MarkerStyle(mark),
                 color="black",
                 markersize=2,  # as rcParams["xtick.minor.size"] and the width
                 markeredgewidth=0.6,
