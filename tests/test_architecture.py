@@ -25,7 +25,7 @@ LAYERS = (
     {"boosting"},
     {"losses", "metrics", "data", "models"},
     {"functional", "figures"},
-    {"errors", "files", "paths", "quoting", "streams", "version"},
+    {"collector", "errors", "files", "paths", "quoting", "streams", "version"},
 )
 # A library -> the only parts of the package that may import it.
 HOMES = {
@@ -125,5 +125,5 @@ def test_the_root_holds_only_entry_points_and_base_modules() -> None:
     loose = {path.stem for path in (SOURCE / "rarelab").glob("*.py")}
     assert loose == {
         *("__init__", "__main__", "api", "cli", "request"),
-        *("errors", "files", "paths", "quoting", "streams", "version"),
+        *("collector", "errors", "files", "paths", "quoting", "streams", "version"),
     }

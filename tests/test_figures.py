@@ -157,6 +157,18 @@ def test_an_infinite_loss_does_not_spoil_the_rest_of_the_figure(tmp_path, drawn)
     assert len(drawn["training"].axes) == 1
 
 
+@pytest.mark.parametrize("rate", [0.02, 0.4])
+@pytest.mark.parametrize("outputs", [1, 12])
+def test_drawing_the_minor_ticks_at_once_changes_no_pixel(tmp_path, monkeypatch, outputs, rate):
+    case = data(outputs=outputs, rate=rate)
+    names = [str(c) for c in range(max(outputs, 2))]
+    quick = draw(tmp_path / "quick", history(), *case, names)
+    monkeypatch.setattr(figures, "_cheap_minor_ticks", lambda axes: None)
+    usual = draw(tmp_path / "usual", history(), *case, names)
+    for one, other in zip(quick, usual, strict=True):
+        assert (imread(one) == imread(other)).all(), one.name
+
+
 def test_pyplot_is_not_used(tmp_path):
     before = "matplotlib.pyplot" in sys.modules
     draw(tmp_path, history(), *data(), ["n", "p"])

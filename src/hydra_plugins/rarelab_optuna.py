@@ -91,7 +91,6 @@ class RarelabOptuna(JobSweeper):
                 "sweep.arms, sweep.zip: not supported in a search; search one arm at a time, or all"
                 " of them with sweep.search.trials instead of hydra/sweeper=optuna"
             )
-        sweep.warm_up()
         study = [f"{key}={value}" for key, value in self._params.items()]
         parsed = sweep.composer.parser.parse_overrides([*study, *arguments])
         last = {override.key_or_group: override for override in parsed if is_of_a_job(override)}

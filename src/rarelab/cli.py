@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from rarelab.collector import own_process
 from rarelab.errors import RarelabError, RequestError, Terminated, nearest
 from rarelab.version import __version__
 
@@ -45,6 +46,7 @@ _PLACE = (
 def main(argv: list[str] | None = None) -> int:
     """Run a command; return the exit code: 0, 1 (it failed) or 2 (invalid request)."""
     if argv is None:
+        own_process()
         # Without this, freeing the objects of torch and MLflow delays the exit by 2 s.
         atexit.register(gc.freeze)
     arguments = sys.argv[1:] if argv is None else argv

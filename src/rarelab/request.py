@@ -11,6 +11,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from rarelab.collector import importing
 from rarelab.config import hydra_internals
 from rarelab.config.check import check_leaf
 from rarelab.config.components import components
@@ -62,7 +63,8 @@ def request(arguments: Sequence[str], folders: Sequence[str] = (), *, shell: boo
             from rarelab.processes.follow import follow_torchrun
 
             return follow_torchrun(cfg, place)
-    from rarelab.runs.run import run
+    with importing():
+        from rarelab.runs.run import run
 
     return run(cfg, choices)
 

@@ -19,6 +19,7 @@ from rarelab.config.check import check_leaf, check_value, parameters
 from rarelab.config.components import load_target
 from rarelab.config.prepare import check_shared
 from rarelab.config.sizes import Sizes
+from rarelab.data.shared import splits_of
 from rarelab.data.splits import Dataset, Splits, Table
 from rarelab.errors import RequestError, nearest
 from rarelab.losses.members import MemberLosses
@@ -180,7 +181,8 @@ def prepared(
             several processes; or the schedule never reaches an epoch that can be selected.
     """
     chosen, data = trainer(cfg), dataset(cfg)
-    splits = shared_out(data.splits(stream_seed(cfg.seed, "draw")))
+    leaf: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
+    splits = shared_out(splits_of(data, leaf, stream_seed(cfg.seed, "draw")))
     costs, rule = asked.costs(cfg, splits), asked.rule(cfg, splits)
     allowed = budgets(cfg.budget)
     alerts, _ = (asked.alerts(allowed, table) for table in (splits.val, splits.test))

@@ -9,7 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.lines import Line2D
+from matplotlib.markers import TICKDOWN, TICKLEFT, MarkerStyle
+from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -90,8 +92,39 @@ def _save(path: Path, draw: Callable[[Axes], None]) -> Path:
     axes = figure.add_axes(AREA)
     axes.spines[["top", "right"]].set_visible(False)
     draw(axes)
-    figure.savefig(path)
+    _cheap_minor_ticks(axes)
+    # Of little effect on the size of a drawing, and a third of the time.
+    figure.savefig(path, pil_kwargs={"compress_level": 1})
     return path
+
+
+def _cheap_minor_ticks(axes: Axes) -> None:
+    """Draw the unlabelled ticks of a logarithmic axis as the markers of one line: matplotlib makes
+    six objects of each, which takes a third of the time of a figure."""
+    for axis, place, mark in (
+        (axes.xaxis, axes.get_xaxis_transform(), TICKDOWN),
+        (axes.yaxis, axes.get_yaxis_transform(), TICKLEFT),
+    ):
+        low, high = sorted(axis.get_view_interval())
+        if axis.get_scale() != "log" or not high > 10 * low > 0:
+            continue  # on less than a decade these ticks have labels
+        at = [value for value in axis.get_minorticklocs() if low <= value <= high]
+        axis.set_minor_locator(NullLocator())
+        edge = np.zeros(len(at))
+        points = (at, edge) if axis is axes.xaxis else (edge, at)
+        axes.add_artist(
+            Line2D(
+                *points,
+                linestyle="none",
+                marker=MarkerStyle(mark),
+                color="black",
+                markersize=2,  # as rcParams["xtick.minor.size"] and the width
+                markeredgewidth=0.6,
+                transform=place,
+                clip_on=False,
+                zorder=2.01,
+            )
+        )
 
 
 def _precision_recall(
@@ -303,7 +336,8 @@ def _short(name: str) -> str:
 
 
 def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, loc="left", fontsize=10)
+    # With a height of its own; to find one, matplotlib would lay out all labels once more.
+    axes.set_title(text, loc="left", fontsize=10, y=1.0)
 
 
 def _legend(axes: Axes, *, beside: bool) -> None:

@@ -50,7 +50,6 @@ class Contest:
             Empty for a dry run.
         """
         sweep, plan = self._sweep, self._plan
-        sweep.warm_up()
         trials, missing, self._results = sweep.look(plan.trials)
         chosen = [] if missing else plan.chosen(sweep.planner, self._results)
         runs, to_train, done = sweep.look(chosen) if chosen else ([], [], {})

@@ -101,9 +101,7 @@ class Sweep:
             RequestError: the request is invalid; nothing ran and nothing was written.
         """
         lines = expand(self.composer.parser, study, arguments, self.settings)
-        jobs = self.planner.jobs(lines)
-        self.warm_up()  # not before: a refused request would wait for the imports to end
-        return self.run(jobs)
+        return self.run(self.planner.jobs(lines))
 
     def run(self, jobs: Sequence[Job]) -> list[Result]:
         """Show the plan, then run the missing jobs unless this is a dry run.
@@ -143,11 +141,6 @@ class Sweep:
                 "unfinished jobs will be trained twice. To avoid this, stop this sweep and run it "
                 "again later"
             )
-
-    def warm_up(self) -> None:
-        """Let the launcher start its slow preparations, unless this is a dry run."""
-        if not self.settings.dry_run:
-            self._launcher.warm_up()
 
     def look(self, jobs: Sequence[Job]) -> tuple[list[Standing], list[Job], dict[int, Result]]:
         """The state of every job, the jobs still to run, and the results of the others."""

@@ -36,6 +36,9 @@ class JobLauncher(Launcher):
         Must have no lasting effect: the plan may be refused, or the user may want only the plan.
         """
 
+    def cool_down(self) -> None:
+        """Undo :meth:`warm_up` if no job was run: the sweep is over, or was refused."""
+
     @abstractmethod
     def run_jobs(self, jobs: Sequence[Job], report: Report) -> list[Result]:
         """Run the jobs, ``report`` each result as it arrives, and return all results.

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from rarelab.collector import importing
 from rarelab.errors import RequestError
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ class JobSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the sweep and return its results."""
-        # Hydra imports its plug-ins with every command, and these modules import torch.
-        from rarelab.sweep.conduct import Sweep
+        # Hydra imports its plug-ins with every command, and the sweep imports torch.
         from rarelab.sweep.launcher import JobLauncher
 
         if not isinstance(self.launcher, JobLauncher):
@@ -41,8 +41,15 @@ class JobSweeper(Sweeper):
                 "choose rarelab_local, ray or submitit_slurm"
             )
         assert self.config is not None and self.hydra_context is not None
-        sweep = Sweep(self.config, self.hydra_context.config_loader, self.launcher)
-        return self.carry_out(sweep, arguments)
+        if not OmegaConf.select(self.config, "sweep.dry_run"):
+            self.launcher.warm_up()
+        try:
+            with importing():
+                from rarelab.sweep.conduct import Sweep
+            sweep = Sweep(self.config, self.hydra_context.config_loader, self.launcher)
+            return self.carry_out(sweep, arguments)
+        finally:
+            self.launcher.cool_down()
 
     @abstractmethod
     def carry_out(self, sweep: "Sweep", arguments: Sequence[str]) -> "list[Result]":

@@ -113,6 +113,14 @@ def checkouts() -> list[dict[str, Any]]:
     return [_state(root) for root in dict.fromkeys(roots) if root]
 
 
+def look_at_code() -> None:
+    """Look at the work trees now, for this process and those forked from it: git takes as long as
+    a small network's epoch."""
+    checkouts()
+    for root, paths in _changed(()):
+        _diff(root, paths)
+
+
 # Cached: a run uses the code as it was when its process started.
 @cache
 def _state(root: str) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Listeners that send the history to MLflow; a failure there never stops training."""
 
 import logging
+import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from rarelab.tracking.entry import (
     write_status,
 )
 from rarelab.tracking.redact import redact_uri
+from rarelab.tracking.settings import mlflow_settings
 from rarelab.tracking.writer import DeletedRun, Point, RunWriter, Target, row_points
 
 _logger = logging.getLogger("rarelab")
@@ -144,15 +147,18 @@ class MlflowSink:
         self._pending.clear()
 
     def _end(self, status: str, error: str) -> None:
-        self._flush()
+        self._attach()
         ending = read_status(self._record.directory) or {"ended": now_ms()}
-        self._writer.finish(status, ending["ended"], error)
+        self._writer.finish(status, ending["ended"], error, self._pending)
+        self._pending.clear()
 
     def _attempt(self, action: Callable[[], None]) -> None:
         """Call the store; a failure is logged once and never raised."""
         began = time.monotonic()
         try:
-            action()
+            # Once, instead of around each of the client's calls.
+            with mlflow_settings() if "mlflow" in sys.modules else nullcontext():
+                action()
         except Exception as error:
             self.warn(error)
         cost = time.monotonic() - began

@@ -1,5 +1,6 @@
 """The tracking store: resolve its address, and create it safely from concurrent processes."""
 
+import functools
 import getpass
 import hashlib
 import importlib
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, unquote, urlsplit
 
+from rarelab.collector import importing
 from rarelab.errors import RarelabError, RequestError, nearest
 from rarelab.files import written_whole
 from rarelab.tracking import tables
@@ -190,7 +192,8 @@ def _make_sqlite(path: Path, root: Path | None) -> None:
 
 def _fill_sqlite(path: Path, root: Path | None) -> None:
     if not _schema:
-        _open_store(sqlite_uri(path), root)
+        with _without_waiting():
+            _open_store(sqlite_uri(path), root)
         with closing(sqlite3.connect(path)) as db:
             # WAL lets readers and the writer work without blocking each other.
             db.execute("PRAGMA journal_mode=WAL").fetchone()
@@ -198,6 +201,24 @@ def _fill_sqlite(path: Path, root: Path | None) -> None:
         return
     path.write_bytes(_schema[0])
     tables.move_default_experiment(path, (root / "0").as_uri() if root else None)
+
+
+@contextmanager
+def _without_waiting() -> Iterator[None]:
+    """Let sqlite not wait for the disk after each of MLflow's fifty migrations, which fill a file
+    that counts only once it is complete."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def connected(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("PRAGMA journal_mode=MEMORY").fetchone()
+
+    event.listen(Engine, "connect", connected)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", connected)
 
 
 def _open_store(uri: str, root: Path | None) -> None:
@@ -223,10 +244,21 @@ def _knock(uri: str) -> None:
 
 def import_mlflow(uri: str) -> None:
     """Import what a store needs, without opening it."""
-    with importing_mlflow():
+    with importing(), importing_mlflow():
         if not uri.startswith(("http", "databricks")):
             importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
             importlib.import_module("sqlalchemy.orm").configure_mappers()
+
+
+def remember_newest_migration() -> None:
+    """Look up MLflow's newest migration once, for this process and those forked from it: every
+    client runs the files of all seventy to find it, a third of what opening a store takes."""
+    from mlflow.store.db import utils
+
+    look_up = getattr(utils, "_get_latest_schema_revision", None)
+    if look_up is not None and not hasattr(look_up, "cache_info"):
+        utils._get_latest_schema_revision = functools.cache(look_up)
+        utils._get_latest_schema_revision()
 
 
 class LockBusy(RarelabError):

@@ -148,12 +148,13 @@ class RunWriter:
             self._sent.update(batch)
         return len(items)
 
-    def finish(self, status: str, ended: int, error: str = "") -> int:
-        """Write the curves and files, then the final status; returns the number of new points.
+    def finish(self, status: str, ended: int, error: str = "", points: Iterable[Point] = ()) -> int:
+        """Write the last points, the curves and files, then the final status; returns the number of
+        new points.
 
         ``error`` is the type of the exception that ended the run, or "".
         """
-        written = self.push(curve_points(self._directory, ended))
+        written = self.push([*points, *curve_points(self._directory, ended)])
         self._upload()
         self._client.set_tag(self.run_id, STATUS_TAG, status)
         if error:
