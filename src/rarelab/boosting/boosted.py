@@ -38,6 +38,8 @@ class Boosted(ABC):
     """The library's name, in messages."""
     takes_loss: ClassVar[bool]
     """Whether a round follows the objective; if not, the model has its own."""
+    gives_log_odds: ClassVar[bool] = True
+    """False for a ranking objective of the library's own, whose scores have no scale."""
 
     def __init__(
         self,

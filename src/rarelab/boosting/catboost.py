@@ -18,6 +18,7 @@ class _CatBoost:
     """Everything but the choice of the objective."""
 
     input_ndim: ClassVar[int] = 2
+    gives_log_odds: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -140,6 +141,8 @@ class CatBoostYetiRank(_CatBoost):
     Source: Gulin, Kuralenok and Pavlov, Winning the transfer learning track of Yahoo!'s learning to
     rank challenge with YetiRank, JMLR W&CP 14, 2011.
     """
+
+    gives_log_odds: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -220,6 +220,7 @@ class LightGBMLambdaRank(_LightGBM):
     """
 
     takes_loss: ClassVar[bool] = False
+    gives_log_odds: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -201,6 +201,7 @@ class XGBoostRanking(_XGBoost):
     """
 
     takes_loss: ClassVar[bool] = False
+    gives_log_odds: ClassVar[bool] = False
 
     def __init__(
         self,
