@@ -43,6 +43,7 @@ FROM_DATA = frozenset(
         "input_shape",
         "bin_edges",
         "one_hot",
+        "codes",
         "num_outputs",
         "members",
         "num_classes",

@@ -81,7 +81,8 @@ _TRAINED_AS_BEFORE = {"min_steps": None, "select_by": "val/aucpr"}
 
 _EMBEDDED_AS_BEFORE = {
     **dict.fromkeys(("num_embeddings", "embedding_size", "bin_edges")),
-    **dict.fromkeys(("cat_embeddings", "one_hot")),
+    **dict.fromkeys(("cat_embeddings", "one_hot", "codes")),
+    "categories": "onehot",
     "embedding_bins": 48,
 }
 
