@@ -24,7 +24,10 @@ from rarelab.errors import RequestError
 from rarelab.threads import limited_threads
 from rarelab.training import Trainer
 from rarelab.training.history import History
+from rarelab.training.keeper import Checkpoints
 from rarelab.training.rounds import RoundWork, fit_rounds
+from test_boosting import blended, booster, checkpoints
+from test_resume import Stopped
 
 pytestmark = pytest.mark.as_users_do
 
@@ -187,6 +190,30 @@ def test_the_last_steps_sum_to_the_scores(tmp_path: Path, cls: type) -> None:
     grown(model, tmp_path, 6, rows)
     expected = model.scores(seen).double() - model.start
     assert torch.allclose(sum(steps, torch.zeros(1)), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("cls", [LightGBM, LightGBMLogLoss, XGBoost])
+def test_a_stopped_run_on_categories_resumes_to_the_same_bits(tmp_path: Path, cls: type) -> None:
+    rows, _ = table()
+
+    def scores(folder: Path, keeper: Checkpoints | None = None) -> torch.Tensor:
+        folder.mkdir(exist_ok=True)
+        model = booster(cls, **NATIVE)
+        work = RoundWork(model, blended(), rows, table(seed=1)[0], 1, 3, seed=5)
+        history = History(folder / "history.jsonl")
+        if keeper is not None:
+            history.cut(keeper.find(len(history)))
+        selection = fit_rounds(Trainer(), work, history, keeper)
+        model.keep(selection.state_dict()["best_state"]["steps"])
+        return model.scores(table(300, seed=2)[0].x)
+
+    whole, folder = scores(tmp_path / "whole"), tmp_path / "stopped"
+    folder.mkdir()
+    for stop_after in (2, 5):
+        with pytest.raises(Stopped):
+            scores(folder, checkpoints(folder, stop_after))
+    assert torch.equal(scores(folder, checkpoints(folder)), whole)
+    assert len(whole.unique()) > 50
 
 
 # Codes of columns with many levels.
