@@ -1,6 +1,6 @@
 """Which recorded runs are the members of an ensemble."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,13 @@ def is_ensemble(leaf: Mapping[str, Any]) -> bool:
     return leaf.get("_target_") in _TARGETS
 
 
-def name_members(cfg: DictConfig, data: str) -> bool:
+def name_members(cfg: DictConfig, data: Callable[[], str]) -> bool:
     """Fill in ``model.members`` of an ensemble that does not have them; whether it did.
 
     Args:
         cfg: a checked configuration of any model.
-        data: the identity of its data set, which includes the split.
+        data: gives the identity of its data set; asked only where it matters, as a large file takes
+            a while to hash.
 
     Raises:
         RequestError: the runs that it names do not exist, or are not of one arm.
@@ -47,7 +48,7 @@ def name_members(cfg: DictConfig, data: str) -> bool:
         chosen = _named(home, runs)
     else:
         source: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
-        found = _of_the_arm(home, experiment, arm or {}, data, source)
+        found = _of_the_arm(home, experiment, arm or {}, data(), source)
         chosen = _group(found, size, cfg.seed, experiment)
     cfg.model.members = [entry.run_id or entry.uid for entry in chosen]
     return True

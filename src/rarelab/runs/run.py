@@ -80,7 +80,7 @@ def run(
     """
     build.check(cfg)
     experiment_name(cfg.tracking.experiment)
-    name_members(cfg, build.dataset(cfg).identity())
+    name_members(cfg, lambda: build.dataset(cfg).identity())
     trainer = build.trainer(cfg)
     interruption = Interruption()
     with (

@@ -109,7 +109,7 @@ class Planner:
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         self._check(cfg, plain)
         data = self._identity(cfg, plain["dataset"])
-        if name_members(cfg, data):
+        if name_members(cfg, lambda: data):
             plain = OmegaConf.to_container(cfg, resolve=True)
         targets = tuple(targets_in(plain))
         for target in targets:
