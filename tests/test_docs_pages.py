@@ -42,6 +42,8 @@ def test_a_documented_command_plans_and_passes_the_checks(
     command: str, composer: Composer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    # The members of a documented ensemble are not recorded here.
+    monkeypatch.setattr("rarelab.sweep.plan.name_members", lambda cfg, data: False)
     rows = (
         f"{i},c{i % 9},{i / 7:.2f},{i % 6},2026-01-{1 + i % 28:02},{i % 5 == 0:d}"
         for i in range(60)

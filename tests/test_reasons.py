@@ -1,12 +1,14 @@
 """Why a row has its score: what each raw column added, against outside oracles."""
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from math import factorial
 from pathlib import Path
 from typing import Any
 
+import catboost
 import lightgbm
 import numpy as np
 import pandas as pd
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 
 import rarelab as package
 from rarelab import losses
-from rarelab.boosting import LightGBM, XGBoost
+from rarelab.boosting import CatBoost, LightGBM, XGBoost
 from rarelab.cli import main
 from rarelab.data.splits import Table
 from rarelab.errors import RequestError
@@ -58,10 +60,15 @@ def table(rows: int = 400, seed: int = 0) -> Table:
 SMALL: dict[type, dict[str, Any]] = {
     LightGBM: {"min_data_in_leaf": 5, "num_leaves": 8, "feature_fraction": 1.0},
     XGBoost: {"max_depth": 3, "colsample_bytree": 1.0},
+    CatBoost: {"depth": 3},
 }
 
 
 def grown(cls: type, folder: Path) -> Any:
+    if cls is CatBoost:
+        model = cls(3, 1, iterations=6, early_stopping_round=None, **SMALL[cls])
+        model.fit(table(), table(seed=1), 5)
+        return model
     model = cls(3, 1, num_iterations=6, early_stopping_round=None, **SMALL[cls])
     work = RoundWork(model, losses.plain_loss(1), table(), table(seed=1), 1, 3, seed=5)
     fit_rounds(Trainer(), work, History(folder / "history.jsonl"), None)
@@ -105,6 +112,28 @@ def xgboost_trees(model: XGBoost) -> list[Node]:
     return [node(json.loads(one)) for one in booster.get_dump(with_stats=True, dump_format="json")]
 
 
+def catboost_trees(model: CatBoost) -> list[Node]:
+    """From its own JSON, in which a tree asks the same question of all nodes of a level, and bit i
+    of a leaf's number is the answer to question i. The last question is the root's."""
+    cbm = catboost.CatBoost().load_model(blob=model.state()["cbm"].tobytes())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trees.json"
+        cbm.save_model(str(path), format="json")
+        dumped = json.loads(path.read_text())
+
+    def node(tree: dict[str, Any], level: int, leaf: int) -> tuple[Node, float]:
+        if level < 0:
+            return tree["leaf_values"][leaf], tree["leaf_weights"][leaf]
+        split = tree["splits"][level]
+        (left, few), (right, rest) = (node(tree, level - 1, leaf | up << level) for up in (0, 1))
+        goes = lambda value: not value > split["border"]  # noqa: E731
+        share = few / (few + rest) if few + rest else 0.5
+        return (goes, split["float_feature_index"], left, right, share), few + rest
+
+    trees = [node(tree, len(tree["splits"]) - 1, 0)[0] for tree in dumped["oblivious_trees"]]
+    return [*trees, dumped["scale_and_bias"][1][0]]
+
+
 def expected(node: Node, row: np.ndarray, known: set[int]) -> float:
     """The mean of a tree where only some features of the row are known."""
     if not isinstance(node, tuple):
@@ -130,7 +159,11 @@ def shapley(trees: list[Node], row: np.ndarray) -> list[float]:
     return found
 
 
-TREES: dict[type, Callable[[Any], list[Node]]] = {LightGBM: lightgbm_trees, XGBoost: xgboost_trees}
+TREES: dict[type, Callable[[Any], list[Node]]] = {
+    LightGBM: lightgbm_trees,
+    XGBoost: xgboost_trees,
+    CatBoost: catboost_trees,
+}
 
 
 @pytest.mark.parametrize("cls", TREES)
@@ -143,7 +176,8 @@ def test_a_boosters_contributions_are_the_shapley_values_by_their_definition(
     assert sum(isinstance(tree, tuple) for tree in trees) > 2
     by_definition = [shapley(trees, row) for row in x.numpy()]
     torch.testing.assert_close(found, torch.tensor(by_definition).double(), atol=2e-6, rtol=1e-4)
-    mean = model.start + sum(expected(tree, x[0].numpy(), set()) for tree in trees)
+    start = 0.0 if isinstance(model, CatBoost) else model.start
+    mean = start + sum(expected(tree, x[0].numpy(), set()) for tree in trees)
     torch.testing.assert_close(
         found.sum(1) + mean, model.scores(x)[:, 0].double(), atol=1e-5, rtol=0
     )
@@ -317,7 +351,7 @@ def test_the_amount_is_why_a_row_alerts(runs: dict[str, Path], new: Path) -> Non
 @pytest.mark.parametrize(
     ("model", "setting", "said"),
     [
-        ("hist_gradient_boosting", "reasons=3", "LightGBM, XGBoost and networks do"),
+        ("hist_gradient_boosting", "reasons=3", "LightGBM, XGBoost, CatBoost and networks do"),
         ("mlp", "reasons=7", "reasons=7: expected 1 to 6, the run's columns"),
         ("mlp", "reasons=0", "reasons=0: expected how many reasons each row gets"),
         ("mlp", "reasns=3", "did you mean 'reasons'?"),

@@ -1,7 +1,7 @@
 """The interface of a model that is grown in rounds, each on the gradient of a loss."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rarelab.boosting.categories import Categories, recoded
 from rarelab.boosting.gradient import Slope
 from rarelab.errors import RarelabError, RequestError
 from rarelab.models.estimator import Rows
@@ -31,6 +32,8 @@ class Boosted(ABC):
         num_iterations: the largest number of rounds.
         early_stopping_round: rounds without a better validation score before growing stops; None:
             never.
+        categories: "native": columns of levels go to the library as categories of its own.
+        one_hot, codes: of :class:`~rarelab.boosting.categories.Recoded`, for "native".
     """
 
     input_ndim: ClassVar[int] = 2
@@ -38,6 +41,8 @@ class Boosted(ABC):
     """The library's name, in messages."""
     takes_loss: ClassVar[bool]
     """Whether a round follows the objective; if not, the model has its own."""
+    gives_log_odds: ClassVar[bool] = True
+    """False for a ranking objective of the library's own, whose scores have no scale."""
 
     def __init__(
         self,
@@ -45,6 +50,9 @@ class Boosted(ABC):
         num_outputs: int,
         num_iterations: int,
         early_stopping_round: int | None,
+        categories: Categories = "onehot",
+        one_hot: Sequence[Sequence[int]] | None = None,
+        codes: Sequence[Sequence[int]] | None = None,
     ) -> None:
         sizes = {"in_features": in_features, "num_outputs": num_outputs}
         check_sizes(self.library, **sizes, num_iterations=num_iterations)
@@ -52,6 +60,7 @@ class Boosted(ABC):
             check_sizes(self.library, early_stopping_round=early_stopping_round)
         self.in_features, self.num_outputs = in_features, num_outputs
         self.rounds, self.patience = num_iterations, early_stopping_round
+        self._recoded = recoded(in_features, categories, one_hot, codes)
         self._booster: Any = None
         self._start = torch.zeros(num_outputs, dtype=torch.float64)
 
@@ -104,7 +113,17 @@ class Boosted(ABC):
         """
         self._require_fit("contributions were")
         check_input(x, model=self.library, input_ndim=2, in_features=self.in_features)
-        return self._shapley_values(x)[:, :-1]
+        found = self._shapley_values(x)[:, :-1]
+        return found if self._recoded is None else self._recoded.spread(found)
+
+    @property
+    def _width(self) -> int:
+        """How many columns the library sees."""
+        return self.in_features if self._recoded is None else self._recoded.width
+
+    def _rows(self, x: Tensor) -> NDArray[np.float32]:
+        """The rows [N, F] as the library takes them."""
+        return x.detach().cpu().numpy() if self._recoded is None else self._recoded.rows(x)
 
     def state(self) -> dict[str, NDArray]:
         text = np.frombuffer(self.text().encode(), dtype=np.uint8)
@@ -120,10 +139,10 @@ class Boosted(ABC):
         if not np.isfinite(start).all():
             raise ValueError("the start is NaN or infinite")
         booster, features, outputs = self._read(text.tobytes().decode())
-        if (features, outputs) != (self.in_features, self.num_outputs):
+        if (features, outputs) != (self._width, self.num_outputs):
             raise ValueError(
                 f"the trees read {features} features and give {outputs} scores, not "
-                f"{self.in_features} and {self.num_outputs}"
+                f"{self._width} and {self.num_outputs}"
             )
         self._booster, self._start = booster, torch.from_numpy(start.copy())
 
@@ -133,6 +152,11 @@ class Boosted(ABC):
         from rarelab.models.tree_graph import tree_graph
 
         self._require_fit("a graph was")
+        if self._recoded is not None:
+            raise RequestError(
+                f"model {self.library} with categories=native has no ONNX form: its trees split by "
+                "categories; use model.categories=onehot"
+            )
         outputs = [[(column, 1.0)] for column in range(self.num_outputs)]
         return tree_graph(self._plain_trees(), outputs, self._start.numpy())
 
@@ -142,7 +166,8 @@ class Boosted(ABC):
 
     @abstractmethod
     def _shapley_values(self, x: Tensor) -> Tensor:
-        """The Shapley values of the features, and the mean of the steps, float64 [N, F + 1]."""
+        """The Shapley values of the library's columns, and the mean of the steps, float64
+        [N, F + 1]."""
 
     @abstractmethod
     def _read(self, text: str) -> tuple[Any, int, int]:

@@ -1,6 +1,7 @@
 """CatBoost on objectives of its own, as a reference."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, final
 
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rarelab.boosting.categories import Categories, recoded
 from rarelab.errors import RarelabError, RequestError
 from rarelab.models.estimator import Rows
 from rarelab.models.shapes import check_input, check_sizes
@@ -18,6 +20,7 @@ class _CatBoost:
     """Everything but the choice of the objective."""
 
     input_ndim: ClassVar[int] = 2
+    gives_log_odds: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -28,6 +31,9 @@ class _CatBoost:
         depth: int = 6,
         l2_leaf_reg: float = 3.0,
         early_stopping_round: int | None = 60,
+        categories: Categories = "onehot",
+        one_hot: Sequence[Sequence[int]] | None = None,
+        codes: Sequence[Sequence[int]] | None = None,
     ) -> None:
         sizes = {"in_features": in_features, "num_outputs": num_outputs, "iterations": iterations}
         check_sizes("catboost", **sizes, depth=depth)
@@ -39,6 +45,7 @@ class _CatBoost:
         self._library = _catboost()
         self.in_features, self.num_outputs = in_features, num_outputs
         self.patience = early_stopping_round
+        self._recoded = recoded(in_features, categories, one_hot, codes)
         self._options = {
             "iterations": iterations,
             "learning_rate": learning_rate,
@@ -67,9 +74,25 @@ class _CatBoost:
         if not len(x):
             return torch.zeros(0, self.num_outputs)
         raw = model.predict(
-            _array(x), prediction_type="RawFormulaVal", thread_count=torch.get_num_threads()
+            self._given(x), prediction_type="RawFormulaVal", thread_count=torch.get_num_threads()
         )
         return torch.from_numpy(np.asarray(raw, dtype=np.float32)).view(-1, self.num_outputs)
+
+    def contributions(self, x: Tensor) -> Tensor:
+        """The Shapley values of the trees [N, F], float64, for two classes, by CatBoost itself: a
+        feature that is not known goes both ways at a split, by the weight of the training rows. A
+        row's sum is its score less the mean score that is found so."""
+        model = self._fitted("contributions were")
+        check_input(x, model="catboost", input_ndim=2, in_features=self.in_features)
+        if not len(x):
+            return torch.zeros(0, self.in_features, dtype=torch.float64)
+        found = model.get_feature_importance(
+            self._library.Pool(self._given(x)),
+            type="ShapValues",
+            thread_count=torch.get_num_threads(),
+        )
+        values = torch.from_numpy(np.asarray(found, dtype=np.float64))[:, :-1]
+        return values if self._recoded is None else self._recoded.spread(values)
 
     def state(self) -> dict[str, NDArray]:
         """CatBoost's own binary format, which holds no code, as bytes."""
@@ -86,9 +109,12 @@ class _CatBoost:
             raise ValueError(f"CatBoost cannot read its model: {error}") from error
         features = len(model.feature_names_)
         # A model that reads more columns than it is given reads outside of its rows.
-        if features != self.in_features:
-            raise ValueError(f"the trees read {features} features, not {self.in_features}")
-        outputs = np.size(model.predict(np.zeros((1, features)), prediction_type="RawFormulaVal"))
+        width = self.in_features if self._recoded is None else self._recoded.width
+        categories = [] if self._recoded is None else self._recoded.categories
+        if features != width or model.get_cat_feature_indices() != categories:
+            raise ValueError(f"the trees read {features} features, not {width}, or of other kinds")
+        one = self._given(torch.zeros(1, self.in_features))
+        outputs = np.size(model.predict(one, prediction_type="RawFormulaVal"))
         if outputs != self.num_outputs:
             raise ValueError(f"the trees give {outputs} scores, not {self.num_outputs}")
         self._model = model
@@ -99,7 +125,21 @@ class _CatBoost:
 
     def _pool(self, rows: Rows, seed: int) -> Any:
         weight = None if rows.sample_weight is None else _array(rows.sample_weight)
-        return self._library.Pool(_array(rows.x), _array(rows.y), weight=weight)
+        return self._library.Pool(self._given(rows.x), _array(rows.y), weight=weight)
+
+    def _given(self, x: Tensor) -> Any:
+        """The rows [N, F] as CatBoost takes them: an array, or with categories its own columns."""
+        if self._recoded is None:
+            return _array(x)
+        rows, first = self._recoded.rows(x), min(self._recoded.categories, default=None)
+        if first is None:
+            return rows
+        codes = np.nan_to_num(rows[:, first:], nan=-1).astype(np.int64)
+        names = np.array([b"%d" % code for code in range(-1, codes.max(initial=0) + 1)], object)
+        return self._library.FeaturesData(
+            num_feature_data=np.ascontiguousarray(rows[:, :first]) if first else None,
+            cat_feature_data=names[codes + 1],
+        )
 
     def _objective(self) -> dict[str, Any]:
         return {"loss_function": "Logloss" if self.num_outputs == 1 else "MultiClass"}
@@ -119,8 +159,12 @@ class CatBoost(_CatBoost):
     validation rows (None: never); learning_rate, depth and l2_leaf_reg as in CatBoost. Missing
     values need no imputation. Uses torch's thread count.
 
-    Satisfies ``Estimator``, ``Portable`` and ``Refittable``. Raises RequestError for values out of
-    range, a wrong input shape or a missing CatBoost, RarelabError for scores before the fit.
+    categories="native": CatBoost takes columns of levels for categories of its own; one_hot and
+    codes, filled in, say which (:class:`~rarelab.boosting.categories.Recoded`).
+
+    Satisfies ``Estimator``, ``Portable``, ``Explained`` and ``Refittable``. Raises RequestError for
+    values out of range, a wrong input shape or a missing CatBoost, RarelabError for scores before
+    the fit.
 
     Source: Prokhorenkova et al., CatBoost, NeurIPS 2018.
     """
@@ -141,6 +185,8 @@ class CatBoostYetiRank(_CatBoost):
     rank challenge with YetiRank, JMLR W&CP 14, 2011.
     """
 
+    gives_log_odds: ClassVar[bool] = False
+
     def __init__(
         self,
         in_features: int,
@@ -151,6 +197,9 @@ class CatBoostYetiRank(_CatBoost):
         depth: int = 6,
         l2_leaf_reg: float = 3.0,
         early_stopping_round: int | None = 60,
+        categories: Categories = "onehot",
+        one_hot: Sequence[Sequence[int]] | None = None,
+        codes: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__(
             in_features,
@@ -160,6 +209,9 @@ class CatBoostYetiRank(_CatBoost):
             depth,
             l2_leaf_reg,
             early_stopping_round,
+            categories,
+            one_hot,
+            codes,
         )
         _check("num_outputs", num_outputs, num_outputs == 1, "1: it ranks two classes")
         _check("rows_per_query", rows_per_query, rows_per_query >= 2, "at least 2")
@@ -173,7 +225,8 @@ class CatBoostYetiRank(_CatBoost):
             )
         order = np.random.default_rng(seed).permutation(len(rows.y))
         queries = np.arange(len(order)) // self._rows_per_query
-        return self._library.Pool(_array(rows.x)[order], _array(rows.y)[order], group_id=queries)
+        given = self._given(rows.x[torch.from_numpy(order)])
+        return self._library.Pool(given, _array(rows.y)[order], group_id=queries)
 
     def _objective(self) -> dict[str, Any]:
         return {"loss_function": "YetiRank"}

@@ -1,5 +1,6 @@
 """LightGBM, grown on any loss or on its own log-loss."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rarelab.boosting.boosted import Boosted, Objective
+from rarelab.boosting.categories import Categories
 from rarelab.boosting.columns import Columns
 from rarelab.boosting.gradient import log_odds
 from rarelab.boosting.text_trees import text_trees
@@ -34,8 +36,19 @@ class _LightGBM(Boosted):
         bagging_fraction: float = 0.8,
         max_bin: int = 255,
         early_stopping_round: int | None = 60,
+        categories: Categories = "onehot",
+        one_hot: Sequence[Sequence[int]] | None = None,
+        codes: Sequence[Sequence[int]] | None = None,
     ) -> None:
-        super().__init__(in_features, num_outputs, num_iterations, early_stopping_round)
+        super().__init__(
+            in_features,
+            num_outputs,
+            num_iterations,
+            early_stopping_round,
+            categories,
+            one_hot,
+            codes,
+        )
         self._check("learning_rate", learning_rate, learning_rate > 0, "above 0")
         self._check("num_leaves", num_leaves, 2 <= num_leaves <= 131072, "2 to 131072")
         self._check("max_bin", max_bin, 2 <= max_bin <= 65535, "2 to 65535")
@@ -67,6 +80,7 @@ class _LightGBM(Boosted):
         }
         self._grown_last = False
         self._seen: Columns | None = None
+        self._asked: tuple[Tensor, np.ndarray] | None = None
         self._grown: Tensor | None = None
         self._handed: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -85,7 +99,16 @@ class _LightGBM(Boosted):
 
     def _dataset(self, train: Rows, seed: int) -> Any:
         weight = None if train.sample_weight is None else train.sample_weight.numpy()
-        return self._library.Dataset(train.x.numpy(), label=train.y.numpy(), weight=weight)
+        rows = self._rows(train.x)
+        return self._library.Dataset(
+            rows, label=train.y.numpy(), weight=weight, **self._categories()
+        )
+
+    def _categories(self) -> dict[str, Any]:
+        """Which columns are categories, as LightGBM is told."""
+        if self._recoded is None:
+            return {}
+        return {"categorical_feature": self._recoded.categories}
 
     def grow(self, objective: Objective) -> None:
         before = self.steps
@@ -135,10 +158,25 @@ class _LightGBM(Boosted):
     def last_step(self, x: Tensor) -> Tensor | None:
         if not self._grown_last:
             return None
+        if self._recoded is not None:
+            return self._last_of_categories(x)
         if self._seen is None or self._seen.x is not x:
             self._seen = Columns(x)
         text = self._booster.model_to_string(start_iteration=self.steps - 1, num_iteration=1)
         return torch.from_numpy(self._seen.steps(text_trees(text, self._start.numpy())))
+
+    def _last_of_categories(self, x: Tensor) -> Tensor:
+        """:meth:`last_step` where trees split by categories, by LightGBM's own prediction."""
+        if self._asked is None or self._asked[0] is not x:
+            self._asked = (x, self._rows(x))
+        found = self._booster.predict(
+            self._asked[1],
+            raw_score=True,
+            start_iteration=self.steps - 1,
+            num_iteration=1,
+            num_threads=torch.get_num_threads(),
+        )
+        return torch.from_numpy(np.ascontiguousarray(found)).view(-1, self.num_outputs)
 
     @property
     def steps(self) -> int:
@@ -152,22 +190,20 @@ class _LightGBM(Boosted):
         self._booster = self._library.Booster(
             model_str=self._booster.model_to_string(num_iteration=steps)
         )
-        self._data = self._first = self._seen = self._grown = self._handed = None
+        self._data = self._first = self._seen = self._asked = self._grown = self._handed = None
 
     def _sums(self, x: Tensor) -> Tensor:
         if not len(x):
             return torch.zeros(0, self.num_outputs, dtype=torch.float64)
         threads = torch.get_num_threads()
-        raw = self._booster.predict(x.detach().cpu().numpy(), raw_score=True, num_threads=threads)
+        raw = self._booster.predict(self._rows(x), raw_score=True, num_threads=threads)
         return torch.from_numpy(np.ascontiguousarray(raw)).view(-1, self.num_outputs)
 
     def _shapley_values(self, x: Tensor) -> Tensor:
         if not len(x):
-            return torch.zeros(0, self.in_features + 1, dtype=torch.float64)
+            return torch.zeros(0, self._width + 1, dtype=torch.float64)
         threads = torch.get_num_threads()
-        found = self._booster.predict(
-            x.detach().cpu().numpy(), pred_contrib=True, num_threads=threads
-        )
+        found = self._booster.predict(self._rows(x), pred_contrib=True, num_threads=threads)
         return torch.from_numpy(np.asarray(found, dtype=np.float64))
 
     def _read(self, text: str) -> tuple[Any, int, int]:
@@ -187,6 +223,9 @@ class LightGBM(_LightGBM):
     selected (None: never); the others as in LightGBM, bagging in every round. The scores start at
     the log-odds of the training rows, which LightGBM's own file does not hold. Uses torch's thread
     count; ``deterministic`` and ``force_row_wise`` are always set.
+
+    categories="native": LightGBM takes columns of levels for categories of its own; one_hot and
+    codes, filled in, say which (:class:`~rarelab.boosting.categories.Recoded`).
 
     Raises RequestError for values out of range, a wrong input shape or a missing LightGBM,
     RarelabError for scores before the fit.
@@ -220,6 +259,7 @@ class LightGBMLambdaRank(_LightGBM):
     """
 
     takes_loss: ClassVar[bool] = False
+    gives_log_odds: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -237,6 +277,9 @@ class LightGBMLambdaRank(_LightGBM):
         bagging_fraction: float = 0.8,
         max_bin: int = 255,
         early_stopping_round: int | None = 60,
+        categories: Categories = "onehot",
+        one_hot: Sequence[Sequence[int]] | None = None,
+        codes: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__(
             in_features,
@@ -251,6 +294,9 @@ class LightGBMLambdaRank(_LightGBM):
             bagging_fraction,
             max_bin,
             early_stopping_round,
+            categories,
+            one_hot,
+            codes,
         )
         self._check("num_outputs", num_outputs, num_outputs == 1, "1: it ranks two classes")
         self._check("rows_per_query", rows_per_query, 2 <= rows_per_query <= 10_000, "2 to 10000")
@@ -263,10 +309,11 @@ class LightGBMLambdaRank(_LightGBM):
         queries = -(-len(rows) // self._rows_per_query)
         weight = None if train.sample_weight is None else train.sample_weight.numpy()[rows]
         return self._library.Dataset(
-            train.x.numpy()[rows],
+            self._rows(train.x)[rows],
             label=train.y.numpy()[rows],
             weight=weight,
             group=[len(part) for part in np.array_split(rows, queries)],
+            **self._categories(),
         )
 
     def _own_objective(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """XGBoost, grown on any loss, on its own log-loss, or on its own ranking objectives."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, final
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rarelab.boosting.boosted import Boosted, Objective
+from rarelab.boosting.categories import Categories
 from rarelab.boosting.gradient import log_odds
 from rarelab.boosting.text_trees import json_trees
 from rarelab.data.arguments import one_of
@@ -36,8 +38,19 @@ class _XGBoost(Boosted):
         colsample_bytree: float = 0.5,
         max_bin: int = 256,
         early_stopping_round: int | None = 60,
+        categories: Categories = "onehot",
+        one_hot: Sequence[Sequence[int]] | None = None,
+        codes: Sequence[Sequence[int]] | None = None,
     ) -> None:
-        super().__init__(in_features, num_outputs, num_iterations, early_stopping_round)
+        super().__init__(
+            in_features,
+            num_outputs,
+            num_iterations,
+            early_stopping_round,
+            categories,
+            one_hot,
+            codes,
+        )
         self._check("learning_rate", learning_rate, learning_rate > 0, "above 0")
         self._check("max_depth", max_depth, 1 <= max_depth <= 30, "1 to 30")
         self._check("max_bin", max_bin, 2 <= max_bin <= 65535, "2 to 65535")
@@ -63,11 +76,12 @@ class _XGBoost(Boosted):
         self._seed, threads = seed % 2**30, torch.get_num_threads()
         self._start = self._first_scores(train)
         self._data = self._library.QuantileDMatrix(
-            train.x.numpy(),
+            self._rows(train.x),
             label=train.y.numpy(),
             base_margin=np.tile(self._start.float().numpy(), (len(train.y), 1)),
             max_bin=self._options["max_bin"],
             nthread=threads,
+            **self._types(),
             **self._weights(train),
         )
         parameters = {**self._options, **self._own_objective(), "nthread": threads}
@@ -100,6 +114,14 @@ class _XGBoost(Boosted):
 
     def _first_scores(self, train: Rows) -> Tensor:
         return log_odds(train.y, self.num_outputs, train.sample_weight)
+
+    def _types(self) -> dict[str, Any]:
+        """Which columns are categories, as XGBoost is told."""
+        if self._recoded is None:
+            return {}
+        categories = {*self._recoded.categories}
+        types = ["c" if place in categories else "q" for place in range(self._width)]
+        return {"feature_types": types, "enable_categorical": True}
 
     def _weights(self, train: Rows) -> dict[str, Any]:
         return {} if train.sample_weight is None else {"weight": train.sample_weight.numpy()}
@@ -134,16 +156,16 @@ class _XGBoost(Boosted):
             return torch.zeros(0, self.num_outputs, dtype=torch.float64)
         self._booster.set_param({"nthread": torch.get_num_threads()})
         raw = self._booster.inplace_predict(
-            x.detach().cpu().numpy(), iteration_range=rounds, predict_type="margin"
+            self._rows(x), iteration_range=rounds, predict_type="margin"
         )
         return torch.from_numpy(np.asarray(raw, dtype=np.float64)).view(-1, self.num_outputs)
 
     def _shapley_values(self, x: Tensor) -> Tensor:
         if not len(x):
-            return torch.zeros(0, self.in_features + 1, dtype=torch.float64)
+            return torch.zeros(0, self._width + 1, dtype=torch.float64)
         threads = torch.get_num_threads()
         self._booster.set_param({"nthread": threads})
-        rows = self._library.DMatrix(x.detach().cpu().numpy(), nthread=threads)
+        rows = self._library.DMatrix(self._rows(x), nthread=threads, **self._types())
         found = self._booster.predict(rows, pred_contribs=True)
         return torch.from_numpy(np.asarray(found, dtype=np.float64))
 
@@ -167,6 +189,9 @@ class XGBoost(_XGBoost):
     selected (None: never); the others as in XGBoost, whose trees are grown level by level on
     histograms. The scores start at the log-odds of the training rows, which XGBoost's own file does
     not hold. XGBoost works in float32. Uses torch's thread count.
+
+    categories="native": XGBoost takes columns of levels for categories of its own; one_hot and
+    codes, filled in, say which (:class:`~rarelab.boosting.categories.Recoded`).
 
     Raises RequestError for values out of range, a wrong input shape or a missing XGBoost,
     RarelabError for scores before the fit.
@@ -201,6 +226,7 @@ class XGBoostRanking(_XGBoost):
     """
 
     takes_loss: ClassVar[bool] = False
+    gives_log_odds: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -218,6 +244,9 @@ class XGBoostRanking(_XGBoost):
         colsample_bytree: float = 0.5,
         max_bin: int = 256,
         early_stopping_round: int | None = 60,
+        categories: Categories = "onehot",
+        one_hot: Sequence[Sequence[int]] | None = None,
+        codes: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__(
             in_features,
@@ -231,6 +260,9 @@ class XGBoostRanking(_XGBoost):
             colsample_bytree,
             max_bin,
             early_stopping_round,
+            categories,
+            one_hot,
+            codes,
         )
         one_of("model.objective", objective, RANKINGS)
         one_of("model.pairs", pairs, PAIRS)

@@ -29,6 +29,7 @@ def check(plain: Mapping[str, Any]) -> None:
     _check_budget(plain)
     _check_costs(plain)
     _check_threshold(plain)
+    _check_codes(plain)
 
 
 def alerts(allowed: Sequence[Budget], table: Table) -> int | None:
@@ -103,4 +104,15 @@ def _check_threshold(plain: Mapping[str, Any]) -> None:
     if given is not None and read_rule(given).cost and plain["costs"] is None:
         raise RequestError(
             "threshold=cost: there are no costs; give some, as in costs=[[0,1],[50,0]]"
+        )
+
+
+def _check_codes(plain: Mapping[str, Any]) -> None:
+    """Refuse codes of levels for a model that would take them for numbers."""
+    leaf = plain["model"]
+    takes = leaf.get("categories") == "native" or "members" in leaf
+    if plain["dataset"].get("high_cardinality") == "codes" and not takes:
+        raise RequestError(
+            "dataset.high_cardinality=codes: this model would take codes for numbers; expected "
+            "lightgbm, xgboost or catboost with model.categories=native, or onehot, target or hash"
         )

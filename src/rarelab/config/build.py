@@ -35,7 +35,7 @@ from rarelab.training.loop import Trainer, Work, reaches_main
 from rarelab.training.rounds import RoundWork, rounds_reach_main
 from rarelab.training.sampling import Natural, Sampler
 
-FROM_BUILDER = frozenset({"warmup_loss", "main_loss", "params", "optimizer"})
+FROM_BUILDER = frozenset({"warmup_loss", "main_loss", "params", "optimizer", "models"})
 """Parameters that are other components; leaves do not list them."""
 
 FROM_DATA = frozenset(
@@ -44,7 +44,9 @@ FROM_DATA = frozenset(
         "input_shape",
         "bin_edges",
         "one_hot",
+        "codes",
         "num_outputs",
+        "members",
         "num_classes",
         "num_rows",
         "class_counts",

@@ -35,6 +35,7 @@ class Group:
         free: keys of its leaf that change no recorded number and do not identify the run.
         later: keys of its leaf that earlier records lack, each with the value that means what
             those runs did; a mapping of nulls counts as null.
+        own: keys of its leaf that identify the run but not its arm: filled in, run by run.
         added: earlier records lack the key itself; null means what those runs did.
     """
 
@@ -46,6 +47,7 @@ class Group:
     may_be_empty: bool = False
     free: tuple[str, ...] = ()
     later: Mapping[str, Any] = field(default_factory=dict)
+    own: tuple[str, ...] = ()
     added: bool = False
 
     @property
@@ -79,13 +81,14 @@ _TRAINED_AS_BEFORE = {"min_steps": None, "select_by": "val/aucpr"}
 
 _EMBEDDED_AS_BEFORE = {
     **dict.fromkeys(("num_embeddings", "embedding_size", "bin_edges")),
-    **dict.fromkeys(("cat_embeddings", "one_hot")),
+    **dict.fromkeys(("cat_embeddings", "one_hot", "codes")),
+    "categories": "onehot",
     "embedding_bins": 48,
 }
 
 GROUPS = (
     Group("dataset", later=_READ_AS_BEFORE | _SPLIT_AS_BEFORE | _ENCODED_AS_BEFORE),
-    Group("model", later=_EMBEDDED_AS_BEFORE),
+    Group("model", later=_EMBEDDED_AS_BEFORE, own=("members",)),
     Group("loss", gradient=True),
     Group("warmup_loss", gradient=True),
     Group("schedule", gradient=True),
@@ -146,8 +149,12 @@ ADDED = tuple(group.name for group in GROUPS if group.added)
 FREE = {group.name: group.free for group in GROUPS if group.free}
 """Group -> the keys of its leaf that do not identify the run."""
 
+OWN = tuple(f"{group.name}.{key}" for group in GROUPS for key in group.own)
+"""Recorded keys that are filled in run by run: the members of an ensemble."""
+
 NOT_OF_AN_ARM = (
     *named("repetition", "trust"),
+    *OWN,
     *(f"{group}.{key}" for group, keys in FREE.items() for key in keys),
 )
 """Recorded keys that do not distinguish arms."""

@@ -67,14 +67,18 @@ class Sizes:
 
     def model_facts(self, leaf: Mapping[str, Any]) -> dict[str, Any]:
         """:meth:`facts`, and the bins of the training columns if the model embeds numbers, and
-        which features are the levels of a column if it embeds those."""
+        which features are the levels of a column, or their codes, if it embeds those or takes
+        them for categories."""
         found, x = self.facts(), self.splits.train.x
         if leaf.get("num_embeddings") and "embedding_bins" in leaf:
             rows = x if x.ndim == 2 else x[:0].flatten(0, -2)  # no bins: the model is for rows
             found["bin_edges"] = bin_edges(rows, leaf["embedding_bins"])
-        if leaf.get("cat_embeddings"):
+        native = leaf.get("categories") == "native"
+        if leaf.get("cat_embeddings") or native:
             fitted = self.splits.preprocessor
             found["one_hot"] = fitted.one_hot if isinstance(fitted, Preprocessor) else []
+            if native:
+                found["codes"] = fitted.codes if isinstance(fitted, Preprocessor) else []
         return found
 
     def facts(self) -> dict[str, Any]:

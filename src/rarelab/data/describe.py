@@ -97,6 +97,8 @@ def _levels(name: str, texts: "TextColumns") -> str:
     """One-hot columns, and how many of the levels share the last of them; or target encoding."""
     if name in texts.tables:
         return f"target encoding of {len(texts.levels[name]):,} levels"
+    if name in texts.coded:
+        return f"codes of {len(texts.levels[name]):,} levels, for model.categories=native"
     places = texts.places[name]
     levels, columns = len(texts.levels[name]), max(places) + 1
     shared = sum(place == places[-1] for place in places[:-1])

@@ -53,10 +53,10 @@ class TableFile:
     beside the others, too. amount: a numeric column of what each row is worth, for recall weighted
     by value; it stays a feature unless it is dropped. The other parameters are those of
     :class:`rarelab.data.tables.recipe.Recipe`. Text columns are one-hot encoded; those with
-    more than ``max_categories`` levels get target encoding if ``high_cardinality`` is "target", and
-    hashed levels if it is "hash". With ``dates`` "parts" or "cyclic", ISO dates become their parts
-    as numbers; with ``text`` "tfidf", free text becomes components of its n-grams. Missing values
-    are allowed.
+    more than ``max_categories`` levels get target encoding if ``high_cardinality`` is "target",
+    hashed levels if it is "hash", and codes if it is "codes". With ``dates`` "parts" or "cyclic",
+    ISO dates become their parts as numbers; with ``text`` "tfidf", free text becomes components of
+    its n-grams. Missing values are allowed.
     """
 
     path: str | None = None

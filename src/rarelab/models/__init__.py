@@ -2,6 +2,7 @@
 
 from rarelab.models.boosting import HistGradientBoosting
 from rarelab.models.classifier import Classifier, adapted, is_classifier
+from rarelab.models.ensemble import Ensemble
 from rarelab.models.estimator import (
     Estimator,
     Explained,
@@ -22,6 +23,7 @@ __all__ = [
     "GRU",
     "MLP",
     "Classifier",
+    "Ensemble",
     "Estimator",
     "Explained",
     "Exportable",

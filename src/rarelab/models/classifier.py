@@ -79,6 +79,11 @@ class Classifier:
         self._fitted, self._margins, self._floor = False, True, _FLOOR
         self._chosen = False
 
+    @property
+    def gives_log_odds(self) -> bool:
+        """Whether the scores are those of probabilities, and not mere margins."""
+        return hasattr(self.classifier, "predict_proba")
+
     def fit(self, train: Rows, val: Rows, seed: int) -> None:
         """Fit on train. ``seed`` fixes the random draws."""
         from sklearn.utils.validation import has_fit_parameter

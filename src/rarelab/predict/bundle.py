@@ -30,7 +30,7 @@ from rarelab.config.sizes import Sizes
 from rarelab.data.splits import Splits
 from rarelab.data.tables.preprocess import Preprocessor
 from rarelab.errors import RarelabError, RequestError
-from rarelab.models import Portable
+from rarelab.models import Ensemble, Portable
 from rarelab.predict.arrays import ArrayRows
 from rarelab.predict.facts import FACTS, FORMAT, damaged, read_facts
 from rarelab.predict.rules import recorded_rules, restored_rules
@@ -87,7 +87,7 @@ def write_model(
     facts |= {
         "data": splits.name,
         "classes": list(splits.classes),
-        "model": _with_sizes(leaf, cfg, splits),
+        "model": _with_members(_with_sizes(leaf, cfg, splits), model),
         "scoring": _scoring(cfg.trainer),
         "preprocessing": prepared,
         "example": example,
@@ -224,6 +224,13 @@ def _with_sizes(leaf: dict[str, Any], cfg: DictConfig, splits: Splits) -> dict[s
     facts = sizes.model_facts(build.model_parameters(cfg))
     filled = {n: facts[n] for n in facts if n in takes and leaf.get(n) is None}
     return leaf | filled
+
+
+def _with_members(leaf: dict[str, Any], model: Model) -> dict[str, Any]:
+    """An ensemble's configuration with those of its members and how they are averaged."""
+    if not isinstance(model, Ensemble):
+        return leaf
+    return leaf | {"models": [dict(own) for own in model.leaves], "average": model.average}
 
 
 def _scoring(trainer: DictConfig) -> dict[str, Any]:

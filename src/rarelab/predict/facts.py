@@ -32,6 +32,7 @@ class _Texts(_Strict):
     names: list[str]
     levels: dict[str, list[str]]
     places: dict[str, list[int]]
+    coded: list[str] = []
 
 
 class _Dates(_Strict):

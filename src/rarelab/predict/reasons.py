@@ -72,8 +72,8 @@ class Reasons:
                 )
         elif not isinstance(scorer.model, Explained):
             raise RequestError(
-                f"{key}: {type(scorer.model).__name__} gives no reasons; LightGBM, XGBoost and"
-                " networks do"
+                f"{key}: {type(scorer.model).__name__} gives no reasons; LightGBM, XGBoost,"
+                " CatBoost and networks do"
             )
         return cls(scorer, fitted, count)
 

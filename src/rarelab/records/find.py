@@ -1,6 +1,7 @@
 """Find a recorded run by its MLflow id, a prefix of it, or its folder's name."""
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,16 @@ def find_run(home: Path, name: str) -> Path | None:
     Raises:
         RequestError: several runs match.
     """
+    return _matching(_names(home), name)
+
+
+def find_runs(home: Path, names: Sequence[str]) -> list[Path | None]:
+    """:func:`find_run` of several runs; the records are read once."""
     found = _names(home)
+    return [_matching(found, name) for name in names]
+
+
+def _matching(found: Sequence[tuple[str, Path]], name: str) -> Path | None:
     for fits in (lambda own: own == name, lambda own: own.startswith(name)):
         matches = {directory for own, directory in found if fits(own)}
         if len(matches) > 1:

@@ -1,5 +1,6 @@
-"""Models that have no seed: those in use, whose scores runs kept (``dataset.scores``), and those of
-other programs. On each split they stand beside every seed of the trained arms."""
+"""Models that have no seed: those in use, whose scores runs kept (``dataset.scores``), those of
+other programs, and ensembles of every seed. On each split they stand beside every seed of the
+trained arms."""
 
 import hashlib
 import json
@@ -55,7 +56,7 @@ def for_every_seed(runs: Sequence[Run], within: Sequence[str] = ()) -> list[Run]
         return list(runs)
     beside: dict[Any, set[tuple[tuple[str, str], ...]]] = defaultdict(set)
     for run in runs:
-        if run.seed is not None and run.status == "done":
+        if run.seed is not None and run.status == "done" and not _seedless(run):
             own = [(key, run.params[key]) for key in ("seed", *within) if key in run.params]
             beside[_rows(run)].add(tuple(own))
     found: list[Run] = []
@@ -68,7 +69,8 @@ def for_every_seed(runs: Sequence[Run], within: Sequence[str] = ()) -> list[Run]
 
 
 def _seedless(run: Run) -> bool:
-    return ARM in run.params and run.seed is None
+    every = "model.members" in run.params and run.params.get("model.size") == "None"
+    return every or (ARM in run.params and run.seed is None)
 
 
 def _rows(run: Run) -> tuple[frozenset[tuple[str, str]], int | None, str | None]:

@@ -16,7 +16,7 @@ from rarelab.config import build
 from rarelab.data.splits import Splits, Table
 from rarelab.errors import RequestError
 from rarelab.functional.threads import limited_threads
-from rarelab.models import Classifier, Estimator, Refittable
+from rarelab.models import Classifier, Ensemble, Estimator, Refittable
 from rarelab.predict import Scorer, read_model, write_model
 from rarelab.predict.facts import read_facts
 from rarelab.predict.loaded import model_folder
@@ -92,6 +92,8 @@ def refit(name: str, home: Path, uri: str | None = None, allow: Sequence[str] = 
 
 def _adapt(cfg: DictConfig, entry: Entry, earlier: Scorer, uri: str | None) -> None:
     """Fix what validation chose, and record it where the run was recorded."""
+    if isinstance(earlier.model, Ensemble):
+        raise RequestError(f"{entry.name}: an ensemble trains nothing that could be refitted")
     if isinstance(earlier.model, Refittable):
         cfg.model = {**cfg.model, **earlier.model.kept()}
     elif isinstance(earlier.model, Estimator):

@@ -17,9 +17,11 @@ from rarelab.data.splits import Splits
 from rarelab.functional.threads import limited_threads
 from rarelab.losses.members import each
 from rarelab.metrics.table import AUCPR, best_key
-from rarelab.models import Estimator, raw_scores
+from rarelab.models import Ensemble, Estimator, raw_scores
 from rarelab.predict import write_model
 from rarelab.processes.start import company_of
+from rarelab.records.ensembles import name_members
+from rarelab.runs.ensemble import assemble
 from rarelab.runs.evaluation import evaluate_and_write
 from rarelab.runs.folder import Record
 from rarelab.runs.importance import write_importance
@@ -78,6 +80,7 @@ def run(
     """
     build.check(cfg)
     experiment_name(cfg.tracking.experiment)
+    name_members(cfg, lambda: build.dataset(cfg).identity())
     trainer = build.trainer(cfg)
     interruption = Interruption()
     with (
@@ -88,6 +91,8 @@ def run(
         ready = build.prepared(cfg)
         company.start()
         splits, model, work = ready.sizes.splits, ready.model, ready.work
+        if isinstance(model, Ensemble):
+            assemble(model, cfg, splits)
         warn_before(ready.sizes, work, model)
         whose = {"parent": parent, "name": name, "tags": tags or {}}
         record = Record(cfg, choices, ready.data, splits, **whose, stop=interruption)

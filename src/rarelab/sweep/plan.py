@@ -11,9 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from rarelab.config import build
 from rarelab.config.compose_many import Composer
+from rarelab.config.groups import OWN
 from rarelab.config.signature import code_modules, fingerprint, signature, targets_in
 from rarelab.data.splits import Checked, Stored
 from rarelab.errors import RequestError
+from rarelab.records.ensembles import name_members
 from rarelab.records.names import labels
 from rarelab.sweep.job import Job, parameters
 from rarelab.sweep.overrides import key_of
@@ -76,7 +78,8 @@ class Planner:
         for job in frozen:
             found.setdefault(job.signature, job)
         jobs = list(found.values())
-        names = labels([parameters(job) for job in jobs])
+        found_in = [parameters(job) for job in jobs]
+        names = labels([{k: v for k, v in p.items() if k not in OWN} for p in found_in])
         sweep, swept = sweep or sweep_id(found), _swept(jobs)
         return [
             replace(job, number=number, name=name, numbers=_numbers(job, swept), sweep=sweep)
@@ -105,6 +108,9 @@ class Planner:
         cfg.tracking.uri = cfg.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         self._check(cfg, plain)
+        data = self._identity(cfg, plain["dataset"])
+        if name_members(cfg, lambda: data):
+            plain = OmegaConf.to_container(cfg, resolve=True)
         targets = tuple(targets_in(plain))
         for target in targets:
             if target.startswith("__main__."):
@@ -122,7 +128,7 @@ class Planner:
             signature=signature(plain),
             code=fingerprint(self._code[targets]),
             modules=self._code[targets],
-            data=self._identity(cfg, plain["dataset"]),
+            data=data,
         )
 
     def _check(self, cfg: DictConfig, plain: Mapping[str, Any]) -> None:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rarelab.config.groups import OWN
 from rarelab.metrics.table import Place, shown
 from rarelab.records.names import labels
 from rarelab.sweep.job import Job, Result, arm_parameters, is_trial
 
 _SPLIT = "dataset.split_seed"
-_REPEATED = (_SPLIT, "seed")
+_REPEATED = (_SPLIT, "seed", *OWN)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """Encoding of text columns: a feature per common level, one for rare and unseen ones; or, for many
-levels, target encoding."""
+levels, target encoding or codes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
@@ -24,7 +24,7 @@ _TRUTH = {t: str(int(v)) for v in (False, True) for t in (str(v), str(v).lower()
 
 class TextColumns:
     """One-hot encoding of at most ``max_categories`` levels per column, or target encoding
-    (:func:`~rarelab.data.tables.encoding.target_encoded`) of a column that has more.
+    (:func:`~rarelab.data.tables.encoding.target_encoded`) or codes of a column that has more.
 
     If training has rare levels, they share one column, which unseen levels use as well; otherwise
     an unseen level is all zeros. Missing is a level of its own.
@@ -32,7 +32,8 @@ class TextColumns:
     ``levels`` are the texts of each column, sorted, with "(missing)" last if there are missing
     values. A one-hot column has ``places``: the feature of each level, then of unseen ones (-1: no
     feature). One with target encoding has a ``table`` instead: the features of each level, then of
-    unseen ones.
+    unseen ones. A column in ``coded`` has one feature, the place itself; an unseen level without a
+    place has the first number that is none.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -40,6 +41,7 @@ class TextColumns:
         self.levels: dict[str, list[str]] = {}
         self.places: dict[str, list[int]] = {}
         self.tables: dict[str, NDArray[np.float32]] = {}
+        self.coded: list[str] = []
 
     def fit_transform(
         self,
@@ -48,17 +50,22 @@ class TextColumns:
         labels: NDArray[np.int64] | None = None,
         numeric: Numeric = "quantile",
         groups: NDArray[np.int64] | None = None,
+        as_codes: bool = False,
     ) -> NDArray[np.float32]:
         """Learn the levels in the training rows; return their features [N, K].
 
         With ``labels``, the class of each row, columns with more than ``max_categories`` levels get
-        target encoding, scaled as ``numeric`` says, cross-fitted by ``groups``.
+        target encoding, scaled as ``numeric`` says, cross-fitted by ``groups``; ``as_codes``, they
+        get codes.
         """
         self.levels = {name: _levels(frame, name) for name in self.names}
         codes = {name: self._codes(frame, name) for name in self.names}
-        cut = max_categories if labels is not None else np.inf
-        many = [name for name in self.names if len(self.levels[name]) > cut]
-        self._choose({name: codes[name] for name in self.names if name not in many}, max_categories)
+        many = [name for name in self.names if len(self.levels[name]) > max_categories]
+        self.coded = many if as_codes else []
+        many = many if labels is not None else []
+        few = [name for name in self.names if name not in {*many, *self.coded}]
+        self._choose({name: codes[name] for name in few}, max_categories)
+        self._choose({name: codes[name] for name in self.coded}, None)
         features: dict[str, NDArray[np.float32]] = {}
         for name in many:
             assert labels is not None
@@ -77,8 +84,8 @@ class TextColumns:
         blocks = [self._features(name, self._codes(frame, name)) for name in self.names]
         return np.concatenate(blocks, axis=1)
 
-    def _choose(self, codes: Mapping[str, NDArray[np.int64]], max_categories: int) -> None:
-        """Which levels are common enough for a feature of their own."""
+    def _choose(self, codes: Mapping[str, NDArray[np.int64]], max_categories: int | None) -> None:
+        """Which levels are common enough for a feature, or a code, of their own."""
         if not codes:
             return
         chooser = OneHotEncoder(
@@ -95,6 +102,9 @@ class TextColumns:
             return self.tables[name][codes]
         places = np.array(self.places[name])
         place = places[codes]
+        if name in self.coded:
+            place = np.where(place == _NOWHERE, places.max() + 1, place)
+            return place[:, None].astype(np.float32)
         block = np.zeros((len(codes), places.max() + 1), dtype=np.float32)
         rows = np.flatnonzero(place != _NOWHERE)
         block[rows, place[rows]] = 1.0
@@ -114,6 +124,9 @@ class TextColumns:
                 labels = [f"{name}, {c}" for c in classes] if several else [name]
                 yield from (f"target({label})" for label in labels)
                 continue
+            if name in self.coded:
+                yield f"code({name})"
+                continue
             places = self.places[name]
             for level, place in zip(self.levels[name], places, strict=False):
                 if place != places[-1]:
@@ -125,12 +138,17 @@ class TextColumns:
         """The column of each feature."""
         for name in self.names:
             encoded = self.tables.get(name)
-            features = max(self.places[name]) + 1 if encoded is None else encoded.shape[1]
-            yield from repeat(name, features)
+            features = self.size(name) if encoded is None else encoded.shape[1]
+            yield from repeat(name, 1 if name in self.coded else features)
+
+    def size(self, name: str) -> int:
+        """How many places the levels of a column without target encoding have."""
+        return max(self.places[name]) + 1
 
     def facts(self) -> dict[str, Any]:
         """The fitted state, serialisable as JSON."""
-        return {"names": self.names, "levels": self.levels, "places": self.places}
+        facts = {"names": self.names, "levels": self.levels, "places": self.places}
+        return facts | ({"coded": self.coded} if self.coded else {})
 
     def arrays(self) -> dict[str, NDArray]:
         """The tables of target encoding, by the number of their column."""
@@ -145,6 +163,7 @@ class TextColumns:
         """
         block = cls(facts["names"])
         block.levels, block.places = facts["levels"], facts["places"]
+        block.coded = facts.get("coded", [])
         for i, name in enumerate(block.names):
             if name not in block.places:
                 table = arrays[f"{_TABLE}{i}"]

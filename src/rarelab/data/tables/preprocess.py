@@ -47,7 +47,8 @@ class Preprocessor:
     ``categorical`` (:class:`~rarelab.data.tables.levels.TextColumns`): one-hot encoding of at most
     ``max_categories`` levels; with ``high_cardinality`` "target", target encoding of a column that
     has more, with "hash", one-hot encoding of ``hash_buckets``
-    (:class:`~rarelab.data.tables.hashing.HashedColumns`).
+    (:class:`~rarelab.data.tables.hashing.HashedColumns`), with "codes" one feature, the number of
+    the level, for models that take it for a category.
 
     ``columns`` are the raw columns with their kinds, ``feature_names`` the columns of the output,
     ``others`` the non-feature columns of the training data, ``reading`` how its file was read,
@@ -124,7 +125,12 @@ class Preprocessor:
             encoded_by = labels if self.high_cardinality == "target" else None
             blocks.append(
                 self.texts.fit_transform(
-                    frame, self.max_categories, encoded_by, self.numeric, groups
+                    frame,
+                    self.max_categories,
+                    encoded_by,
+                    self.numeric,
+                    groups,
+                    as_codes=self.high_cardinality == "codes",
                 )
             )
             names += self.texts.feature_names(classes)
@@ -192,9 +198,18 @@ class Preprocessor:
         several."""
         places: dict[str, list[int]] = {}
         for feature, name in enumerate(self.sources):
-            if name in self.texts.places or name in self.hashed.places:
+            levels = name in self.texts.places and name not in self.texts.coded
+            if levels or name in self.hashed.places:
                 places.setdefault(name, []).append(feature)
         return [features for features in places.values() if len(features) > 1]
+
+    @property
+    def codes(self) -> list[list[int]]:
+        """The features that are codes of levels, each with the number of codes; a higher one is of
+        a level that training had not."""
+        coded = {name: self.texts.size(name) for name in self.texts.coded}
+        found = [(feature, name) for feature, name in enumerate(self.sources) if name in coded]
+        return [[feature, coded[name]] for feature, name in found]
 
     def example(self) -> dict[str, Any]:
         """A made-up row that shows the columns: medians, and each column's first level."""

@@ -9,7 +9,7 @@ from rarelab.errors import RequestError
 
 Split = Literal["stratified", "grouped", "time", "official", "cv"]
 Numeric = Literal["quantile", "standard", "none"]
-HighCardinality = Literal["onehot", "target", "hash"]
+HighCardinality = Literal["onehot", "target", "hash", "codes"]
 Dates = Literal["levels", "parts", "cyclic"]
 Text = Literal["levels", "tfidf"]
 
