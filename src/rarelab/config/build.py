@@ -169,18 +169,21 @@ class Prepared:
 
 
 def prepared(
-    cfg: DictConfig, shared_out: Callable[[Splits], Splits] = lambda splits: splits
+    cfg: DictConfig,
+    shared_out: Callable[[Splits], Splits] = lambda splits: splits,
+    read: Splits | None = None,
 ) -> Prepared:
     """Load the data and build everything, without training or writing anything.
 
-    ``shared_out`` may deal the rows out differently (a refit trains on all of them).
+    ``shared_out`` may deal the rows out differently (a refit trains on all of them); ``read`` are
+    the splits if they have been read.
 
     Raises:
         RequestError: a constructor refuses a value; parts do not fit each other, the data or
             several processes; or the schedule never reaches an epoch that can be selected.
     """
     chosen, data = trainer(cfg), dataset(cfg)
-    splits = shared_out(data.splits(stream_seed(cfg.seed, "draw")))
+    splits = shared_out(read or data.splits(stream_seed(cfg.seed, "draw")))
     costs, rule = asked.costs(cfg, splits), asked.rule(cfg, splits)
     allowed = budgets(cfg.budget)
     alerts, _ = (asked.alerts(allowed, table) for table in (splits.val, splits.test))

@@ -15,6 +15,7 @@ from rarelab.config.signature import code_modules, fingerprint, signature, targe
 from rarelab.data.splits import Checked, Stored
 from rarelab.errors import RequestError
 from rarelab.records.names import labels
+from rarelab.sweep.batches import in_batches, marked
 from rarelab.sweep.job import Job, parameters
 from rarelab.sweep.overrides import key_of
 
@@ -26,12 +27,14 @@ class Planner:
     Args:
         composer: composes the configurations.
         home, experiment: where the records of all jobs go, absolute.
+        batch: ``sweep.batch``, which jobs train as one.
         availability: where stored data is, by its identity.
     """
 
     composer: Composer
     home: str
     experiment: str
+    batch: str = "off"
     availability: dict[str, str] = field(default_factory=dict)
     _checked: set[str] = field(default_factory=set)
     _identities: dict[str, str] = field(default_factory=dict)
@@ -78,10 +81,11 @@ class Planner:
         jobs = list(found.values())
         names = labels([parameters(job) for job in jobs])
         sweep, swept = sweep or sweep_id(found), _swept(jobs)
-        return [
+        named = [
             replace(job, number=number, name=name, numbers=_numbers(job, swept), sweep=sweep)
             for number, (job, name) in enumerate(zip(jobs, names, strict=True))
         ]
+        return in_batches(named)
 
     def has_data(self, job: Job) -> bool:
         """Whether the job's data is already here, so that nothing has to be fetched."""
@@ -105,6 +109,7 @@ class Planner:
         cfg.tracking.uri = cfg.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         self._check(cfg, plain)
+        plain = marked(plain, self.batch)
         targets = tuple(targets_in(plain))
         for target in targets:
             if target.startswith("__main__."):
