@@ -81,9 +81,13 @@ def run_together(
         ready = prepared_together(cfgs)
         histories: list[History] = []
         runs: dict[int, _Run] = {}
-        for own, one, values in zip(cfgs, ready, batch, strict=True):
-            member = next((i for i, m in enumerate(members) if dict(m.values) == dict(values)), -1)
-            if member < 0:
+        known = [dict(member.values) for member in members]
+        wanted = [known.index(dict(values)) if dict(values) in known else None for values in batch]
+        for one, member in zip(ready, wanted, strict=True):
+            if member is not None:
+                warn_before(one.sizes, one.work, one.model)
+        for own, one, member in zip(cfgs, ready, wanted, strict=True):
+            if member is None:
                 folder = opened.enter_context(tempfile.TemporaryDirectory())
                 histories.append(History(Path(folder) / "history.jsonl"))
                 continue
@@ -145,7 +149,6 @@ class _Run:
         record, trainer, ready, member = self.record, self._trainer, self.ready, self._member
         self.record_open.enter_context(record)
         with record.speaking():
-            warn_before(ready.sizes, ready.work, ready.model)
             if member.opened is not None:
                 member.opened(record.run_id, record.directory)
             log.info("%s", record.introduction())
