@@ -15,14 +15,13 @@ import pytest
 import rarelab as package
 from rarelab.config.compose_many import Composer, loader
 from rarelab.config.signature import signature
-from rarelab.quoting import elements
 from rarelab.runs.reproduce import reproduce
 from rarelab.sweep.batches import apart, batches_line, gathered, own_values
 from rarelab.sweep.job import Job, Result
 from rarelab.sweep.overrides import expand, quoted_arms
 from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import settings
-from rarelab.tracking.entry import load_entry, read_status
+from rarelab.tracking.entry import load_entry
 from test_sweep_run import FRAGILE, bits, project, runs, statuses, training, wait_for  # noqa: F401
 
 AUTO = "sweep.batch=auto"
@@ -173,7 +172,7 @@ def test_a_finished_batch_is_recognised_and_a_part_of_it_trained_in_its_company(
     folder = Path(first[1].directory)
     folder.rename(folder.parent.parent.parent / "away")
     again = package.train(request)
-    kept = [run.directory == before.directory for run, before in zip(again, first, strict=True)]
+    kept = [run.run_id == before.run_id for run, before in zip(again, first, strict=True)]
     assert kept == [True, False, True]
     assert bits(again[1].metrics) == bits(first[1].metrics)
 
@@ -236,13 +235,15 @@ def test_an_interrupted_batch_closes_every_record(project: Path, home: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_batch_that_fails_gives_every_run_its_record(project: Path, rarelab: Callable) -> None:  # noqa: F811
+def test_a_batch_that_fails_gives_every_run_its_record(
+    project: Path,  # noqa: F811
+    home: Path,
+    rarelab: Callable,
+) -> None:
     request = [*FRAGILE, "loss.fails=true", "seed=1,2", AUTO, "sweep.retries=1"]
     done = rarelab("train", "-m", *request, cwd=project)
     assert done.returncode == 1
     assert "2 jobs: 0 ok, 2 failed, 0 skipped" in done.stdout
     assert done.stdout.count("will be tried again") == 2
     assert done.stdout.count("ZeroDivisionError: the fifth step is one too many\n") >= 4
-    _, statuses_ = done.stdout, [read_status(run) for run in runs(Path(os.environ["RARELAB_HOME"]))]
-    assert [status["status"] for status in statuses_ if status] == ["error"] * 4
-    assert elements("a,b") == ["a", "b"]
+    assert statuses(home) == ["error"] * 4

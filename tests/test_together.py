@@ -251,8 +251,9 @@ def test_a_run_that_diverges_leaves_the_others_as_they_are(tmp_path: Path) -> No
     found = trained_together(cfgs, tmp_path / "together")
     assert isinstance(found[1], Diverged) and "lower optimizer.lr" in str(found[1])
     alone = trained_alone(cfgs[1], tmp_path / "1.jsonl")
-    assert str(alone).split(" (")[0].partition("at epoch")[2] == (
-        str(found[1]).split(" (")[0].partition("at epoch")[2]
+    assert (
+        str(alone).split(" (")[0].partition("at epoch")[2]
+        == (str(found[1]).split(" (")[0].partition("at epoch")[2])
     )
     for i in (0, 2):
         trained_alone(cfgs[i], tmp_path / f"{i}.jsonl")

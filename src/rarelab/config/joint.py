@@ -104,9 +104,7 @@ def joints(cfgs: Sequence[DictConfig], ready: Sequence[Prepared]) -> list[tuple[
 def _joint(cfgs: Sequence[DictConfig], ready: Sequence[Prepared]) -> Joint:
     works = [one.work for one in ready if isinstance(one.work, Work)]
     device = works[0].train.x.device
-    draws = [
-        torch.Generator(device).manual_seed(stream_seed(cfg.seed, "model")) for cfg in cfgs
-    ]
+    draws = [torch.Generator(device).manual_seed(stream_seed(cfg.seed, "model")) for cfg in cfgs]
     settings = [_of_the_optimizer(cfg) for cfg in cfgs]
     stack = Stack([work.model for work in works], draws, list(map(repr, settings)))
     groups: list[dict[str, Any]] = [

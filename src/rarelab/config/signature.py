@@ -15,7 +15,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rarelab.config.groups import FREE, batched, identity
+from rarelab.config.groups import FREE, identity
 
 _PACKAGE = "rarelab"
 _ALWAYS = ("rarelab.runs.run",)

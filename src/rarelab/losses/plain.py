@@ -225,9 +225,7 @@ def _binary_together(
     return mean_or_sum(each, targets != ignore_index, sample_weight, reduction)
 
 
-def mean_or_sum(
-    losses: Tensor, keep: Tensor, weights: Tensor | None, reduction: str
-) -> Tensor:
+def mean_or_sum(losses: Tensor, keep: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
     """Reduce row losses [K, N], already weighted and 0 where not kept, over each run's rows."""
     if reduction == "none":
         return losses

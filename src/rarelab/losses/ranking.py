@@ -89,9 +89,7 @@ class SmoothAPLoss(TemperedLoss):
         # Of several runs, each with labels of its own, the lists are few and short.
         path = "each" if rows.labels.ndim > 1 else "auto"
         weights, live = rows.weights, rows.live
-        return 1 - smooth_ap(
-            rows.scores, positives, tau=tau, weights=weights, live=live, path=path
-        )
+        return 1 - smooth_ap(rows.scores, positives, tau=tau, weights=weights, live=live, path=path)
 
 
 @final

@@ -1,4 +1,4 @@
-"""The losses of K runs that train as one: each of its own logits, with its own queue and schedule."""
+"""The losses of K runs that train as one, each at its own logits, with its own queue and clock."""
 
 from collections.abc import Sequence
 from typing import Any, final

@@ -131,7 +131,8 @@ class Stack(nn.Module):
         """As :meth:`Stacked.forward`."""
         if len(self._spans) == 1:
             return self.stacks[0](x)
-        return torch.cat([stack(x[a:b]) for (a, b), stack in zip(self._spans, self.stacks)])
+        parts = zip(self._spans, self.stacks, strict=True)
+        return torch.cat([stack(x[start:stop]) for (start, stop), stack in parts])
 
 
 class _Linear:

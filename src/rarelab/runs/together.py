@@ -1,4 +1,4 @@
-"""A batch: several runs of one configuration trained as one model, each with a record of its own."""
+"""A batch: several runs of one configuration trained as one model, each with its own record."""
 
 import json
 import logging
@@ -185,4 +185,3 @@ def _spoken(record: Record, listener: Listener) -> Listener:
             listener(row)
 
     return listen
-

@@ -1,4 +1,4 @@
-"""Which jobs of a sweep train as one, and how they travel through a launcher that knows single jobs.
+"""Which jobs of a sweep train as one, and how they travel through a launcher of single jobs.
 
 A batch is made of all jobs of the plan that differ only in :data:`~rarelab.config.joint.VARYING`,
 done or not, so that a run's company follows from the request. Those that are missing run as one
@@ -10,6 +10,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from rarelab.config.groups import batched
@@ -37,10 +38,8 @@ def in_batches(jobs: Sequence[Job]) -> list[Job]:
             groups[_alike(job)].append(job)
     company: dict[int, tuple[dict[str, Any], ...]] = {}
     for group in groups.values():
-        parts = math.ceil(len(group) / MOST)
-        for part in (group[i * len(group) // parts : (i + 1) * len(group) // parts] for i in range(parts)):
-            values = tuple(_differing(part))
-            company |= dict.fromkeys((job.number for job in part), values)
+        for part in _divided(group):
+            company |= dict.fromkeys((job.number for job in part), tuple(_differing(part)))
     return [replace(job, batch=company.get(job.number, ())) for job in jobs]
 
 
@@ -72,13 +71,20 @@ def apart(job: Job, result: Result) -> Iterator[Result]:
 
 def batches_line(jobs: Sequence[Job]) -> str:
     """How many jobs train in batches, and why the others do not."""
-    sizes = Counter(len(batch) for batch in {(_alike(j), str(j.batch)): j.batch for j in jobs if j.batch}.values())
+    together = [job for job in jobs if job.batch]
+    sizes = Counter(1 + len(job.companions) for job in gathered(together))
     shown = ", ".join(f"{count} of {size}" for size, count in sorted(sizes.items(), reverse=True))
     reasons = Counter(why_alone(job.config) for job in jobs if not job.batch)
-    alone = "; ".join(f"{count} alone: {reason}" for reason, count in reasons.items())
-    in_batches = sum(bool(job.batch) for job in jobs)
-    first = f"  sweep.batch=auto: {in_batches} jobs in batches ({shown})" if shown else ""
-    return "; ".join(filter(None, (first or "  sweep.batch=auto: no job in a batch", alone)))
+    alone = [f"{count} alone: {reason}" for reason, count in reasons.items()]
+    found = f"{len(together)} jobs in batches ({shown})" if together else "no job in a batch"
+    return f"  sweep.batch=auto: {'; '.join([found, *alone])}"
+
+
+def _divided(group: Sequence[Job]) -> Iterator[Sequence[Job]]:
+    """The jobs in as few parts of at most :data:`MOST` as possible, of nearly equal size."""
+    parts = math.ceil(len(group) / MOST)
+    bounds = [i * len(group) // parts for i in range(parts + 1)]
+    yield from (group[start:stop] for start, stop in pairwise(bounds))
 
 
 def _differing(jobs: Sequence[Job]) -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
 """Several runs of one configuration trained as one: the same steps, on stacked weights.
 
-A loop of its own beside :meth:`rarelab.training.loop.Trainer.fit`, which is about one run on several
-processes that can be resumed within an epoch; here K runs share a process, each can diverge or stop
-by itself, and a killed batch is trained again. Both take batches, clocks, validation and selection
-from the same places.
+A loop of its own beside :meth:`rarelab.training.loop.Trainer.fit`, which is about one run on
+several processes that can be resumed within an epoch; here K runs share a process, each can diverge
+or stop by itself, and a killed batch is trained again. Both take batches, clocks, validation and
+selection from the same places.
 """
 
 from collections.abc import Callable, Sequence
@@ -60,9 +60,10 @@ def fit_together(
     Returns:
         The selection of each run, or its divergence.
     """
+    settings = (trainer.select, trainer.patience, trainer.select_by)
     courses = [
-        Course(work, Selection(trainer.select, trainer.patience, trainer.select_by), *own)
-        for work, *own in zip(joint.works, histories, batches, strict=True)
+        Course(work, Selection(*settings), history, order)
+        for work, history, order in zip(joint.works, histories, batches, strict=True)
     ]
     batch = _Batch(trainer, joint, courses, stop)
     for epoch in range(trainer.max_epochs):
