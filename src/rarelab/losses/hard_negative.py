@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rarelab.functional.hard_negatives import hard_negatives
 from rarelab.losses.plain import WeightedBinaryCrossEntropy, mean_or_sum, row_loss
-from rarelab.losses.rows import as_column, as_weights, check_reduction
+from rarelab.losses.rows import as_column, as_weights, check_reduction, finite_weights
 
 
 @final
@@ -99,5 +99,5 @@ class HardNegativeBinaryCrossEntropy(nn.Module):
         )
         each = rows * torch.where(hard, self.hard_weight, 1.0).to(rows.dtype)
         if sample_weight is not None:
-            each = each * as_weights(sample_weight.flatten(), logits.flatten(0, 1)).view_as(each)
+            each = each * finite_weights(sample_weight.detach()).to(each)
         return mean_or_sum(each, keep, sample_weight, self.reduction)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rarelab.losses.pool import RankingPool, Rows, finite_scores
 from rarelab.losses.ring import follow, stacked, stand_alike
-from rarelab.losses.rows import as_weights, floating, kept_rows
+from rarelab.losses.rows import finite_weights, floating, kept_rows
 
 
 class Pools:
@@ -51,7 +51,7 @@ class Pools:
             return None
         weights = sample_weight
         if weights is not None:
-            weights = as_weights(weights.flatten(), live.reshape(-1, 1)).view_as(live)
+            weights = finite_weights(weights.detach()).to(live)
         batch = Rows(live.detach(), labels, weights, None, live)
         finite = finite_scores(batch.scores)
         if finite is not None:
