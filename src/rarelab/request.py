@@ -72,7 +72,7 @@ def request(arguments: Sequence[str], folders: Sequence[str] = (), *, shell: boo
 def _is_sweep(cfg: DictConfig) -> bool:
     sweep = cfg.sweep
     asked = sweep.arms or sweep.zip or sweep.dry_run or cfg.hydra.sweeper.get("params")
-    asked = asked or (sweep.get("search") or {}).get("trials")
+    asked = asked or (sweep.get("search") or {}).get("trials") or sweep.batch == "auto"
     return bool(asked) or cfg.hydra.mode == RunMode.MULTIRUN
 
 

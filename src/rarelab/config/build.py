@@ -172,11 +172,14 @@ class Prepared:
 
 
 def prepared(
-    cfg: DictConfig, shared_out: Callable[[Splits], Splits] = lambda splits: splits
+    cfg: DictConfig,
+    shared_out: Callable[[Splits], Splits] = lambda splits: splits,
+    read: Splits | None = None,
 ) -> Prepared:
     """Load the data and build everything, without training or writing anything.
 
-    ``shared_out`` may deal the rows out differently (a refit trains on all of them).
+    ``shared_out`` may deal the rows out differently (a refit trains on all of them); ``read`` are
+    the splits if they have been read.
 
     Raises:
         RequestError: a constructor refuses a value; parts do not fit each other, the data or
@@ -184,7 +187,7 @@ def prepared(
     """
     chosen, data = trainer(cfg), dataset(cfg)
     leaf: Any = OmegaConf.to_container(cfg.dataset, resolve=True)
-    splits = shared_out(splits_of(data, leaf, stream_seed(cfg.seed, "draw")))
+    splits = shared_out(read or splits_of(data, leaf, stream_seed(cfg.seed, "draw")))
     costs, rule = asked.costs(cfg, splits), asked.rule(cfg, splits)
     allowed = budgets(cfg.budget)
     alerts, _ = (asked.alerts(allowed, table) for table in (splits.val, splits.test))

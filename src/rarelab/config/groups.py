@@ -182,7 +182,14 @@ def unused(plain: Mapping[str, Any]) -> tuple[str, ...]:
 def identity(plain: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a resolved configuration that identifies the run."""
     left_out = (*NOT_OF_A_RUN, *unused(plain))
-    return {key: value for key, value in as_before(plain).items() if key not in left_out}
+    found = {key: value for key, value in as_before(plain).items() if key not in left_out}
+    return found | ({"batched": True} if batched(plain) else {})
+
+
+def batched(plain: Mapping[str, Any]) -> bool:
+    """Whether a job of this configuration trains in a batch: the last bits of its numbers differ
+    from those of the job alone."""
+    return (plain.get("sweep") or {}).get("batch", "off") != "off"
 
 
 def as_before(plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,9 @@ _ALWAYS = ("rarelab.runs.run",)
 """Every job starts here; the code that prepares, trains, evaluates and records it is imported from
 here."""
 
+_IN_A_BATCH = "rarelab.runs.together.run_together"
+"""Where a job that trains in a batch starts besides."""
+
 _NOT_FOLLOWED = (
     *("rarelab.runs.console", "rarelab.runs.summary", "rarelab.training.progress"),
     *("rarelab.figures", "rarelab.paths", "rarelab.tracking", "rarelab.predict", "rarelab.sweep"),
@@ -98,7 +101,8 @@ def _version(*names: str) -> str:
 
 
 def targets_in(cfg: DictConfig | Mapping[str, Any]) -> list[str]:
-    """Every ``_target_`` in a configuration, at any depth, sorted."""
+    """Every ``_target_`` in a configuration, at any depth, sorted; and what trains it in a batch,
+    if it is to be."""
 
     def walk(node: Any) -> Iterator[str]:
         if isinstance(node, dict):
@@ -110,7 +114,8 @@ def targets_in(cfg: DictConfig | Mapping[str, Any]) -> list[str]:
             for value in node:
                 yield from walk(value)
 
-    return sorted(set(walk(_identity(cfg))))
+    plain = _identity(cfg)
+    return sorted({*walk(plain), *([_IN_A_BATCH] if "batched" in plain else [])})
 
 
 def _identity(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:

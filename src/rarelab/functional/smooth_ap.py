@@ -8,7 +8,7 @@ from torch import Tensor
 from rarelab.functional import cells, choose, dense, ranking
 from rarelab.functional.once import Live, apply_once, check_ranked_lists
 
-PATHS = ("auto", "dense", "grid", "window")
+PATHS = ("auto", "dense", "grid", "window", "each")
 CHUNK = 1 << 18
 SMALL = 1 << 18  # up to this many pairs in one list, no other path is faster
 
@@ -39,7 +39,8 @@ def smooth_ap(
         live: only the first ``live`` columns get a gradient (the rest is a queue); None = all; or
             those columns themselves, [..., L], when ``scores`` is detached.
         path: "dense" (all pairs), "grid" (near-linear), "window" (sorted, for scores far apart
-            in units of τ), or "auto", the one with the lowest estimated cost.
+            in units of τ), "auto", the one with the lowest estimated cost, or "each", that of every
+            list on its own, with the same bits.
         chunk: pairs held in memory at a time.
 
     Returns:
@@ -63,6 +64,8 @@ def smooth_ap(
 def _evaluate(scores: Tensor, live: int, arguments: tuple) -> tuple[Tensor, Any]:
     positives, tau, weights, path, chunk = arguments
     shape, points = scores.shape[:-1], scores.shape[-1]
+    if path == "each":
+        return _each(scores, live, arguments)
     lists, marks = scores.reshape(-1, points), positives.reshape(-1, points)
     if weights is not None:
         weights = weights.expand(scores.shape).reshape(-1, points)
@@ -83,3 +86,21 @@ def _evaluate(scores: Tensor, live: int, arguments: tuple) -> tuple[Tensor, Any]
         sums = choose.sums(problem, path, chunk)
         average, gradient = ranking.value_and_gradient(problem, sums, live)
     return average.view(shape).to(scores.dtype), gradient.view(*shape, live).to(scores.dtype)
+
+
+def _each(scores: Tensor, live: int, arguments: tuple) -> tuple[Tensor, Any]:
+    """List by list: where the lists are short, the work on one stays in the processor's cache."""
+    positives, tau, weights, _, chunk = arguments
+    shape, points = scores.shape[:-1], scores.shape[-1]
+    count = shape.numel()
+    taus = [tau] * count if not isinstance(tau, Tensor) else tau.expand(shape).reshape(-1, 1)
+    masses = [None] * count
+    if weights is not None:
+        masses = weights.expand(scores.shape).reshape(-1, 1, points)
+    lists, marks = scores.reshape(-1, 1, points), positives.reshape(-1, 1, points)
+    found = [
+        _evaluate(one, live, (marked, its_tau, mass, "auto", chunk))
+        for one, marked, its_tau, mass in zip(lists, marks, taus, masses, strict=True)
+    ]
+    averages, gradients = zip(*found, strict=True)
+    return torch.cat(averages).view(shape), torch.cat(gradients).view(*shape, live)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from rarelab.functional.focal import sigmoid_focal, softmax_focal
 from rarelab.losses.gather import all_gather_no_grad, all_gather_with_grad, should_gather
+from rarelab.losses.plain import mean_or_sum
 from rarelab.losses.rows import (
     as_labels,
     as_weights,
@@ -87,6 +88,22 @@ class SigmoidFocalLoss(nn.Module):
         if self.reduction == "none":
             return (losses * mass).view(shape)
         return _reduced(losses * mass, mass, self.reduction)
+
+    def together(
+        self,
+        losses: Sequence["SigmoidFocalLoss"],
+        logits: Tensor,
+        targets: Tensor,
+        sample_weight: Tensor | None,
+    ) -> Tensor | None:
+        """See :class:`rarelab.losses.protocols.Together`."""
+        kinds = {(each.alpha, each.gamma, each.reduction) for each in losses}
+        if len(kinds) > 1 or logits.size(-1) > 1 or should_gather(self.gather_distributed):
+            return None
+        rows = SigmoidFocalLoss(self.alpha, self.gamma, "none", gather_distributed=False)
+        weights = None if sample_weight is None else sample_weight.flatten()
+        each = rows(logits.flatten(), targets.flatten(), sample_weight=weights).view(targets.shape)
+        return mean_or_sum(each, targets != PADDING, sample_weight, self.reduction)
 
 
 @final

@@ -1,13 +1,14 @@
 """Cross-entropy with extra weight on the negatives that the model scores highest."""
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
 
 from rarelab.functional.hard_negatives import hard_negatives
-from rarelab.losses.plain import WeightedBinaryCrossEntropy, row_loss
-from rarelab.losses.rows import as_column, as_weights, check_reduction
+from rarelab.losses.plain import WeightedBinaryCrossEntropy, mean_or_sum, row_loss
+from rarelab.losses.rows import as_column, as_weights, check_reduction, finite_weights
 
 
 @final
@@ -74,3 +75,29 @@ class HardNegativeBinaryCrossEntropy(nn.Module):
             weights,
             self.reduction,
         )
+
+    def together(
+        self,
+        losses: Sequence["HardNegativeBinaryCrossEntropy"],
+        logits: Tensor,
+        targets: Tensor,
+        sample_weight: Tensor | None,
+    ) -> Tensor | None:
+        """See :class:`rarelab.losses.protocols.Together`."""
+        kinds = {(e.hard_fraction, e.hard_weight, e.reduction, e.ignore_index) for e in losses}
+        if len(kinds) > 1:
+            return None
+        rows = self.rows.together([each.rows for each in losses], logits, targets, None)
+        assert rows is not None
+        keep, scores = targets != self.ignore_index, logits.detach().squeeze(-1)
+        negatives = (targets == 0) & keep
+        hard = torch.stack(
+            [
+                hard_negatives(each, among, fraction=self.hard_fraction)
+                for each, among in zip(scores, negatives, strict=True)
+            ]
+        )
+        each = rows * torch.where(hard, self.hard_weight, 1.0).to(rows.dtype)
+        if sample_weight is not None:
+            each = each * finite_weights(sample_weight.detach()).to(each)
+        return mean_or_sum(each, keep, sample_weight, self.reduction)

@@ -158,7 +158,7 @@ class PAUCAtBudgetLoss(TemperedLoss):
     def _options(self, rows: Rows) -> dict[str, Any]:
         numerator = None
         if self.pos_numerator == "live":
-            numerator = torch.arange(len(rows.labels), device=rows.labels.device)
+            numerator = torch.arange(rows.scores.size(1), device=rows.labels.device)
             numerator = numerator < rows.live.size(1)
         return {
             "alpha": self.alpha,

@@ -6,6 +6,7 @@ entry per row with 0 for ignored rows. With no rows left, 'mean' and 'sum' give 
 attached to the graph.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, final
 
 import torch
@@ -53,6 +54,16 @@ class BinaryCrossEntropy(nn.Module):
         """The loss; ``sample_weight`` [N] weights rows."""
         return _binary(logits, targets, sample_weight, None, self.reduction, self.ignore_index)
 
+    def together(
+        self,
+        losses: Sequence["BinaryCrossEntropy"],
+        logits: Tensor,
+        targets: Tensor,
+        sample_weight: Tensor | None,
+    ) -> Tensor | None:
+        """See :class:`rarelab.losses.protocols.Together`."""
+        return _binary_together(losses, logits, targets, sample_weight, None)
+
 
 @final
 class WeightedBinaryCrossEntropy(nn.Module):
@@ -98,6 +109,18 @@ class WeightedBinaryCrossEntropy(nn.Module):
         return _binary(
             logits, targets, sample_weight, self.pos_weight, self.reduction, self.ignore_index
         )
+
+    def together(
+        self,
+        losses: Sequence["WeightedBinaryCrossEntropy"],
+        logits: Tensor,
+        targets: Tensor,
+        sample_weight: Tensor | None,
+    ) -> Tensor | None:
+        """See :class:`rarelab.losses.protocols.Together`."""
+        pos_weights = torch.stack([each.pos_weight for each in losses])
+        pos_weight = pos_weights.repeat_interleave(targets[0].numel())
+        return _binary_together(losses, logits, targets, sample_weight, pos_weight)
 
 
 @final
@@ -181,6 +204,35 @@ def row_loss(losses: Tensor, keep: Tensor | None, weights: Tensor | None, reduct
     if reduction == "sum":
         return total
     mass = total.new_tensor(losses.numel()) if weights is None else weights.sum()
+    return total / torch.where(mass > 0, mass, 1)
+
+
+def _binary_together(
+    losses: Sequence[BinaryCrossEntropy | WeightedBinaryCrossEntropy],
+    logits: Tensor,
+    targets: Tensor,
+    sample_weight: Tensor | None,
+    pos_weight: Tensor | None,
+) -> Tensor | None:
+    """The losses [K] of logits [K, N, 1] at targets [K, N]; ``pos_weight`` is one per row."""
+    reductions = {(each.reduction, each.ignore_index) for each in losses}
+    if len(reductions) > 1:
+        return None
+    ((reduction, ignore_index),) = reductions
+    weights = None if sample_weight is None else sample_weight.flatten()
+    rows = (logits.flatten(0, 1), targets.flatten(), weights, pos_weight)
+    each = _binary(*rows, "none", ignore_index).view(targets.shape)
+    return mean_or_sum(each, targets != ignore_index, sample_weight, reduction)
+
+
+def mean_or_sum(losses: Tensor, keep: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
+    """Reduce row losses [K, N], already weighted and 0 where not kept, over each run's rows."""
+    if reduction == "none":
+        return losses
+    total = losses.sum(1)
+    if reduction == "sum":
+        return total
+    mass = keep.sum(1).to(total.dtype) if weights is None else torch.where(keep, weights, 0).sum(1)
     return total / torch.where(mass > 0, mass, 1)
 
 

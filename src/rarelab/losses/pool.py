@@ -1,5 +1,6 @@
 """The pool that a ranking loss ranks: the rows of this batch, then a queue of earlier ones."""
 
+from dataclasses import dataclass
 from math import isfinite
 from typing import NamedTuple
 
@@ -50,6 +51,14 @@ class Rows(NamedTuple):
         return self._replace(scores=scores, broken=broken if bool(broken.any()) else None)
 
 
+@dataclass
+class _Last:
+    """What is remembered of the last pool: its labels [M], or which classes had a positive [C]."""
+
+    labels: Tensor | None = None
+    has_positive: Tensor | None = None
+
+
 class RankingPool(nn.Module):
     """Merge a batch with the queue of earlier rows, then add the batch to the queue.
 
@@ -70,7 +79,7 @@ class RankingPool(nn.Module):
             raise ValueError(f"queue_size is {queue_size}, expected at least 0")
         self.num_classes = num_classes
         self.ring = Ring(queue_size, num_classes)
-        self._labels: Tensor | None = None
+        self._last = _Last()
         self._generator = torch.Generator()
         self._notices = Notices()
 
@@ -91,7 +100,7 @@ class RankingPool(nn.Module):
         if should_gather(gather_distributed):
             batch = _gather(batch)
         keep = kept_rows(batch.labels, max(2, self.num_classes), ignore_index)
-        finite = _finite(batch.scores)
+        finite = finite_scores(batch.scores)
         queued = batch
         if finite is not None:
             queued = batch.select(finite.all(dim=0), batch.live)
@@ -103,13 +112,20 @@ class RankingPool(nn.Module):
             )
         if max_pool_size is not None and pool.labels.size(0) > max_pool_size:
             pool = self._cap(pool, max_pool_size)
-        self._labels = pool.labels
+        self._last = _Last(pool.labels)
         return pool, self._positives(pool.labels)
 
     @property
     def has_positive(self) -> Tensor | None:
         """Which classes had a positive in the last pool, bool [C]; None before the first one."""
-        return None if self._labels is None else self._positives(self._labels).any(dim=1)
+        last = self._last
+        if last.has_positive is None and last.labels is not None:
+            return self._positives(last.labels).any(dim=1)
+        return last.has_positive
+
+    def found(self, has_positive: Tensor) -> None:
+        """Remember whether the last pool, found together with others, had a positive, bool [1]."""
+        self._last.has_positive = has_positive
 
     def reset(self) -> None:
         """Forget every earlier row."""
@@ -189,7 +205,7 @@ def quota_sample(labels: Tensor, size: int, generator: torch.Generator) -> Tenso
     return shuffle[torch.sort(last[shuffle], stable=True).indices[:size]].sort().values
 
 
-def _finite(scores: Tensor) -> Tensor | None:
+def finite_scores(scores: Tensor) -> Tensor | None:
     """Which scores are finite, bool [C, N], or None when all are."""
     # A finite sum proves it in one pass; an infinite one may be mere overflow.
     if isfinite(scores.sum().item()):

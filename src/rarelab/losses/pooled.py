@@ -1,16 +1,19 @@
 """Shared by all losses over a pool: parameters, queue, reduction, degenerate classes."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from math import inf, isnan, nan
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from rarelab.functional.order import iqr
 from rarelab.functional.threads import one_thread
+from rarelab.losses.gather import should_gather
 from rarelab.losses.notices import Notices
 from rarelab.losses.pool import RankingPool, Rows
+from rarelab.losses.pools import Pools
 from rarelab.losses.rows import check_choice, check_reduction
 
 NO_SPREAD = (
@@ -65,6 +68,7 @@ class PooledLoss(nn.Module, ABC):
         self.max_pool_size = max_pool_size
         self.pool = RankingPool(num_classes, queue_size)
         self.notices = Notices()
+        self._pools: tuple[tuple[int, ...], Pools | None] | None = None
 
     @abstractmethod
     def class_losses(self, rows: Rows, positives: Tensor) -> Tensor:
@@ -113,6 +117,48 @@ class PooledLoss(nn.Module, ABC):
             reduced = class_loss(losses, rows.broken, self.reduction)
         return Evaluated(reduced, losses, rows, positives)
 
+    def together(
+        self,
+        losses: Sequence["PooledLoss"],
+        logits: Tensor,
+        targets: Tensor,
+        sample_weight: Tensor | None,
+    ) -> Tensor | None:
+        """See :class:`rarelab.losses.protocols.Together`: of one output, K losses are K lists."""
+        if (
+            self.num_classes > 1
+            or self.max_pool_size is not None
+            or self.reduction == "none"
+            or should_gather(self.gather_distributed)
+            or (pools := self._pools_of(losses)) is None
+            or len({getattr(loss, "temperature", None) for loss in losses}) > 1
+        ):
+            return None
+        found = pools(
+            logits,
+            targets,
+            sample_weight,
+            ignore_index=self.ignore_index,
+            update_queue=self.training or self.update_queue_in_eval,
+        )
+        if found is None:
+            return None
+        rows, positives = found
+        losses_of_lists = broken_as_nan(self.class_losses(rows, positives), rows)
+        degenerate = losses_of_lists.isnan()
+        if rows.broken is not None:
+            degenerate = degenerate & ~rows.broken
+        return torch.where(degenerate, 0, losses_of_lists)
+
+    def _pools_of(self, losses: Sequence["PooledLoss"]) -> Pools | None:
+        """The pools of these losses as one, kept from one step to the next; None if their settings
+        differ, other than in the temperature that a schedule sets."""
+        whose = tuple(map(id, losses))
+        if self._pools is None or self._pools[0] != whose:
+            alike = all(_settings(loss) == _settings(self) for loss in losses)
+            self._pools = whose, Pools([loss.pool for loss in losses]) if alike else None
+        return self._pools[1]
+
     def extra_repr(self) -> str:
         return (
             f"num_classes={self.num_classes}, queue_size={self.queue_size}, "
@@ -155,6 +201,15 @@ class TemperedLoss(PooledLoss, ABC):
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, temperature={self.temperature}"
+
+
+def _settings(loss: nn.Module) -> dict[str, Any]:
+    plain = (bool, int, float, str, type(None))
+    return {
+        name: value
+        for name, value in vars(loss).items()
+        if not name.startswith("_") and name != "temperature" and isinstance(value, plain)
+    }
 
 
 def class_loss(values: Tensor, broken: Tensor | None, reduction: str) -> Tensor:

@@ -1,11 +1,13 @@
 """Scores at the natural class rates, learned from batches with other rates."""
 
+from collections.abc import Sequence
 from typing import ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
 from rarelab.losses.protocols import Likelihood
+from rarelab.losses.together import together
 
 
 @final
@@ -39,6 +41,18 @@ class PriorCorrected(nn.Module):
         if sample_weight is None:
             return self.loss(logits, targets)
         return self.loss(logits, targets, sample_weight=sample_weight)
+
+    def together(
+        self,
+        losses: Sequence["PriorCorrected"],
+        logits: Tensor,
+        targets: Tensor,
+        sample_weight: Tensor | None,
+    ) -> Tensor:
+        """See :class:`rarelab.losses.protocols.Together`."""
+        shifts = torch.stack([each.shift for each in losses]).unsqueeze(1)
+        logits = logits + shifts.to(torch.promote_types(logits.dtype, torch.float32))
+        return together([each.loss for each in losses], logits, targets, sample_weight)
 
 
 def corrected(loss: nn.Module, shift: Tensor | None) -> nn.Module:

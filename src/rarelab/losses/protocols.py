@@ -4,7 +4,8 @@ Every protocol can be checked at run time: `isinstance(loss, Queued)`. A custom 
 having the methods; it need not import anything from here.
 """
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -88,3 +89,20 @@ class Sampling(Protocol):
     """Draws random numbers from its own stream."""
 
     def seed(self, seed: int) -> None: ...
+
+
+@runtime_checkable
+class Together(Protocol):
+    """Takes the losses of K runs at once, each run with a loss of this kind of its own."""
+
+    def together(
+        self,
+        losses: Sequence[Any],
+        logits: Tensor,
+        targets: Tensor,
+        sample_weight: Tensor | None,
+    ) -> Tensor | None:
+        """The losses [K] at logits [K, N, C], targets [K, N] and weights [K, N], as if each of
+        ``losses``, of which this is the first, had been called on its own; None if they have to
+        be."""
+        ...

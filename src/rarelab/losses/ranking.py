@@ -86,7 +86,10 @@ class SmoothAPLoss(TemperedLoss):
     def class_losses(self, rows: Rows, positives: Tensor) -> Tensor:
         notices = self.notices if self.training else None
         tau = tau_in(self.temperature_unit, self.temperature, rows.scores, notices)
-        return 1 - smooth_ap(rows.scores, positives, tau=tau, weights=rows.weights, live=rows.live)
+        # Of several runs, each with labels of its own, the lists are few and short.
+        path = "each" if rows.labels.ndim > 1 else "auto"
+        weights, live = rows.weights, rows.live
+        return 1 - smooth_ap(rows.scores, positives, tau=tau, weights=weights, live=live, path=path)
 
 
 @final

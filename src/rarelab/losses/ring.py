@@ -1,6 +1,6 @@
 """A ring buffer of earlier rows with bookkeeping that never synchronises with the device."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -78,12 +78,13 @@ class Ring(nn.Module):
             self.to(like.device)
             scores, labels = self.scores, self.labels
         if self._marks.filled < self.size:
-            scores, labels = scores[:, : self._marks.filled], labels[: self._marks.filled]
+            filled = self._marks.filled
+            scores, labels = scores[:, :filled], labels[..., :filled]
         return (scores if scores.dtype == like.dtype else scores.to(like.dtype)), labels
 
     def read_weights(self, like: Tensor) -> Tensor:
         """The stored weights [F], in the dtype of ``like``."""
-        return self.weights[: self._marks.filled].to(like.dtype)
+        return self.weights[..., : self._marks.filled].to(like.dtype)
 
     def read_iid(self) -> Tensor:
         """Which stored rows are independent draws, bool [F]."""
@@ -98,7 +99,7 @@ class Ring(nn.Module):
         has_ignored: bool,
     ) -> None:
         """Overwrite the oldest rows with these (scores [C, N]); only the last ``size`` are kept."""
-        rows = labels.size(0)
+        rows = labels.size(-1)
         if self.size == 0 or rows == 0:
             return
         self._adopt(scores)
@@ -141,6 +142,38 @@ class Ring(nn.Module):
 
     def set_extra_state(self, state: dict[str, int]) -> None:
         self._marks = Marks(**state)
+
+
+def stacked(rings: Sequence[Ring]) -> Ring:
+    """One ring for K rings of one class each, whose buffers become views of its own, [K, size], so
+    that one write is one to each. Its labels and weights are [K, size] too.
+
+    The bookkeeping stays apart: :func:`stand_alike` before a step, :func:`follow` after it.
+    """
+    whole = Ring(rings[0].size, len(rings))
+    whole.scores = torch.cat([ring.scores for ring in rings])
+    for name in ("labels", "weights", "iid"):
+        setattr(whole, name, torch.stack([getattr(ring, name) for ring in rings]))
+    for index, ring in enumerate(rings):
+        ring.scores = whole.scores[index : index + 1]
+        for name in ("labels", "weights", "iid"):
+            setattr(ring, name, getattr(whole, name)[index])
+    return whole
+
+
+def stand_alike(whole: Ring, rings: Sequence[Ring]) -> bool:
+    """Whether the rings are at one position, which the ring of all of them then takes."""
+    first = rings[0]._marks
+    if any(ring._marks != first for ring in rings):
+        return False
+    vars(whole._marks).update(vars(first))
+    return True
+
+
+def follow(whole: Ring, rings: Sequence[Ring]) -> None:
+    """Move the rings to where the ring of all of them stands."""
+    for ring in rings:
+        vars(ring._marks).update(vars(whole._marks))
 
 
 def _as_saved(ring: nn.Module, state_dict: Mapping[str, Any], prefix: str, *_: Any) -> None:

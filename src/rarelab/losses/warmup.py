@@ -1,12 +1,14 @@
 """Train on a plain loss first, then blend in a ranking loss and decay its temperature."""
 
 import inspect
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from rarelab.losses import schedule
 from rarelab.losses.notices import Notices
 from rarelab.losses.protocols import Indexed, Pooled, Queued, Sampling, Tempered
+from rarelab.losses.together import together
 
 NO_TEMPERATURE = "%s has no temperature: temp_start, temp_end, temp_decay_steps have no effect"
 NO_QUEUE = "%s has no reset_queue(): reset_queue_each_epoch=True has no effect"
@@ -214,6 +216,31 @@ class LossWarmupWrapper(nn.Module):
         value, *rest = main if isinstance(main, tuple) else (main,)
         value = (1 - weight) * self._warmup(logits, targets, kwargs) + weight * value
         return (value, *rest) if rest else value
+
+    def together(
+        self,
+        losses: Sequence["LossWarmupWrapper"],
+        logits: Tensor,
+        targets: Tensor,
+        sample_weight: Tensor | None,
+    ) -> Tensor | None:
+        """See :class:`rarelab.losses.protocols.Together`; None if they are in different phases."""
+        weights = [loss.ap_weight for loss in losses]
+        lowest, highest = min(weights), max(weights)
+        if lowest != highest and (lowest == 0.0 or highest == 1.0):
+            return None
+        self._check_hooks()
+        if sample_weight is not None:
+            self._check_weights(uses_warmup=lowest < 1.0)
+        warmups, mains = [each.warmup_loss for each in losses], [each.main_loss for each in losses]
+        rows = (logits, targets, sample_weight)
+        if highest == 0.0:
+            return together(warmups, *rows)
+        main = together(mains, *rows)
+        if lowest == 1.0:
+            return main
+        weight = lowest if lowest == highest else main.new_tensor(weights)
+        return (1 - weight) * together(warmups, *rows) + weight * main
 
     def _warmup(self, logits: Tensor, targets: Tensor, kwargs: dict) -> Tensor:
         if "sample_weight" in kwargs:

@@ -22,6 +22,7 @@ class Linear(nn.Module):
     """
 
     input_ndim: ClassVar[int] = 2
+    chain: ClassVar[tuple[str, ...]] = ("head",)
 
     def __init__(self, in_features: int, num_outputs: int, prior_bias: bool = True) -> None:
         super().__init__()
@@ -50,6 +51,7 @@ class MLP(nn.Module):
     """
 
     input_ndim: ClassVar[int] = 2
+    chain: ClassVar[tuple[str, ...]] = ("embed", "body", "head")
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -44,7 +45,8 @@ class Record:
     With ``trainer.resume=auto`` an unfinished run of the same job whose process has died is
     resumed: same folder, same MLflow run, from the newest intact checkpoint. ``stop`` is called
     between steps; training raises the exception it returns, if any. ``prefix`` sets the folder and
-    the signature apart from those of a run of the same configuration.
+    the signature apart from those of a run of the same configuration. ``at_once`` is how many runs
+    this process trains at once; what it logs is every one's, except within :meth:`speaking`.
     """
 
     def __init__(
@@ -58,10 +60,11 @@ class Record:
         name: str | None = None,
         tags: Mapping[str, str] | None = None,
         prefix: str = "",
+        at_once: int = 1,
         stop: Callable[[], BaseException | None] = lambda: None,
     ) -> None:
         self._cfg = cfg
-        self._parent, self._name = parent, name
+        self._parent, self._name, self._at_once = parent, name, at_once
         self._splits = splits
         self.status = "running"
         self.metrics: dict[str, float] = {}
@@ -166,6 +169,15 @@ class Record:
     def append(self, step: int, metrics: dict[str, float]) -> None:
         self.history.append(step, metrics)
 
+    @contextmanager
+    def speaking(self) -> Iterator[None]:
+        """Log to this run's log alone, of those that are open."""
+        token = _SPEAKER.set(self.directory)
+        try:
+            yield
+        finally:
+            _SPEAKER.reset(token)
+
     def introduction(self) -> str:
         prevalence = self._splits.prevalence["train"]
         rate = f", {100 * prevalence:.3g} % positive" if isinstance(prevalence, float) else ""
@@ -189,13 +201,19 @@ class Record:
             tags=self._tags | {"rarelab.command": command()},
             directory=self.directory,
             parent=self._parent,
+            at_once=self._at_once,
         )
+
+
+_SPEAKER: ContextVar[Path | None] = ContextVar("speaker", default=None)
+"""The folder of the run that the messages are about; None for all that are open."""
 
 
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     """Also write this package's messages to a run's log."""
     handler = RunLog(path)
+    handler.addFilter(lambda _: _SPEAKER.get() in (None, path.parent))
     log.addHandler(handler)
     try:
         yield

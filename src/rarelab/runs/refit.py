@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from rarelab.config import build
+from rarelab.config.groups import batched
 from rarelab.data.splits import Splits, Table
 from rarelab.errors import RequestError
 from rarelab.functional.threads import limited_threads
@@ -102,6 +103,8 @@ def _adapt(cfg: DictConfig, entry: Entry, earlier: Scorer, uri: str | None) -> N
             " validation rows (rarelab.models.Refittable)"
         )
     cfg.trainer.devices = 1
+    if batched(cfg):
+        cfg.sweep.batch = "off"
     tracker = _TRACKER if entry.tracked else dict(cfg.tracking)
     cfg.tracking = {**tracker, "experiment": entry.experiment, "uri": uri}
 

@@ -10,12 +10,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rarelab.config import build, groups
+from rarelab.config.joint import varying
 from rarelab.config.signature import code_fingerprint, targets_in
 from rarelab.errors import RequestError, nearest
 from rarelab.records.config import hidden_keys, recorded_config
 from rarelab.records.find import fetch_record, find_run
 from rarelab.records.searched import TRIAL
 from rarelab.runs.run import run
+from rarelab.runs.together import BATCH, Ending, Member, run_together
 from rarelab.tracking.entry import Entry, load_entry, read_status
 from rarelab.tracking.environment import ENVIRONMENT, provenance
 from rarelab.training import Diverged
@@ -52,7 +54,8 @@ def reproduce(name: str, home: Path, uri: str | None = None, allow: Sequence[str
         cfg = configuration(recorded, home, allow)
         for line in _differences(recorded, entry, cfg):
             log.info("differs today: %s", line)
-    found, digest = _train_again(cfg, choices(entry), home)
+        batch = _batch(entry, cfg, name)
+    found, digest = _train_again(cfg, choices(entry), batch)
     if digest != entry.tags.get("rarelab.data_digest", digest):
         log.warning("differs today: the rows of the data set (their digest has changed)")
     return _verdict(name, expected, found)
@@ -166,13 +169,39 @@ def _environment(recorded: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _train_again(
-    cfg: DictConfig, choices: Mapping[str, str | None], home: Path
-) -> tuple[Rows, str | None]:
-    """The new run's rows, and the digest of its data."""
-    folders: list[Path] = []
+def _batch(entry: Entry, cfg: DictConfig, name: str) -> list[dict[str, Any]]:
+    """The values of each run of the batch that the run was trained in; empty if it was alone."""
     try:
-        run(cfg, choices, opened=lambda run_id, directory: folders.append(directory))
+        found = json.loads(entry.tags.get(BATCH, "[]"))
+        own = varying(cfg)
+        if found and {key: own[key] for key in found[0]} not in found:
+            raise ValueError("the run is not one of them")
+    except (ValueError, TypeError, KeyError) as error:
+        raise RequestError(f"{name}: its tag {BATCH} cannot be read: {error}") from None
+    if len(found) > 1:
+        log.info("trained in a batch of %d, so all of them are trained again", len(found))
+    return found
+
+
+def _train_again(
+    cfg: DictConfig, choices: Mapping[str, str | None], batch: Sequence[dict[str, Any]]
+) -> tuple[Rows, str | None]:
+    """The new run's rows, and the digest of its data; with its ``batch``, if it has one."""
+    folders: list[Path] = []
+
+    def opened(run_id: str, directory: Path) -> None:
+        folders.append(directory)
+
+    def ended(_: int, ending: Ending) -> None:
+        if isinstance(ending, Exception):
+            raise ending
+
+    try:
+        if batch:
+            own = {key: value for key, value in varying(cfg).items() if key in batch[0]}
+            run_together(cfg, batch, [Member(own, choices, opened=opened)], ended)
+        else:
+            run(cfg, choices, opened=opened)
     except Diverged as error:
         log.info("diverged: %s", error)
     (directory,) = folders

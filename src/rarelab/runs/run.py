@@ -35,6 +35,7 @@ from rarelab.training.keeper import save
 from rarelab.training.loop import real_rows, validation_row
 from rarelab.training.progress import epoch_lines, round_lines
 from rarelab.training.rounds import RoundWork, fit_rounds
+from rarelab.training.selection import Selection
 
 log = logging.getLogger("rarelab")
 
@@ -113,13 +114,26 @@ def run(
                     diverged = _fit(cfg.seed, trainer, work, record)
             elif isinstance(model, Estimator):
                 _fit_estimator(cfg.seed, model, ready, record, trainer.select_by)
-            metrics = _evaluate(cfg, trainer, ready, record)
-            _leave_model(cfg, splits, model, record)
-            _leave_importance(cfg, trainer, ready, record)
+            metrics = conclude(cfg, trainer, ready, record)
             if diverged is not None:
                 raise diverged
+    return told(trainer, ready, record, metrics)
+
+
+def conclude(
+    cfg: DictConfig, trainer: Trainer, ready: Prepared, record: Record
+) -> dict[str, float]:
+    """Evaluate a trained run, and leave its model; the test metrics."""
+    metrics = _evaluate(cfg, trainer, ready, record)
+    _leave_model(cfg, ready.sizes.splits, ready.model, record)
+    _leave_importance(cfg, trainer, ready, record)
+    return metrics
+
+
+def told(trainer: Trainer, ready: Prepared, record: Record, metrics: dict[str, float]) -> Outcome:
+    """The outcome of a run whose record is closed, after its table is shown."""
     note = trained_too_short(record.metrics, trainer.max_epochs)
-    table = test_table(metrics, splits, ready.budgets, ready.rule)
+    table = test_table(metrics, ready.sizes.splits, ready.budgets, ready.rule)
     log.info("\n%s\n%s%s", table, note, record.whereabouts())
     return Outcome(record.run_id, record.status, record.metrics, record.directory)
 
@@ -135,13 +149,25 @@ def _fit(seed: int, trainer: Trainer, work: Work, record: Record) -> Diverged | 
     batches = generator(seed, "batches")
     try:
         with drawing_from(seed, "model"):
-            selection = trainer.fit(work, record.history, batches, record.checkpoints)
-        state, best = selection.best_state, selection.metrics()
-        diverged = None
+            ended = trainer.fit(work, record.history, batches, record.checkpoints)
     except Diverged as error:
-        state, best = _last_finite(error, record)
-        log.warning("diverged: %s; scoring epoch %d", error, best["best/epoch"])
-        diverged = error
+        ended = error
+    return keep_selected(ended, work, record)
+
+
+def keep_selected(ended: Selection | Diverged, work: Work, record: Record) -> Diverged | None:
+    """Load and keep the selected weights; the divergence that cut training short, if any.
+
+    Raises:
+        Diverged: before any weights were selected or checkpointed.
+    """
+    diverged = None
+    if isinstance(ended, Diverged):
+        state, best = _last_finite(ended, record)
+        log.warning("diverged: %s; scoring epoch %d", ended, best["best/epoch"])
+        diverged = ended
+    else:
+        state, best = ended.best_state, ended.metrics()
     assert state is not None
     work.model.load_state_dict(state)
     record.append(int(best["best/epoch"]), best)

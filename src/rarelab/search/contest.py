@@ -56,7 +56,8 @@ class Contest:
         to_do = [*missing, *(to_train if chosen else self._expected)]
         time = estimate(to_do, sweep.folder, sweep.settings.n_jobs)
         where = sweep.planner.availability
-        show(tables.plan_text(plan, trials, runs, sweep.settings, time, where))
+        text = tables.plan_text(plan, trials, runs, sweep.settings, time, where)
+        show(f"{text}{sweep.batches([*plan.trials, *chosen])}")
         if sweep.settings.dry_run:
             return []
         if to_do or is_open(sweep.folder, plan.sweep):

@@ -71,6 +71,9 @@ class Search:
 
     def __init__(self, sweep: Sweep, space: Space, options: Options) -> None:
         self._sweep, self._space, self._options = sweep, space, options
+        if sweep.settings.batch != "off":
+            show("note: sweep.batch has no effect: the jobs of a search run alone")
+            sweep.planner.batch = "off"
         self._jobs: list[Job] = []
         self._results: dict[int, Result] = {}
         self._stopped = False

@@ -12,6 +12,7 @@ from rarelab import paths
 from rarelab.config import build
 from rarelab.config.compose_many import Composer
 from rarelab.runs.interruption import sigterm_raises
+from rarelab.sweep.batches import apart, batches_line, gathered
 from rarelab.sweep.display import Progress, closing_table, plan_text, show
 from rarelab.sweep.done import Standing, last_metrics, standings
 from rarelab.sweep.duration import estimate
@@ -92,7 +93,8 @@ class Sweep:
             # The study without a search asks another question, of arms with the same names.
             self._experiment += "_contest"
         self.folder = self.home / "runs" / self._experiment
-        self.planner = Planner(self.composer, str(self.home), self._experiment)
+        where = str(self.home), self._experiment
+        self.planner = Planner(self.composer, *where, self.settings.batch)
 
     def grid(self, study: dict[str, Any], arguments: Sequence[str]) -> list[Result]:
         """Run a grid; ``study`` is the study file's own grid (``hydra.sweeper.params``).
@@ -173,13 +175,18 @@ class Sweep:
         return self._sink
 
     def _plan(self, stand: Sequence[Standing], missing: Sequence[Job]) -> str:
-        return plan_text(
+        text = plan_text(
             stand,
             self.planner.availability,
             force=self.settings.force,
             estimate=estimate(missing, self.folder, self.settings.n_jobs),
             all_jobs=self.settings.dry_run,
         )
+        return f"{text}{self.batches([standing.job for standing in stand])}"
+
+    def batches(self, jobs: Sequence[Job]) -> str:
+        """The plan's line about batches, if they were asked for."""
+        return "" if self.settings.batch == "off" else f"\n{batches_line(jobs)}"
 
     def rounds(self, jobs: Sequence[Job], ending: Ending) -> None:
         """Run the jobs, then run the failed ones again together while retries are left."""
@@ -187,12 +194,31 @@ class Sweep:
         for left in range(self.settings.retries, -1, -1):
             again: set[int] = set()
 
-            def report(result: Result, left: int = left, again: set[int] = again) -> bool:
-                if left and result.may_be_retried:
-                    again.add(result.number)
-                return ending.ended(result, final=result.number not in again)
+            sent = gathered(waiting)
+            by_number = {job.number: job for job in sent}
 
-            self._launcher.run_jobs(waiting, report)
+            def report(
+                result: Result,
+                left: int = left,
+                again: set[int] = again,
+                by_number: dict[int, Job] = by_number,
+            ) -> bool:
+                for one in self._each(by_number[result.number], result):
+                    if left and one.may_be_retried:
+                        again.add(one.number)
+                    ending.ended(one, final=one.number not in again)
+                return not ending.stopped
+
+            self._launcher.run_jobs(sent, report)
             waiting = [job for job in waiting if job.number in again]
             if not waiting or ending.stopped:
                 break
+
+    def _each(self, job: Job, result: Result) -> list[Result]:
+        """The results of a job and its companions. Of a batch whose process died, some runs may
+        have been done before."""
+        if not job.companions or result.companions:
+            return [*apart(job, result)]
+        _, _, done = self.look([job, *job.companions])
+        ended = {number: replace(one, status="done", reason="") for number, one in done.items()}
+        return [ended.get(one.number, one) for one in apart(job, result)]

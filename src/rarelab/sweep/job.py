@@ -30,6 +30,9 @@ class Job:
             another job.
         listener: called with each row of the run's history in the training process; may end the
             run by raising :class:`~rarelab.errors.Pruned`.
+        batch: if it trains in a batch, the values in which each run of the batch differs (see
+            :data:`rarelab.config.joint.VARYING`), its own among them.
+        companions: other jobs of its batch, which one process runs along with it.
     """
 
     number: int
@@ -46,6 +49,8 @@ class Job:
     parent: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
     listener: "Listener | None" = None
+    batch: tuple[dict[str, Any], ...] = field(default=(), repr=False)
+    companions: tuple["Job", ...] = field(default=(), repr=False)
 
 
 PART = ("rarelab.kind", TAG)
@@ -57,7 +62,8 @@ class Result:
     """How a job ended; plain data.
 
     ``error`` is the exception's type, ``reason`` one line (also why a job was skipped),
-    ``traceback`` the full text, ``directory`` the run's folder, "" if there is none.
+    ``traceback`` the full text, ``directory`` the run's folder, "" if there is none. ``companions``
+    are the results of the job's companions.
     """
 
     number: int
@@ -69,6 +75,7 @@ class Result:
     reason: str = ""
     traceback: str = field(default="", repr=False)
     seconds: float = 0.0
+    companions: tuple["Result", ...] = field(default=(), repr=False)
 
     @property
     def failed(self) -> bool:

@@ -17,6 +17,7 @@ from rarelab.data.splits import Checked, Stored
 from rarelab.errors import RequestError
 from rarelab.records.ensembles import name_members
 from rarelab.records.names import labels
+from rarelab.sweep.batches import in_batches, marked
 from rarelab.sweep.job import Job, parameters
 from rarelab.sweep.overrides import key_of
 
@@ -28,12 +29,14 @@ class Planner:
     Args:
         composer: composes the configurations.
         home, experiment: where the records of all jobs go, absolute.
+        batch: ``sweep.batch``, which jobs train as one.
         availability: where stored data is, by its identity.
     """
 
     composer: Composer
     home: str
     experiment: str
+    batch: str = "off"
     availability: dict[str, str] = field(default_factory=dict)
     _checked: set[str] = field(default_factory=set)
     _identities: dict[str, str] = field(default_factory=dict)
@@ -81,10 +84,11 @@ class Planner:
         found_in = [parameters(job) for job in jobs]
         names = labels([{k: v for k, v in p.items() if k not in OWN} for p in found_in])
         sweep, swept = sweep or sweep_id(found), _swept(jobs)
-        return [
+        named = [
             replace(job, number=number, name=name, numbers=_numbers(job, swept), sweep=sweep)
             for number, (job, name) in enumerate(zip(jobs, names, strict=True))
         ]
+        return in_batches(named)
 
     def has_data(self, job: Job) -> bool:
         """Whether the job's data is already here, so that nothing has to be fetched."""
@@ -111,6 +115,7 @@ class Planner:
         data = self._identity(cfg, plain["dataset"])
         if name_members(cfg, lambda: data):
             plain = OmegaConf.to_container(cfg, resolve=True)
+        plain = marked(plain, self.batch)
         targets = tuple(targets_in(plain))
         for target in targets:
             if target.startswith("__main__."):

@@ -64,6 +64,8 @@ class Settings:
         arms: lists of overrides, one list per arm; arms may set different keys.
         zip: key -> values, swept together position by position.
         search: a :class:`Search`, which makes the sweep a contest.
+        batch: ``auto`` trains jobs that differ only in the seed (or in a few numbers) as one
+            stacked model; part of a job's identity, as the last bits of its numbers differ.
     """
 
     n_jobs: int = 1
@@ -75,6 +77,7 @@ class Settings:
     arms: list[list[str]] | None = None
     zip: dict[str, list[Any]] | None = None
     search: Mapping[str, Any] | None = None
+    batch: Literal["off", "auto"] = "off"
 
     def __post_init__(self) -> None:
         for name, least in (("n_jobs", 1), ("jobs_per_device", 1), ("retries", 0)):

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -15,6 +16,8 @@ from rarelab.config import build
 from rarelab.config.signature import code_fingerprint, targets_in
 from rarelab.errors import Pruned, Terminated, one_line
 from rarelab.runs.run import run
+from rarelab.runs.together import Ending, Member, run_together
+from rarelab.sweep.batches import own_values
 from rarelab.sweep.failure import record_failure
 from rarelab.sweep.job import Job, Result, Status
 from rarelab.training import Diverged
@@ -33,6 +36,8 @@ def run_job(job: Job, opened: Opened = lambda run_id, directory: None) -> Result
         job: the job.
         opened: called with the run's id and folder once the record is open.
     """
+    if job.batch:
+        return _run_batch(job, opened)
     began, seen = time.monotonic(), Result(job.number, "error")
 
     def note(run_id: str, directory: Path) -> None:
@@ -55,18 +60,71 @@ def run_job(job: Job, opened: Opened = lambda run_id, directory: None) -> Result
                 listener=job.listener,
             )
         ended = replace(seen, status="done", metrics=outcome.metrics)
-    except (KeyboardInterrupt, Terminated) as error:
-        ended = _failure(seen, "interrupted", error)
-    except Pruned as error:
-        ended = replace(seen, status="pruned", reason=one_line(error))
-    except Diverged as error:
-        ended = _failure(seen, "diverged", error)
-    except Exception as error:
-        ended = _failure(seen, "error", error)
-    if not ended.directory and ended.status != "interrupted":
-        run_id, directory = record_failure(job, ended.error, ended.traceback)
-        ended = replace(ended, run_id=run_id, directory=directory)
-    return replace(ended, seconds=time.monotonic() - began)
+    except (KeyboardInterrupt, Terminated, Exception) as error:
+        ended = _ended_by(error, seen)
+    return replace(_recorded(job, ended), seconds=time.monotonic() - began)
+
+
+def _run_batch(job: Job, opened: Opened) -> Result:
+    """:func:`run_job` for a job and its companions, which train as one; ``opened`` hears of the
+    job's own run."""
+    jobs = sorted((job, *job.companions), key=lambda one: one.number)
+    began, seen = time.monotonic(), [Result(one.number, "error") for one in jobs]
+    waiting = set(range(len(jobs)))
+
+    def note(index: int, run_id: str, directory: Path) -> None:
+        seen[index] = replace(seen[index], run_id=run_id, directory=str(directory))
+        if jobs[index].number == job.number:
+            opened(run_id, str(directory))
+
+    def ended(index: int, ending: Ending) -> None:
+        waiting.discard(index)
+        if isinstance(ending, Exception):
+            seen[index] = _ended_by(ending, seen[index])
+        else:
+            seen[index] = replace(seen[index], status="done", metrics=ending.metrics)
+
+    members = [
+        Member(
+            own_values(one),
+            one.choices,
+            parent=one.parent,
+            name=one.name,
+            tags=_tags(one),
+            numbers=one.numbers,
+            opened=partial(note, index),
+        )
+        for index, one in enumerate(jobs)
+    ]
+    try:
+        with _into_the_log():
+            run_together(OmegaConf.create(job.config), job.batch, members, ended)
+    except (KeyboardInterrupt, Terminated, Exception) as error:
+        for index in waiting:
+            seen[index] = _ended_by(error, seen[index])
+    seconds = (time.monotonic() - began) / len(jobs)
+    results = {
+        one.number: replace(_recorded(one, result), seconds=seconds)
+        for one, result in zip(jobs, seen, strict=True)
+    }
+    return replace(results.pop(job.number), companions=tuple(results.values()))
+
+
+def _ended_by(error: BaseException, seen: Result) -> Result:
+    """The result of a job that an exception ended."""
+    if isinstance(error, Pruned):
+        return replace(seen, status="pruned", reason=one_line(error))
+    if isinstance(error, KeyboardInterrupt | Terminated):
+        return _failure(seen, "interrupted", error)
+    return _failure(seen, "diverged" if isinstance(error, Diverged) else "error", error)
+
+
+def _recorded(job: Job, ended: Result) -> Result:
+    """The result, with a record of the failure if the job failed before it had one."""
+    if ended.directory or ended.status in ("interrupted", "pruned"):
+        return ended
+    run_id, directory = record_failure(job, ended.error, ended.traceback)
+    return replace(ended, run_id=run_id, directory=directory)
 
 
 def _tags(job: Job) -> dict[str, str]:
@@ -83,7 +141,7 @@ def _failure(seen: Result, status: Status, error: BaseException) -> Result:
         status=status,
         error=type(error).__name__,
         reason=one_line(error),
-        traceback=traceback.format_exc(),
+        traceback="".join(traceback.format_exception(error)),
     )
 
 

@@ -21,7 +21,8 @@ class RunRecord:
 
     ``params`` is the flattened resolved configuration, ``tags`` the ``rarelab.*`` tags,
     ``directory`` the run's own folder, ``parent`` the parent run's id (MLflow's, or what ``open``
-    returned if MLflow could not be reached) or None.
+    returned if MLflow could not be reached) or None; ``at_once`` is how many runs this process
+    trains at once, which share the time that writing may take.
     """
 
     name: str
@@ -29,6 +30,7 @@ class RunRecord:
     tags: dict[str, str]
     directory: Path
     parent: str | None = None
+    at_once: int = 1
 
 
 def now_ms() -> int:

@@ -93,7 +93,8 @@ class MlflowSink:
     def __call__(self, row: dict[str, Any]) -> None:
         """Buffer a row of the history ``{"step", "time", "metrics"}``, and flush if affordable."""
         self._pending.extend(row_points(row))
-        if self._spent + self._cost <= _SHARE * (time.monotonic() - self._start):
+        share = _SHARE / self._record.at_once
+        if self._spent + self._cost <= share * (time.monotonic() - self._start):
             self._attempt(self._flush)
 
     def close(self, status: str, directory: Path | None = None, error: str = "") -> None:

@@ -161,22 +161,26 @@ class Trainer:
         work.team.share(course)
         try:
             while course.epoch < self.max_epochs and not course.selection.exhausted:
-                metrics = self._train_epoch(course, keeper)
-                scores = self._validate(work)
-                metrics |= validation_row(scores, work.val.y, self.select_by, work.alerts)
-                course.selection.see(course.epoch, metrics, work.model, main=course.main)
-                history.append(course.epoch, metrics)
-                course.next_epoch()
+                self.end_epoch(course, self._train_epoch(course, keeper))
                 keeper.between_steps(course)
         except Diverged as error:
             error.selection = course.selection
             raise
         return course.selection
 
+    def end_epoch(self, course: Course, metrics: dict[str, float]) -> None:
+        """Validate, consider the epoch, and append its row, which begins with ``metrics``."""
+        work = course.work
+        scores = self._validate(work)
+        metrics |= validation_row(scores, work.val.y, self.select_by, work.alerts)
+        course.selection.see(course.epoch, metrics, work.model, main=course.main)
+        course.history.append(course.epoch, metrics)
+        course.next_epoch()
+
     def scores(self, model: nn.Module, x: Tensor) -> Tensor:
         """Raw float32 scores of every row, in evaluation mode, on the CPU."""
         model.eval()
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), self.autocast():
             parts = [model(rows.to(self.torch_device())) for rows in x.split(self.eval_batch_size)]
         return _columns(torch.cat(parts)).float().cpu()
 
@@ -200,7 +204,7 @@ class Trainer:
             logits, loss = self._forward(work, batch.x, batch.y, batch.weight)
             course.losses.append(loss.detach())
             if not math.isfinite(loss.item()):
-                raise Diverged(_divergence(course, loss, logits, batch.y))
+                raise Diverged(divergence(course, loss, logits, batch.y))
             self._update(work, loss)
             assert logits.grad is not None
             in_pool = pool.has_positive(batch.has_positive)
@@ -215,7 +219,7 @@ class Trainer:
         self, work: Work, x: Tensor, y: Tensor, weight: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         model = work.model.member_logits if isinstance(work.model, Members) else work.model
-        with self._autocast():
+        with self.autocast():
             logits = _columns(work.team.scores(model, x, len(y)))
         logits, y = logits.flatten(0, -2), y.flatten()
         logits.retain_grad()
@@ -235,18 +239,23 @@ class Trainer:
 
     def _batches(self, work: Work, batches: torch.Generator, done: int = 0) -> Iterator[Batch]:
         """The batches of an epoch after the first ``done``, in an order drawn from ``batches``."""
-        table, device = work.train, work.train.x.device
-        steps: list[tuple[Tensor, Tensor]] = []
-        for _ in range(self.passes(len(table.y))):
-            order = work.sampler.order(work.kinds, self.batch_size, batches).to(device)
-            holds_rare = self._any_per_batch(_rows_with(table.y, work.rare_class)[order])
-            steps += zip(order.split(self.batch_size), holds_rare, strict=True)
-        for rows, has_positive in itertools.islice(steps, done, None):
+        table = work.train
+        for rows, has_positive in itertools.islice(self.steps(work, batches), done, None):
             weight = None
             if table.sample_weight is not None:
                 weight = table.sample_weight.index_select(0, rows)
             x, y = table.x.index_select(0, work.team.mine(rows)), table.y.index_select(0, rows)
             yield Batch(rows, x, y, weight, has_positive)
+
+    def steps(self, work: Work, batches: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+        """The rows of every step of an epoch, and whether they include the rarest class."""
+        table, device = work.train, work.train.x.device
+        found: list[tuple[Tensor, Tensor]] = []
+        for _ in range(self.passes(len(table.y))):
+            order = work.sampler.order(work.kinds, self.batch_size, batches).to(device)
+            holds_rare = self._any_per_batch(_rows_with(table.y, work.rare_class)[order])
+            found += zip(order.split(self.batch_size), holds_rare, strict=True)
+        return found
 
     def _any_per_batch(self, flags: Tensor) -> tuple[Tensor, ...]:
         """Whether any flag [N] is set in each batch of an epoch, one scalar per batch."""
@@ -254,7 +263,7 @@ class Trainer:
         padded = nn.functional.pad(flags, (0, -len(flags) % size))
         return padded.view(-1, size).any(1).unbind()
 
-    def _autocast(self) -> AbstractContextManager[object]:
+    def autocast(self) -> AbstractContextManager[object]:
         if self.precision == "32":
             return nullcontext()
         return torch.autocast(self.torch_device().type, torch.bfloat16)
@@ -296,7 +305,7 @@ def reaches_main(trainer: Trainer, work: Work) -> bool:
     return False
 
 
-def _divergence(course: Course, loss: Tensor, logits: Tensor, y: Tensor) -> str:
+def divergence(course: Course, loss: Tensor, logits: Tensor, y: Tensor) -> str:
     return (
         f"the loss is {loss.item()} at epoch {course.epoch}, step {course.step} (batch of {len(y)} "
         f"rows, {int((y == course.work.rare_class).sum())} of the rarest class, largest |logit| "
