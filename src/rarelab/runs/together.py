@@ -15,12 +15,12 @@ from rarelab.config import build
 from rarelab.config.build import Prepared
 from rarelab.config.joint import joints, prepared_together, with_values
 from rarelab.config.prepare import warn_before
+from rarelab.functional.threads import limited_threads
 from rarelab.losses.members import each
 from rarelab.runs.folder import Record
 from rarelab.runs.interruption import Interruption
 from rarelab.runs.run import Outcome, conclude, keep_selected, told
 from rarelab.streams import generator
-from rarelab.threads import limited_threads
 from rarelab.training import Trainer, Work
 from rarelab.training.history import History, Listener, Row
 from rarelab.training.progress import epoch_lines
