@@ -1,0 +1,69 @@
+"""Published claims beside our reruns: the marked parts of docs/claims.md.
+
+    python experiments/claims_report.py
+
+needs only the committed CSVs of the studies claim_NAME.
+"""
+
+from pathlib import Path
+
+from rarelab.compare.contrast import BETTER, EQUAL, WORSE, Contrast, Finding
+from rarelab.compare.words import number
+from rarelab.ledger.pages import fill
+from rarelab.ledger.study import KeptStudy
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "claims.md"
+
+PUBLISHED = {"linear": (0.864, 0.880), "product": (0.575, 0.791), "radial": (0.426, 0.638)}
+"""Recall in the top 0.5 % by cue: cross-entropy, as published with a weight, and partial AUC."""
+MARKS = {BETTER: " **+**", WORSE: " **-**", EQUAL: " ="}
+
+
+def partial_auc() -> str:
+    """Means by cue, and the differences to both kinds of cross-entropy with their verdicts."""
+    study = KeptStudy(HERE / "claim_partial_auc.yaml")
+    weighted, plain = study.answers()[:2]
+    lines = [
+        "| cue | published: weighted CE | partial AUC | here: weighted BCE | partial AUC, weighted warmup "
+        "| BCE | partial AUC, BCE warmup |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for cue, (before, after) in PUBLISHED.items():
+        of_weighted, of_plain = (_finding(found.findings, cue) for found in (weighted, plain))
+        first = _arm(of_weighted, "warmup_loss=weighted_bce")
+        second = _arm(of_plain, "warmup_loss=bce")
+        lines.append(
+            f"| {cue} | {before:.3f} | {after:.3f} ({after - before:+.3f}) "
+            f"| {of_weighted.baseline.mean:.3f} | {_cell(first)} "
+            f"| {of_plain.baseline.mean:.3f} | {_cell(second)} |"
+        )
+    return "\n".join(lines)
+
+
+def _finding(findings: list[Finding], cue: str) -> Finding:
+    return next(finding for finding in findings if finding.data == f"cue={cue}")
+
+
+def _arm(finding: Finding, part: str) -> Contrast:
+    return next(c for c in finding.contrasts if part in c.arm.label.split())
+
+
+def _cell(contrast: Contrast) -> str:
+    assert contrast.test is not None
+    difference = number(contrast.test.difference, signed=True)
+    return f"{contrast.arm.mean:.3f} ({difference}{MARKS.get(contrast.verdict, '')})"
+
+
+def sections() -> dict[Path, dict[str, str]]:
+    """The generated parts of each page, by marker."""
+    return {PAGE: {"partial AUC": partial_auc()}}
+
+
+def main() -> None:
+    for page, parts in sections().items():
+        fill(page, parts)
+
+
+if __name__ == "__main__":
+    main()
