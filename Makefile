@@ -17,11 +17,13 @@ report: .venv/.with-run ## the ledger's tables and figures (experiments/README.m
 	$(PY) -m rarelab.ledger report
 	$(PY) experiments/real_report.py
 	$(PY) experiments/boosting_report.py
+	$(PY) experiments/claims_report.py
 
 studies: .venv/.with-run ## rerun the studies, all or STUDY=name, and write runs, tables and figures
 	$(PY) -m rarelab.ledger run $(STUDY)
 	$(PY) experiments/real_report.py
 	$(PY) experiments/boosting_report.py
+	$(PY) experiments/claims_report.py
 
 searches: .venv/.with-search ## rerun the searches behind the studies of real data, all or STUDY=name
 	$(PY) experiments/search_real.py $(STUDY)

@@ -71,6 +71,7 @@ def test_repeating_the_search_gives_the_same_trials_and_arms(
     [
         ("real_report", ["should-i-use-a-ranking-loss.md", "README.md"]),
         ("boosting_report", ["boosting.md"]),
+        ("claims_report", ["claims.md"]),
     ],
 )
 def test_the_pages_match_the_committed_runs(report: str, pages: list[str]) -> None:
