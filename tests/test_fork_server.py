@@ -42,6 +42,31 @@ def test_an_unused_server_is_ended_and_a_used_one_goes_on(tmp_path: Path) -> Non
     subprocess.run([sys.executable, "-c", LIVES], cwd=tmp_path, check=True, timeout=60)
 
 
+LOADED = """
+import gc, os, threading
+import rarelab.sweep.preload
+import torch
+
+assert threading.active_count() == 1
+assert gc.isenabled() and gc.get_freeze_count() > 100_000
+assert not torch.cuda.is_initialized()
+assert not [link for link in map(os.readlink, links()) if link.endswith(".db")]
+"""
+LINKS = """
+import os
+
+def links():
+    descriptors = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+    return [path for path in descriptors if os.path.islink(path)]
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+def test_what_it_loads_leaves_no_thread_no_gpu_and_no_open_store(tmp_path: Path) -> None:
+    script = LINKS + LOADED
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=300)
+
+
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []

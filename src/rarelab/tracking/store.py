@@ -7,9 +7,10 @@ import importlib
 import os
 import re
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, unquote, urlsplit
@@ -244,7 +245,8 @@ def _knock(uri: str) -> None:
 
 def import_mlflow(uri: str) -> None:
     """Import what a store needs, without opening it."""
-    with importing(), importing_mlflow():
+    loaded = "mlflow.store.tracking.sqlalchemy_store" in sys.modules
+    with nullcontext() if loaded else importing(), importing_mlflow():
         if not uri.startswith(("http", "databricks")):
             importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
             importlib.import_module("sqlalchemy.orm").configure_mappers()
