@@ -37,7 +37,7 @@ LOSSES: dict[str, Callable[[], nn.Module]] = {
     "smooth_ap": lambda: SmoothAPLoss(1, queue_size=1024, temperature=0.05),
     "recall_at_quantile": lambda: RecallAtQuantileLoss(1, queue_size=1024, temperature=0.05),
 }
-SIZES = ((512, 64), (128, 64), (128, 16))
+SIZES = ((512, 64), (128, 16))
 """Rows per step, and the width of the two hidden layers."""
 
 
