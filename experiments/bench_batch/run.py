@@ -5,8 +5,8 @@ Run:  python experiments/bench_batch/run.py [--repeats 5] [--runs 16]
 16 seeds of a 20-64-64-1 MLP are trained on 50 000 rows with Adam, by this project's trainer one
 after the other and as a batch (``sweep.batch=auto``), on one thread. Each repetition trains an
 epoch of the batch and one of each of four runs alone, in turn; compared are the medians of the
-processor time per step of a run. Validation is on 512 rows, so that the steps are timed. Smooth-AP and recall
-at a quantile rank the batch and a queue of 1 024; 1.7 % of the rows are positive.
+processor time per step of a run. Validation is on 512 rows, so that the steps are timed. Smooth-AP
+and recall at a quantile rank the batch and a queue of 1 024; 1.7 % of the rows are positive.
 """
 
 import argparse
