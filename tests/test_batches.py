@@ -195,7 +195,7 @@ def test_a_killed_batch_is_trained_again_and_ends_with_the_same_bits(
     request = [*FRAGILE, "loss.naps=0.02", "trainer.max_epochs=4", "seed=1,2,3", AUTO]
     command = [sys.executable, "-m", "rarelab", "train", "-m", *request]
     process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True)
-    wait_for(lambda: len(training(home)) == 3)
+    wait_for(lambda: len(training(home)) == 3, seconds=300)
     (pid,) = set(training(home))
     os.kill(pid, signal.SIGKILL)
     output, _ = process.communicate(timeout=300)
@@ -225,7 +225,7 @@ def test_an_interrupted_batch_closes_every_record(project: Path, home: Path) -> 
     request = [*FRAGILE, "loss.naps=0.05", "trainer.max_epochs=50", "seed=1,2", AUTO]
     command = [sys.executable, "-m", "rarelab", "train", "-m", *request]
     process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True)
-    wait_for(lambda: len(training(home)) == 2)
+    wait_for(lambda: len(training(home)) == 2, seconds=300)
     time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)

@@ -5,8 +5,8 @@ Run:  python experiments/bench_batch/run.py [--repeats 5] [--runs 16]
 16 seeds of a 20-64-64-1 MLP are trained on 50 000 rows with Adam, by this project's trainer one
 after the other and as a batch (``sweep.batch=auto``), on one thread. Each repetition trains an
 epoch of the batch and one of each of four runs alone, in turn; compared are the medians of the
-processor time per step of a run. Validation is on 512 rows, so that the steps are timed. Smooth-AP and recall
-at a quantile rank the batch and a queue of 1 024; 1.7 % of the rows are positive.
+processor time per step of a run. Validation is on 512 rows, so that the steps are timed. Smooth-AP
+and recall at a quantile rank the batch and a queue of 1 024; 1.7 % of the rows are positive.
 """
 
 import argparse
@@ -37,7 +37,7 @@ LOSSES: dict[str, Callable[[], nn.Module]] = {
     "smooth_ap": lambda: SmoothAPLoss(1, queue_size=1024, temperature=0.05),
     "recall_at_quantile": lambda: RecallAtQuantileLoss(1, queue_size=1024, temperature=0.05),
 }
-SIZES = ((512, 64), (128, 64), (128, 16))
+SIZES = ((512, 64), (128, 16))
 """Rows per step, and the width of the two hidden layers."""
 
 

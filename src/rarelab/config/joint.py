@@ -11,7 +11,7 @@ from rarelab.config import build
 from rarelab.config.build import Prepared
 from rarelab.config.components import load_target
 from rarelab.data.shared import splits_of
-from rarelab.data.splits import Checked, Splits, Stored
+from rarelab.data.splits import Checked, Splits, Stored, Table
 from rarelab.losses.together import LossesTogether
 from rarelab.models.stacked import Stack, can_be_stacked, shapes
 from rarelab.streams import stream_seed
@@ -86,7 +86,12 @@ def prepared_together(cfgs: Sequence[DictConfig]) -> list[Prepared]:
     def one_of_each(splits: Splits) -> Splits:
         return known.setdefault(splits.digest, splits)
 
-    return [build.prepared(cfg, one_of_each, read) for cfg in cfgs]
+    ready = [build.prepared(cfg, one_of_each, read) for cfg in cfgs]
+    tables: dict[str, Table] = {}
+    for one in ready:
+        assert isinstance(one.work, Work)  # one copy of the rows on an accelerator, too
+        one.work.train = tables.setdefault(one.sizes.splits.digest, one.work.train)
+    return ready
 
 
 def joints(cfgs: Sequence[DictConfig], ready: Sequence[Prepared]) -> list[tuple[list[int], Joint]]:

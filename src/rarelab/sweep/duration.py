@@ -1,5 +1,6 @@
 """Estimates a sweep's duration from recorded runs of the same kind."""
 
+import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -7,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from rarelab.runs.claim import kind
+from rarelab.runs.together import BATCH
 from rarelab.sweep.display import duration
 from rarelab.sweep.done import FOLDER
 from rarelab.sweep.job import Job
@@ -56,4 +58,5 @@ def _time(directory: Path) -> float | None:
     if entry is None or status is None or status["status"] != "done":
         return None
     epochs = int(entry.params.get("trainer.max_epochs", 1))
-    return (status["ended"] - entry.started) / 1000 / epochs
+    at_once = len(json.loads(entry.tags.get(BATCH, "[]"))) or 1
+    return (status["ended"] - entry.started) / 1000 / epochs / at_once
