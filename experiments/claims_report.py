@@ -25,8 +25,8 @@ def partial_auc() -> str:
     study = KeptStudy(HERE / "claim_partial_auc.yaml")
     weighted, plain = study.answers()[:2]
     lines = [
-        "| cue | published: weighted CE | partial AUC | here: weighted BCE | partial AUC, weighted warmup "
-        "| BCE | partial AUC, BCE warmup |",
+        "| cue | published: weighted CE | partial AUC | here: weighted BCE | partial AUC, weighted "
+        "warmup | BCE | partial AUC, BCE warmup |",
         "|---|---|---|---|---|---|---|",
     ]
     for cue, (before, after) in PUBLISHED.items():
