@@ -206,7 +206,7 @@ def _fill_sqlite(path: Path, root: Path | None) -> None:
 
 @contextmanager
 def _without_waiting() -> Iterator[None]:
-    """Let sqlite not wait for the disk after each of MLflow's fifty migrations, which fill a file
+    """Let sqlite not wait for the disk after each of MLflow's 67 migrations, which fill a file
     that counts only once it is complete."""
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
@@ -254,7 +254,7 @@ def import_mlflow(uri: str) -> None:
 
 def remember_newest_migration() -> None:
     """Look up MLflow's newest migration once, for this process and those forked from it: every
-    client runs the files of all seventy to find it, a third of what opening a store takes."""
+    client runs the files of all 67 to find it, a third of what opening a store takes."""
     from mlflow.store.db import utils
 
     look_up = getattr(utils, "_get_latest_schema_revision", None)
