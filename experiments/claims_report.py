@@ -5,6 +5,7 @@
 needs only the committed CSVs of the studies claim_NAME.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rarelab.compare.contrast import BETTER, EQUAL, WORSE, Contrast, Finding
@@ -41,7 +42,7 @@ def partial_auc() -> str:
     return "\n".join(lines)
 
 
-def _finding(findings: list[Finding], cue: str) -> Finding:
+def _finding(findings: Sequence[Finding], cue: str) -> Finding:
     return next(finding for finding in findings if finding.data == f"cue={cue}")
 
 
