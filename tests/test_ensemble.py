@@ -1,5 +1,6 @@
 """An ensemble of recorded runs: averaged, recorded, compared, predicted and reproduced as a run."""
 
+import inspect
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 from scipy.stats import rankdata
@@ -18,6 +20,7 @@ import rarelab as package
 from rarelab.cli import main
 from rarelab.errors import RequestError
 from rarelab.models import Ensemble
+from rarelab.paths import config_root
 from rarelab.records.load import from_directory
 from rarelab.records.seedless import for_every_seed
 from refitted import QUICK
@@ -265,3 +268,10 @@ def test_classes_are_averaged_as_probabilities_only(tmp_path: Path) -> None:
     assert shares[2] == pytest.approx((shares[0] + shares[1]) / 2, abs=1e-5)
     with pytest.raises(RequestError, match="ranks are of two classes"):
         package.train([*data, "model=ensemble", listed(*runs), "model.average=rank"])
+
+
+def test_the_config_names_every_parameter_but_the_models_themselves() -> None:
+    leaf = yaml.safe_load((config_root() / "conf" / "model" / "ensemble.yaml").read_text("utf-8"))
+    assert leaf.pop("_target_") == "rarelab.models.Ensemble"
+    assert {**leaf, "models": ()}.keys() == inspect.signature(Ensemble).parameters.keys()
+    assert not any(leaf.values())

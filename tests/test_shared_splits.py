@@ -120,6 +120,20 @@ def test_mapped_splits_have_the_bits_of_a_fresh_reading(
     assert np.asarray(features[0]).tobytes() == np.asarray(features[1]).tobytes()
 
 
+def test_a_folder_that_others_can_write_to_is_not_read(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, leaf = asked(table, PLAIN)
+    shared, link = tmp_path / "shared", tmp_path / "link"
+    shared.mkdir()
+    shared.chmod(0o770)
+    link.symlink_to(tmp_path)
+    for folder in (shared, link, tmp_path / "gone"):
+        monkeypatch.setenv(FOLDER, str(folder))
+        assert_same(splits_of(data, leaf, 0), data.splits(0))
+    assert not [*shared.iterdir()]
+
+
 def test_what_one_job_writes_to_its_rows_no_other_sees(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -250,11 +250,11 @@ def test_a_command_that_needs_the_store_says_in_one_line_that_it_is_unavailable(
 
 
 def test_an_interrupt_is_not_mistaken_for_a_store_fault(tmp_path, monkeypatch):
-    def interrupted() -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     sink = MlflowSink(home=str(tmp_path))
     sink.open(RunRecord("job", {}, {}, tmp_path / "runs" / "job"))
-    monkeypatch.setattr(sink, "_flush", interrupted)
+    monkeypatch.setattr(sink, "_end", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sink.close("done")
