@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
-import pickle  # nosec B403 - read from a folder of this user alone: see _is_private
+import pickle  # nosec B403
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
