@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import catboost
 import lightgbm
 import numpy as np
 import pandas as pd
@@ -30,6 +29,7 @@ from test_boosting import blended, booster, checkpoints
 from test_resume import Stopped
 
 pytestmark = pytest.mark.as_users_do
+OF_CATBOOST = pytest.mark.slow  # an extra that only the slow tests install
 
 BLOCK, CODED = [1, 2, 3, 4], [[5, 40]]
 NATIVE: dict[str, Any] = {"categories": "native", "one_hot": [BLOCK], "codes": CODED}
@@ -121,7 +121,10 @@ def test_xgboost_grows_the_trees_that_it_grows_alone(tmp_path: Path) -> None:
     assert '"split_type":[1' in model.text().replace(" ", "") or "categories" in model.text()
 
 
+@OF_CATBOOST
 def test_catboost_grows_the_trees_that_it_grows_alone() -> None:
+    import catboost
+
     rows, raw = table()
     model = CatBoost(6, 1, iterations=12, early_stopping_round=None, **NATIVE)
     model.fit(rows, table(seed=1)[0], 3)
@@ -142,7 +145,7 @@ def test_catboost_grows_the_trees_that_it_grows_alone() -> None:
     assert model.scores(rows.x)[:, 0].numpy() == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("cls", [LightGBM, XGBoost, CatBoost])
+@pytest.mark.parametrize("cls", [LightGBM, XGBoost, pytest.param(CatBoost, marks=OF_CATBOOST)])
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_a_stored_fit_scores_the_same_and_serves_unseen_levels(
     tmp_path: Path, cls: type, outputs: int
@@ -255,7 +258,9 @@ def test_without_rare_levels_an_unseen_one_has_a_code_of_its_own() -> None:
     assert fitted.transform(pd.DataFrame({"shop": ["new", "s8"]}))[:, 0].tolist() == [9, 8]
 
 
-@pytest.mark.parametrize("model", ["lightgbm", "xgboost", "catboost"])
+@pytest.mark.parametrize(
+    "model", ["lightgbm", "xgboost", pytest.param("catboost", marks=OF_CATBOOST)]
+)
 def test_a_run_on_categories_is_predicted_explained_and_reproduced(
     tmp_path: Path, capsys: pytest.CaptureFixture, model: str
 ) -> None:

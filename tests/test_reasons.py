@@ -8,7 +8,6 @@ from math import factorial
 from pathlib import Path
 from typing import Any
 
-import catboost
 import lightgbm
 import numpy as np
 import pandas as pd
@@ -115,6 +114,8 @@ def xgboost_trees(model: XGBoost) -> list[Node]:
 def catboost_trees(model: CatBoost) -> list[Node]:
     """From its own JSON, in which a tree asks the same question of all nodes of a level, and bit i
     of a leaf's number is the answer to question i. The last question is the root's."""
+    import catboost
+
     cbm = catboost.CatBoost().load_model(blob=model.state()["cbm"].tobytes())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trees.json"
@@ -166,7 +167,13 @@ TREES: dict[type, Callable[[Any], list[Node]]] = {
 }
 
 
-@pytest.mark.parametrize("cls", TREES)
+@pytest.mark.parametrize(
+    "cls",
+    [
+        *(LightGBM, XGBoost),
+        pytest.param(CatBoost, marks=pytest.mark.slow),  # an extra that only the slow tests install
+    ],
+)
 def test_a_boosters_contributions_are_the_shapley_values_by_their_definition(
     tmp_path: Path, cls: type
 ) -> None:
