@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PIP_ARGS ?=
 PY := .venv/bin/python
+PAGES = for name in real boosting claims map; do $(PY) experiments/$${name}_report.py || exit 1; done
 
 .PHONY: run report studies searches test test-slow postgresql browser lint check bench bench-kernels clean
 
@@ -15,15 +16,11 @@ run: .venv/.with-run ## the showcase: a network and LightGBM on card fraud, by l
 
 report: .venv/.with-run ## the ledger's tables and figures (experiments/README.md), from the committed runs
 	$(PY) -m rarelab.ledger report
-	$(PY) experiments/real_report.py
-	$(PY) experiments/boosting_report.py
-	$(PY) experiments/claims_report.py
+	$(PAGES)
 
 studies: .venv/.with-run ## rerun the studies, all or STUDY=name, and write runs, tables and figures
 	$(PY) -m rarelab.ledger run $(STUDY)
-	$(PY) experiments/real_report.py
-	$(PY) experiments/boosting_report.py
-	$(PY) experiments/claims_report.py
+	$(PAGES)
 
 searches: .venv/.with-search ## rerun the searches behind the studies of real data, all or STUDY=name
 	$(PY) experiments/search_real.py $(STUDY)

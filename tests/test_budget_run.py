@@ -277,6 +277,8 @@ def test_runs_are_compared_at_their_budget_and_at_any_other(
     told = capsys.readouterr().out
     assert "note: test/recall_at_budget: the budget is 37 alerts per 10,000 rows" in told
     frame = rarelab.compare(asked[1:]).set_index("arm")
+    (decision,) = frame.attrs["decisions"].values()
+    assert decision in told
     mean = np.mean([run.metrics["test/recall_at_budget"] for run in runs[:2]])
     assert frame.loc["loss=bce", "mean"] == mean
     other = rarelab.compare([*asked[1:], "budget=0.05"]).set_index("arm")

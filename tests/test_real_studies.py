@@ -72,6 +72,7 @@ def test_repeating_the_search_gives_the_same_trials_and_arms(
         ("real_report", ["should-i-use-a-ranking-loss.md", "README.md"]),
         ("boosting_report", ["boosting.md"]),
         ("claims_report", ["claims.md"]),
+        ("map_report", ["map.md", "README.md", "should-i-use-a-ranking-loss.md"]),
     ],
 )
 def test_the_pages_match_the_committed_runs(report: str, pages: list[str]) -> None:
@@ -81,6 +82,25 @@ def test_the_pages_match_the_committed_runs(report: str, pages: list[str]) -> No
         text = page.read_text(encoding="utf-8")
         for name, content in parts.items():
             assert f"<!-- {name} -->\n{content}\n<!-- end -->" in text, name
+
+
+def test_the_picture_of_the_map_matches_the_committed_runs(tmp_path: Path) -> None:
+    report, copy = script("map_report"), tmp_path / "map.png"
+    report.draw(copy)
+    assert drawn_from(copy) == drawn_from(report.PICTURE) == report.table()
+
+
+def test_the_map_shows_the_ranking_loss_that_validation_prefers() -> None:
+    report = script("map_report")
+    for name, own in report.charted().items():
+        for model, chosen in own.items():
+            ranking = [c for c in report.cells(name)[model] if c.loss in report.RANKING]
+            assert chosen.value == max(cell.value for cell in ranking)
+    assert list(report.SETS) == sorted(report.SETS, key=lambda name: rate(report, name))
+
+
+def rate(report: ModuleType, name: str) -> float:
+    return float(report.rate(name).split()[0])
 
 
 def test_the_figure_of_the_ranks_matches_the_committed_runs(tmp_path: Path) -> None:

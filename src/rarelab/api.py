@@ -171,7 +171,8 @@ class ComparePackage(ModuleType):
 
         A row per arm (and data set), the baseline first, then by difference, with the unrounded
         numbers of the command's table: ``arm``, ``runs``, ``mean``, ``difference`` with its
-        interval ``low`` to ``high``, ``p``, ``p_holm``, ``verdict`` and what they rest on. With
+        interval ``low`` to ``high``, ``p``, ``p_holm``, ``verdict`` and what they rest on; what
+        follows, in a sentence for each data set, is in ``attrs["decisions"]``. With
         ``runs=[ID,ID]``, a row per run. Nothing is printed, and nothing written without ``report``.
 
         Args:

@@ -47,6 +47,8 @@ def compared(
     """The comparison of ``conf/compare.yaml`` as a frame, a row per arm; writes the report only if
     asked to, and prints nothing.
 
+    ``frame.attrs["decisions"]`` has what follows from the verdicts, a sentence for each data set.
+
     Raises:
         RequestError: for an invalid request.
     """
@@ -56,6 +58,8 @@ def compared(
             raise RequestError("report=True: a pair of runs has no report")
         return pd.DataFrame(found.flat())
     frame = pd.DataFrame(tables.flat(found))
+    told = zip(found.findings, found.decisions, strict=True)
+    frame.attrs["decisions"] = {finding.data: decision.text for finding, decision in told}
     if report:
         frame.attrs["report"] = str(_report(found, records, overrides)[0])
     return frame
