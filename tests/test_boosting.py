@@ -463,6 +463,20 @@ def test_a_dead_gradient_is_counted(tmp_path: Path) -> None:
     assert rows[-1]["train/zero_grad_frac"] > 0.5
 
 
+@pytest.mark.parametrize("gap", [7.0, 7.05, 7.08, 7.2])
+def test_a_slope_that_underflows_is_no_slope(gap: float) -> None:
+    scores = torch.zeros(50_000, 1, dtype=torch.float64)
+    labels = torch.zeros(50_000, dtype=torch.int64)
+    scores[:10], labels[:10] = -gap, 1
+    loss = losses.RecallAtQuantileLoss(1, quantile=0.02, temperature=0.01)
+    (steep,) = torch.autograd.grad(loss(leaf := scores.clone().requires_grad_(), labels), leaf)
+    found = Slopes(labels).at(scores, [(1.0, loss)])
+    assert found.gradient.isfinite().all()
+    size = (scores.sigmoid() - labels[:, None]).abs().sum().item()
+    scalable = steep.abs().sum() > size / torch.finfo(torch.float64).max
+    assert found.gradient.abs().sum().item() == (pytest.approx(size) if scalable else 0)
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
     class Broken(losses.BinaryCrossEntropy.__base__):
         def forward(self, logits: torch.Tensor, targets: torch.Tensor, **_: Any) -> torch.Tensor:

@@ -198,9 +198,10 @@ def _residual(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def _ratio(size: Tensor, steep: Tensor) -> Tensor:
-    """Class by class, the factor that gives ``steep`` the ``size`` [C]; 0 for no slope."""
-    own = _size(steep)
-    return torch.where(own > 0, size / own, 0)
+    """Class by class, the factor that gives ``steep`` the ``size`` [C]; 0 for no slope, or for one
+    so small that the factor is not finite: far from the threshold sigmoids underflow."""
+    factor = size / _size(steep)
+    return torch.where(factor.isfinite(), factor, 0)
 
 
 def _size(slope: Tensor) -> Tensor:
