@@ -13,6 +13,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
+from scipy.stats import wilcoxon
+
 from rarelab.compare.contrast import BETTER, EQUAL, NOT_SETTLED, WORSE, Contrast
 from rarelab.compare.study import Study
 from rarelab.compare.words import number
@@ -40,6 +42,7 @@ NAMES = {
 """The arms, by what their labels contain."""
 FINE = 0.001
 """The margin of the second verdict on AUCPR: a tenth of the usual one."""
+VERDICTS = (BETTER, WORSE, EQUAL, NOT_SETTLED)
 MARKS = {BETTER: " **+**", WORSE: " **-**", EQUAL: " ="}
 
 
@@ -99,7 +102,7 @@ def answer() -> str:
         fine = {n: c[arm] for n in kept() if arm in (c := contrasts(n, "test/aucpr", FINE))}
         usual = {n: c[arm] for n in kept() if arm in (c := contrasts(n, "test/aucpr"))}
         if fine:
-            shown = [f"{v}: {_where(fine, v)}" for v in (BETTER, WORSE, EQUAL, NOT_SETTLED)]
+            shown = [f"{v}: {_where(fine, v)}" for v in VERDICTS]
             gains = [f"{c.test.difference:+.4f}" for c in fine.values() if c.test]
             equal = sum(c.verdict == EQUAL for c in usual.values())
             lines.append(
@@ -185,9 +188,44 @@ def _gains(label: str, gains: Sequence[Sequence[float]]) -> str:
     return f"| {label} | {' | '.join(cells)} | {1000 * fmean(fmean(g) for g in gains if g):+.1f} |"
 
 
+FIXED = {"warmup_steps=60": "the recipe", "warmup_steps=0": "alone"}
+"""The arms of recipe_boosting, by what their labels contain."""
+
+
+def fixed() -> str:
+    """Smooth-AP with fixed values on the sets they were not chosen on: differences to log-loss."""
+    study = KeptStudy(HERE / "recipe_boosting.yaml")
+    lines = [f"| | log-loss | {' | '.join(FIXED.values())} |", "|---" * (len(FIXED) + 2) + "|"]
+    gains: dict[str, list[Contrast]] = {name: [] for name in FIXED.values()}
+    for finding in study.answers()[0].findings if study.has_runs else []:
+        own = {FIXED[_part(c.arm.label)]: c for c in finding.contrasts}
+        for name, contrast in own.items():
+            gains[name].append(contrast)
+        cells = " | ".join(_cell(own[name]) for name in FIXED.values())
+        name = finding.data.split()[0].partition("=")[2]
+        lines.append(f"| {name} | {finding.baseline.mean:.4f} | {cells} |")
+    return "\n".join([*lines, "", *(_over_sets(n, found) for n, found in gains.items() if found)])
+
+
+def _part(label: str) -> str:
+    return next(part for part in FIXED if part in label.split())
+
+
+def _over_sets(name: str, found: Sequence[Contrast]) -> str:
+    """How an arm did over the data sets, with a signed-rank test of its mean differences."""
+    differences = [c.test.difference for c in found if c.test]
+    told = ", ".join(f"{v} on {sum(c.verdict == v for c in found)}" for v in VERDICTS)
+    return (
+        f"- **{name}**: {told}; ahead on {sum(d > 0 for d in differences)} of {len(found)}, mean "
+        f"{fmean(differences):+.4f}, signed-rank test over the sets p = "
+        f"{wilcoxon(differences).pvalue:.2g}."
+    )
+
+
 def sections() -> dict[Path, dict[str, str]]:
     """The generated parts of each page, by marker."""
     own = {
+        "fixed": fixed(),
         "answer": answer(),
         "aucpr": differences("test/aucpr", FINE),
         "recall": differences("test/recall_at_q/0.01"),

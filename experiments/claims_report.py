@@ -42,6 +42,17 @@ def partial_auc() -> str:
     return "\n".join(lines)
 
 
+def molecules() -> str:
+    """Means by data set, and the differences to cross-entropy with their verdicts."""
+    study = KeptStudy(HERE / "claim_molecules.yaml")
+    lines = ["| | cross-entropy | SOAP | Smooth-AP |", "|---|---|---|---|"]
+    for finding in study.answers()[0].findings if study.has_runs else []:
+        cells = [_cell(_arm(finding, f"loss={loss}")) for loss in ("soap", "smooth_ap")]
+        name = finding.data.split()[0].partition("=")[2]
+        lines.append(f"| {name} | {finding.baseline.mean:.3f} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _finding(findings: Sequence[Finding], cue: str) -> Finding:
     return next(finding for finding in findings if finding.data == f"cue={cue}")
 
@@ -58,7 +69,7 @@ def _cell(contrast: Contrast) -> str:
 
 def sections() -> dict[Path, dict[str, str]]:
     """The generated parts of each page, by marker."""
-    return {PAGE: {"partial AUC": partial_auc()}}
+    return {PAGE: {"partial AUC": partial_auc(), "molecules": molecules()}}
 
 
 def main() -> None:
