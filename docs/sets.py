@@ -1,8 +1,8 @@
 """Writes docs/sets.md, the real data sets: their facts, and how hard experiments/bench_sets found
 each.
 
-Run it as ``python docs/sets.py``; a test checks that the page is up to date. A set that has not
-been measured is not on it.
+Run it as ``python docs/sets.py``; a test checks that the page is up to date. A set of two classes
+that has not been measured is not on it.
 """
 
 import csv
@@ -39,6 +39,13 @@ rarelab train -m dataset=satimage,white_wine loss=bce,smooth_ap "seed=range(3)" 
 _COLUMNS = (
     *("`dataset=`", "rows x features", "positives", "split", "logistic regression", "LightGBM"),
 )
+_SEVERAL = """## Several classes
+
+The metrics are macro averages over the classes. `digits` and `mnist` are images for `model=cnn`.
+
+| `dataset=` | rows x features | classes | what | source |
+|---|---|---|---|---|
+"""
 _MODELS = ("logistic_regression", "lightgbm_logloss")
 
 
@@ -49,7 +56,9 @@ def page() -> str:
     sources.sort(key=lambda source: (source.positives or 0) / source.rows)
     lines = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
     lines += [_row(source, scores) for source in sources]
-    return "\n".join([_HEAD, *lines, "", *map(_entry, sources)])
+    several = [source for source in commands.sources().values() if source.classes > 2]
+    rows = _SEVERAL + "".join(map(_line, several))
+    return "\n".join([_HEAD, *lines, "", *map(_entry, sources), rows])
 
 
 def _scores() -> dict[tuple[str, str], list[float]]:
@@ -69,6 +78,12 @@ def _row(source: Source, scores: dict[tuple[str, str], list[float]]) -> str:
         values = scores[source.name, model]
         cells.append(f"{mean(values):.3f} ± {stdev(values):.3f}")
     return f"| {' | '.join(cells)} |"
+
+
+def _line(source: Source) -> str:
+    """A set of more than two classes."""
+    cells = [f"`{source.name}`", f"{source.rows:,} x {source.features:,}", f"{source.classes}"]
+    return f"| {' | '.join([*cells, source.title, source.citation])} |\n"
 
 
 def _entry(source: Source) -> str:

@@ -69,14 +69,15 @@ def tiny_source(
 
 def leave_drawn_rows(source: Source, home: Path, *, rows: int = 3000) -> None:
     """Write synthetic rows, with the columns that ``source`` needs, into its parsed-frame cache."""
-    draw, roles = np.random.default_rng(0), source.roles
-    x = draw.normal(size=(rows, 6)).round(1)
+    draw, roles, several = np.random.default_rng(0), source.roles, source.classes > 2
+    width = source.features if several else 6  # pixels are columns, and an image has all of them
+    x = draw.normal(size=(rows, width)).round(1)
     columns = {f"x{place}": values for place, values in enumerate(x.T)}
     columns |= {name: draw.integers(0, 5, rows) for name in roles.categorical}
     positive = x[:, 0] + draw.normal(size=rows) > 2
     assert not isinstance(roles.positive, Rule)
     label = np.where(positive, roles.positive[0], "another") if roles.positive else positive
-    columns |= {roles.target: label}
+    columns |= {roles.target: draw.integers(0, source.classes, rows) if several else label}
     columns |= {name: draw.integers(0, 150, rows) for name in (roles.group, roles.time) if name}
     columns |= {roles.official: draw.random(rows) < 0.3} if roles.official else {}
     for path in source.paths(home / source.name):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit
 
-from rarelab.data.tables.divide import by_fold, by_group, by_time, stratified
+from rarelab.data.tables.divide import TooSmall, by_fold, by_group, by_time, stratified, thinned
 from rarelab.errors import RequestError
 
 SHARES = st.tuples(st.floats(0.02, 0.45), st.floats(0.02, 0.45))
@@ -45,6 +45,20 @@ def test_stratified_splits_every_class_60_15_25(counts: list[int], seed: int) ->
         got = np.bincount(y[part], minlength=len(counts))
         assert (got >= 1).all()
         assert (abs(got - share * np.array(counts)) <= 1.5).all()
+
+
+def test_a_long_tail_leaves_each_class_its_share_and_a_longer_one_a_part_of_them() -> None:
+    y = labels([500, 400, 300])
+    kept = {ratio: thinned(y, classes=3, imbalance=ratio, seed=4) for ratio in (1, 25, 100)}
+    assert kept[1].tolist() == [*range(1200)]
+    assert np.bincount(y[kept[25]]).tolist() == [500, 400 / 5, 300 / 25]
+    assert np.bincount(y[kept[100]]).tolist() == [500, 400 / 10, 300 / 100]
+    assert {*kept[100]} < {*kept[25]} and (np.diff(kept[25]) > 0).all()
+    other = thinned(y, classes=3, imbalance=25, seed=5)
+    assert len(other) == len(kept[25]) and {*other} != {*kept[25]}
+    with pytest.raises(TooSmall) as refused:
+        thinned(y, classes=3, imbalance=601, seed=4)
+    assert (refused.value.label, refused.value.rows) == (2, 300)
 
 
 @settings(max_examples=40, deadline=None)

@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from sklearn.datasets import load_digits
 
 from rarelab.data import commands
 from rarelab.data.archives import fetch as archives
 from rarelab.data.archives import real
 from rarelab.data.archives.real import RealData, is_present
 from rarelab.data.sets.creditcard import creditcard
+from rarelab.data.sets.digits import digits
 from rarelab.data.sets.digits8 import digits8
 from rarelab.data.sets.dopamine_d3 import dopamine_d3
 from rarelab.data.source import Source
@@ -42,7 +45,7 @@ def test_every_set_is_there() -> None:
         *("kdd_census", "kr_vs_k", "letter", "protein_homo"),
         *("caravan", "churn_tv", "fatal_crashes", "hiva", "hypothyroid", "satimage"),
         *("taxi_cancelled", "white_wine", "flights_cancelled", "flights_late", "dopamine_d3"),
-        "mnist8",
+        *("digits", "mnist", "mnist8"),
     }
     archives = [source.archive for source in SOURCES.values() if source.archive]
     assert {archive.requirement: archive.sha256[:16] for archive in archives} == PINS
@@ -65,6 +68,27 @@ def test_digits8_needs_no_download() -> None:
     assert [len(table) for _, table in splits.tables()] == [1078, 269, 450]
     assert sum(int(table.y.sum()) for _, table in splits.tables()) == 174
     assert splits.in_features == 64
+
+
+def test_digits_are_images_whose_training_rows_thin_out_from_0_to_9() -> None:
+    whole, long = digits(imbalance=1).splits(0), digits(split_seed=0).splits(0)
+    counts = torch.bincount(whole.train.y)
+    assert [len(table) for _, table in whole.tables()] == [1078, 269, 450]
+    kept = [round(n * 20 ** (-digit / 9)) for digit, n in enumerate(counts.tolist())]
+    assert torch.bincount(long.train.y).tolist() == kept and (kept[0], kept[-1]) == (107, 5)
+    assert (whole.input_shape, long.num_outputs, long.preprocessor) == ((1, 8, 8), 10, None)
+    for table in ("val", "test"):
+        assert torch.equal(getattr(long, table).x, getattr(whole, table).x)
+    for _, table in long.tables():
+        assert table.origin is not None
+        rows = table.origin["row"]
+        assert torch.equal(table.x, torch.tensor(load_digits().images[rows, None] / 16).float())
+        assert table.y.tolist() == load_digits().target[rows].tolist()
+    rows, all_rows = ({*(splits.train.origin or {})["row"]} for splits in (long, whole))
+    assert rows < all_rows
+    other = digits(split_seed=1).splits(0)
+    assert len({whole.digest, long.digest, other.digest}) == 3
+    assert digits().splits(7).digest == long.digest
 
 
 def test_list_shows_the_facts_and_whether_a_set_is_downloaded(tmp_path: Path) -> None:

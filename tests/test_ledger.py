@@ -272,7 +272,9 @@ def test_the_commands_in_the_ledger_exist() -> None:
 SMALL = {
     "toy": ["dataset.n_samples=4000"],
     "contested_top": [f"dataset.{key}=8000" for key in ("n_train", "n_val", "n_test")],
+    "digits": [],
 }
+"""What makes data small that need no stand-in."""
 
 
 WHOLE = "kdd_census_losses"

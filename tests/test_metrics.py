@@ -325,6 +325,13 @@ def test_multi_class_values_average_over_the_classes_present():
     assert found["val/brier"] == pytest.approx(np.mean(briers))
     roc = [roc_auc_score(targets == c, logits[:, c]) for c in range(3)]
     assert found["val/auroc"] == pytest.approx(np.mean(roc), abs=1e-12)
+    shares = logits.double().softmax(dim=1)
+    ranked = [average_precision_score(targets == c, shares[:, c]) for c in range(3)]
+    assert found["val/softmax_aucpr"] == pytest.approx(np.mean(ranked), abs=1e-12)
+    shifted = logits + 5 * torch.randn(600, 1, generator=generator)  # the same probabilities
+    moved = metrics.evaluate(shifted, targets, classes=names, prefix="val")
+    assert moved["val/softmax_aucpr"] == pytest.approx(found["val/softmax_aucpr"], abs=1e-3)
+    assert moved["val/aucpr"] < found["val/aucpr"] - 0.05
     assert sum("/class/" not in key for key in found) <= 40
 
 

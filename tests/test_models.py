@@ -27,8 +27,11 @@ NETWORKS = {
     "tabm": (models.TabM, {"k": 3, "d_block": 16, "bin_edges": [[]] * 5, "one_hot": []}),
     "gru": (models.GRU, {"hidden_size": 8, "num_layers": 2, "dropout": 0.1}),
     "bidirectional gru": (models.GRU, {"hidden_size": 8, "bidirectional": True}),
+    "cnn": (models.CNN, {"channels": [4, 8], "dropout": 0.1}),
 }
 FEATURES = 5
+SHAPES = {2: (FEATURES,), 3: (7, FEATURES), 4: (1, 8, 8)}
+"""Of one row, by the dimensions of what a network reads."""
 LEAVES = sorted((Path(__file__).parent.parent / "conf" / "model").glob("*.yaml"))
 LEAVES = [leaf for leaf in LEAVES if leaf.stem != "ensemble"]  # of recorded runs: test_ensemble.py
 
@@ -42,11 +45,18 @@ class Split:
 
 def build(name, num_outputs=1, **options):
     cls, small = NETWORKS[name]
-    return cls(FEATURES, num_outputs, **{**small, **options})
+    of_data = {"num_outputs": num_outputs, **of_rows(cls)}
+    return cls(**{**of_data, **small, **options})
+
+
+def of_rows(cls):
+    """What a model is told about the rows."""
+    images = "input_shape" in inspect.signature(cls).parameters
+    return {"input_shape": SHAPES[4]} if images else {"in_features": FEATURES}
 
 
 def inputs(model, n=12, seed=0):
-    shape = (n, FEATURES) if model.input_ndim == 2 else (n, 7, FEATURES)
+    shape = (n, *SHAPES[model.input_ndim])
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -61,10 +71,10 @@ def separable(n=400, seed=0, classes=2):
 def test_logits_have_one_column_per_output(name, num_outputs):
     model = build(name, num_outputs)
     x = inputs(model)
-    logits = model(x)
-    assert logits.shape == (*x.shape[:-1], num_outputs)
+    logits, steps = model(x), x.shape[1:-1] if model.input_ndim == 3 else ()
+    assert logits.shape == (len(x), *steps, num_outputs)
     assert logits.dtype == torch.float32
-    assert model(x[:0]).shape == (0, *x.shape[1:-1], num_outputs)
+    assert model(x[:0]).shape == (0, *steps, num_outputs)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -92,6 +102,8 @@ def test_training_lowers_the_loss_on_a_separable_problem(name):
     x, y = split.x, split.y.float()
     if model.input_ndim == 3:
         x, y = x.reshape(20, 8, FEATURES), y.reshape(20, 8)
+    if model.input_ndim == 4:  # the upper and the lower half of an image
+        x = x[:, None, :2, None].repeat_interleave(4, dim=2).expand(-1, *SHAPES[4])
     loss = nn.BCEWithLogitsLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
 
@@ -159,11 +171,12 @@ def test_a_mismatched_prior_is_refused(prior, message):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_another_input_shape_is_refused_in_one_line(name):
     model = build(name)
-    other = inputs(model).flatten(0, 1) if model.input_ndim == 3 else inputs(model)[None]
+    other = inputs(model)[None] if model.input_ndim == 2 else inputs(model).flatten(0, 1)
     with pytest.raises(RequestError, match=r"choose a model for (rows|sequences)") as caught:
         model(other)
     assert "\n" not in str(caught.value)
-    with pytest.raises(RequestError, match=f"F = {FEATURES}, found"):
+    reads = r"\[N, 1, 8, 8\]" if model.input_ndim == 4 else f"F = {FEATURES}"
+    with pytest.raises(RequestError, match=f"{reads}, found"):
         model(inputs(model)[..., :-1])
 
 
@@ -179,6 +192,10 @@ def test_another_input_shape_is_refused_in_one_line(name):
         ("ft_transformer", {"d_block": 15}, "multiple of attention_n_heads = 2, found 15"),
         ("gru", {"num_layers": 0}, "num_layers"),
         ("gru", {"dropout": -0.1}, "dropout"),
+        ("cnn", {"channels": [8, 0]}, r"channels\[1\] must be a whole number"),
+        ("cnn", {"kernel_size": 4}, "kernel_size must be odd, found 4"),
+        ("cnn", {"channels": [8] * 4}, "4 convolutions halve an image of 8 x 8 pixels to nothing"),
+        ("cnn", {"input_shape": [64]}, r"reads images \[C, H, W\], found \[64\]"),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(name, options, message):
@@ -192,6 +209,19 @@ def test_a_resnet_trains_on_a_last_batch_of_one_row():
     model(x)
     model(x[:1]).sum().backward()
     assert all(m.training for m in model.modules())
+
+
+def test_a_cnn_is_its_convolutions_pooled_and_a_linear_layer():
+    torch.manual_seed(0)
+    model = build("cnn", 3, input_shape=[2, 9, 6], kernel_size=5).eval()
+    x = torch.randn(4, 2, 9, 6)
+    found = x
+    for layer in (part for part in model.body if isinstance(part, nn.Conv2d)):
+        convolved = nn.functional.conv2d(found, layer.weight, layer.bias, padding=2)
+        found = nn.functional.max_pool2d(convolved.clamp_min(0), 2)
+    assert found.shape == (4, 8, 2, 1)
+    expected = found.flatten(1) @ model.head.weight.T + model.head.bias
+    torch.testing.assert_close(model(x), expected)
 
 
 def test_a_forward_gru_never_looks_ahead():
@@ -219,11 +249,11 @@ def test_every_config_builds_its_class_and_names_every_parameter(leaf):
             assert value == (list(default) if isinstance(default, tuple) else default), name
     if cls.__name__.startswith("CatBoost"):
         pytest.importorskip("catboost")  # an extra that only the slow tests install
-    of_data = {"in_features": FEATURES, "num_outputs": 1}
+    of_data = {**of_rows(cls), "num_outputs": 1}
     if values.get("num_embeddings"):
         of_data |= {"bin_edges": [[]] * FEATURES, "one_hot": []}
     built = cls(**(values | of_data))
-    assert built.input_ndim in (2, 3)
+    assert built.input_ndim in SHAPES
 
 
 def test_every_model_has_a_config():

@@ -310,21 +310,21 @@ def reader(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     np.savez("embeddings.npz", x=x, y=y)
     np.save("new_images.npy", x.reshape(-1, 1, 8, 8))
     np.savez("new_embeddings.npz", x)
-    (last,) = [block for block in blocks("console") if "CNN_RUN" in block]
+    (last,) = [block for block in blocks("console") if "CONV_RUN" in block]
     return [shlex.split(line)[1:] for line in last.splitlines()]
 
 
 def test_the_pages_own_models_work_as_written(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    train_cnn, train_centres, predict_cnn, predict_centres = reader(tmp_path, monkeypatch)
+    _, train_cnn, train_centres, predict_cnn, predict_centres = reader(tmp_path, monkeypatch)
     short = [*QUIET, "trainer.max_epochs=2"]
     assert main([*train_cnn, *short]) == 0 and main([*train_centres, *short]) == 0
     cnn, centres = sorted(path for path in (home / "runs/rarelab").iterdir() if path.is_dir())[::-1]
     if "centres" in cnn.name:
         cnn, centres = centres, cnn
     for command, run, placeholder, out in [
-        (predict_cnn, cnn, "CNN_RUN", "new_images"),
+        (predict_cnn, cnn, "CONV_RUN", "new_images"),
         (predict_centres, centres, "CENTRES_RUN", "new_embeddings"),
     ]:
         assert main([part.replace(placeholder, run.name) for part in command]) == 0
@@ -352,13 +352,29 @@ def test_the_pages_own_models_work_as_written(
         assert said in capsys.readouterr().err
 
 
+def test_the_convolutional_network_that_comes_with_it_scores_arrays_of_ones_own(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    train, *_ = reader(tmp_path, monkeypatch)
+    assert main([*train, *QUIET, "trainer.max_epochs=6", "trainer.batch_size=128"]) == 0
+    (run,) = (path for path in (home / "runs/rarelab").iterdir() if path.is_dir())
+    assert main(["predict", run.name, "new_images.npy"]) == 0  # its class needs no trust
+    recorded = pd.read_parquet(run / "predictions.parquet")["score"].to_numpy()
+    scores = pd.read_csv("new_images.scores.csv")["score"].to_numpy(dtype=np.float32)
+    assert set(np.round(recorded, 3)) <= set(np.round(scores, 3))
+    assert main(["reproduce", run.name, "allow_targets=[my_data]"]) == 0
+    capsys.readouterr()
+    assert main(["export", run.name, "onnx"]) == 2
+    assert "export takes runs on tables; it was trained on arrays" in capsys.readouterr().err
+
+
 def test_a_network_on_images_trains_with_a_ranking_loss_and_may_give_one_score_per_row(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader(tmp_path, monkeypatch)
     Path("flat_models.py").write_text(
-        "from my_models import CNN\n"
-        "class Flat(CNN):\n"
+        "from my_models import Conv\n"
+        "class Flat(Conv):\n"
         "    def forward(self, images):\n"
         "        return super().forward(images)[:, 0]\n",
         encoding="utf-8",
@@ -367,7 +383,7 @@ def test_a_network_on_images_trains_with_a_ranking_loss_and_may_give_one_score_p
     asked += ["allow_targets=[my_data,my_models,flat_models]", "trainer.max_epochs=12", *QUIET]
     asked += ["schedule.warmup_epochs=2", "schedule.blend_epochs=1", "trainer.batch_size=128"]
     asked += ["optimizer.lr=0.01"]
-    column = package.train([*asked, "model._target_=my_models.CNN"])
+    column = package.train([*asked, "model._target_=my_models.Conv"])
     flat = package.train([*asked, "model._target_=flat_models.Flat"])
     assert column.metrics["test/aucpr"] > 0.5
     assert flat.metrics == column.metrics
@@ -417,7 +433,7 @@ class Wrong(nn.Module):
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        (["model=mlp"], "MLP takes rows [N, F], data set 'images' has images [N, C, H, W]"),
+        (["model=mlp"], "data set 'images' has images [N, C, H, W]; choose a model for images:"),
         (["model=hist_gradient_boosting"], "takes rows [N, F], data set 'images' has images"),
         (
             ["model._target_=torch.nn.Linear", "model.in_features=9", "model.out_features=1"],

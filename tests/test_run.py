@@ -150,6 +150,7 @@ def test_an_arbitrary_csv_trains(tmp_path: Path) -> None:
     "overrides",
     [
         ["dataset=sequence_toy", "dataset.n_sequences=600", "model=gru"],
+        ["dataset=digits", "model=cnn", "loss=smooth_ap"],
         ["dataset=longtail_toy", "dataset.n_samples=4000", "loss=smooth_ap"],
         ["dataset=longtail_toy", "dataset.n_samples=4000", "loss=cross_entropy"],
         ["dataset=digits8", "loss=recall_at_quantile", "schedule=hard_switch"],

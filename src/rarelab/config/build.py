@@ -30,6 +30,7 @@ from rarelab.metrics.budget import Budget, budgets
 from rarelab.metrics.costs import Matrix
 from rarelab.metrics.thresholds import AlertRule
 from rarelab.models import Estimator, Members, adapted, set_output_prior
+from rarelab.models.shapes import INSTEAD, READS
 from rarelab.streams import drawing_from, stream_seed
 from rarelab.training.loop import Trainer, Work, reaches_main
 from rarelab.training.rounds import RoundWork, rounds_reach_main
@@ -215,9 +216,9 @@ def model(cfg: DictConfig, sizes: Sizes) -> Model:
     """The model, with initial weights drawn from stream ``init`` and its output bias set to the
     training prior."""
     splits = sizes.splits
+    _check_dimensions(cfg, splits)
     with drawing_from(cfg.seed, "init"):
         built = unfitted(cfg, sizes.model_facts(model_parameters(cfg)))
-        _check_dimensions(built, splits)
         if isinstance(built, nn.Module):
             _try_network(built, splits)
     if isinstance(built, Estimator | Boosted):
@@ -229,7 +230,7 @@ def model(cfg: DictConfig, sizes: Sizes) -> Model:
         if splits.train.y.ndim != 1:
             raise RequestError(
                 f"model: {cfg.model._target_} scores rows, data set {splits.name!r} has a target "
-                "at every step of a sequence; choose a model for sequences: gru"
+                f"at every step of a sequence; {INSTEAD[3]}"
             )
     if isinstance(built, nn.Module):
         counts = sizes.class_counts().double()
@@ -261,15 +262,15 @@ def unfitted(cfg: DictConfig, facts: Mapping[str, Any]) -> Any:
     return built
 
 
-_SHAPES = {2: "rows [N, F]", 3: "sequences [N, T, F]", 4: "images [N, C, H, W]"}
-
-
-def _check_dimensions(built: Model, splits: Splits) -> None:
-    expected, found = getattr(built, "input_ndim", None), splits.train.x.ndim
+def _check_dimensions(cfg: DictConfig, splits: Splits) -> None:
+    path, allowed = cfg.model._target_, list(cfg.allow_targets)
+    model = load_target("model._target_", path, "model", allow=allowed)
+    expected, found = getattr(model, "input_ndim", None), splits.train.x.ndim
     if expected not in (None, found):
-        takes, has = (_SHAPES.get(n, f"rows of {n - 1} dimensions") for n in (expected, found))
+        takes, has = (READS.get(n, f"rows of {n - 1} dimensions") for n in (expected, found))
+        advice = f"; {INSTEAD[found]}" if found in INSTEAD else ""
         raise RequestError(
-            f"model: {type(built).__name__} takes {takes}, data set {splits.name!r} has {has}"
+            f"model: {model.__name__} takes {takes}, data set {splits.name!r} has {has}{advice}"
         )
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from rarelab.data.arguments import at_least, label_of
 from rarelab.data.splits import Splits
+from rarelab.data.tables.divide import long_tail
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class LongtailToy:
 
     def rates(self) -> NDArray[np.float64]:
         """The class rates p_c, float64 [C], commonest first."""
-        weights = self.imbalance ** -(np.arange(self.n_classes) / (self.n_classes - 1))
+        weights = long_tail(self.n_classes, self.imbalance)
         return weights / weights.sum()
 
     def identity(self) -> str:

@@ -55,8 +55,9 @@ def evaluate(
     """Every recorded metric of logits [N, C] (or [N]) and targets [N], keyed ``prefix/...``.
 
     ``classes`` are the names by index (two names in the binary case, C = 1). Multi-class values are
-    macro averages over the classes present, plus ``prefix/class/<name>/aucpr``; ``aucpr_lo``
-    and ``aucpr_hi`` bound the average. ``prevalence`` is the average precision of a
+    macro averages over the classes present, plus ``prefix/class/<name>/aucpr`` and, with the rows
+    ranked for each class by its softmax probability instead of its logit, ``softmax_aucpr``;
+    ``aucpr_lo`` and ``aucpr_hi`` bound the average. ``prevalence`` is the average precision of a
     random scorer. ``bootstrap_samples=0`` skips the interval. The first of ``budgets`` adds the
     metrics at the budget, the others recall and precision at their shares; ``days`` is how many
     days the rows span.
@@ -76,6 +77,9 @@ def evaluate(
             scores, positives, seed=bootstrap_seed, n=bootstrap_samples
         )
     if scores.shape[1] > 1:
+        # A constant added to all logits of a row leaves cross-entropy as it is, but not a ranking.
+        shares = _groups_of_classes(scores.double().log_softmax(dim=1), targets)
+        found["softmax_aucpr"] = _macro(shares, ties.average_precision)
         for name, group in zip(safe_names(classes), groups, strict=True):
             found[f"class/{name}/aucpr"] = ties.average_precision(group)
     return {f"{prefix}/{key}": value for key, value in found.items()}

@@ -187,6 +187,8 @@ TABLE = (
     Metric("test/value_recall_at_budget_lo", HIGHER, SHARE, at_budget=True, valued=True),
     Metric("test/value_recall_at_budget_hi", HIGHER, SHARE, at_budget=True, valued=True),
     Metric("test/amount_per_row", NEITHER, valued=True, shown=_in(LEDGER)),
+    # Of several classes only, since for two it would be test/aucpr.
+    Metric("test/softmax_aucpr", HIGHER, SHARE, shown=_in(LEDGER), margin=AUCPR_MARGIN),
     # Not in the ledger: it follows from recall and prevalence.
     Metric(
         "test/precision_at_q",

@@ -2,6 +2,7 @@
 
 from rarelab.models.boosting import HistGradientBoosting
 from rarelab.models.classifier import Classifier, adapted, is_classifier
+from rarelab.models.cnn import CNN
 from rarelab.models.ensemble import Ensemble
 from rarelab.models.estimator import (
     Estimator,
@@ -20,6 +21,7 @@ from rarelab.models.tabm import TabM
 from rarelab.models.tabular import FTTransformer, TabularResNet
 
 __all__ = [
+    "CNN",
     "GRU",
     "MLP",
     "Classifier",

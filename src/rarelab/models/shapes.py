@@ -4,17 +4,22 @@ from torch import Tensor
 
 from rarelab.errors import RequestError
 
-_READS = {2: "rows [N, F]", 3: "sequences [B, T, F]"}
-_INSTEAD = {2: "choose a model for rows, such as mlp", 3: "choose a model for sequences: gru"}
+READS = {2: "rows [N, F]", 3: "sequences [N, T, F]", 4: "images [N, C, H, W]"}
+INSTEAD = {
+    2: "choose a model for rows, such as model=mlp",
+    3: "choose a model for sequences: model=gru",
+    4: "choose a model for images: model=cnn",
+}
+"""By the number of dimensions of what a data set has."""
 
 
 def check_input(x: Tensor, *, model: str, input_ndim: int, in_features: int) -> None:
     """Raises RequestError unless ``x`` has ``input_ndim`` dimensions, the last ``in_features``."""
     if x.ndim == input_ndim and x.shape[-1] == in_features:
         return
-    advice = f"; {_INSTEAD[x.ndim]}" if x.ndim != input_ndim and x.ndim in _INSTEAD else ""
+    advice = f"; {INSTEAD[x.ndim]}" if x.ndim != input_ndim and x.ndim in INSTEAD else ""
     raise RequestError(
-        f"model {model} reads {_READS[input_ndim]} with F = {in_features}, "
+        f"model {model} reads {READS[input_ndim]} with F = {in_features}, "
         f"found {list(x.shape)}{advice}"
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rarelab.data.archives import fetch as archives
+from rarelab.data.archives.images import Images
 from rarelab.data.source import Source
 from rarelab.data.tables.recipe import Recipe
 from rarelab.errors import RarelabError, RequestError
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RealData:
-    """The dataset that a named leaf builds: a source, split and scaled by the recipe."""
+    """The dataset that a named leaf builds: a source, split and scaled by the recipe. ``images``
+    makes images of its rows."""
 
     source: Source
     recipe: Recipe
+    images: Images | None = None
 
     def __post_init__(self) -> None:
         self.recipe.check(self.source.roles)
@@ -60,6 +63,10 @@ class RealData:
 
     def splits(self, seed: int) -> "Splits":
         """The splits; they depend on ``split_seed``, not on ``seed``."""
+        splits = self._table()
+        return splits if self.images is None else self.images.of(splits, self.recipe.split_seed)
+
+    def _table(self) -> "Splits":
         from rarelab.data.archives import prepared
         from rarelab.data.tables.tabular import prepare
 

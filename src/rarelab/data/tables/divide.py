@@ -1,4 +1,4 @@
-"""Train, validation and test rows: stratified, by group, by time, or by fold.
+"""Train, validation and test rows: stratified, by group, by time, or by fold; and a long tail.
 
 Shares are of all rows (of all groups, where groups are divided), 60 / 15 / 25 unless given.
 """
@@ -15,11 +15,11 @@ Indices = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
 class TooSmall(ValueError):
-    """A class (``label``) has too few rows to have one in every part."""
+    """A class (``label``) has too few ``rows`` to have one in every part."""
 
     def __init__(self, label: int, rows: int) -> None:
         super().__init__(f"class {label} has {rows} rows, too few for the splits")
-        self.label = label
+        self.label, self.rows = label, rows
 
 
 def stratified(
@@ -49,6 +49,28 @@ def stratified(
             part.append(piece)
     test, val, train = (np.sort(np.concatenate(part)) for part in parts)
     return train, val, test
+
+
+def long_tail(classes: int, imbalance: float) -> NDArray[np.float64]:
+    """imbalance^(-c / (C - 1)) for class c of C, float64 [C]: from 1 down to 1 / ``imbalance``, the
+    long tail of Cui et al. 2019 (CVPR, section 5.1)."""
+    return imbalance ** -(np.arange(classes) / (classes - 1))
+
+
+def thinned(y: ArrayLike, *, classes: int, imbalance: float, seed: int) -> NDArray[np.int64]:
+    """The row numbers, in order, of a draw that leaves class c of its n_c rows the share
+    :func:`long_tail`, rounded.
+
+    With the same seed, the rows of a greater ``imbalance`` are among those of a smaller one.
+    TooSmall if a class is left without a row.
+    """
+    rng, labels, kept = np.random.default_rng(seed), np.asarray(y), []
+    for label, share in enumerate(long_tail(classes, imbalance)):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        if not (left := round(share * len(rows))):
+            raise TooSmall(label, len(rows))
+        kept.append(rows[:left])
+    return np.sort(np.concatenate(kept))
 
 
 def _share(n: int, share: float, minimum: int) -> int:
