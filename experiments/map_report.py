@@ -5,7 +5,7 @@
 needs only the committed CSVs of the studies NAME_map and NAME_boosting.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean, median
@@ -44,6 +44,8 @@ VERDICTS = (BETTER, WORSE, EQUAL, NOT_SETTLED)
 MARKS = {BETTER: " **+**", WORSE: " **-**", EQUAL: " ="}
 COLOURS = {BETTER: "#9ecae1", WORSE: "#fdae6b", EQUAL: "#d9d9d9", NOT_SETTLED: "#ffffff"}
 CHOSEN_BY = "best/val_aucpr"
+ENOUGH = 6
+"""Data sets without which no signed-rank test can reach 5 %."""
 
 
 class Cell(NamedTuple):
@@ -170,22 +172,30 @@ def _over_sets(own: Mapping[str, Cell]) -> str:
     gains = [cell.difference for cell in own.values()]
     found = median(cell.found for cell in own.values())
     told = f"The median difference is {median(gains):+.4f} AUCPR and {found:+.1f} of 100 positives"
-    if len(gains) < 6:  # no signed-rank test of so few can reach 5 %
+    if len(gains) < ENOUGH:
         return f"{told}."
     return f"{told}; signed-rank test over the sets: p = {wilcoxon(gains).pvalue:.2g}."
 
 
 def counts() -> str:
-    """How often each loss got each verdict against BCE, by model."""
-    lines = [f"| | {' | '.join(VERDICTS)} |", "|---" * (len(VERDICTS) + 1) + "|"]
+    """How each loss did against BCE over the data sets, by model."""
+    columns = [*VERDICTS, "ahead", "mean difference", "p over the sets"]
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for model, name in MODELS.items():
         for loss, told in LOSSES.items():
             every = [c for n in charted() for c in cells(n).get(model, []) if c.loss == loss]
-            found = [cell.contrast.verdict for cell in every]
-            if found:
-                shown = " | ".join(str(found.count(verdict)) for verdict in VERDICTS)
-                lines.append(f"| {name}, {told} | {shown} |")
+            if every:
+                lines.append(f"| {name}, {told} | {' | '.join(_over(every))} |")
     return "\n".join(lines)
+
+
+def _over(own: Sequence[Cell]) -> Iterator[str]:
+    verdicts = [cell.contrast.verdict for cell in own]
+    gains = [cell.difference for cell in own]
+    yield from (str(verdicts.count(verdict)) for verdict in VERDICTS)
+    yield f"{sum(gain > 0 for gain in gains)} of {len(gains)}"
+    yield f"{fmean(gains):+.4f}"
+    yield f"{wilcoxon(gains).pvalue:.2g}" if len(gains) >= ENOUGH else ""
 
 
 def in_short() -> str:
