@@ -105,7 +105,8 @@ def _cells(answer: Study, finding: Finding, recall: Finding) -> Iterator[Cell]:
     for c in finding.contrasts:
         label = c.arm.label
         loss = next(k for k in LOSSES if f"loss={k}" in label.split())
-        yield Cell(finding.baseline.mean, loss, c, values[label], 100 * gained[label])
+        found = round(100 * gained[label], 1) + 0.0  # no -0.0
+        yield Cell(finding.baseline.mean, loss, c, values[label], found)
 
 
 def best(name: str, model: str) -> Cell | None:
@@ -246,7 +247,8 @@ def picture(found: Mapping[str, Mapping[str, Cell]]) -> Figure:
 
 def _square(axes, column: int, row: int, cell: Cell) -> None:
     colour = COLOURS[cell.contrast.verdict]
-    axes.add_patch(Rectangle((column, row), 1, 1, facecolor=colour, edgecolor="grey", lw=0.5))
+    square = Rectangle((column, row), 1, 1, facecolor=colour, edgecolor="grey", lw=0.5)
+    axes.add_patch(square).set_clip_on(False)  # else the map's outer edges lose half their line
     told = f"{number(cell.difference, signed=True)}  ({cell.found:+.1f})\n{RANKING[cell.loss]}"
     axes.text(column + 0.5, row + 0.5, told, ha="center", va="center", fontsize=7.5)
 
