@@ -68,7 +68,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
 
 
 def folders(home: Path) -> list[Path]:
-    return sorted((home / "runs" / "rarelab").glob("*-mlp-*"))
+    return sorted((home / "runs" / "rarelab").glob("toy-*"))
 
 
 def rows(home: Path) -> list[tuple[int, dict[str, float]]]:
