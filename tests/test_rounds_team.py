@@ -181,20 +181,9 @@ def test_a_run_that_is_ended_resumes_to_the_same_bits(
     assert ours == history(tmp_path / "whole")
 
 
-@pytest.mark.parametrize(
-    ("settings", "answer"),
-    [
-        (["model=lightgbm"], "LightGBM fits all rows at once, in one process; leave it at 1"),
-        (["model=xgboost_rank"], "XGBoostRanking fits all rows at once, in one process; leave"),
-        (
-            ["model=xgboost", "dataset.n_samples=1000"],
-            "expected at most one process per training row, of 600",
-        ),
-    ],
-)
-def test_what_several_processes_cannot_grow_is_refused(
-    capsys, home, settings: list[str], answer: str
-) -> None:
-    assert main(["train", "trainer.devices=1000", *settings]) == 2
-    assert capsys.readouterr().err.startswith(f"error: trainer.devices=1000: {answer}")
+def test_more_processes_than_rows_are_refused(capsys, home) -> None:
+    settings = ["trainer.devices=1000", "model=xgboost", "dataset.n_samples=1000"]
+    assert main(["train", *settings]) == 2
+    said = "error: trainer.devices=1000: expected at most one process per training row, of 600\n"
+    assert capsys.readouterr().err == said
     assert not home.exists()
