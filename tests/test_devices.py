@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -9,16 +10,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
 import rarelab as package
 from rarelab.cli import main
+from rarelab.data.shared import FOLDER
 from rarelab.errors import Pruned
 from rarelab.models import GRU, FTTransformer
 from rarelab.models.layers import drawing, mixing_rows
 from rarelab.processes.place import Place
+from rarelab.processes.start import Starter
 from rarelab.tracking.entry import read_status
 from rarelab.training.history import read_rows
 
@@ -68,7 +73,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
 
 
 def folders(home: Path) -> list[Path]:
-    return sorted((home / "runs" / "rarelab").glob("*-mlp-*"))
+    return sorted((home / "runs" / "rarelab").glob("toy-*"))
 
 
 def rows(home: Path) -> list[tuple[int, dict[str, float]]]:
@@ -315,6 +320,37 @@ def test_every_dropout_and_batch_norm_that_torch_ships_is_known() -> None:
         layer = norm() if "Lazy" in norm.__name__ else norm(2)
         assert bool(list(mixing_rows(layer))) == (norm is not nn.SyncBatchNorm)
     assert len(norms) >= 7
+
+
+def test_what_the_first_process_reads_is_shared_until_the_others_have_it(monkeypatch) -> None:
+    monkeypatch.delenv(FOLDER, raising=False)
+    cfg = OmegaConf.create({"trainer": {"devices": 1}})
+    with Starter(cfg, 1) as company:
+        folder = Path(os.environ[FOLDER])
+        assert stat.S_IMODE(folder.stat().st_mode) == stat.S_IRWXU
+        company._stop_sharing()
+        assert not folder.exists() and FOLDER not in os.environ
+    monkeypatch.setenv(FOLDER, "a sweep's own")
+    with Starter(cfg, 1):
+        assert os.environ[FOLDER] == "a sweep's own"
+    assert os.environ[FOLDER] == "a sweep's own"
+
+
+@pytest.mark.slow
+def test_a_table_that_is_mapped_trains_as_one_that_is_read(tmp_path, monkeypatch) -> None:
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(1500, 6, generator=draw)
+    y = (x[:, 0] + 0.5 * torch.randn(1500, generator=draw) > 1.5).int()
+    frame = pd.DataFrame(x.numpy(), columns=[f"c{i}" for i in range(6)]).assign(y=y.numpy())
+    frame.to_parquet(tmp_path / "rows.parquet")
+    settings = [f"dataset.path={tmp_path / 'rows.parquet'}", "dataset.target=y"]
+    settings += ["dataset=file", "model=xgboost", "model.subsample=1", "model.num_iterations=20"]
+    found = []
+    for devices in (1, 2):
+        monkeypatch.setenv("RARELAB_HOME", str(tmp_path / str(devices)))
+        run = package.train([*settings, "tracking=none", f"trainer.devices={devices}"])
+        found.append(run.metrics["test/aucpr"])
+    assert found[1] == pytest.approx(found[0], abs=1e-6)
 
 
 @pytest.fixture

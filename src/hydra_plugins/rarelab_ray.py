@@ -16,6 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from hydra_plugins.rarelab_ray_nodes import Nodes, processes
 from rarelab.errors import RequestError, Terminated, one_line
 from rarelab.sweep.in_flight import run_in_flight
 from rarelab.sweep.job import Job, Result
@@ -39,6 +40,8 @@ class RayLauncher(JobLauncher):
         resources: custom resources that a job occupies, name -> amount.
         jobs_at_once: null = as many as the cluster's resources allow.
         runtime_env: Ray's runtime environment, e.g. ``{working_dir: .}`` to ship your own modules.
+        spread: each process of a job with ``trainer.devices=K`` gets a node of its own, and there
+            what a job occupies; otherwise a job starts them all where it runs.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class RayLauncher(JobLauncher):
         resources: Mapping[str, float] | None = None,
         jobs_at_once: int | None = None,
         runtime_env: Mapping[str, Any] | None = None,
+        spread: bool = False,
     ) -> None:
         demand = {"cpus_per_job": cpus_per_job, "gpus_per_job": gpus_per_job}
         demand |= {f"resources.{name}": amount for name, amount in (resources or {}).items()}
@@ -64,10 +68,12 @@ class RayLauncher(JobLauncher):
         self._demand = {"CPU": cpus_per_job, "GPU": gpus_per_job, **(resources or {})}
         self._jobs_at_once = jobs_at_once
         self._runtime_env = runtime_env
+        self._spread = spread
 
     def run_jobs(self, jobs: Sequence[Job], report: Report) -> list[Result]:
         with _connected(self._address, self._runtime_env), _Sigterm() as sigterm:
-            cluster = _Cluster(self._demand, self._jobs_at_once, sigterm)
+            spread = jobs if self._spread else ()
+            cluster = _Cluster(self._demand, self._jobs_at_once, sigterm, spread)
             return run_in_flight(cluster, jobs, report)
 
 
@@ -145,10 +151,17 @@ def _knock(address: str | None) -> None:
 
 
 class _Cluster:
-    """Ray as a :class:`rarelab.sweep.in_flight.Engine`; a handle is a reference to a result."""
+    """Ray as a :class:`rarelab.sweep.in_flight.Engine`; a handle is a reference to a result.
+
+    ``spread`` are the jobs, if their processes go to several nodes.
+    """
 
     def __init__(
-        self, demand: Mapping[str, float], jobs_at_once: int | None, sigterm: "_Sigterm"
+        self,
+        demand: Mapping[str, float],
+        jobs_at_once: int | None,
+        sigterm: "_Sigterm",
+        spread: Sequence[Job],
     ) -> None:
         import ray
 
@@ -160,27 +173,43 @@ class _Cluster:
         self._task = ray.remote(_work).options(
             num_cpus=demand["CPU"], num_gpus=demand["GPU"], resources=further, max_retries=0
         )
+        self._processes = max(map(processes, spread), default=1)
+        self._nodes = Nodes(self._demand, _work, self._notes, spread)
 
     def room(self) -> int:
         if self._jobs_at_once is not None:
             return self._jobs_at_once
         there = self._ray.cluster_resources()
-        return max(1, min(int(there.get(k, 0) // amount) for k, amount in self._demand.items()))
+        job = {k: amount * self._processes for k, amount in self._demand.items()}
+        return max(1, min(int(there.get(k, 0) // amount) for k, amount in job.items()))
 
     def submit(self, jobs: Sequence[Job]) -> list[Any]:
-        return [self._task.remote(job, self._notes) for job in jobs]
+        return [
+            self._nodes.start(job)
+            if self._processes > 1 and processes(job) > 1
+            else self._task.remote(job, self._notes)
+            for job in jobs
+        ]
 
     def ended(self, handles: Sequence[Any], seconds: float) -> list[Any]:
         ready: list[Any] = []
         if handles:
             ready = self._ray.wait(list(handles), num_returns=1, timeout=seconds)[0]
         self._sigterm.raise_if_received()
-        return ready
+        return [*ready, *(handle for handle in self._nodes.broken() if handle not in ready)]
 
     def result(self, handle: Any, job: Job) -> Result:
+        try:
+            return self._result(handle, job)
+        finally:
+            self._nodes.end(handle)
+
+    def _result(self, handle: Any, job: Job) -> Result:
         from ray.exceptions import RayError, RayTaskError
 
         try:
+            if not self._ray.wait([handle], timeout=0)[0]:
+                raise self._nodes.broken()[handle]
             return self._ray.get(handle)
         except RayTaskError as error:
             run_id, directory = self._opened(job)

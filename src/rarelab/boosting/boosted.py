@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rarelab.boosting.categories import Categories, recoded
+from rarelab.boosting.collective import Sharing
 from rarelab.boosting.gradient import Slope
 from rarelab.errors import RarelabError, RequestError
 from rarelab.models.estimator import Rows
@@ -17,7 +19,8 @@ from rarelab.models.shapes import check_input, check_sizes
 from rarelab.models.trees import PlainTrees
 
 Objective = Callable[[Tensor], Slope]
-"""The slope of the loss at the scores [N, C] of all training rows."""
+"""The slope of the loss at the scores [N, C] of all training rows: of a process's part of them, if
+several grow the model."""
 
 
 class Boosted(ABC):
@@ -41,6 +44,8 @@ class Boosted(ABC):
     """The library's name, in messages."""
     takes_loss: ClassVar[bool]
     """Whether a round follows the objective; if not, the model has its own."""
+    shares_rows: ClassVar[bool] = False
+    """Whether several processes can grow it, each on its part of the rows."""
     gives_log_odds: ClassVar[bool] = True
     """False for a ranking objective of the library's own, whose scores have no scale."""
 
@@ -68,6 +73,11 @@ class Boosted(ABC):
     def begin(self, train: Rows, seed: int, done: int = 0, grown: str | None = None) -> None:
         """Prepare to grow on ``train``; to go on after ``done`` rounds, with what :meth:`text` gave
         then. The rounds that follow have the same bits as without the interruption."""
+
+    def among(self, team: Sharing) -> AbstractContextManager[None]:
+        """While it is open, the model is grown by all processes of ``team``: :meth:`begin` takes
+        all rows and keeps this process's part. Only if it :attr:`shares_rows`."""
+        return nullcontext()
 
     @abstractmethod
     def grow(self, objective: Objective) -> None:

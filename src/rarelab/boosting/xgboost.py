@@ -1,6 +1,7 @@
 """XGBoost, grown on any loss, on its own log-loss, or on its own ranking objectives."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, final
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from rarelab.boosting.boosted import Boosted, Objective
 from rarelab.boosting.categories import Categories
+from rarelab.boosting.collective import Sharing, collective
 from rarelab.boosting.gradient import log_odds
 from rarelab.boosting.text_trees import json_trees
 from rarelab.data.arguments import one_of
@@ -18,6 +20,10 @@ from rarelab.models.trees import PlainTrees
 
 RANKINGS = ("rank:map", "rank:pairwise", "rank:ndcg")
 PAIRS = ("mean", "topk")
+
+APART = 15_485_863
+"""Between the seeds of two processes, which draw rows of their own: a prime, more than there are
+rounds. Columns are drawn by the first one for all."""
 
 
 class _XGBoost(Boosted):
@@ -59,6 +65,7 @@ class _XGBoost(Boosted):
         for name, share in (("subsample", subsample), ("colsample_bytree", colsample_bytree)):
             self._check(name, share, 0 < share <= 1, "in (0, 1]")
         self._library = _xgboost()
+        self._team: Sharing | None = None
         self._options: dict[str, Any] = {
             "verbosity": 0,
             "disable_default_eval_metric": 1,
@@ -71,14 +78,27 @@ class _XGBoost(Boosted):
             "max_bin": max_bin,
         }
 
+    @contextmanager
+    def among(self, team: Sharing) -> Iterator[None]:
+        if team.size == 1:
+            yield
+            return
+        self._team = team
+        try:
+            with collective(team):
+                yield
+        finally:
+            self._team = None
+
     def begin(self, train: Rows, seed: int, done: int = 0, grown: str | None = None) -> None:
         """Every round draws from a seed of its own, so that it needs no round before it."""
         self._seed, threads = seed % 2**30, torch.get_num_threads()
         self._start = self._first_scores(train)
+        labels = self._mine(train.y)
         self._data = self._library.QuantileDMatrix(
-            self._rows(train.x),
-            label=train.y.numpy(),
-            base_margin=np.tile(self._start.float().numpy(), (len(train.y), 1)),
+            self._rows(self._mine(train.x)),
+            label=labels.numpy(),
+            base_margin=np.tile(self._start.float().numpy(), (len(labels), 1)),
             max_bin=self._options["max_bin"],
             nthread=threads,
             **self._types(),
@@ -94,10 +114,10 @@ class _XGBoost(Boosted):
         # What draws the columns is made once and goes on drawing. Made anew in every round, from
         # the round's seed, it draws the same after an interruption too; XGBoost makes it anew when
         # it is configured with another tree method.
-        done = self.steps
+        done, apart = self.steps, APART * (self._team.rank if self._team else 0)
         self._booster.set_param({"tree_method": "approx"})
         self._booster.save_config()
-        self._booster.set_param({"tree_method": "hist", "seed": self._seed + done})
+        self._booster.set_param({"tree_method": "hist", "seed": self._seed + done + apart})
         self._booster.update(
             self._data,
             done,
@@ -106,11 +126,14 @@ class _XGBoost(Boosted):
 
     def _slope(self, objective: Objective, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         outputs, shape = self.num_outputs, scores.shape
-        found = objective(torch.from_numpy(scores.astype(np.float64)).view(-1, outputs))
+        found = objective(torch.from_numpy(scores).view(-1, outputs))
         curvature = found.curvature.numpy()
         if outputs > 1:  # XGBoost's own softmax has twice p (1 − p), not LightGBM's C / (C − 1)
             curvature = curvature * (2 * (outputs - 1) / outputs)
         return found.gradient.numpy().reshape(shape), curvature.reshape(shape)
+
+    def _mine(self, rows: Tensor) -> Tensor:
+        return rows if self._team is None else self._team.mine(rows)
 
     def _first_scores(self, train: Rows) -> Tensor:
         return log_odds(train.y, self.num_outputs, train.sample_weight)
@@ -124,7 +147,8 @@ class _XGBoost(Boosted):
         return {"feature_types": types, "enable_categorical": True}
 
     def _weights(self, train: Rows) -> dict[str, Any]:
-        return {} if train.sample_weight is None else {"weight": train.sample_weight.numpy()}
+        weight = train.sample_weight
+        return {} if weight is None else {"weight": self._mine(weight).numpy()}
 
     def _own_objective(self) -> dict[str, Any]:
         """The objective, with nothing added to the scores but the trees."""
@@ -200,6 +224,7 @@ class XGBoost(_XGBoost):
     """
 
     takes_loss: ClassVar[bool] = True
+    shares_rows: ClassVar[bool] = True
 
 
 @final
@@ -208,6 +233,7 @@ class XGBoostLogLoss(_XGBoost):
     those of :class:`XGBoost`, but loss, schedule and optimiser do not apply."""
 
     takes_loss: ClassVar[bool] = False
+    shares_rows: ClassVar[bool] = True
 
 
 @final

@@ -195,7 +195,7 @@ def prepared(
     sizes = Sizes(splits, chosen, sampler(cfg))
     built, todo = model(cfg, sizes), None
     if chosen.devices > 1:
-        check_shared(chosen, built)
+        check_shared(chosen, built, len(splits.train))
     if isinstance(built, Boosted):
         sizes = replace(sizes, rounds=built.rounds)
         todo = round_work(cfg, sizes, built)

@@ -26,9 +26,16 @@ log = logging.getLogger("rarelab")
 _SHOWN = 3
 
 
-def check_shared(trainer: Trainer, model: nn.Module | Estimator | Boosted) -> None:
-    """Refuse a model or device that several processes cannot train as one process would."""
+def check_shared(trainer: Trainer, model: nn.Module | Estimator | Boosted, rows: int) -> None:
+    """Refuse a model or device that several processes cannot train as one process would.
+
+    ``rows``: of training, of which each process grows a booster on its part, on the CPU.
+    """
     asked = f"trainer.devices={trainer.devices}"
+    if isinstance(model, Boosted) and model.shares_rows:
+        if rows < trainer.devices:
+            raise RequestError(f"{asked}: expected at most one process per training row, of {rows}")
+        return
     if not isinstance(model, nn.Module):
         raise RequestError(
             f"{asked}: {type(model).__name__} fits all rows at once, in one process; leave it at 1"

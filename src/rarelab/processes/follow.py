@@ -21,8 +21,9 @@ from rarelab.functional.threads import limited_threads
 from rarelab.processes.group import Company, Launched, Member
 from rarelab.processes.place import Place
 from rarelab.streams import drawing_from, generator
-from rarelab.training import Diverged, Work
+from rarelab.training import Diverged
 from rarelab.training.history import History
+from rarelab.training.rounds import RoundWork, fit_rounds
 from rarelab.training.team import Deserted
 
 
@@ -55,21 +56,24 @@ def follow(
     by exiting. It also reports what all processes arrive at, such as divergence.
     """
     with _quiet(), _deaf():
-        if torch.cuda.is_available() and cfg.trainer.device != "cpu":
+        if gpu < torch.cuda.device_count() and cfg.trainer.device != "cpu":
             torch.cuda.set_device(gpu)
         build.check(cfg)
         trainer = build.trainer(cfg)
         with limited_threads(trainer.threads):
             prepared = build.prepared(cfg)
             work, unkept = prepared.work, History(Path(os.devnull))
-            assert isinstance(work, Work)
+            assert work is not None
             ready()
             with (
                 suppress(Diverged, Deserted),
                 company.joined(prepared.sizes.splits.digest) as work.team,
                 drawing_from(cfg.seed, "model"),
             ):
-                trainer.fit(work, unkept, generator(cfg.seed, "batches"))
+                if isinstance(work, RoundWork):
+                    fit_rounds(trainer, work, unkept)
+                else:
+                    trainer.fit(work, unkept, generator(cfg.seed, "batches"))
 
 
 @contextmanager

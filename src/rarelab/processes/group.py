@@ -23,6 +23,8 @@ from rarelab.training.team import Deserted, Ranks, Team
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for one that is alive but does not respond."""
 
+LOOPBACK = "127.0.0.1"
+
 
 class Company:
     """A process that trains alone."""
@@ -82,12 +84,14 @@ class Member(Company):
 @contextmanager
 def open_team(cfg: DictConfig, data: str, **place: Any) -> Iterator[Ranks]:
     missing = place.pop("missing", lambda: None)
+    # Without a store the processes may be on several machines, and a launcher says where.
+    host = LOOPBACK if "store" in place else os.environ["MASTER_ADDR"]
     try:
         _open_group(cfg.trainer.devices, **place)
     except RuntimeError as error:
         raise Deserted(missing() or f"the processes cannot connect ({error})") from error
     try:
-        team = Ranks(missing)
+        team = Ranks(missing, host)
         facts = {"configuration": signature(cfg), "data set": data}
         team.agree(facts | {"version of the code": code_fingerprint(targets_in(cfg))})
         yield team

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any, Self, final
 
 from omegaconf import DictConfig, OmegaConf
 
+from rarelab.data.shared import FOLDER
 from rarelab.processes.follow import follow_from
 from rarelab.processes.fork import death, start, start_fork_server
 from rarelab.processes.group import Company, Launched, open_team
@@ -24,7 +26,11 @@ _NEWS = 2.0
 
 @final
 class Starter(Company):
-    """Rank 0, which starts the other processes on this machine and ends them."""
+    """Rank 0, which starts the other processes on this machine and ends them.
+
+    What it reads it leaves in a folder (:mod:`rarelab.data.shared`) until the others have mapped
+    it: they read nothing again, and a machine holds the rows once.
+    """
 
     def __init__(self, cfg: DictConfig, size: int) -> None:
         self._cfg, self._size = cfg, size
@@ -34,13 +40,26 @@ class Starter(Company):
         start_fork_server()
         self._folder = tempfile.TemporaryDirectory(prefix="rarelab-")
         self._store = str(Path(self._folder.name) / "store")
+        self._shared = None
+        if FOLDER not in os.environ:  # as it is in a sweep
+            self._shared = Path(self._folder.name) / "splits"
+            self._shared.mkdir(mode=0o700)
+            os.environ[FOLDER] = str(self._shared)
         return self
 
     def __exit__(self, *_: object) -> None:
         for other in self._others:
             other.end()
         self._others = []
+        self._stop_sharing()
         self._folder.cleanup()
+
+    def _stop_sharing(self) -> None:
+        """Remove the folder; whoever has mapped its files keeps them."""
+        if self._shared is not None:
+            os.environ.pop(FOLDER, None)
+            shutil.rmtree(self._shared, ignore_errors=True)
+            self._shared = None
 
     def start(self) -> None:
         for rank in range(1, self._size):
@@ -52,6 +71,7 @@ class Starter(Company):
             self._listen()
             if ended := self._ended():
                 raise Deserted(ended)
+        self._stop_sharing()
         with open_team(self._cfg, data, rank=0, store=self._store, missing=self._missing) as team:
             yield team
 

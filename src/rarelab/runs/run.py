@@ -107,7 +107,7 @@ def run(
                 record.append(0, {f"hp/{key}": value for key, value in numbers.items()})
             diverged = None
             if isinstance(work, RoundWork):
-                with interruption.deferred():
+                with interruption.deferred(), company.joined(splits.digest) as work.team:
                     diverged = _fit_rounds(trainer, work, record)
             elif work is not None:
                 with interruption.deferred(), company.joined(splits.digest) as work.team:

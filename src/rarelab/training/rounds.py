@@ -18,6 +18,7 @@ from rarelab.training.history import History
 from rarelab.training.keeper import Keeper
 from rarelab.training.loop import Diverged, Trainer
 from rarelab.training.selection import Selection
+from rarelab.training.team import Team
 
 
 @dataclass
@@ -34,6 +35,7 @@ class RoundWork:
     per_epoch: int
     seed: int
     alerts: int | None = None
+    team: Team = field(default_factory=Team)
 
     def position(self, done: int) -> tuple[int, int]:
         """Epoch and step within it, after ``done`` rounds."""
@@ -43,12 +45,14 @@ class RoundWork:
 @dataclass
 class RoundCourse:
     """The state of a run between two rounds; ``grown`` [N, C] is what the rounds so far have added
-    to the scores of the validation rows, ``rare`` the training rows of the rarest class."""
+    to the scores of the validation rows, ``rare`` the training rows of the rarest class, ``text``
+    the model to go on with, until :meth:`begin`."""
 
     work: RoundWork
     selection: Selection
     history: History
     done: int = 0
+    text: str | None = None
     grown: Tensor = field(init=False)
     slopes: Slopes = field(init=False)
     rare: Tensor = field(init=False)
@@ -72,11 +76,17 @@ class RoundCourse:
     def finite(self) -> bool:
         return True  # a loss that is not finite ends the run before a tree is grown on it
 
+    def begin(self) -> None:
+        """Prepare the model to grow from here."""
+        self.work.model.begin(self.work.train, self.work.seed, self.done, self.text)
+        self.text = None
+
     def state_dict(self) -> dict[str, Any]:
         """The full state as tensors and plain values."""
+        begun = self.done and self.text is None
         return {
             "model": self.counted().state_dict(),
-            "text": self.work.model.text() if self.done else None,
+            "text": self.work.model.text() if begun else self.text,
             "grown": self.grown,
             "loss": self.work.loss.state_dict(),
             "selection": self.selection.state_dict(),
@@ -85,11 +95,12 @@ class RoundCourse:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore ``state``; the history must already be cut to its length."""
+        """Restore ``state``, before :meth:`begin`; the history must already be cut to its
+        length."""
         self.done, self.grown = state["position"]["epoch"], state["grown"]
+        self.text = state["text"]
         self.work.loss.load_state_dict(state["loss"])
         self.selection.load_state_dict(state["selection"])
-        self.work.model.begin(self.work.train, self.work.seed, self.done, state["text"])
 
     def counted(self) -> "_Counted":
         return _Counted(self.work.model.steps)
@@ -114,35 +125,44 @@ def fit_rounds(
     every round, and its patience counts rounds. If ``keeper`` has a checkpoint, growing resumes
     from it and ends with the same bits.
 
+    Every process of a team grows the same model, on its part of the training rows. Their scores are
+    gathered, and each process evaluates the loss on the whole table; so are those of validation.
+
     Raises:
         Diverged: the loss or its gradient is not finite.
+        Deserted: another process of the team is gone.
     """
     keeper = keeper or Keeper()
-    model = work.model
-    selection = Selection(trainer.select, model.patience, trainer.select_by)
+    selection = Selection(trainer.select, work.model.patience, trainer.select_by)
     course = RoundCourse(work, selection, history)
     keeper.restore(course)
-    if not course.done:
-        model.begin(work.train, work.seed)
-    clock = Clock(work.loss)
+    work.team.share(course)
     work.loss.train()
     try:
-        while course.done < model.rounds and not course.selection.exhausted:
-            if course.step == 0:
-                clock.epoch(course.epoch)
-            clock.step(course.done)
-            metrics = _grow(course) | clock.metrics()
-            scores = (model.start + course.grown).float()
-            metrics |= validation_metrics(scores, work.val.y, trainer.select_by, work.alerts)
-            counted, main = course.counted(), clock.at_final_weight
-            course.selection.see(course.done, metrics, counted, main=main)
-            history.append(course.done, metrics)
-            course.done += 1
-            keeper.between_steps(course)
+        with work.model.among(work.team):
+            course.begin()
+            _rounds(trainer, course, keeper)
     except Diverged as error:
         error.selection = course.selection
         raise
     return course.selection
+
+
+def _rounds(trainer: Trainer, course: RoundCourse, keeper: Keeper) -> None:
+    work = course.work
+    clock = Clock(work.loss)
+    while course.done < work.model.rounds and not course.selection.exhausted:
+        if course.step == 0:
+            clock.epoch(course.epoch)
+        clock.step(course.done)
+        metrics = _grow(course) | clock.metrics()
+        scores = (work.model.start + course.grown).float()
+        metrics |= validation_metrics(scores, work.val.y, trainer.select_by, work.alerts)
+        counted, main = course.counted(), clock.at_final_weight
+        course.selection.see(course.done, metrics, counted, main=main)
+        course.history.append(course.done, metrics)
+        course.done += 1
+        keeper.between_steps(course)
 
 
 def rounds_reach_main(work: RoundWork) -> bool:
@@ -156,19 +176,21 @@ def rounds_reach_main(work: RoundWork) -> bool:
 def _grow(course: RoundCourse) -> dict[str, float]:
     """Add one round; the loss before it, and the share of the rarest class's rows that the last
     loss of the blend hardly moves (in units of log-loss)."""
-    work, found = course.work, []
+    work, team, found = course.work, course.work.team, []
 
     def objective(scores: Tensor) -> Slope:
+        scores = team.gathered(scores, len(work.train)).double()
         rows = course.slopes.at(scores, shares(work.loss))
         if not math.isfinite(rows.value + float(rows.gradient.sum())):
             raise Diverged(_divergence(course, rows, scores))
         found.append(rows)
-        return rows
+        gradient, curvature = team.mine(rows.gradient), team.mine(rows.curvature)
+        return rows._replace(gradient=gradient, curvature=curvature)
 
     work.model.grow(objective)
-    step = work.model.last_step(work.val.x)
+    step = work.model.last_step(team.mine(work.val.x))
     if step is not None:
-        course.grown = course.grown + step
+        course.grown = course.grown + team.gathered(step, len(work.val))
     if not found:  # the model follows an objective of its own
         return {}
     (rows,) = found

@@ -53,6 +53,8 @@ class Deserted(RarelabError):
 class Team:
     """A single process, which does everything itself."""
 
+    rank, size, host = 0, 1, "127.0.0.1"
+
     def share(self, course: TrainingState) -> None:
         """Give every process the first one's state."""
 
@@ -71,6 +73,14 @@ class Team:
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace each gradient by its mean over all processes."""
 
+    def told(self, text: str) -> str:
+        """The first process's ``text``."""
+        return text
+
+    def deserted(self, reason: str) -> Exception:
+        """The error to end with when another process does not answer."""
+        return Deserted(reason)
+
 
 @final
 class Ranks(Team):
@@ -84,13 +94,16 @@ class Ranks(Team):
 
     Args:
         missing: describes the processes that are gone, for the message.
+        host: an address at which the others reach the first process.
 
     Raises (from every method that waits for the others):
         Deserted: one of them is gone.
     """
 
-    def __init__(self, missing: Callable[[], str | None] = lambda: None) -> None:
-        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+    def __init__(
+        self, missing: Callable[[], str | None] = lambda: None, host: str = Team.host
+    ) -> None:
+        self.rank, self.size, self.host = dist.get_rank(), dist.get_world_size(), host
         self._missing = missing
         self._course: TrainingState | None = None
 
@@ -149,6 +162,12 @@ class Ranks(Team):
         for group in by_type.values():
             self._average(group)
 
+    def told(self, text: str) -> str:
+        return self._broadcast(text.encode()).decode()
+
+    def deserted(self, reason: str) -> Exception:
+        return Deserted(self._missing() or f"another process is gone ({reason})")
+
     def _average(self, parameters: list[nn.Parameter]) -> None:
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         used = grads[0].new_tensor([p.grad is not None for p in parameters])
@@ -182,4 +201,4 @@ class Ranks(Team):
             yield
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[0]
-            raise Deserted(self._missing() or f"another process is gone ({reason})") from error
+            raise self.deserted(reason) from error
