@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 import rarelab
+from rarelab.compare.command import compared
+from rarelab.config.compose import compose_compare
 from rarelab.data.archives import fetch
 from rarelab.data.archives.real import load
 from rarelab.data.commands import sources
@@ -48,6 +50,7 @@ def results() -> list[dict[str, str]]:
 def permuted(name: str, path: Path) -> None:
     """Write the set with its labels in random order."""
     source = sources()[name]
+    assert source.positives is not None
     frame = load(source, fetch.data_home())
     roles = source.roles
     unused = {roles.target, roles.official, *roles.drop, *roles.keep}
@@ -68,9 +71,9 @@ def verdicts(name: str) -> list[list[str]]:
         rarelab.train(["experiments=map", *data, "sweep.n_jobs=2", *where])
         for metric in METRICS:
             asked = ["experiment=map_contest", "baseline=bce", "within=[model]", f"metric={metric}"]
-            table = rarelab.compare([*asked, f"home={home}"])
-            for row in table[table["verdict"] != "baseline"].to_dict("records"):
-                told = [row["data"], row["arm"], row["difference"], row["p_holm"], row["verdict"]]
+            table = compared(compose_compare([*asked, f"paths.home={home}"]))
+            for _, row in table[table["verdict"] != "baseline"].iterrows():
+                told = (row[key] for key in ("data", "arm", "difference", "p_holm", "verdict"))
                 found.append([name, metric, *map(str, told)])
     return found
 
