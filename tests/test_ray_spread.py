@@ -15,17 +15,15 @@ __all__ = ["cluster"]  # a fixture
 
 pytestmark = pytest.mark.slow
 
-SMALL = [
-    *("trainer.devices=2", "model=xgboost", "dataset.n_samples=3000", "dataset.pos_rate=0.03"),
-    *("model.num_iterations=20", "tracking=none"),
-]
-SPREAD = ["hydra/launcher=ray", "hydra.launcher.spread=true", *SMALL]
+NETWORK = ["trainer.devices=2", "dataset.n_samples=3000", "dataset.pos_rate=0.03"]
+SMALL = [*NETWORK, "model.num_iterations=20"]
+RAY = ["hydra/launcher=ray", "hydra.launcher.spread=true"]
+SPREAD = [*RAY, *SMALL, "model=xgboost", "tracking=none"]
 MODULE = '''\
 import os
 import signal
 from pathlib import Path
 
-import torch
 from torch import nn
 
 
@@ -70,14 +68,17 @@ def telling(tmp_path: Path) -> list[str]:
     ]
 
 
+@pytest.mark.parametrize("model", ["xgboost", "mlp"])
 def test_a_job_on_two_nodes_equals_one_on_two_processes(
-    rarelab: Command, ray: dict[str, Any], home: Path, tmp_path: Path
+    rarelab: Command, ray: dict[str, Any], home: Path, tmp_path: Path, model: str
 ) -> None:
-    done = rarelab("train", "-m", *SPREAD, "loss=smooth_ap", **ray)
+    own = SMALL if model == "xgboost" else NETWORK
+    job = [*own, f"model={model}", "loss=smooth_ap", "tracking=none"]
+    done = rarelab("train", "-m", *RAY, *job, **ray)
     assert done.returncode == 0, done.stderr
     assert status(home) == "done"
     here = {"env": {"RARELAB_HOME": str(tmp_path / "here")}}
-    done = rarelab("train", *SMALL, "loss=smooth_ap", **here)
+    done = rarelab("train", *job, **here)
     assert done.returncode == 0, done.stderr
     ours = [(step, row) for step, row in history(home) if "hp/seed" not in row]
     assert ours == history(tmp_path / "here")
