@@ -96,7 +96,7 @@ def test_the_map_shows_the_ranking_loss_that_validation_prefers() -> None:
         for model, chosen in own.items():
             ranking = [c for c in report.cells(name)[model] if c.loss in report.RANKING]
             assert chosen.value == max(cell.value for cell in ranking)
-    assert list(report.SETS) == sorted(report.SETS, key=lambda name: rate(report, name))
+    assert list(report.charted()) == sorted(report.charted(), key=lambda n: rate(report, n))
 
 
 def rate(report: ModuleType, name: str) -> float:
