@@ -202,7 +202,7 @@ def fixed() -> str:
         for name, contrast in own.items():
             gains[name].append(contrast)
         cells = " | ".join(_cell(own[name]) for name in FIXED.values())
-        name = finding.data.split()[0].partition("=")[2]
+        name = finding.data.split()[0].rpartition("=")[2]
         lines.append(f"| {name} | {finding.baseline.mean:.4f} | {cells} |")
     return "\n".join([*lines, "", *(_over_sets(n, found) for n, found in gains.items() if found)])
 

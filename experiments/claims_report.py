@@ -48,7 +48,7 @@ def molecules() -> str:
     lines = ["| | cross-entropy | SOAP | Smooth-AP |", "|---|---|---|---|"]
     for finding in study.answers()[0].findings if study.has_runs else []:
         cells = [_cell(_arm(finding, f"loss={loss}")) for loss in ("soap", "smooth_ap")]
-        name = finding.data.split()[0].partition("=")[2]
+        name = finding.data.split()[0].rpartition("=")[2]
         lines.append(f"| {name} | {finding.baseline.mean:.3f} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
