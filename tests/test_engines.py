@@ -16,8 +16,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from conftest import Command
+from rarelab.ledger.contests import TRIALS
+from rarelab.ledger.study import RUNS
 from ray_nodes import ENVIRONMENT, USERS
 from servers import new_database
+from studies import CONTEST
 
 pytestmark = pytest.mark.slow
 
@@ -151,6 +154,21 @@ def metrics_by_name(runs: list[Run]) -> dict[str, dict[str, str]]:
         run.info.run_name or "": {key: repr(value) for key, value in run.data.metrics.items()}
         for run in runs
     }
+
+
+def test_a_study_on_ray_gives_the_same_bytes_as_here(cluster: str, tmp_path: Path) -> None:
+    found = []
+    for place, more in (("here", ()), ("there", ("--launcher", "ray"))):
+        folder = tmp_path / place / "experiments"
+        folder.mkdir(parents=True)
+        (folder / "mine.yaml").write_text(CONTEST)
+        command = [sys.executable, "-m", "rarelab.ledger", "--folder", folder, "run", *more]
+        own = {"RAY_ADDRESS": cluster, "RARELAB_HOME": str(tmp_path / place / "home")}
+        environment = {**os.environ, **ENVIRONMENT, **own}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found.append([(folder / "mine" / name).read_bytes() for name in (RUNS, TRIALS)])
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from rarelab.sweep.job import Job
 from rarelab.sweep.overrides import quoted_arms
 from rarelab.sweep.work import run_job
 from recorded import leave_files, paired, record, scored
+from studies import CONTEST
 
 FOLDER = config_root() / "experiments"
 KEPT = [found for found in studies(FOLDER) if found.has_runs]
@@ -119,35 +120,6 @@ def test_a_header_defines_the_comparisons(tmp_path: Path) -> None:
     path.write_text("# Result:   yes\n# Compare:  metric=test/ece\n# Result:   no\n")
     with pytest.raises(RequestError, match=r"mine\.yaml: Result: found twice, expected once"):
         studies(tmp_path)  # before anything is run
-
-
-CONTEST = """# @package _global_
-# Question: does focal loss help?
-# Run:      make studies STUDY=mine
-# Jobs:     4
-# Compare:  baseline=bce margin=0.002
-defaults:
-  - override /dataset: toy
-  - override /model: linear
-  - override /schedule: constant
-dataset:
-  n_samples: 400
-trainer:
-  max_epochs: 1
-hydra:
-  sweeper:
-    params:
-      dataset.pos_rate: 0.2,0.3
-sweep:
-  arms:
-    - [loss=bce]
-    - [loss=sigmoid_focal]
-  search:
-    trials: 2
-    space:
-      loss=sigmoid_focal:
-        loss.gamma: interval(0.5,4)
-"""
 
 
 def test_a_contest_is_kept_with_its_trials_and_repeated_from_them(

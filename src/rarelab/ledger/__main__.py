@@ -27,7 +27,7 @@ def _run(chosen: argparse.Namespace) -> int:
     named = _named(chosen.folder, chosen.names)
     for study in named:
         start = time.monotonic()
-        print(f"== {rerun.run(study, chosen.jobs, retime=chosen.retime)}")
+        print(f"== {rerun.run(study, chosen.jobs, retime=chosen.retime, launcher=chosen.launcher)}")
         print(f"== {study.name}: {_minutes_since(start)} now")
     print(f"== {len(named)} studies: {_minutes_since(began)} now")
     return _report(chosen)
@@ -77,6 +77,11 @@ def parser() -> argparse.ArgumentParser:
     run = actions.add_parser("run", help="run what is missing, write the CSVs and the report")
     run.add_argument("names", nargs="*", metavar="STUDY")
     run.add_argument("--jobs", type=int, default=2, help="jobs at once")
+    run.add_argument(
+        "--launcher",
+        metavar="NAME",
+        help="train with hydra/launcher=NAME (ray, submitit_slurm) instead of on this machine",
+    )
     run.add_argument(
         "--retime",
         action="store_true",

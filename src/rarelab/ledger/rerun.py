@@ -44,7 +44,7 @@ Asked = tuple[Planner, Mapping[str, Any], list[str], Settings]
 """Planner, grid, overrides and settings of a study's sweep."""
 
 
-def run(study: KeptStudy, n_jobs: int, *, retime: bool = False) -> str:
+def run(study: KeptStudy, n_jobs: int, *, retime: bool = False, launcher: str | None = None) -> str:
     """Run a study's missing runs and write ``runs.csv``, ``rows.csv`` and ``environment.json``;
     for a contest ``trials.csv`` too.
 
@@ -54,13 +54,20 @@ def run(study: KeptStudy, n_jobs: int, *, retime: bool = False) -> str:
         these runs, with their time and commit.
 
     Raises:
-        RarelabError: a job failed; nothing is written.
+        RarelabError: a job failed, or was trained with another home; nothing is written.
     """
     lines = [f"experiments={study.name}", f"sweep.n_jobs={n_jobs}", _NO_PICTURES]
+    lines += [f"hydra/launcher={launcher}"] if launcher else []
     outcomes = train(lines, study.search_path)
     failed = [outcome for outcome in outcomes if outcome.status != "done"]
     if failed:
         raise RarelabError(f"{study.name}: {len(failed)} of {len(outcomes)} jobs did not finish")
+    elsewhere = sum(outcome.directory == Path() for outcome in outcomes)
+    if elsewhere:
+        raise RarelabError(
+            f"{study.name}: {elsewhere} of {len(outcomes)} jobs are known to MLflow but have no "
+            "folder here: set RARELAB_HOME to the home they were trained with"
+        )
     return keep(study, [from_directory(outcome.directory) for outcome in outcomes], retime=retime)
 
 
