@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +13,12 @@ from rarelab.config.compose_many import Composer, loader
 from rarelab.errors import RequestError
 from rarelab.records.searched import TAG, as_arm, choices, searched
 from rarelab.search.cells import Cell, read_cells
+from rarelab.search.contest_plan import plan_contest
 from rarelab.search.points import points, stratified
 from rarelab.search.space import Choice, Numbers
+from rarelab.sweep.job import Result
 from rarelab.sweep.overrides import quoted_arms, quoted_space
+from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import Search, settings
 
 RATE = "optimizer.lr=tag(log,interval(0.001,0.1))"
@@ -165,3 +169,25 @@ def test_the_runs_of_an_arm_are_equal_apart_from_what_was_chosen() -> None:
     assert searched({TAG: "{nonsense"}) == {}
     told = choices([one, other, one], chosen_from)
     assert told == {"optimizer.lr": ["0.1", "0.7"], "optimizer": ["adam", "sgd"]}
+
+
+def test_arms_that_chose_the_same_values_are_trained_apart(tmp_path: Path) -> None:
+    typed = ["sweep.arms=[[loss=sigmoid_focal],[loss=sigmoid_focal,loss.gamma=choice(2,3)]]"]
+    typed += ["dataset=toy", "dataset.pos_rate=0.1,0.2", "seed=range(2)", "sweep.search.trials=2"]
+    lines = [quoted_space(quoted_arms(line)) for line in typed]
+    with loader() as found:
+        composer = Composer(found)
+        chosen = settings(composer.sweep(lines))
+        planner = Planner(composer, str(tmp_path), "contest")
+        plan = plan_contest(planner, read_cells(composer.parser, {}, lines, chosen), chosen.contest)
+        preferred = {0.1: 2.0, 0.2: 3.0}  # gamma by rate of positives; the default is 2
+        results = {
+            job.number: Result(job.number, "done", metrics={"best/val_aucpr": float(score)})
+            for job in plan.trials
+            for data in [job.config["dataset"]]
+            for score in [job.config["loss"]["gamma"] == preferred[data["pos_rate"]]]
+        }
+        runs = plan.chosen(planner, results)
+    gammas = [(run.config["dataset"]["pos_rate"], run.config["loss"]["gamma"]) for run in runs]
+    assert sorted(gammas) == sorted([(0.1, 2.0), (0.2, 2.0), (0.1, 2.0), (0.2, 3.0)] * 2)
+    assert [run.number for run in runs] == list(range(len(plan.trials), len(plan.trials) + 8))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rarelab.records.finished import finished
 from rarelab.records.load import Records
-from rarelab.sweep.job import PART, Job
+from rarelab.sweep.job import PART, Job, part_of
 from rarelab.tracking.entry import load_entry, read_status
 from rarelab.tracking.store import StoreUnavailable
 from rarelab.training.history import read_rows
@@ -98,11 +98,7 @@ def last_metrics(run: Recorded, home: Path, uri: str | None) -> dict[str, float]
 
 
 def _same(run: Recorded, job: Job) -> bool:
-    return (run.signature, run.part) == (job.signature, _part(job.tags))
-
-
-def _part(tags: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(tags.get(name, "") for name in PART)
+    return (run.signature, run.part) == (job.signature, part_of(job.tags))
 
 
 def _standing(job: Job, runs: Sequence[Recorded], why: str = "") -> Standing:
@@ -152,5 +148,5 @@ def _on_disk(folder: Path, digits: set[str], *, tracked: bool) -> Iterator[Recor
             status=(read_status(directory) or {}).get("status", ""),
             run_id=entry.run_id or entry.uid,
             directory=directory,
-            part=_part(tags),
+            part=part_of(tags),
         )

@@ -1,5 +1,6 @@
 """One job of a sweep, with everything a process on any machine needs to run it, and its result."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,6 +56,11 @@ class Job:
 
 PART = ("rarelab.kind", TAG)
 """The tags that tell a contest's trials and its chosen runs from ordinary runs."""
+
+
+def part_of(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """What a job or a run with these tags is in a contest; equal for all ordinary runs."""
+    return tuple(tags.get(name, "") for name in PART)
 
 
 @dataclass(frozen=True)

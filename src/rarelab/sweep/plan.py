@@ -18,7 +18,7 @@ from rarelab.errors import RequestError
 from rarelab.records.ensembles import name_members
 from rarelab.records.names import labels
 from rarelab.sweep.batches import in_batches, marked
-from rarelab.sweep.job import Job, parameters
+from rarelab.sweep.job import Job, parameters, part_of
 from rarelab.sweep.overrides import key_of
 
 
@@ -76,14 +76,16 @@ class Planner:
         return found
 
     def named(self, frozen: Sequence[Job], sweep: str = "") -> list[Job]:
-        """The jobs with numbers and names, the first of those with equal signatures."""
-        found: dict[str, Job] = {}
+        """The jobs with numbers and names, the first of those that are equal: arms of a contest
+        that chose the same values are different jobs."""
+        found: dict[tuple[str, tuple[str, ...]], Job] = {}
         for job in frozen:
-            found.setdefault(job.signature, job)
+            found.setdefault((job.signature, part_of(job.tags)), job)
         jobs = list(found.values())
         found_in = [parameters(job) for job in jobs]
         names = labels([{k: v for k, v in p.items() if k not in OWN} for p in found_in])
-        sweep, swept = sweep or sweep_id(found), _swept(jobs)
+        sweep = sweep or sweep_id([job.signature for job in jobs])
+        swept = _swept(jobs)
         named = [
             replace(job, number=number, name=name, numbers=_numbers(job, swept), sweep=sweep)
             for number, (job, name) in enumerate(zip(jobs, names, strict=True))
@@ -156,7 +158,7 @@ class Planner:
         return self._identities[key]
 
 
-def sweep_id(signatures: Sequence[str] | Mapping[str, Any]) -> str:
+def sweep_id(signatures: Sequence[str]) -> str:
     """Eight hex digits derived from a sweep's jobs, whatever their order."""
     return hashlib.sha256("\n".join(sorted(signatures)).encode()).hexdigest()[:8]
 
