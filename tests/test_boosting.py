@@ -457,6 +457,16 @@ def test_growing_stops_early_but_never_before_the_final_weight(tmp_path: Path) -
     assert selection.best_epoch >= 6 and len(rows) == selection.best_epoch + 3 < 60
 
 
+def test_every_round_is_a_step_between_two_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    monkeypatch.setattr(Checkpoints, "_write", lambda _, course: written.append(course.done))
+    keeper = Checkpoints(tmp_path, IDENTITY, Cadence.parse("4 steps"))
+    fit(tmp_path, booster(), blended(), keeper)
+    assert written == [4, 8, 12]  # the third, sixth and ninth end an epoch
+
+
 def test_a_dead_gradient_is_counted(tmp_path: Path) -> None:
     loss = losses.RecallAtQuantileLoss(1, quantile=0.02, temperature=1e-5)
     rows, _ = fit(tmp_path, booster(num_iterations=3), loss)

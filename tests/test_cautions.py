@@ -69,13 +69,21 @@ def test_an_arm_that_was_best_at_its_last_epoch_is_said_to_be_trained_too_short(
         assert data.notes == []
         return
     (note,) = data.notes
-    assert "trained too short" in note and f"the last one in {said} runs" in note
+    assert f"trained too short: the best epoch was the last one in {said} runs; raise tr" in note
+
+
+def test_of_a_booster_the_rounds_count() -> None:
+    grown = [run(seed, 59, **{"model.num_iterations": "60"}) for seed in range(3)]
+    (data,) = group(grown, "test/aucpr")
+    assert "best round was the last one in 3 of 3 runs; raise model.num_it" in data.notes[0]
+    assert "last one (60 of 60)" in trained_too_short({"best/epoch": 59.0}, 60, rounds=True)
 
 
 def test_one_epoch_or_rounds_without_epochs_say_nothing() -> None:
     single = [run(seed, 0, **{"trainer.max_epochs": "1"}) for seed in range(3)]
     rounds = [run(seed, 0, loss="none") for seed in range(3)]
-    for data in group([*single, *rounds], "test/aucpr"):
+    longer = [run(seed, 4, loss="pauc", **{"model.num_iterations": "60"}) for seed in range(3)]
+    for data in group([*single, *rounds, *longer], "test/aucpr"):
         assert data.notes == []
 
 

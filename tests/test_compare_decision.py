@@ -109,6 +109,12 @@ def test_what_would_settle_it(given: dict, answer: str) -> None:
     assert f"; {answer}" in told(replace(one, **given))
 
 
+def test_over_splits_it_takes_more_rows_in_all_and_not_more_test_rows() -> None:
+    one = replace(contrast("loss=smooth_ap", NOT_SETTLED), more_rows=2.3)
+    found = decide(replace(finding(one), ratio=0.125), None).text
+    assert "; about 3 times as many rows would settle it, not more splits" in found
+
+
 def test_too_few_pairs_for_any_verdict_say_how_many_it_takes() -> None:
     one = contrast("loss=smooth_ap", NOT_SETTLED, needed=None)
     one = replace(one, test=replace(one.test, n=1))

@@ -158,6 +158,13 @@ def test_the_percentile_interval_of_one_pair_agrees_with_its_p() -> None:
             assert (noise.low > 0 or noise.high < 0) == (noise.p <= 0.05)
 
 
+def test_of_more_than_two_classes_no_one_counts_as_positive() -> None:
+    differences = np.random.default_rng(0).normal(size=(2, 100))
+    assert row_noise(differences, np.repeat([0, 1], [90, 10])).counts() == "100, 10 positive"
+    several = row_noise(differences, np.repeat([0, 1, 2], [10, 80, 10]))
+    assert several.counts(" test rows") == "100 test rows"
+
+
 def test_several_pairs_combine_the_noise_of_seeds_and_rows() -> None:
     rng = np.random.default_rng(0)
     seeds, rows = rng.normal(0.1, 0.04, size=6), rng.normal(0, 0.02, size=4000)

@@ -194,6 +194,15 @@ def test_corrected_t_is_the_published_formula() -> None:
     assert test.high - test.low > 1.5 * (plain.high - plain.low)
 
 
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_fewer_than_five_splits_show_no_difference(n: int) -> None:
+    for d in (np.full(n, 1 / 12), np.linspace(0.9, 0.901, n)):  # tied by chance, or sure of itself
+        test = corrected_t(d, 0.25)
+        assert (test.p, test.least_p, test.low, test.high) == (1, 1, -math.inf, math.inf)
+        assert test.difference == pytest.approx(d.mean())
+    assert corrected_t(np.linspace(0.9, 0.901, 5), 0.25).p < 0.001
+
+
 def test_corrected_t_holds_its_level_where_splits_overlap() -> None:
     """Two methods that are equally good overall, compared on splits of 100 rows."""
     rng, plain, corrected = np.random.default_rng(0), 0, 0

@@ -75,6 +75,14 @@ def test_what_does_not_vary_is_left_out_and_a_gap_is_flagged_once() -> None:
         again.transform(later.assign(on="soon"))
 
 
+def test_a_date_that_no_training_row_has_is_days_since_1970() -> None:
+    frame = pd.DataFrame({"x": np.arange(9.0), "on": [None] * 9})
+    fitted = Preprocessor("none", dates=["on"])
+    fitted.fit_transform(frame)
+    later = fitted.transform(frame.assign(on="1970-01-03"))
+    assert later[:, fitted.feature_names.index("days(on)")].tolist() == [2.0] * 9
+
+
 def test_a_cycle_is_a_circle_that_a_missing_date_is_the_centre_of() -> None:
     known = instants()
     frame = pd.DataFrame({"x": np.arange(300.0), "at": pd.to_datetime(known)})

@@ -369,6 +369,10 @@ def test_a_cell_that_is_no_date_is_named_with_its_row(tmp_path: Path, bad: str) 
     frame.to_csv(tmp_path / "t.csv", index=False)
     told = refusal(tmp_path / "t.csv", time="day", drop=["id", "weight"])
     assert told.startswith(f"time column 'day' holds {bad!r} in row 78: expected")
+    frame["fraud"] = frame["fraud"].where(frame.index > 40)
+    frame.to_csv(tmp_path / "t.csv", index=False)  # rows that are left out are counted
+    left_out = {"time": "day", "drop": ["id", "weight"], "unlabelled": "drop"}
+    assert " in row 78: expected" in refusal(tmp_path / "t.csv", **left_out)
 
 
 def worth(path: Path, **arguments) -> TableFile:

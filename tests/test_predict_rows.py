@@ -1,12 +1,15 @@
 """Predictions belong to rows: their number in the file, kept columns, and one row for one row."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import rarelab as package
 from rarelab.cli import main
@@ -379,3 +382,18 @@ def test_progress_is_told_on_long_work(trained: dict[str, Path], tmp_path: Path)
     pieces = [*command._told([[1, 2], [3]], "scored", (told := []).append, every=0.0)]
     assert pieces == [[1, 2], [3]]
     assert told == ["scored 2 rows …", "scored 3 rows …"]
+
+
+@pytest.mark.parametrize("on_bad", ["row", "refuse"])
+def test_a_row_of_an_array_without_a_finite_score_has_none(on_bad: str) -> None:
+    scorer: Any = SimpleNamespace(scores=lambda rows: torch.tensor(rows[:, :1]))
+    asked = command.Request("run", "x.npy", on_bad=on_bad)
+    rows = np.array([[0.5], [np.nan], [np.inf], [0.25]], dtype=np.float32)
+    if on_bad == "refuse":
+        with pytest.raises(RequestError, match="row 1: the score is not finite"):
+            command._score_array(scorer, rows, asked)
+        return
+    found = command._score_array(scorer, rows, asked)
+    assert found.bad.tolist() == [1, 2] and found.found()[:, 0].tolist() == [0.5, 0.25]
+    with pytest.raises(RequestError, match="row 0: the score is not finite"):
+        command._score_array(scorer, rows[1:3], asked)

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -15,9 +17,10 @@ import pytest
 import rarelab as package
 from rarelab import cli
 from rarelab.errors import RequestError
+from rarelab.runs.run import _last_finite
 from rarelab.tracking.naming import experiment_name
 from rarelab.tracking.store import ensure_store, sqlite_uri
-from rarelab.training import Trainer
+from rarelab.training import Diverged, Trainer
 
 SMALL = [
     "dataset.n_samples=2000",
@@ -198,6 +201,20 @@ def test_a_diverged_run_is_recorded_as_such(home: Path, typed: None, capsys) -> 
     (run,) = runs(home)
     assert run.info.status == "FAILED"
     assert run.data.tags["rarelab.status"] == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("position", "best"),
+    [({"epoch": 3, "step": 0}, 2), ({"epoch": 3, "step": 5}, 3), ({"epoch": 3}, 2)],
+    ids=["between epochs", "within an epoch", "rounds"],
+)
+def test_a_diverged_run_without_a_best_epoch_says_how_far_its_checkpoint_had_come(
+    position: dict[str, int], best: int
+) -> None:
+    kept = {"position": position, "model": {}}
+    record: Any = SimpleNamespace(history=[], checkpoints=SimpleNamespace(newest=lambda _: kept))
+    state, metrics = _last_finite(Diverged("the loss is nan"), record)
+    assert state == {} and metrics["best/epoch"] == best
 
 
 def recorded_as_interrupted(home: Path) -> bool:

@@ -1,5 +1,6 @@
 """What the jobs of a sweep share has the bits of their own reading, and leaves nothing behind."""
 
+import errno
 import os
 import random
 import signal
@@ -286,6 +287,27 @@ def test_a_killed_sweeps_folder_is_removed_by_the_next_and_a_living_ones_is_not(
     SharedFolder().remove()
     assert not theirs.exists()
     ours.remove()
+    assert not list(temporary.iterdir())
+
+
+@pytest.mark.parametrize("call", ["open", "flock"])
+def test_without_a_lock_every_job_reads_for_itself(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    module = shelf.os if call == "open" else shelf.fcntl
+    works = getattr(module, call)
+
+    def fails(what: Any, *rest: Any, **more: Any) -> Any:
+        if call == "flock" or Path(what).name == "new":
+            raise OSError(errno.ENOSPC, "no space left")
+        return works(what, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, call, fails)
+        folder = SharedFolder()
+    with folder.named():
+        assert FOLDER not in os.environ
+    folder.remove()
     assert not list(temporary.iterdir())
 
 

@@ -194,6 +194,12 @@ def test_an_epoch_makes_several_passes_for_the_least_number_of_steps(tmp_path: P
     assert torch.equal(resumed[0].rows, batches[9].rows)
     rows, _, _ = fit(tmp_path, "trainer.min_steps=25")
     assert len(rows) == 3 and rows[-1]["train/loss"] != once[-1]["train/loss"]
+    # A refit ends after the best epoch, and its epochs are as long as the run's.
+    trainer, work = built("trainer.min_steps=25")
+    history = History(tmp_path / "first.jsonl")
+    trainer.fit(work, history, generator(0, "batches"), epochs=2)
+    kept = read_rows(tmp_path / "first.jsonl")
+    assert [row["metrics"]["train/loss"] for row in kept] == [r["train/loss"] for r in rows[:2]]
 
 
 def test_the_learning_rate_follows_its_schedule(tmp_path: Path) -> None:

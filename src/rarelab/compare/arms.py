@@ -216,9 +216,10 @@ def _arm(label: str, runs: Sequence[Run], metric: str, notes: list[str]) -> Arm:
     notes += [f"{label}: {told}" for told in [_choices(list(chosen.values()))] if told]
     last = sum(map(_best_at_the_end, chosen.values()))
     if 2 * last > len(chosen):
+        unit, key = _longest(runs[0])
         notes.append(
-            f"{label}: perhaps trained too short: the best epoch was the last one in {last} of "
-            f"{len(chosen)} runs; raise trainer.max_epochs"
+            f"{label}: perhaps trained too short: the best {unit} was the last one in {last} of "
+            f"{len(chosen)} runs; raise {key}"
         )
     return Arm(label, runs[0].arm, chosen)
 
@@ -254,11 +255,17 @@ def _unusable(run: Run, metric: str) -> str:
 
 
 def _best_at_the_end(run: Run) -> bool:
-    """Whether validation chose the last of several epochs."""
-    epochs = run.params.get("trainer.max_epochs", "")
-    if not epochs.isdecimal() or int(epochs) == 1:
+    """Whether validation chose the last of several epochs or rounds."""
+    count = run.params.get(_longest(run)[1], "")
+    if not count.isdecimal() or int(count) == 1:
         return False
-    return run.metrics.get("best/epoch") == int(epochs) - 1  # counted from 0
+    return run.metrics.get("best/epoch") == int(count) - 1  # counted from 0
+
+
+def _longest(run: Run) -> tuple[str, str]:
+    """What ``best/epoch`` counts, and the key of how many there are at most."""
+    rounds = "model.num_iterations"
+    return ("round", rounds) if rounds in run.params else ("epoch", "trainer.max_epochs")
 
 
 def _unit(run: Run) -> Unit:

@@ -189,7 +189,9 @@ def _settling(finding: Finding, c: Contrast, base: str) -> str:
         if math.isinf(c.more_rows):
             return "more test rows and more seeds would settle it"
         times = max(2, math.ceil(c.more_rows))
-        return f"about {times} times as many test rows would settle it, not more seeds"
+        if finding.ratio is not None:
+            return f"about {times:,} times as many rows would settle it, not more splits"
+        return f"about {times:,} times as many test rows would settle it, not more seeds"
     unit = "splits" if finding.ratio is not None else "seeds"
     ways = [n for n in (c.needed, c.needed_equal) if n is not None]
     if ways and min(ways) > c.test.n:

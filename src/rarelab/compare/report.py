@@ -160,7 +160,7 @@ def asked(study: Study) -> list[tuple[str, str]]:
 
 def _data_asked(finding: Finding) -> str:
     noise = next((c.rows for c in finding.contrasts if c.rows), None)
-    tested = f" ({noise.rows:,} test rows, {noise.positives:,} positive)" if noise else ""
+    tested = f" ({noise.counts(' test rows')})" if noise else ""
     return f"{finding.data}{tested}"
 
 

@@ -78,7 +78,7 @@ class RowNoise:
     """A mean difference with its noise over test rows (and, with several pairs, over seeds).
 
     ``error`` is the standard error from both, ``rows_error`` from the rows only; ``p`` and the
-    interval agree.
+    interval agree. ``positives`` is 0 with more than two classes.
     """
 
     difference: float
@@ -90,6 +90,11 @@ class RowNoise:
     resamples: int
     rows: int
     positives: int
+
+    def counts(self, rows: str = "") -> str:
+        """``5,000 test rows, 65 positive`` with ``rows`` = " test rows"."""
+        told = f", {self.positives:,} positive" if self.positives else ""
+        return f"{self.rows:,}{rows}{told}"
 
 
 def read_test_rows(path: Path) -> TestRows:
@@ -197,7 +202,7 @@ def row_noise(differences: NDArray, targets: NDArray, *, level: float = 0.95) ->
     mean = differences.mean(axis=0)
     seen, found = float(mean[0]), mean[1:][~np.isnan(mean[1:])]
     rows = float(found.std(ddof=1))
-    positives = int((targets == 1).sum())
+    positives = int((targets == 1).sum()) if targets.max() == 1 else 0
     if pairs == 1:
         low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
         smaller = min(np.sum(found <= 0), np.sum(found >= 0))

@@ -37,7 +37,7 @@ MAX_EXACT = 18
 
 MIN_SPLITS = 5
 """With fewer splits, the spread of the differences, and so the corrected t, is uncertain by a
-factor of three."""
+factor of three; and few splits can tie by chance, which would leave no spread at all."""
 
 _TOLERANCE = 1e-12
 _NEAR = 0.02  # a level this close to the requested one is accepted, and stated
@@ -105,10 +105,11 @@ def corrected_t(d: NDArray, ratio: float, *, level: float = 0.95) -> PairedTest:
     """Corrected resampled t test of differences [n] from n random splits (Nadeau & Bengio 2003).
 
     t = mean(d) / sqrt((1/n + n_test/n_train) · s²) with n − 1 degrees of freedom: splits overlap
-    in training rows, so their differences are correlated and s²/n is too small a variance.
+    in training rows, so their differences are correlated and s²/n is too small a variance. Fewer
+    than five splits reject no shift: p = 1, and the interval is infinite.
     """
     n = len(d)
-    if n < 2:
+    if n < MIN_SPLITS:
         return PairedTest(
             "corrected resampled t", n, d.mean(), 1.0, -math.inf, math.inf, level, 1.0
         )
@@ -116,8 +117,7 @@ def corrected_t(d: NDArray, ratio: float, *, level: float = 0.95) -> PairedTest:
     half = float(stats.t.ppf((1 + level) / 2, n - 1)) * error
     mean = float(d.mean())
     p = 2 * float(stats.t.sf(abs(mean) / error, n - 1)) if error else float(mean == 0)
-    least = 0.0 if n >= MIN_SPLITS else 1.0
-    return PairedTest("corrected resampled t", n, mean, p, mean - half, mean + half, level, least)
+    return PairedTest("corrected resampled t", n, mean, p, mean - half, mean + half, level, 0.0)
 
 
 def equivalence_p(

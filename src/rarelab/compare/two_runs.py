@@ -54,7 +54,7 @@ class Pair:
     def text(self) -> str:
         """The terminal output."""
         noise, names = self.noise, [printable(name) for name in self.names]
-        drawn = f"{noise.rows:,} test rows ({noise.positives:,} positive)"
+        drawn = noise.counts(" test rows")
         if self.groups is not None:
             drawn = f"the {self.groups:,} groups of {drawn}"
         low, high = number(noise.low, signed=True), number(noise.high, signed=True)

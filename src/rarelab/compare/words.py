@@ -83,8 +83,8 @@ def varied(finding: Finding) -> str:
     if not noise:
         return f"{text}, scored on these test rows; how they score on other rows is unknown"
     return (
-        f"{text}; the verdict includes the noise of the test rows ({noise[0].rows:,}, "
-        f"{noise[0].positives:,} positive, {noise[0].resamples:,} resamples)"
+        f"{text}; the verdict includes the noise of the test rows ({noise[0].counts()}, "
+        f"{noise[0].resamples:,} resamples)"
     )
 
 

@@ -125,13 +125,15 @@ def _score_array(scorer: Scorer, rows: NDArray, request: Request) -> Scored:
     """The scores of an array, which is in memory as it is.
 
     Raises:
-        RequestError: columns were asked for, or the array is not as in training.
+        RequestError: columns were asked for, the array is not as in training, or no row can be
+            scored, or one with ``on_bad`` "refuse".
     """
     asked = {"id": request.id, "keep": request.keep, "drop": request.drop}
     for key in (key for key, names in asked.items() if names):
         raise RequestError(f"{key}: this run was trained on arrays, which have no columns")
-    none = np.array([], dtype=np.int64)
-    return Scored(scorer.scores(rows).numpy(), none, none, [], [])
+    found, failed = scorer.scores(rows).numpy(), _Failed()
+    failed.add(_with_overflow([], found, 0), request.on_bad)
+    return failed.scored(found)
 
 
 def _score(
@@ -158,10 +160,7 @@ def _score(
         clean, unreadable = readable(frame, fitted, rows)
         features = scorer.features(clean)
         found = scorer.scores_of(features).numpy()
-        unreadable = _with_overflow(unreadable, found, rows)
-        if unreadable and on_bad == "refuse":
-            raise RequestError(str(unreadable[0]))
-        failed.add(unreadable)
+        failed.add(_with_overflow(unreadable, found, rows), on_bad)
         drift.add(clean)
         scores.append(found)
         tops += [] if reasons is None else [reasons.top(features)]
@@ -169,12 +168,7 @@ def _score(
     if not rows:
         raise RequestError("the file has a header but no rows")
     texts.finish()
-    bad, reason = failed.arrays()
-    if len(bad) == rows:
-        raise RequestError(str(failed.first[0]))
-    top = Top.joined(tops) if tops else None
-    whole = np.concatenate(scores)
-    return Scored(whole, bad, reason, [*failed.reasons], failed.first, drift, top)
+    return failed.scored(np.concatenate(scores), drift, Top.joined(tops) if tops else None)
 
 
 class _Failed:
@@ -185,15 +179,21 @@ class _Failed:
         self.reasons: dict[str, int] = {}
         self._found: list[NDArray[np.int64]] = []
 
-    def add(self, unreadable: list[Unreadable]) -> None:
+    def add(self, unreadable: list[Unreadable], on_bad: str) -> None:
+        if unreadable and on_bad == "refuse":
+            raise RequestError(str(unreadable[0]))
         self.first += unreadable[: 5 - len(self.first)]
         pairs = [(one.row, self._code(one)) for one in unreadable]
         self._found.append(np.array(pairs, dtype=np.int64).reshape(-1, 2))
 
-    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The rows, in order, and the number of the reason of each."""
-        found = np.concatenate(self._found)
-        return found[:, 0], found[:, 1]
+    def scored(
+        self, scores: NDArray[np.float32], drift: Drift | None = None, top: Top | None = None
+    ) -> Scored:
+        """The scores [N, C] of all rows, with these left out."""
+        rows, reason = np.concatenate(self._found).T
+        if len(rows) == len(scores) > 0:
+            raise RequestError(str(self.first[0]))
+        return Scored(scores, rows, reason, [*self.reasons], self.first, drift, top)
 
     def _code(self, one: Unreadable) -> int:
         reason = one.why

@@ -90,7 +90,7 @@ class ScoreTable:
         if request.rule is not None:
             return self.scorer.threshold(request.rule).value
         if request.alerts is None:
-            return self.scorer.rules.threshold
+            return None if request.no_budget else self.scorer.rules.threshold
         if len(self.scorer.classes) > 2:
             raise RequestError(
                 f"alerts={request.alerts}: alerts need two classes, this run has"

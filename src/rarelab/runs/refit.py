@@ -131,14 +131,14 @@ class _TrainingHistory(History):
 
 def _train(cfg: DictConfig, ready: build.Prepared, epochs: int, record: Record) -> None:
     """Train for a number of epochs and keep the weights of the last."""
-    trainer = replace(build.trainer(cfg), max_epochs=epochs, patience=None)
+    trainer = replace(build.trainer(cfg), patience=None)
     record.history = _TrainingHistory(record.directory / "history.jsonl", record.listeners)
     if isinstance(ready.work, RoundWork):
         _grow(trainer, ready.work, epochs, record)
         return
     assert isinstance(ready.work, Work) and isinstance(ready.model, nn.Module)
     with drawing_from(cfg.seed, "model"):
-        trainer.fit(ready.work, record.history, generator(cfg.seed, "batches"))
+        trainer.fit(ready.work, record.history, generator(cfg.seed, "batches"), epochs=epochs)
     best = {"best/epoch": float(epochs - 1)}
     record.append(epochs - 1, best)
     save(record.directory / "checkpoint.pt", model=ready.model.state_dict(), **best)

@@ -132,7 +132,10 @@ def conclude(
 
 def told(trainer: Trainer, ready: Prepared, record: Record, metrics: dict[str, float]) -> Outcome:
     """The outcome of a run whose record is closed, after its table is shown."""
-    note = trained_too_short(record.metrics, trainer.max_epochs)
+    rounds = ready.work.model.rounds if isinstance(ready.work, RoundWork) else None
+    note = trained_too_short(
+        record.metrics, rounds or trainer.max_epochs, rounds=rounds is not None
+    )
     table = test_table(metrics, ready.sizes.splits, ready.budgets, ready.rule)
     log.info("\n%s\n%s%s", table, note, record.whereabouts())
     return Outcome(record.run_id, record.status, record.metrics, record.directory)
@@ -202,8 +205,10 @@ def _last_finite(error: Diverged, record: Record) -> tuple[dict[str, Any], dict[
     kept = record.checkpoints.newest(len(record.history))
     if kept is None:
         raise error
-    epoch = float(kept["position"]["epoch"])
-    return kept["model"], {best_key(AUCPR): math.nan, "best/epoch": epoch}
+    # Between two epochs the position is that of the next one; rounds are always between two.
+    position = kept["position"]
+    epoch = position["epoch"] - (not position.get("step"))
+    return kept["model"], {best_key(AUCPR): math.nan, "best/epoch": float(epoch)}
 
 
 def _fit_estimator(

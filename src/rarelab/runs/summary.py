@@ -60,13 +60,15 @@ def _in_use(test: Table) -> Iterator[str]:
             yield f"  in use: {name}  AUCPR {aucpr:.4f}, recall {recall:.4f} at the top 0.5 %"
 
 
-def trained_too_short(metrics: Mapping[str, float], epochs: int) -> str:
-    """A note if the best epoch was the last of several, else nothing."""
-    if epochs == 1 or metrics.get("best/epoch") != epochs - 1:  # counted from 0
+def trained_too_short(metrics: Mapping[str, float], count: int, *, rounds: bool = False) -> str:
+    """A note if the best of several epochs, or ``rounds`` of boosting, was the last, else
+    nothing."""
+    if count == 1 or metrics.get("best/epoch") != count - 1:  # counted from 0
         return ""
+    unit, key = ("round", "model.num_iterations") if rounds else ("epoch", "trainer.max_epochs")
     return (
-        f"note: the best epoch was the last one ({epochs} of {epochs}), so this was perhaps trained"
-        " too short: raise trainer.max_epochs\n"
+        f"note: the best {unit} was the last one ({count} of {count}), so this was perhaps trained"
+        f" too short: raise {key}\n"
     )
 
 

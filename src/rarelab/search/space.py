@@ -157,7 +157,7 @@ def read_space(overrides: Iterable[Override]) -> Space:
     for override in overrides:
         key = override.get_key_element()
         if key == SEED and override.is_discrete_sweep():
-            seeds = tuple(override.sweep_string_iterator())
+            seeds = tuple(dict.fromkeys(override.sweep_string_iterator()))
             if not seeds:
                 raise RequestError(f"{override.input_line}: expected at least one seed, found none")
         elif override.is_sweep_override():

@@ -28,11 +28,13 @@ class SharedFolder:
         remove_left()
         self._path: Path | None = None
         with contextlib.suppress(OSError):
-            self._path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-            # Locked before it has its name, so that nobody ever finds it free.
-            self._lock = os.open(self._path / "new", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
-            (self._path / "new").rename(self._path / _OWNER)
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            try:
+                self._lock = _locked(folder)
+            except OSError:
+                shutil.rmtree(folder, ignore_errors=True)
+                return
+            self._path = folder
 
     @contextlib.contextmanager
     def named(self) -> Iterator[None]:
@@ -55,6 +57,19 @@ class SharedFolder:
             shutil.rmtree(self._path, ignore_errors=True)
             os.close(self._lock)
             self._path = None
+
+
+def _locked(folder: Path) -> int:
+    """Lock the folder's owner file; its descriptor."""
+    # Locked before it has its name, so that nobody ever finds it free.
+    lock = os.open(folder / "new", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (folder / "new").rename(folder / _OWNER)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
 
 
 def remove_left() -> None:

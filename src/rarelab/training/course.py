@@ -71,6 +71,10 @@ class Course:
         self.order = self.batches.get_state()
 
     @property
+    def stepped(self) -> bool:
+        return self.step > 0
+
+    @property
     def finite(self) -> bool:
         """Whether every weight of the model is finite."""
         return all(bool(p.isfinite().all()) for p in self.work.model.parameters())

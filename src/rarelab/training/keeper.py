@@ -58,6 +58,11 @@ class Resumable(Protocol):
     def step(self) -> int: ...
 
     @property
+    def stepped(self) -> bool:
+        """Whether a step was just taken, and not only an epoch ended."""
+        ...
+
+    @property
     def finite(self) -> bool: ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -141,11 +146,11 @@ class Checkpoints(Keeper):
             raise stop
 
     def _due(self, course: Resumable) -> bool:
-        self._steps += course.step > 0
+        self._steps += course.stepped
         if self._cadence.unit == "epoch":
             return course.step == 0 and course.epoch % self._cadence.count == 0
         if self._cadence.unit == "step":
-            return course.step > 0 and self._steps % self._cadence.count == 0
+            return course.stepped and self._steps % self._cadence.count == 0
         return self._cost <= _SHARE * (time.monotonic() - self._written)
 
     def _write(self, course: Resumable) -> None:

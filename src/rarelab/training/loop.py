@@ -145,8 +145,12 @@ class Trainer:
         history: History,
         batches: torch.Generator,
         keeper: Keeper | None = None,
+        epochs: int | None = None,
     ) -> Selection:
         """Train, appending one row per epoch; ``batches`` determines the order of the rows.
+
+        ``epochs`` ends the training after so many of the ``max_epochs``, which stay what the
+        passes of an epoch and the schedules follow from.
 
         If ``keeper`` has a checkpoint, training resumes from it and ends with the same bits. In a
         team of several processes, all of them call this and take over the first one's state.
@@ -160,7 +164,7 @@ class Trainer:
         keeper.restore(course)
         work.team.share(course)
         try:
-            while course.epoch < self.max_epochs and not course.selection.exhausted:
+            while course.epoch < (epochs or self.max_epochs) and not course.selection.exhausted:
                 self.end_epoch(course, self._train_epoch(course, keeper))
                 keeper.between_steps(course)
         except Diverged as error:

@@ -73,6 +73,10 @@ class RoundCourse:
         return self.work.position(self.done)[1]
 
     @property
+    def stepped(self) -> bool:
+        return True  # a round is a step, whether it ends an epoch of the schedule or not
+
+    @property
     def finite(self) -> bool:
         return True  # a loss that is not finite ends the run before a tree is grown on it
 
@@ -202,5 +206,6 @@ def _grow(course: RoundCourse) -> dict[str, float]:
 def _divergence(course: RoundCourse, rows: Slope, scores: Tensor) -> str:
     return (
         f"the loss is {rows.value} at round {course.done} (largest |score| "
-        f"{scores.abs().max().item():.3g}); lower model.learning_rate or raise model.lambda_l2"
+        f"{scores.abs().max().item():.3g}); lower model.learning_rate or raise "
+        "model.lambda_l2 (XGBoost: model.reg_lambda)"
     )

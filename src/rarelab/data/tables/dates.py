@@ -116,7 +116,7 @@ class DateColumns:
 
     def _part(self, name: str, part: Part, found: Any) -> Any:
         if part == "days":
-            return (found - pd.Timestamp(self.first[name])) / pd.Timedelta(days=1)
+            return (found - pd.to_datetime(self.first[name], utc=True)) / pd.Timedelta(days=1)
         return getattr(found.dt, "day_of_week" if part == "weekday" else part)
 
 

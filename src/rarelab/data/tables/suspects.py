@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rarelab.data.source import Roles
+from rarelab.data.tables.dates import date_columns
 from rarelab.data.tables.free_text import is_free_text
 from rarelab.data.tables.levels import number
 from rarelab.data.tables.recipe import Recipe
@@ -84,7 +85,7 @@ def suspect_columns(frame: pd.DataFrame, roles: Roles, recipe: Recipe) -> Iterat
         levels = _rare_levels(column, kept)
         if pd.api.types.is_integer_dtype(column) and column.is_unique:
             found[str(name)] = "has a different value in every row"
-        elif levels and _are_dates(column):
+        elif levels and date_columns(frame[[name]]):
             if recipe.dates == "levels":
                 found[str(name)] = f"holds {levels:,} {_DATES}"
         elif _is_encoded_text(str(name), column, recipe):
@@ -128,11 +129,3 @@ def _rare_levels(column: Any, kept: int) -> int:
         return 0
     counts = column.value_counts()
     return len(counts) if counts.iloc[:kept].sum() * 2 < counts.sum() else 0
-
-
-def _are_dates(column: Any) -> bool:
-    try:
-        pd.to_datetime(column.dropna().head(100), format="ISO8601", utc=True)
-    except (ValueError, TypeError):
-        return False
-    return True

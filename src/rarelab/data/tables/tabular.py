@@ -277,7 +277,8 @@ def _moments(data: Labelled, time: str | None) -> pd.Series:
         if len(bad):
             others = f" (and {len(bad) - 1:,} other rows hold no date)" if len(bad) > 1 else ""
             raise RequestError(
-                f"time column {time!r} holds {column.iloc[bad[0]]!r} in row {bad[0] + 1}{others}:"
+                f"time column {time!r} holds {column.iloc[bad[0]]!r} in row "
+                f"{column.index[bad[0]] + 1:,}{others}:"
                 " expected numbers or ISO dates such as 2024-05-31 or 2024-05-31T12:00:00"
             )
     if moments.isna().any():
