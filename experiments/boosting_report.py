@@ -35,9 +35,6 @@ NAMES = {
     "loss=sigmoid_focal": "focal",
     "loss=smooth_ap": "Smooth-AP",
     "loss=pauc_at_budget": "partial AUC",
-    "model=xgboost_logloss": "XGBoost, log-loss",
-    "model=xgboost_rank": "XGBoost, rank:map",
-    "model=catboost": "CatBoost, log-loss",
 }
 """The arms, by what their labels contain."""
 FINE = 0.001
@@ -190,25 +187,31 @@ def _gains(label: str, gains: Sequence[Sequence[float]]) -> str:
 
 FIXED = {"warmup_steps=60": "the recipe", "warmup_steps=0": "alone"}
 """The arms of recipe_boosting, by what their labels contain."""
+BOOSTERS = {
+    "model=xgboost_logloss": "XGBoost, log-loss",
+    "model=xgboost_rank": "XGBoost, rank:map",
+    "model=catboost": "CatBoost, log-loss",
+}
+"""The arms of other_boosters."""
 
 
-def fixed() -> str:
-    """Smooth-AP with fixed values on the sets they were not chosen on: differences to log-loss."""
-    study = KeptStudy(HERE / "recipe_boosting.yaml")
-    lines = [f"| | log-loss | {' | '.join(FIXED.values())} |", "|---" * (len(FIXED) + 2) + "|"]
-    gains: dict[str, list[Contrast]] = {name: [] for name in FIXED.values()}
-    for finding in study.answers()[0].findings if study.has_runs else []:
-        own = {FIXED[_part(c.arm.label)]: c for c in finding.contrasts}
-        for name, contrast in own.items():
-            gains[name].append(contrast)
-        cells = " | ".join(_cell(own[name]) for name in FIXED.values())
-        name = finding.data.split()[0].rpartition("=")[2]
-        lines.append(f"| {name} | {finding.baseline.mean:.4f} | {cells} |")
-    return "\n".join([*lines, "", *(_over_sets(n, found) for n, found in gains.items() if found)])
+def by_set(name: str, arms: Mapping[str, str]) -> str:
+    """The arms of a study of more than one data set: differences to log-loss on LightGBM."""
+    study = KeptStudy(HERE / f"{name}.yaml")
+    lines = [f"| | log-loss | {' | '.join(arms.values())} |", "|---" * (len(arms) + 2) + "|"]
+    gains: dict[str, list[Contrast]] = {arm: [] for arm in arms.values()}
+    for finding in study.answers()[0].findings:
+        own = {arms[_part(arms, c.arm.label)]: c for c in finding.contrasts}
+        for arm, contrast in own.items():
+            gains[arm].append(contrast)
+        cells = " | ".join(_cell(own[arm]) for arm in arms.values())
+        data = finding.data.split()[0].rpartition("=")[2]
+        lines.append(f"| {data} | {finding.baseline.mean:.4f} | {cells} |")
+    return "\n".join([*lines, "", *(_over_sets(arm, found) for arm, found in gains.items())])
 
 
-def _part(label: str) -> str:
-    return next(part for part in FIXED if part in label.split())
+def _part(arms: Mapping[str, str], label: str) -> str:
+    return next(part for part in arms if part in label.split())
 
 
 def _over_sets(name: str, found: Sequence[Contrast]) -> str:
@@ -225,11 +228,12 @@ def _over_sets(name: str, found: Sequence[Contrast]) -> str:
 def sections() -> dict[Path, dict[str, str]]:
     """The generated parts of each page, by marker."""
     own = {
-        "fixed": fixed(),
         "answer": answer(),
         "aucpr": differences("test/aucpr", FINE),
         "recall": differences("test/recall_at_q/0.01"),
         "recipe": recipe(),
+        "fixed": by_set("recipe_boosting", FIXED),
+        "boosters": by_set("other_boosters", BOOSTERS),
     }
     return {PAGE: own}
 

@@ -2,9 +2,10 @@
 
     python experiments/map_report.py
 
-needs only the committed CSVs of the studies NAME_map and NAME_boosting.
+needs only the committed CSVs of the studies NAME_map and NAME_boosting, and that of null_map.
 """
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -200,6 +201,25 @@ def _over(own: Sequence[Cell]) -> Iterator[str]:
     yield f"{wilcoxon(gains)[1]:.2g}" if len(gains) >= ENOUGH else ""
 
 
+NULL = {"test/aucpr": "AUCPR", "test/recall_at_q/0.05": "recall among the top 5 %"}
+
+
+def null() -> str:
+    """The verdicts on permuted labels, where any "better" or "worse" is a false claim."""
+    with (HERE / "null_map" / "result.csv").open(newline="", encoding="utf-8") as file:
+        kept = list(csv.DictReader(file))
+    sets = list(dict.fromkeys(row["set"] for row in kept))
+    lines = [f"| {', '.join(sets)} | cells | {' | '.join(VERDICTS)} |"]
+    lines.append("|---" * (len(VERDICTS) + 2) + "|")
+    for metric, name in NULL.items():
+        found = [row["verdict"] for row in kept if row["metric"] == metric]
+        cells = " | ".join(str(found.count(verdict)) for verdict in VERDICTS)
+        lines.append(f"| {name} | {len(found)} | {cells} |")
+    claimed = sum(row["verdict"] in (BETTER, WORSE) for row in kept)
+    share = f"{claimed / len(kept):.1%}".replace("%", " %")
+    return "\n".join([*lines, f"\nFalse claims: {claimed} of {len(kept)}, {share}."])
+
+
 def in_short() -> str:
     """The answer in a few lines."""
     charts = charted()
@@ -264,7 +284,7 @@ def _square(axes, column: int, row: int, cell: Cell) -> None:
 
 def sections() -> dict[Path, dict[str, str]]:
     """The generated parts of each page, by marker."""
-    own = {"answer": answer(), "map": table(), "counts": counts()}
+    own = {"answer": answer(), "map": table(), "counts": counts(), "null": null()}
     return {PAGE: own} | {front: {"map": in_short()} for front in FRONTS}
 
 
