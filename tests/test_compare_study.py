@@ -2,14 +2,16 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import scikit_posthocs
 from scipy import stats
 
-from rarelab.compare import words
-from rarelab.compare.contrast import BETTER, EQUAL, NOT_SETTLED, WORSE
+from rarelab.compare import power, words
+from rarelab.compare.contrast import BETTER, EQUAL, NOT_SETTLED, WORSE, _beside_rows
 from rarelab.compare.costs import Costs
 from rarelab.compare.pairs import DRAWN, FIXED, SPLITS, UNKNOWN
 from rarelab.compare.study import Options, Study, study
@@ -304,6 +306,20 @@ def test_on_one_split_the_test_rows_are_part_of_the_verdict(home: Path) -> None:
     assert contrast.verdict == NOT_SETTLED
     assert "times as many test rows, not more seeds" in words.sentence(finding, contrast)
     assert "includes the noise of the test rows (400, 8 positive" in words.varied(finding)
+
+
+def test_more_seeds_do_not_make_up_for_few_test_rows(home: Path) -> None:
+    def pairs(rows_error: float) -> int | None:
+        c: Any = SimpleNamespace(rows=SimpleNamespace(rows_error=rows_error))
+        return _beside_rows(c, 7, 0.03, 0.05, 0.02)
+
+    assert (pairs(0.0), pairs(0.01), pairs(0.02)) == (7, 28, None)
+    # Seeds that disagree, on 8 positives: more of them would settle it on these rows alone.
+    with_rows(home, {"bce": 1.5, "smooth_ap": 1.505}, rows=400, seeds=6, noise=0.2)
+    finding, contrast = only(home)
+    assert power.pairs_needed(contrast.effect, 0.05) is not None and contrast.test.p > 0.05
+    assert contrast.needed is None and contrast.more_rows == math.inf
+    assert "a verdict would take more of them and more seeds" in words.sentence(finding, contrast)
 
 
 def test_seeds_and_rows_agree_with_enough_rows(home: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rarelab.config.compose_many import Composer, loader
 from rarelab.errors import RequestError
+from rarelab.paths import config_root
 from rarelab.records.searched import TAG, as_arm, choices, searched
 from rarelab.search.cells import Cell, read_cells
 from rarelab.search.contest_plan import plan_contest
@@ -21,6 +22,7 @@ from rarelab.sweep.overrides import quoted_arms, quoted_space
 from rarelab.sweep.plan import Planner
 from rarelab.sweep.settings import Search, settings
 
+FOLDER = config_root() / "experiments"
 RATE = "optimizer.lr=tag(log,interval(0.001,0.1))"
 SPACE = "sweep.search.space={optimizer.lr:tag(log,interval(0.001,0.1))}"
 
@@ -35,6 +37,24 @@ def cells(*typed: str, study: dict[str, str] | None = None) -> list[Cell]:
 
 def described(found: Sequence[Cell]) -> list[tuple[str, dict[str, str]]]:
     return [(" ".join(cell.lines), dict(cell.chosen_from)) for cell in found]
+
+
+CONTESTS = ["boosting", "linear", "losses", "map", "map_networks", "tabm"]
+
+
+@pytest.mark.parametrize("study", CONTESTS)
+def test_a_study_of_any_table_splits_it_by_the_columns_that_are_given(study: str) -> None:
+    with loader() as found:
+        cfg, _ = Composer(found).job(
+            [f"experiments={study}", "dataset=file", "dataset.path=x.csv", "dataset.target=y"]
+        )
+    assert cfg.dataset.split == "auto"  # by group or by time, where one is named
+
+
+def test_these_are_all_studies_of_any_table() -> None:
+    texts = {path.stem: path.read_text("utf-8") for path in FOLDER.glob("*.yaml")}
+    asked = [name for name, text in texts.items() if f"experiments={name} dataset=file" in text]
+    assert sorted(asked) == CONTESTS
 
 
 @given(st.integers(1, 70), st.integers(0, 9))

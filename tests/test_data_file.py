@@ -290,6 +290,8 @@ def test_numbers_that_are_not_0_and_1_need_it_too() -> None:
         ({"group": "region", "drop": []}, "group column 'region' is missing in"),
         ({"sample_weight": "region"}, "dataset.sample_weight=region"),
         ({"split": "time"}, "dataset.split=time is not possible"),
+        ({"time": "day", "split_seed": 2}, "there is one split by time; for R of them, by R"),
+        ({"amount": "region"}, "dataset.amount=region: no value in this column is a number"),
         ({"split": "temporal"}, "dataset.split=temporal is unknown"),
         ({"numeric": "quantil"}, "did you mean 'quantile'?"),
         ({"max_categories": 1}, "dataset.max_categories=1 is too small"),

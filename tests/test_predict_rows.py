@@ -351,6 +351,7 @@ def test_settings_are_refused_in_one_line(
         ("overwrite=yes",): "overwrite=yes: expected true or false",
         ("keep=[idd]",): "keep=idd is not a column: did you mean 'id'?",
         ("id=ids",): "id=ids is not a column: did you mean 'id'?",
+        ("id=[id,age]",): "id=[id,age]: expected one column; beside it: id=id keep=[age]",
         ("keep=[rank]",): "keep=rank: the scores have a column 'rank' of their own",
         (f"output={file}",): "the file already exists and is not overwritten (overwrite=true",
         (f"output={file}", "overwrite=true"): "this is the file to score",

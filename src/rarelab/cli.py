@@ -222,6 +222,7 @@ def _data(arguments: list[str]) -> int:
     describe.add_argument(
         "settings",
         nargs="*",
+        default=[],
         metavar="KEY=VALUE",
         help="keys of dataset=file: target=COLUMN, positive_label=LABEL, drop=[COLUMN], csv.sep=;",
     )
@@ -273,6 +274,7 @@ def _predict(arguments: list[str]) -> int:
     parser.add_argument(
         "settings",
         nargs="*",
+        default=[],
         metavar="KEY=VALUE",
         help="budget=0.005, alerts=100, precision=0.9, recall=0.8, cost or costs=[[0,1],[50,1]],"
         " reasons=3, id=COLUMN, keep=[COLUMN], drop=[COLUMN], output=PATH"
@@ -297,6 +299,7 @@ def _record(arguments: list[str]) -> int:
     parser.add_argument(
         "settings",
         nargs="*",
+        default=[],
         metavar="KEY=VALUE",
         help="experiment=NAME, arm=NAME, target=COLUMN, score=COLUMN; positive_label=LABEL, seed=0,"
         " split=0, split_col=COLUMN (val or test), id=COLUMN, group=COLUMN, amount=COLUMN",
@@ -320,6 +323,7 @@ def _export(arguments: list[str]) -> int:
     parser.add_argument(
         "settings",
         nargs="*",
+        default=[],
         metavar="KEY=VALUE",
         help="output=PATH.onnx, tolerance=1e-5, allow_targets=[..]",
     )
@@ -335,7 +339,7 @@ def _export(arguments: list[str]) -> int:
 
 def _refit(arguments: list[str]) -> int:
     parser = _of_a_run("refit")
-    parser.add_argument("settings", nargs="*", metavar="allow_targets=[MODULE]")
+    parser.add_argument("settings", nargs="*", default=[], metavar="allow_targets=[MODULE]")
     chosen = parser.parse_args(arguments)
 
     from rarelab.paths import home
@@ -359,7 +363,7 @@ def _of_a_run(command: str) -> argparse.ArgumentParser:
 def _reproduce(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="rarelab reproduce")
     parser.add_argument("run", metavar="RUN_ID", help="MLflow id, its beginning, or folder name")
-    parser.add_argument("settings", nargs="*", metavar="allow_targets=[MODULE]")
+    parser.add_argument("settings", nargs="*", default=[], metavar="allow_targets=[MODULE]")
     parser.add_argument("--home", help="records folder; default: RARELAB_HOME, else outputs/")
     parser.add_argument("--uri", help="the MLflow store or server, for runs not on disk")
     chosen = parser.parse_args(arguments)

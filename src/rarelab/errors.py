@@ -1,7 +1,7 @@
 """Errors reported to the user: a one-line message and an exit code."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class RarelabError(Exception):
@@ -40,7 +40,9 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     if close:
         return f"did you mean {close[0]!r}?"
-    if not valid:
-        return "there are none"
-    shown = ", ".join(valid[:12])
-    return f"choose from: {shown}{', …' if len(valid) > 12 else ''}"
+    return f"choose from: {few(valid)}" if valid else "there are none"
+
+
+def few(names: Sequence[str]) -> str:
+    """The names in a line; only the first twelve."""
+    return f"{', '.join(names[:12])}{', …' if len(names) > 12 else ''}"

@@ -48,6 +48,7 @@ def request(arguments: Sequence[str], folders: Sequence[str] = (), *, shell: boo
     typed = [as_meant(a) for a in arguments if a not in MULTIRUN]
     lines = [quoted_space(quoted_arms(line)) for line in typed]
     with loader(folders) as found:
+        _check_study(arguments, found)
         composer = Composer(found)
         if len(lines) < len(arguments) or (not shell and composer.sweeps(lines)):
             return _sweep(composer.sweep(lines), found, lines)
@@ -67,6 +68,17 @@ def request(arguments: Sequence[str], folders: Sequence[str] = (), *, shell: boo
         from rarelab.runs.run import run
 
     return run(cfg, choices)
+
+
+def _check_study(arguments: Sequence[str], found: ConfigLoader) -> None:
+    """Refuse a study's name as that of the records, unless the study is asked for too."""
+    given = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    name = given.get("experiment")
+    if name in found.get_group_options("experiments") and "experiments" not in given:
+        raise RequestError(
+            f"experiment={name}: expected a name for the records; the study is experiments={name}"
+            f" (to record under its name: tracking.experiment={name})"
+        )
 
 
 def _is_sweep(cfg: DictConfig) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from typing import Any, NamedTuple, Self, final
 
 import numpy as np
@@ -75,7 +76,10 @@ def objective(
     try:
         main = _CHOICES[loss].make(**made)
     except TypeError as error:
-        raise ValueError(f"objective: {loss}: {error}") from None
+        known = {*signature(_CHOICES[loss].make).parameters, *given} - {"temperature"}
+        wrong = next((name for name in options if name not in known), None)
+        told = error if wrong is None else f"there is no {wrong!r}; {nearest(wrong, known)}"
+        raise ValueError(f"objective: {loss}: {told}") from None
     if not ranks(main):
         for name in ("mix", "warmup"):
             if given[name] is not None:

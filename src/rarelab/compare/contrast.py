@@ -282,14 +282,17 @@ def _verdict(
     alpha = question.alpha
     step = alpha / comparisons
     least = statistics.MIN_SPLITS if ratio is not None else power.least_pairs(comparisons, alpha)
-    found = power.pairs_needed(c.effect, step, ratio or 0.0)
     spread = float(np.std(c.differences, ddof=1)) if len(c.differences) > 1 else math.inf
+    of_seeds = power.pairs_needed(c.effect, step, ratio or 0.0)
+    found = _beside_rows(c, of_seeds, abs(c.test.difference), step, spread)
     effect = power.detectable(len(c.differences), step, ratio or 0.0)
     enough = c.test.least_p * left <= question.alpha
     needed_equal = _needed_equal(c, question, spread, comparisons, ratio)
     more_rows = None
     if ratio is None:
         more_rows = _more_rows(c, question, left) if enough else None
+        if more_rows is None and needed_equal is None and found is None and of_seeds is not None:
+            more_rows = math.inf
     elif found is None and needed_equal is None:
         more_rows = _more_rows_in_all(c, question, spread, comparisons, ratio)
     return replace(
@@ -312,9 +315,26 @@ def _needed_equal(
         return None
     # One-sided at α is two-sided at twice that, up to the other side's negligible share.
     alpha = 2 * question.alpha
-    found = power.pairs_needed(room / spread, alpha / comparisons, ratio or 0.0)
+    step = alpha / comparisons
+    found = power.pairs_needed(room / spread, step, ratio or 0.0)
+    found = _beside_rows(c, found, room, step, spread)
     least = statistics.MIN_SPLITS if ratio is not None else power.least_pairs(comparisons, alpha)
     return None if found is None else max(found, least)
+
+
+def _beside_rows(
+    c: Contrast, pairs: int | None, room: float, alpha: float, spread: float
+) -> int | None:
+    """The pairs with which a distance ``room`` shows beside the noise of the test rows too, with
+    the same power: s²/n + r² <= (room / (z_(1 − α/2) + z_power))². More pairs do not reduce r."""
+    if pairs is None or c.rows is None:
+        return pairs
+    normal = NormalDist()
+    error = room / (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power.POWER))
+    left = error**2 - c.rows.rows_error**2
+    if left <= spread**2 / power.MAX_PAIRS:
+        return None
+    return max(pairs, math.ceil(spread**2 / left))
 
 
 def _more_rows_in_all(

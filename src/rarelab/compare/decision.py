@@ -188,10 +188,8 @@ def _settling(finding: Finding, c: Contrast, base: str) -> str:
     if c.more_rows is not None:
         if math.isinf(c.more_rows):
             return "more test rows and more seeds would settle it"
-        times = max(2, math.ceil(c.more_rows))
-        if finding.ratio is not None:
-            return f"about {times:,} times as many rows would settle it, not more splits"
-        return f"about {times:,} times as many test rows would settle it, not more seeds"
+        rows, unit = ("rows", "splits") if finding.ratio is not None else ("test rows", "seeds")
+        return f"{words.times_as_many(c.more_rows)} {rows} would settle it, not more {unit}"
     unit = "splits" if finding.ratio is not None else "seeds"
     ways = [n for n in (c.needed, c.needed_equal) if n is not None]
     if ways and min(ways) > c.test.n:

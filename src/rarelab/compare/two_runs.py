@@ -54,7 +54,8 @@ class Pair:
     def text(self) -> str:
         """The terminal output."""
         noise, names = self.noise, [printable(name) for name in self.names]
-        drawn = noise.counts(" test rows")
+        positives = f" ({noise.positives:,} positive)" if noise.positives else ""
+        drawn = f"{noise.rows:,} test rows{positives}"
         if self.groups is not None:
             drawn = f"the {self.groups:,} groups of {drawn}"
         low, high = number(noise.low, signed=True), number(noise.high, signed=True)

@@ -28,6 +28,8 @@ _VARIED = {
     ),
     DRAWN: "the data, drawn anew for every seed, and the training with it",
 }
+_MOST_TIMES = 100
+"""Beyond this, "more than 100 times as many" rows is the answer."""
 _MUCH = 0.3
 """From this share of the variance on, the seeds' noise is worth mentioning."""
 
@@ -187,8 +189,8 @@ def _would_settle(finding: Finding, c: Contrast, unit: str) -> str:
         )
     if not ways and c.more_rows is not None:
         return (
-            f"no number of {unit} like these would settle it, as they share their rows: about "
-            f"{max(2, math.ceil(c.more_rows)):,} times as many rows would, or a smaller test share"
+            f"no number of {unit} like these would settle it, as they share their rows: "
+            f"{times_as_many(c.more_rows)} rows would, or a smaller test share"
         )
     return " and ".join(ways) or f"more than {MAX_PAIRS:,} {unit} would be needed to settle it"
 
@@ -223,11 +225,19 @@ def least(finding: Finding) -> int:
 
 
 def _rows_needed(c: Contrast) -> str:
-    start = "the seeds agree on these test rows, but other rows might not: a verdict would take"
     if c.more_rows is None or math.isinf(c.more_rows):
-        return f"{start} more test rows and more seeds"
-    times = max(2, math.ceil(c.more_rows))
-    return f"{start} about {times} times as many test rows, not more seeds"
+        return "other test rows might differ: a verdict would take more of them and more seeds"
+    return (
+        "the seeds agree on these test rows, but other rows might not: a verdict would take "
+        f"{times_as_many(c.more_rows)} test rows, not more seeds"
+    )
+
+
+def times_as_many(times: float) -> str:
+    """``about 3 times as many``."""
+    if times > _MOST_TIMES:
+        return f"more than {_MOST_TIMES} times as many"
+    return f"about {max(2, math.ceil(times))} times as many"
 
 
 def across(found: Across | None, alpha: float) -> list[str]:

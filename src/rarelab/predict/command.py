@@ -66,7 +66,6 @@ def predict(
     """
     path = find(request.file, key="FILE")
     inputs = () if is_query(request.file) else locate(request.file, key="FILE").files
-    output = output_path(request.output, path, inputs, overwrite=request.overwrite)
     if request.allow_targets and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # find the user's modules in the working directory
     with tempfile.TemporaryDirectory() as scratch:
@@ -75,6 +74,7 @@ def predict(
             folder = fetch_model(home, uri, request.run, Path(scratch))
         else:
             folder = directory / FOLDER
+        output = output_path(request.output, path, inputs, overwrite=request.overwrite)
         name = read_facts(folder)["run"]
         scorer = read_model(folder, request.allow_targets)
         calibrated = calibrator_of(scorer, folder.parent / "predictions.parquet")

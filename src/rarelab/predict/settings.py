@@ -87,7 +87,7 @@ def request(run: str, file: str, settings: Sequence[str]) -> Request:
         "output": str,
         "uri": str,
         "overwrite": _truth,
-        "id": unquoted,
+        "id": _one_column,
         "keep": names,
         "drop": names,
         "on_bad": _on_bad,
@@ -134,6 +134,15 @@ def _share(key: str, example: float, *, include_high: bool = False) -> Callable[
         return share
 
     return read
+
+
+def _one_column(text: str) -> str:
+    if text.startswith("[") and len(names(text)) > 1:
+        first, *others = names(text)
+        raise RequestError(
+            f"id={text}: expected one column; beside it: id={first} keep=[{','.join(others)}]"
+        )
+    return unquoted(text)
 
 
 def _budget(text: str) -> float | str:

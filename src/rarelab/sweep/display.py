@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from time import monotonic
 
+from rarelab.errors import RequestError
 from rarelab.runs.console import show
 from rarelab.sweep.done import Standing
 from rarelab.sweep.job import Job, Result, arm_parameters
@@ -162,7 +163,8 @@ def _best(results: Mapping[int, Result]) -> Result | None:
 
 
 def _failure_text(job: Job, result: Result) -> str:
-    text = result.traceback.rstrip() or result.reason
+    refused = result.error == RequestError.__name__  # the line says it all
+    text = result.reason if refused else result.traceback.rstrip() or result.reason
     where = f"\n  log: {result.directory}/train.log" if result.directory else ""
     head = f"\njob {job.number} ({title(job)}): {result.status}"
     return f"{head}\n{textwrap.indent(text, '  ')}{where}\n"

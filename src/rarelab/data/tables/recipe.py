@@ -129,8 +129,14 @@ class Recipe:
             )
 
     def _check_number(self) -> None:
-        """Refuse a cut-off that there is not."""
+        """Refuse a cut-off, or a split by time, that there is not."""
         if self.origins is None:
+            if self.split == "time" and self.split_seed > 0:
+                raise RequestError(
+                    f"dataset.split_seed={self.split_seed}: there is one split by time; for R of"
+                    " them, by R consecutive cut-offs: dataset.origins=R"
+                    " 'dataset.split_seed=range(R)'"
+                )
             return
         if self.split != "time":
             raise RequestError(

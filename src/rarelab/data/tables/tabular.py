@@ -368,6 +368,14 @@ def _time_notes(data: Labelled, rows: divide.Indices, split: str) -> Iterable[st
 
 
 def _alarms(data: Labelled, rows: divide.Indices, roles: Roles) -> Iterable[str]:
+    if len(data.classes) > 2:
+        counts = np.bincount(data.y, minlength=len(data.classes)).tolist()
+        shown = [f"{name} {n:,}" for name, n in zip(data.classes, counts, strict=True)]
+        yield (
+            f"the target {roles.target!r} has {len(shown)} classes"
+            f" ({', '.join(shown[:_SHOWN_CLASSES])}{', …' if len(shown) > _SHOWN_CLASSES else ''});"
+            " for one of them against the rest: dataset.positive_label"
+        )
     # Of several classes the rarest: a column that tells them all apart tells it from the rest.
     y = data.y[rows[0]]
     rare = int(np.bincount(y).argmin())

@@ -61,6 +61,11 @@ def refuse_worthless(tables: Sequence[Table], name: str | None) -> None:
 def weights(frame: pd.DataFrame, key: str, name: str, dtype: Any = np.float64) -> NDArray[Any]:
     """A column of numbers of at least 0, named by ``dataset.<key>``."""
     column: Any = pd.to_numeric(frame[name], errors="coerce")
+    if column.isna().all():
+        raise RequestError(
+            f"dataset.{key}={name}: no value in this column is a number; expected finite numbers of"
+            " at least 0"
+        )
     values = column.to_numpy(dtype=dtype, na_value=np.nan)
     bad = int((~np.isfinite(values) | (values < 0)).sum())
     if bad:
