@@ -21,7 +21,7 @@ from rarelab.config.prepare import check_shared
 from rarelab.config.sizes import Sizes
 from rarelab.data.shared import splits_of
 from rarelab.data.splits import Dataset, Splits, Table
-from rarelab.errors import RequestError, nearest
+from rarelab.errors import RequestError, few, nearest
 from rarelab.losses.members import MemberLosses
 from rarelab.losses.plain import plain_loss
 from rarelab.losses.prior import corrected
@@ -402,13 +402,19 @@ def _try_loss(key: str, part: nn.Module, splits: Splits) -> None:
     except (ValueError, TypeError, RuntimeError, IndexError) as error:
         raise RequestError(
             f"{key}: {type(part).__name__} cannot train on the {splits.task} data set "
-            f"{splits.name!r} ({splits.num_outputs} outputs): {_first_line(error)}"
+            f"{splits.name!r} ({_outputs(splits)}): {_first_line(error)}"
         ) from error
     if value.ndim:
         raise RequestError(
             f"{key}.reduction: training needs one number, {type(part).__name__} gave a tensor of "
             f"shape {list(value.shape)}; use reduction=mean"
         )
+
+
+def _outputs(splits: Splits) -> str:
+    if len(splits.classes) == 2:
+        return "1 output"
+    return f"{splits.num_outputs} outputs: {few(list(splits.classes))}"
 
 
 def _first_line(error: BaseException) -> str:
