@@ -207,6 +207,14 @@ def test_columns_unfit_as_features_are_named_with_the_option_to_drop_them(tmp_pa
         assert not any("not features" in note for note in dataset(path, **named).splits(0).notes)
 
 
+@pytest.mark.parametrize("name", ["client_id", "clientId", "CLIENT_ID", "paid", "grid_x"])
+def test_integers_named_like_identifiers_are_no_features(tmp_path: Path, name: str) -> None:
+    claims().assign(**{name: np.arange(400) // 4}).to_csv(tmp_path / "x.csv", index=False)
+    notes = dataset(tmp_path / "x.csv").splits(0).notes
+    named = f"probably not features: {name!r} is named like an identifier"
+    assert any(note.startswith(named) for note in notes) == name.startswith(("c", "C"))
+
+
 def test_a_stray_text_among_numbers_is_named(tmp_path: Path) -> None:
     path = tmp_path / "stray.csv"
     frame = claims()[["amount", "customer", "fraud"]].astype({"amount": object})

@@ -85,6 +85,9 @@ def suspect_columns(frame: pd.DataFrame, roles: Roles, recipe: Recipe) -> Iterat
         levels = _rare_levels(column, kept)
         if pd.api.types.is_integer_dtype(column) and column.is_unique:
             found[str(name)] = "has a different value in every row"
+        elif _is_named_id(str(name)) and pd.api.types.is_integer_dtype(column):
+            if column.nunique() > kept:
+                found[str(name)] = "is named like an identifier"
         elif levels and date_columns(frame[[name]]):
             if recipe.dates == "levels":
                 found[str(name)] = f"holds {levels:,} {_DATES}"
@@ -120,6 +123,11 @@ def _is_encoded_text(name: str, column: Any, recipe: Recipe) -> bool:
 def _shown(found: dict[str, str]) -> str:
     shown = ", ".join(f"{name!r} {why}" for name, why in list(found.items())[:_SHOWN])
     return shown + (f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else "")
+
+
+def _is_named_id(name: str) -> bool:
+    """``id``, ``customer_id``, ``customer id``, ``customerId``."""
+    return bool(re.search(r"(^|[\W_])[iI][dD]$|[a-z]I[dD]$", name))
 
 
 def _rare_levels(column: Any, kept: int) -> int:
