@@ -80,7 +80,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: out of memory: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, Terminated) as error:
-        print("interrupted", file=sys.stderr)
+        more = ": the same command goes on from there" if arguments[:1] == ["train"] else ""
+        print(f"interrupted{more}", file=sys.stderr)
         return 143 if isinstance(error, Terminated) else 130
 
 

@@ -163,10 +163,12 @@ def _best(results: Mapping[int, Result]) -> Result | None:
 
 
 def _failure_text(job: Job, result: Result) -> str:
+    head = f"\njob {job.number} ({title(job)}): {result.status}"
+    if result.status == "interrupted":
+        return head
     refused = result.error == RequestError.__name__  # the line says it all
     text = result.reason if refused else result.traceback.rstrip() or result.reason
     where = f"\n  log: {result.directory}/train.log" if result.directory else ""
-    head = f"\njob {job.number} ({title(job)}): {result.status}"
     return f"{head}\n{textwrap.indent(text, '  ')}{where}\n"
 
 
