@@ -215,9 +215,11 @@ def null() -> str:
         found = [row["verdict"] for row in kept if row["metric"] == metric]
         cells = " | ".join(str(found.count(verdict)) for verdict in VERDICTS)
         lines.append(f"| {name} | {len(found)} | {cells} |")
-    claimed = sum(row["verdict"] in (BETTER, WORSE) for row in kept)
-    share = f"{claimed / len(kept):.1%}".replace("%", " %")
-    return "\n".join([*lines, f"\nFalse claims: {claimed} of {len(kept)}, {share}."])
+    false = [row for row in kept if row["verdict"] in (BETTER, WORSE)]
+    families, wrong = (len({(r["set"], r["metric"], r["model"]) for r in x}) for x in (kept, false))
+    share = f"{len(false) / len(kept):.1%}".replace("%", " %")
+    told = f"False claims: {len(false)} of {len(kept)} cells ({share}), in {wrong} of {families}"
+    return "\n".join([*lines, f"\n{told} families."])
 
 
 def in_short() -> str:
@@ -231,6 +233,9 @@ def in_short() -> str:
         own = {n: found[model] for n, found in charts.items() if model in found}
         if own:
             lines.append(f"- **{name}**: {_counted(own)}. {_smooth_ap(model)}")
+    lines.append(
+        "\nThe verdicts are corrected for the losses tried; the p-values over sets are not."
+    )
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """How often does the map claim a difference where there is none? The map on permuted labels.
 
-Run:  python experiments/null_map/run.py      (`rarelab data fetch` the sets first; 15 minutes)
+Run:  python experiments/null_map/run.py      (`rarelab data fetch` the sets first; 45 minutes)
 
 Each set keeps its features and its rate of positives, but the labels are drawn anew over its rows,
 so no loss can be better than another but by chance. experiments/map.yaml is asked of it as of any
