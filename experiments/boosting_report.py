@@ -187,12 +187,6 @@ def _gains(label: str, gains: Sequence[Sequence[float]]) -> str:
 
 FIXED = {"warmup_steps=60": "the recipe", "warmup_steps=0": "alone"}
 """The arms of recipe_boosting, by what their labels contain."""
-BOOSTERS = {
-    "model=xgboost_logloss": "XGBoost, log-loss",
-    "model=xgboost_rank": "XGBoost, rank:map",
-    "model=catboost": "CatBoost, log-loss",
-}
-"""The arms of other_boosters."""
 
 
 def by_set(name: str, arms: Mapping[str, str]) -> str:
@@ -233,7 +227,6 @@ def sections() -> dict[Path, dict[str, str]]:
         "recall": differences("test/recall_at_q/0.01"),
         "recipe": recipe(),
         "fixed": by_set("recipe_boosting", FIXED),
-        "boosters": by_set("other_boosters", BOOSTERS),
     }
     return {PAGE: own}
 
