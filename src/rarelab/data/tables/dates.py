@@ -122,7 +122,7 @@ class DateColumns:
 
 def date_columns(frame: pd.DataFrame, text: Collection[str] = ()) -> list[str]:
     """The columns of which all values that are not missing are dates, but for those in ``text``."""
-    return [str(name) for name in frame.columns if name not in text and _are_dates(frame[name])]
+    return [str(name) for name in frame.columns if name not in text and are_dates(frame[name])]
 
 
 def moments(column: Any) -> Any:
@@ -140,7 +140,8 @@ def unreadable(column: Any, found: Any) -> NDArray[np.bool_]:
     return found.isna().to_numpy() & column.notna().to_numpy()
 
 
-def _are_dates(column: Any) -> bool:
+def are_dates(column: Any) -> bool:
+    """Whether all values of a column that are not missing are dates, and some are not missing."""
     known = column.dropna()
     if not len(known) or pd.api.types.is_numeric_dtype(known):
         return False

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rarelab.data.source import Roles
-from rarelab.data.tables.dates import date_columns
+from rarelab.data.tables.dates import are_dates
 from rarelab.data.tables.free_text import is_free_text
 from rarelab.data.tables.levels import number
 from rarelab.data.tables.recipe import Recipe
@@ -88,7 +88,7 @@ def suspect_columns(frame: pd.DataFrame, roles: Roles, recipe: Recipe) -> Iterat
         elif _is_named_id(str(name)) and pd.api.types.is_integer_dtype(column):
             if column.nunique() > kept:
                 found[str(name)] = "is named like an identifier"
-        elif levels and date_columns(frame[[name]]):
+        elif levels and are_dates(column):
             if recipe.dates == "levels":
                 found[str(name)] = f"holds {levels:,} {_DATES}"
         elif _is_encoded_text(str(name), column, recipe):
