@@ -119,9 +119,9 @@ def keep(name: str, table: pd.DataFrame) -> None:
         lines = csv.writer(file, lineterminator="\n")
         if fresh:
             lines.writerow(COLUMNS)
-        for _, row in found.iterrows():
+        for row in found.to_dict("records"):
             told = (row[key] for key in ("arm", "mean", "difference", "p_holm", "verdict"))
-            lines.writerow([name, table[TARGET].sum(), *("" if v != v else v for v in told)])
+            lines.writerow([name, table[TARGET].sum(), *("" if pd.isna(v) else v for v in told)])
 
 
 if __name__ == "__main__":
