@@ -8,6 +8,9 @@ needs only the committed CSVs of the studies claim_NAME.
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
+
+from scipy.stats import wilcoxon
 
 from rarelab.compare.contrast import BETTER, EQUAL, WORSE, Contrast, Finding
 from rarelab.compare.words import number
@@ -85,6 +88,14 @@ def boosting() -> str:
         told = " | ".join(f"{value:.3f}" for value in published)
         ours = f"{float(base['aucpr']):.3f} | {_row(blended)} | {_row(alone)}"
         lines.append(f"| {name} | {base['positives']} | {told} | {ours} |")
+    lines.append("")
+    for name, of in (("Smooth-AP blended in", _ARMS[1]), ("Smooth-AP alone", _ARMS[2])):
+        gains = [float(row["difference"]) for row in kept if of(row)]
+        _, p = wilcoxon(gains)
+        lines.append(
+            f"- **{name}**: ahead on {sum(gain > 0 for gain in gains)} of {len(gains)}, mean "
+            f"{fmean(gains):+.4f}, signed-rank test over the tables p = {p:.2g}."
+        )
     return "\n".join(lines)
 
 
