@@ -222,6 +222,32 @@ def null() -> str:
     return "\n".join([*lines, f"\n{told} families."])
 
 
+SMALL = {"[]": "linear", "[4]": "4", "[16]": "16", "[64,64]": "64-64"}
+
+
+def capacity() -> str:
+    """Test AUCPR on contested_top by cue and hidden units: BCE, and the differences to it."""
+    _, aucpr = KeptStudy(HERE / "capacity.yaml").answers()
+    found = {tuple(one.data.split()): one for one in aucpr.findings}
+    lines = [
+        "| cue | hidden units | BCE | Smooth-AP | partial AUC | weighted BCE |",
+        "|---" * 6 + "|",
+    ]
+    for cue in ("linear", "product", "radial"):
+        for hidden, name in SMALL.items():
+            one = found[f"cue={cue}", f"hidden={hidden}"]
+            own = {c.arm.label.removeprefix("loss="): c for c in one.contrasts}
+            losses = ("smooth_ap", "pauc_at_budget", "weighted_bce")
+            cells = " | ".join(_difference(own[loss]) for loss in losses)
+            lines.append(f"| {cue} | {name} | {one.baseline.mean:.3f} | {cells} |")
+    return "\n".join(lines)
+
+
+def _difference(c: Contrast) -> str:
+    assert c.test is not None
+    return f"{number(c.test.difference, signed=True)}{MARKS.get(c.verdict, '')}"
+
+
 def in_short() -> str:
     """The answer in a few lines."""
     charts = charted()
@@ -290,6 +316,7 @@ def _square(axes, column: int, row: int, cell: Cell) -> None:
 def sections() -> dict[Path, dict[str, str]]:
     """The generated parts of each page, by marker."""
     own = {"answer": answer(), "map": table(), "counts": counts(), "null": null()}
+    own["capacity"] = capacity()
     return {PAGE: own} | {front: {"map": in_short()} for front in FRONTS}
 
 
