@@ -182,7 +182,8 @@ def test_changed_code_is_reported_and_the_ledgers_own_files_are_not(home: Path) 
     facts = json.dumps({"checkouts": [state, {"untracked": ["elsewhere"]}]})
     (home / ENVIRONMENT).write_text(facts)
     assert rerun.changed_files(home) == {"src/rarelab/new.py"}
-    files = ("experiments/README.md", "experiments/mine/runs.csv", "experiments/mine.yaml")
+    files = ["experiments/README.md", "experiments/mine/runs.csv", "experiments/mine.yaml"]
+    files += ["experiments/report.py", "experiments/bench_mine/run.py"]  # no run imports them
     (home / "diff.patch").write_text("".join(f"diff --git a/{f} b/{f}\n+x\n" for f in files))
     assert rerun.changed_files(home) == {"src/rarelab/new.py", "experiments/mine.yaml"}
 

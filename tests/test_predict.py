@@ -284,7 +284,7 @@ def test_mismatched_columns_are_named(trained: dict[str, Path]) -> None:
     check_columns(rows.assign(zip=7), fitted)
     for changed, said in [
         (rows.rename(columns={"amount": "amonut"}), "'amount' is missing: did you mean 'amonut'?"),
-        (rows.drop(columns="amount"), "'amount' is missing: the file has age, "),
+        (rows.drop(columns="amount"), "'amount' is missing: the file has id, country, zip, age, "),
         (rows.assign(country=7), "'country' holds the number 7: expected text"),
         (rows.head(0), "a header but no rows"),
         (pd.concat([rows, rows[["age"]]], axis=1), "'age' occurs more than once"),

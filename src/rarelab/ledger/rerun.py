@@ -32,6 +32,8 @@ from rarelab.tracking.entry import read_status
 from rarelab.tracking.environment import DIFF
 
 _DIFFERS = re.compile(r"^diff --git a/(.*) b/", re.MULTILINE)
+_SCRIPTS = re.compile(r"experiments/([^/]+/)?[^/]+\.py")
+"""Files that no run imports."""
 _WRITTEN = re.compile(r"experiments/(README\.md|[^/]+/([^/]*\.(csv|json|md|png))?)")
 
 _NO_PICTURES = "tracking.figures=false"
@@ -100,7 +102,8 @@ def environment(runs: Sequence[Run]) -> dict[str, Any]:
     """Versions, machine, date and duration of the runs, which are kept out of the CSV.
 
     ``seconds`` is the wall time summed over the runs, the trials of a contest included; ``changed``
-    lists the files with uncommitted changes, except those that the ledger writes itself.
+    lists the files with uncommitted changes, except those that the ledger writes itself and the
+    scripts beside them, which no run imports.
     """
     trials = sum(map(contests.is_trial, runs))
     found = [json.loads((directory_of(run) / ENVIRONMENT).read_text("utf-8")) for run in runs]
@@ -130,7 +133,7 @@ def changed_files(directory: Path) -> set[str]:
     patch = directory / DIFF
     if patch.is_file():
         found |= set(_DIFFERS.findall(patch.read_text("utf-8", errors="replace")))
-    return {path for path in found if not _WRITTEN.fullmatch(path)}
+    return {path for path in found if not (_WRITTEN.fullmatch(path) or _SCRIPTS.fullmatch(path))}
 
 
 def differing(before: str, now: str) -> str:
