@@ -5,9 +5,10 @@ left there; the scripts that call this keep the verdicts.
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 
@@ -19,9 +20,9 @@ TARGET = "positive"
 
 
 def contest(
-    frame: pd.DataFrame, contest: str, metrics: Sequence[str], options: Sequence[str] = ()
+    frame: pd.DataFrame, study: str, metrics: Sequence[str], options: Sequence[str] = ()
 ) -> list[pd.DataFrame]:
-    """Ask ``experiments=contest`` of a table whose labels are in the column ``positive``.
+    """Ask ``experiments=study`` of a table whose labels are in the column ``positive``.
 
     Returns, for each metric, the frame of ``rarelab compare`` against ``bce``, within a model.
     """
@@ -30,8 +31,8 @@ def contest(
         frame.to_parquet(path, index=False)
         data = ["dataset=file", f"dataset.path={path}", f"dataset.target={TARGET}"]
         where = [f"paths.home={home}", "sweep.n_jobs=2"]
-        rarelab.train([f"experiments={contest}", *data, *options, *where])
-        asked = ["baseline=bce", "within=[model]", f"experiment={contest}_contest"]
+        rarelab.train([f"experiments={study}", *data, *options, *where])
+        asked = ["baseline=bce", "within=[model]", f"experiment={study}_contest"]
         return [
             compared(compose_compare([*asked, f"metric={metric}", f"paths.home={home}"]))
             for metric in metrics
@@ -44,3 +45,12 @@ def kept(path: Path) -> list[dict[str, str]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def keep(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Add rows to a CSV of results, which begins with its columns; NaN is left blank."""
+    found = [["" if pd.isna(value) else value for value in row] for row in rows]
+    if not path.exists():
+        found.insert(0, [*columns])
+    with path.open("a", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(found)

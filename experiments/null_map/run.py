@@ -9,16 +9,17 @@ What the file already has is not run again.
 """
 
 import argparse
-import csv
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from file_contest import TARGET, contest, kept
+from file_contest import TARGET, contest, keep, kept
 from rarelab.data.archives import fetch
 from rarelab.data.archives.real import load
 from rarelab.data.commands import sources
@@ -37,7 +38,7 @@ def main() -> None:
     done = {row["set"] for row in kept(RESULT)}
     for name in parser.parse_args().sets:
         if name not in done:
-            keep(name)
+            keep(RESULT, COLUMNS, verdicts(name))
 
 
 def permuted(name: str) -> pd.DataFrame:
@@ -52,18 +53,13 @@ def permuted(name: str) -> pd.DataFrame:
     return features.assign(**{TARGET: (order < source.positives).astype(int)})
 
 
-def keep(name: str) -> None:
-    """Ask the map of the permuted set and add its verdicts to result.csv."""
-    fresh = not RESULT.exists()
-    tables = contest(permuted(name), "map", METRICS)
-    with RESULT.open("a", newline="", encoding="utf-8") as file:
-        lines = csv.writer(file, lineterminator="\n")
-        if fresh:
-            lines.writerow(COLUMNS)
-        for metric, table in zip(METRICS, tables, strict=True):
-            for _, row in table[table["verdict"] != "baseline"].iterrows():
-                told = (row[key] for key in ("data", "arm", "difference", "p_holm", "verdict"))
-                lines.writerow([name, metric, *told])
+def verdicts(name: str) -> Iterator[list[Any]]:
+    """A row for each metric, model and loss of the map, asked of the permuted set."""
+    for metric, table in zip(METRICS, contest(permuted(name), "map", METRICS), strict=True):
+        for row in table.to_dict("records"):
+            if row["verdict"] != "baseline":
+                told = [row[key] for key in ("data", "arm", "difference", "p_holm", "verdict")]
+                yield [name, metric, *told]
 
 
 if __name__ == "__main__":

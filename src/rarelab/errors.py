@@ -37,10 +37,15 @@ def one_line(error: BaseException) -> str:
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A clause with the valid name closest to ``name``, or else a short list of valid names."""
     valid = sorted(map(str, valid))
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {close[0]!r}?"
+    close = closest(name, valid)
+    if close is not None:
+        return f"did you mean {close!r}?"
     return f"choose from: {few(valid)}" if valid else "there are none"
+
+
+def closest(name: str, valid: Sequence[str]) -> str | None:
+    """The valid name that ``name`` was probably meant to be."""
+    return next(iter(difflib.get_close_matches(name, valid, n=1, cutoff=0.5)), None)
 
 
 def few(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rarelab.data.tables import dates
 from rarelab.data.tables.levels import level_text, number, truth
 from rarelab.data.tables.preprocess import Preprocessor
-from rarelab.errors import RequestError, few, nearest
+from rarelab.errors import RequestError, closest, few, nearest
 
 
 def check_columns(frame: pd.DataFrame, fitted: Preprocessor, drop: Sequence[str] = ()) -> list[str]:
@@ -45,8 +45,8 @@ def check_names(names: Sequence[str], fitted: Preprocessor, drop: Sequence[str] 
     for name in fitted.columns:
         if name not in names:
             # A renamed column is missing under its old name and unknown under its new one.
-            other = nearest(name, unknown)
-            told = other if other.startswith("did") else f"the file has {few(names)}"
+            other = closest(name, unknown)
+            told = f"did you mean {other!r}?" if other else f"the file has {few(names)}"
             raise RequestError(f"column {name!r} is missing: {told}")
         if names.count(name) > 1:
             raise RequestError(f"the column name {name!r} occurs more than once: rename one")

@@ -18,7 +18,7 @@ from rarelab.data.tables.giveaways import hidden_repeats, row_hashes, separating
 from rarelab.data.tables.in_use import refuse_scores, scores_in_use
 from rarelab.data.tables.preprocess import let_go
 from rarelab.data.tables.recipe import Recipe
-from rarelab.data.tables.targets import common_positives, encode, labelled
+from rarelab.data.tables.targets import common_positives, encode, labelled, several_classes
 from rarelab.data.tables.unfitted import alike, unfitted
 from rarelab.data.tables.worth import amounts, refuse_worthless, refuse_zero_weights, weights
 from rarelab.errors import RequestError, nearest
@@ -368,14 +368,7 @@ def _time_notes(data: Labelled, rows: divide.Indices, split: str) -> Iterable[st
 
 
 def _alarms(data: Labelled, rows: divide.Indices, roles: Roles) -> Iterable[str]:
-    if len(data.classes) > 2:
-        counts = np.bincount(data.y, minlength=len(data.classes)).tolist()
-        shown = [f"{name} {n:,}" for name, n in zip(data.classes, counts, strict=True)]
-        yield (
-            f"the target {roles.target!r} has {len(shown)} classes"
-            f" ({', '.join(shown[:_SHOWN_CLASSES])}{', …' if len(shown) > _SHOWN_CLASSES else ''});"
-            " for one of them against the rest: dataset.positive_label"
-        )
+    yield from several_classes(roles.target, data.y, data.classes)
     # Of several classes the rarest: a column that tells them all apart tells it from the rest.
     y = data.y[rows[0]]
     rare = int(np.bincount(y).argmin())

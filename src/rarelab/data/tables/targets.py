@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rarelab.data.positives import Rule, Unlabelled
 from rarelab.data.tables.levels import level_text, number
-from rarelab.errors import RequestError, nearest
+from rarelab.errors import RequestError, few, nearest
 from rarelab.quoting import override
 
 MAX_CLASSES = 200
@@ -81,6 +81,17 @@ def common_positives(name: str, y: NDArray[np.int64], classes: Sequence[str]) ->
             f"{share:.1%} of the rows are positive ({name} {classes[1]}): the positives are meant"
             f" to be the rare class, which here is {classes[0]}; choose it with"
             " dataset.positive_label, or dataset.positive_if for a number"
+        )
+
+
+def several_classes(name: str, y: NDArray[np.int64], classes: Sequence[str]) -> Iterator[str]:
+    """A note with the rows of each class if there are more than two."""
+    if len(classes) > 2:
+        counts = np.bincount(y, minlength=len(classes)).tolist()
+        shown = [f"{label} {n:,}" for label, n in zip(classes, counts, strict=True)]
+        yield (
+            f"the target {name!r} has {len(shown)} classes ({few(shown)}); for one of them against"
+            " the rest: dataset.positive_label"
         )
 
 
