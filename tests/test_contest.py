@@ -14,7 +14,7 @@ from rarelab.errors import RequestError
 from rarelab.paths import config_root
 from rarelab.records.searched import TAG, as_arm, choices, searched
 from rarelab.search.cells import Cell, read_cells
-from rarelab.search.contest_plan import plan_contest
+from rarelab.search.contest_plan import _tried, plan_contest
 from rarelab.search.points import points, stratified
 from rarelab.search.space import Choice, Numbers
 from rarelab.sweep.job import Result
@@ -189,6 +189,14 @@ def test_the_runs_of_an_arm_are_equal_apart_from_what_was_chosen() -> None:
     assert searched({TAG: "{nonsense"}) == {}
     told = choices([one, other, one], chosen_from)
     assert told == {"optimizer.lr": ["0.1", "0.7"], "optimizer": ["adam", "sgd"]}
+
+
+def test_a_table_is_tried_at_the_same_points_wherever_it_lies() -> None:
+    def tried(path: str) -> list[tuple[str, ...]]:
+        (cell,) = cells("dataset=file", f"dataset.path={path}", "dataset.target=y", SPACE)
+        return _tried(cell, 3, 7)
+
+    assert tried("x.csv") == tried("/a/x.csv") == tried("/b c/x.csv") != tried("y.csv")
 
 
 def test_arms_that_chose_the_same_values_are_trained_apart(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from json import dumps
+from pathlib import PurePath
 from typing import Any
 
 from rarelab.dashboard.arms import TRIALS as TRIALS_GROUP
@@ -136,8 +137,15 @@ def plan_contest(planner: Planner, cells: Sequence[Cell], search: Search) -> Pla
 
 
 def _tried(cell: Cell, trials: int, seed: int) -> list[tuple[str, ...]]:
-    found = points(cell.dimensions, trials, seed, sorted(cell.data))
+    data = sorted(_portable(line) for line in cell.data)
+    found = points(cell.dimensions, trials, seed, data)
     return [tuple(d.override(values[d.key]) for d in cell.dimensions) for values in found]
+
+
+def _portable(line: str) -> str:
+    """The override without the folder of a table, which may move between machines."""
+    key, _, value = line.partition("=")
+    return f"{key}={PurePath(value).name}" if key == "dataset.path" else line
 
 
 def _as_trial(job: Job) -> Job:
